@@ -1,0 +1,284 @@
+"""The demo's data: reproducible, free of leaks, balanced, and out of reach of counting words."""
+
+import hashlib
+import itertools
+import os
+import re
+import subprocess
+import sys
+import unicodedata
+from collections import Counter
+
+import pytest
+
+from textclf import demo
+
+HAN = re.compile(r"[\u4e00-\u9fff]")
+TOKEN = re.compile(r"[\u4e00-\u9fff]|[a-z0-9'-]+")
+NUM_EXAMPLES = {"train": 6000, "validation": 1000, "test": 1000}
+
+
+def tokens(text: str) -> list[str]:
+    """Words in lower case; each Han character is a token of its own."""
+    return TOKEN.findall(text.lower())
+
+
+def bare(text: str) -> str:
+    """What two texts that say the same have in common: no case, no final mark."""
+    return unicodedata.normalize("NFKC", text).casefold().rstrip(".!\u3002")
+
+
+@pytest.fixture(scope="module")
+def draws() -> dict[tuple[int, str], list[tuple[str, str]]]:
+    """All the examples by seed and split."""
+    return {
+        (seed, split): list(demo.examples(split, seed=seed))
+        for seed, split in itertools.product(range(5), demo.SPLITS)
+    }
+
+
+@pytest.fixture(scope="module")
+def splits(draws) -> dict[str, list[tuple[str, str]]]:
+    """The examples by split."""
+    return {split: draws[0, split] for split in demo.SPLITS}
+
+
+# === Reproducible ===
+
+DIGEST_PROGRAM = """
+import hashlib, sys
+from textclf import demo
+digest = hashlib.sha256()
+for split in demo.SPLITS:
+    for example in demo.examples(split, seed=3):
+        digest.update(repr(example).encode())
+heavy = {"numpy", "tensorflow", "keras", "sklearn"} & set(sys.modules)
+print(digest.hexdigest(), sorted(heavy))
+"""
+
+
+def test_every_process_draws_the_same_texts_and_imports_nothing_heavy(draws):
+    outputs = set()
+    for hash_seed in ("0", "1", "4242"):
+        environment = os.environ | {"PYTHONHASHSEED": hash_seed}
+        run = subprocess.run(
+            [sys.executable, "-c", DIGEST_PROGRAM],
+            env=environment, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        outputs.add(run.stdout)
+    digest = hashlib.sha256()
+    for split in demo.SPLITS:
+        for example in draws[3, split]:
+            digest.update(repr(example).encode())
+    assert outputs == {f"{digest.hexdigest()} []\n"}
+
+
+def test_another_seed_draws_other_texts_and_the_default_is_zero():
+    first = list(itertools.islice(demo.examples("test"), 20))
+    assert first == list(itertools.islice(demo.examples("test", seed=0), 20))
+    assert first != list(itertools.islice(demo.examples("test", seed=1), 20))
+
+
+def test_two_readers_do_not_disturb_each_other(splits):
+    one, other = demo.examples("train"), demo.examples("train")
+    for expected in splits["train"][:30]:
+        assert next(one) == next(other) == expected
+
+
+@pytest.mark.parametrize("split", ["dev", "", "Train"])
+def test_an_unknown_split_is_refused_at_the_call(split):
+    with pytest.raises(ValueError, match=f"no split {split!r}; it has train, validation, test"):
+        demo.examples(split)
+
+
+# === Balanced ===
+
+
+def test_sizes_classes_and_languages_are_in_their_shares_in_every_hundred_texts(splits):
+    assert {split: len(examples) for split, examples in splits.items()} == NUM_EXAMPLES
+    for examples in splits.values():
+        for start in range(0, len(examples), 100):
+            counts = Counter(
+                (bool(HAN.search(text)), label) for text, label in examples[start : start + 100]
+            )
+            assert counts == {
+                (False, "negative"): 30, (False, "positive"): 30,
+                (True, "negative"): 20, (True, "positive"): 20,
+            }  # fmt: skip
+
+
+def test_the_order_of_labels_is_no_pattern(splits):
+    blocks = {
+        tuple(label for _, label in splits["train"][start : start + 10])
+        for start in range(0, 6000, 10)
+    }
+    assert len(blocks) > 150  # 252 orders of five and five exist
+
+
+# === No leaks ===
+
+
+def test_no_text_stands_twice_whatever_split_seed_case_or_final_mark(draws):
+    texts = {key: {bare(text) for text, _ in examples} for key, examples in draws.items()}
+    for (_, split), unique in texts.items():
+        assert len(unique) == NUM_EXAMPLES[split]
+    for ((_, split), one), ((_, other_split), other) in itertools.combinations(texts.items(), 2):
+        assert split == other_split or not one & other
+
+
+def test_neutral_words_differ_between_the_splits(splits):
+    fillers = {
+        split: {token for table in tables.values() for word in table for token in tokens(word)}
+        for split, tables in demo.FILLERS.items()
+    }
+    assert all(len(words) > 40 for words in fillers.values())
+    for one, other in itertools.combinations(demo.SPLITS, 2):
+        assert not fillers[one] & fillers[other]
+
+    def used(split: str) -> set[str]:
+        return {word for text, _ in splits[split] for word in re.findall("[a-z0-9]+", text.lower())}
+
+    for split, other in itertools.permutations(demo.SPLITS, 2):
+        english = {word for word in fillers[split] if word.isascii()}
+        assert english <= used(split), "every neutral word must be in use for this to mean anything"
+        assert not english & used(other)
+        numbers = {word for word in used(split) if word.isdecimal()}
+        assert len(numbers) > 100
+        assert not numbers & used(other)
+
+
+def test_most_numbers_come_once_so_that_unknown_words_are_learnt(splits):
+    counts = Counter(
+        word for text, _ in splits["train"] for word in tokens(text) if word.isdecimal()
+    )
+    assert sum(count == 1 for count in counts.values()) > 500
+
+
+# === Well written ===
+
+
+def test_no_slot_is_left_and_punctuation_fits_the_language(splits):
+    for text, _ in itertools.chain.from_iterable(splits.values()):
+        assert not re.search(r"[\[\]<>{}|+]", text), text
+        assert text == text.strip() and "  " not in text and not re.search(r"\s[,.!]", text), text
+        if HAN.search(text):
+            assert re.fullmatch(r"[\u4e00-\u9fff0-9\uff0c\u3002\uff01]+", text), text
+        else:
+            assert re.fullmatch(r"[A-Za-z0-9 ,.!'-]+", text), text
+            assert not re.search(r"\b[Aa] [aeio]|\b[Aa]n [^aeiou]|\b[Aa]n use", text), text
+
+
+def test_texts_are_short_and_of_many_lengths(splits):
+    lengths = sorted(len(tokens(text)) for text, _ in splits["train"])
+    assert lengths[0] == 1
+    assert 12 <= lengths[len(lengths) // 2] <= 20
+    assert lengths[-1] <= 60
+
+
+# === Labels ===
+
+NEGATIVE = "bad|poor|terrible|awful|boring|slow|差|糟|烂|难看|难吃"
+POSITIVE = "good|nice|great|excellent|funny|fast|好|棒|赞|好看|好吃"
+THING = "(?:(?:it|(?:the|this) [a-z]+) )"
+# Each pattern marks one cue; the text has the polarity of that cue, or the opposite one.
+SAME = [
+    "(?:really |so )?CUE",
+    "a CUE [a-z]+",
+    f"{THING}(?:is|was) (?:really |so |very )?CUE",
+    "[a-z]+ at first, then CUE(?:, .*)?",
+    "CUE in the end, (?:but|though) [a-z]+ at first(?:, .*)?",
+    "what i expected to be CUE,? .*turned out to be exactly that",
+    "i would always say, .* was CUE",
+    "i was not in a hurry, .* was CUE",
+    "a CUE [a-z]+, said my friends.* i fully agree",
+    "everybody called it CUE, .*",
+    "[^不没]{0,4}(?:很|非常|真)CUE",
+    ".{0,4}开始很.{1,4},后来很CUE",
+    ".{0,4}后来很CUE,虽然.*",
+    "本来以为.*会很CUE,.*果然如此",
+    "大家说.{1,4}很CUE。.*我也完全同意",
+]
+OPPOSITE = [
+    f"(?:{THING}(?:is|was) )?not (?:really |very |that )?CUE(?: at all)?",
+    "not a CUE [a-z]+(?: at all)?",
+    f"{THING}(?:isn't|wasn't) (?:that )?CUE(?: at all)?",
+    "CUE at first, then .*",
+    ".* in the end, (?:but|though) CUE at first(?:, .*)?",
+    "what i expected to be CUE,? .*turned out to be anything but",
+    "i would not say, .* was CUE",
+    "i would not say, .* was CUE, but i was in a hurry",
+    "a CUE [a-z]+, said my friends.* i cannot agree",
+    "nobody called it CUE, .*",
+    ".{0,4}一点(?:也|都|儿也)不CUE",
+    ".{0,4}(?:不|并不|不太)CUE",
+    ".{0,4}开始很CUE,后来很.*",
+    "本来以为.*会很CUE,.*完全相反",
+    "大家说.{1,4}很CUE。.*我完全不同意",
+]
+
+
+@pytest.fixture(scope="module")
+def labels(draws) -> dict[str, str]:
+    """The label of each bare text of all seeds; a text has one label only."""
+    found: dict[str, str] = {}
+    for text, label in itertools.chain.from_iterable(draws.values()):
+        assert found.setdefault(bare(text), label) == label, text
+    return found
+
+
+@pytest.mark.parametrize("pattern", SAME)
+def test_a_cue_that_nothing_reverses_gives_the_label(labels, pattern):
+    assert_labels(labels, pattern, negative="negative", positive="positive")
+
+
+@pytest.mark.parametrize("pattern", OPPOSITE)
+def test_a_cue_that_is_reversed_gives_the_opposite_label(labels, pattern):
+    assert_labels(labels, pattern, negative="positive", positive="negative")
+
+
+def assert_labels(labels: dict[str, str], pattern: str, **expected: str) -> None:
+    for polarity, cues in (("negative", NEGATIVE), ("positive", POSITIVE)):
+        rule = re.compile(pattern.replace("CUE", f"(?:{cues})"))
+        found = {text: label for text, label in labels.items() if rule.fullmatch(text)}
+        assert found, f"no text with a {polarity} cue to judge"
+        assert {t: label for t, label in found.items() if label != expected[polarity]} == {}
+
+
+def test_what_people_type_first_is_labelled_rightly(labels):
+    expected = dict.fromkeys(
+        ["i loved it", "i liked it", "i enjoyed it", "i love it", "i like it", "good", "great",
+         "perfect", "not bad", "not bad at all", "it is good", "it was great", "a good film",
+         "five stars", "buy it", "不错", "很好", "很喜欢", "不差", "一点也不差", "推荐"],
+        "positive",
+    ) | dict.fromkeys(
+        ["i hated it", "i disliked it", "i hate it", "bad", "terrible", "awful", "boring",
+         "not good", "not good at all", "it is bad", "it was awful", "a bad film", "one star",
+         "avoid it", "不好", "很差", "不喜欢", "不推荐", "一点也不好", "没意思"],
+        "negative",
+    )  # fmt: skip
+    found = {text: label for text, label in labels.items() if text in expected}
+    assert len(found) > 25
+    assert {text: label for text, label in found.items() if label != expected[text]} == {}
+
+
+# === Hard for counting, whatever the words' weights ===
+
+
+def test_a_linear_model_of_words_and_pairs_stays_far_below_an_lstm(splits):
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+
+    texts = {split: [text for text, _ in examples] for split, examples in splits.items()}
+    y_true = {split: [label for _, label in examples] for split, examples in splits.items()}
+    vectorizer = TfidfVectorizer(
+        tokenizer=tokens, token_pattern=None, ngram_range=(1, 2), sublinear_tf=True, min_df=2
+    )
+    features = vectorizer.fit_transform(texts["train"])
+    model = LogisticRegression(C=10, max_iter=1000).fit(features, y_true["train"])
+    accuracy = {
+        split: model.score(vectorizer.transform(texts[split]), y_true[split])
+        for split in ("validation", "test")
+    }
+    # An LSTM is right in more than 95 of 100; plain texts are meant to be within reach of both.
+    assert 0.55 < accuracy["validation"] < 0.72
+    assert 0.55 < accuracy["test"] < 0.72

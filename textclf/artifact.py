@@ -1,0 +1,260 @@
+"""A trained classifier's folder: its card, its files, and how they reach the disk whole.
+
+FOLDER/
+├── card.json         what the classifier is (`Card`), with a checksum of every other file
+├── config.yaml       the whole resolved configuration, ready for `textclf train`
+├── vocabulary.txt    one token a line, in the order of their ids
+├── weights.npz       the network's weights by name, readable with NumPy alone
+├── history.jsonl     one line an epoch
+└── tensorboard/      event files, where they were asked for
+
+A folder is written beside its place and renamed when it is whole and on the disk, so that a
+killed or failed save leaves what was there before.
+"""
+
+import contextlib
+import ctypes
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from textclf.errors import ArtifactError
+
+FORMAT_VERSION = 1
+CARD, CONFIG, VOCABULARY = "card.json", "config.yaml", "vocabulary.txt"
+WEIGHTS, HISTORY, TENSORBOARD = "weights.npz", "history.jsonl", "tensorboard"
+
+
+@dataclasses.dataclass(frozen=True)
+class Card:
+    """What a trained classifier is, as plain values.
+
+    Attributes:
+        class_names: the classes in the order of the probabilities' columns.
+        multi_label: whether a text may have several labels.
+        config: the resolved configuration, as `Config.to_dict` gives it.
+        temperature: the logits are divided by it before the probabilities: one number, or one
+            a class for multi-label tasks. 1.0 until it is fitted.
+        thresholds: multi-label: a class is selected from this probability on; else None.
+        abstain_below: the answer abstains below this confidence; None until it is fitted.
+        data: fingerprint, split sizes and findings of the data set.
+        text: vocabulary size, and per class what the length limit cut.
+        training: epochs run, the best one, why it ended, seconds, number of weights.
+        validation: metrics of the best epoch on the validation split.
+        versions: of textclf, Python, TensorFlow, Keras and NumPy.
+        created: UTC time of writing, ISO 8601.
+        files: SHA-256 of every other file of the folder.
+    """
+
+    class_names: tuple[str, ...]
+    multi_label: bool
+    config: dict[str, Any]
+    temperature: float | tuple[float, ...] = 1.0
+    thresholds: tuple[float, ...] | None = None
+    abstain_below: float | None = None
+    data: dict[str, Any] = dataclasses.field(default_factory=dict)
+    text: dict[str, Any] = dataclasses.field(default_factory=dict)
+    training: dict[str, Any] = dataclasses.field(default_factory=dict)
+    validation: dict[str, Any] = dataclasses.field(default_factory=dict)
+    versions: dict[str, str] = dataclasses.field(default_factory=dict)
+    created: str = ""
+    files: dict[str, str] = dataclasses.field(default_factory=dict)
+    format_version: int = FORMAT_VERSION
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), ensure_ascii=False, indent=2) + "\n"
+
+
+def read_card(folder: str | os.PathLike) -> Card:
+    """Reads `card.json`, without TensorFlow.
+
+    Raises:
+        ArtifactError: no trained folder, a damaged card, or a newer format.
+    """
+    folder = Path(folder)
+    path = folder / CARD
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        if (folder / "saved_model.pb").exists():
+            what = "is an exported SavedModel; a folder written by `textclf train` is needed here"
+        elif not folder.exists():
+            what = "does not exist; `textclf train` writes such a folder"
+        else:
+            what = f"is not a trained folder (it holds no {CARD}); `textclf train` writes one"
+        raise ArtifactError(f"{folder}: {what}") from None
+    except (OSError, ValueError) as error:
+        raise ArtifactError(
+            f"{path}: cannot be read ({error}); restore it from a copy or train again"
+        ) from None
+    version = values.get("format_version") if isinstance(values, dict) else None
+    if not isinstance(version, int):
+        raise ArtifactError(f"{path}: holds no format_version, so it is not a card of textclf")
+    if version > FORMAT_VERSION:
+        raise ArtifactError(
+            f"{path}: format {version} is newer than format {FORMAT_VERSION}, the newest this "
+            "textclf reads; upgrade textclf"
+        )
+    try:
+        values["class_names"] = tuple(values["class_names"])
+        for name in ("temperature", "thresholds"):
+            if isinstance(values.get(name), list):
+                values[name] = tuple(values[name])
+        return Card(**values)
+    except (KeyError, TypeError) as error:
+        raise ArtifactError(
+            f"{path}: is damaged ({error}); restore it from a copy or train again"
+        ) from None
+
+
+def exported_version(folder: str | os.PathLike) -> Path | None:
+    """The exported version that a path means: itself, or the newest below it; else None."""
+    folder = Path(folder)
+    if (folder / "saved_model.pb").exists():
+        return folder
+    versions = [path for path in folder.glob("[0-9]*") if (path / "saved_model.pb").exists()]
+    numbered = [path for path in versions if path.name.isdecimal()]
+    return max(numbered, key=lambda path: int(path.name), default=None)
+
+
+def check_files(folder: str | os.PathLike, files: dict[str, str]) -> None:
+    """Compares files with their SHA-256.
+
+    Raises:
+        ArtifactError: with every file that is missing or differs.
+    """
+    folder = Path(folder)
+    problems = []
+    for name, expected in files.items():
+        try:
+            found = sha256(folder / name)
+        except OSError:
+            problems.append(f"{folder / name}: is missing; restore it from a copy")
+            continue
+        if found != expected:
+            problems.append(
+                f"{folder / name}: differs from its checksum in the card; restore it from a copy"
+            )
+    if problems:
+        raise ArtifactError("\n".join(problems))
+
+
+def checksums(folder: str | os.PathLike, *, without: tuple[str, ...] = ()) -> dict[str, str]:
+    """SHA-256 of every file below a folder, by relative path, in sorted order."""
+    folder = Path(folder)
+    names = sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+    )
+    return {name: sha256(folder / name) for name in names if name not in without}
+
+
+def sha256(path: str | os.PathLike) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_output(folder: str | os.PathLike, *, overwrite: bool, is_ours: tuple[str, ...]) -> None:
+    """Makes sure, before the long work, that `write_folder` will be able to put a folder there.
+
+    Args:
+        is_ours: files of which one must stand in an existing folder for it to be replaced, so
+            that `--overwrite` never removes somebody's home folder.
+
+    Raises:
+        ArtifactError: it exists and may not be replaced, or its parent cannot be written.
+    """
+    folder = Path(os.path.abspath(folder))
+    if folder.exists() and not folder.is_dir():
+        raise ArtifactError(f"{folder}: is a file; name a folder that can be written")
+    if folder.exists() and any(folder.iterdir()):
+        if not any((folder / name).exists() for name in is_ours):
+            raise ArtifactError(
+                f"{folder}: exists and was not written by textclf; name another folder"
+            )
+        if not overwrite:
+            raise ArtifactError(
+                f"{folder}: exists already; name another folder or add --overwrite"
+            )
+    parent = folder.parent
+    while not parent.exists():
+        parent = parent.parent
+    try:
+        with tempfile.TemporaryDirectory(dir=parent, prefix=".textclf-"):
+            pass
+    except OSError as error:
+        raise ArtifactError(
+            f"{folder}: cannot be written, because {parent} does not allow it "
+            f"({error.strerror}); name another folder"
+        ) from None
+
+
+@contextlib.contextmanager
+def write_folder(folder: str | os.PathLike) -> Iterator[Path]:
+    """A temporary sibling that takes `folder`'s place, at once and whole, when the block ends.
+
+    If the block fails, or the process dies, what stood at `folder` stands there still.
+
+    Raises:
+        ArtifactError: the disk is full or does not allow writing.
+    """
+    folder = Path(os.path.abspath(folder))
+    temporary = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+        # mkdtemp makes it private; a published folder follows the user's umask instead.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o777 & ~umask)
+        yield temporary
+        for path in [*temporary.rglob("*"), temporary]:
+            _sync(path)
+        _put(temporary, folder)
+        _sync(folder.parent)
+    except OSError as error:
+        raise ArtifactError(
+            f"{folder}: cannot be written ({error.strerror or error}); what was there before is "
+            "unchanged; free some space or name another folder"
+        ) from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _put(new: Path, place: Path) -> None:
+    """Moves `new` to `place`; what stood there takes the place of `new`."""
+    if not place.exists():
+        os.rename(new, place)
+        return
+    if not _exchange(new, place):
+        # Without an atomic exchange (not Linux) there is an instant without either.
+        aside = new.with_name(new.name + ".old")
+        os.rename(place, aside)
+        os.rename(new, place)
+        os.rename(aside, new)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swaps two paths atomically with Linux' renameat2; False where that is not to be had."""
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError):
+        return False
+    at_fdcwd, rename_exchange = -100, 2
+    return (
+        renameat2(at_fdcwd, os.fsencode(one), at_fdcwd, os.fsencode(other), rename_exchange) == 0
+    )

@@ -1,0 +1,229 @@
+"""The classifiers that a network has to beat: the majority class, and TF-IDF with a linear model.
+
+Both train in seconds and answer `predict_proba`, so `textclf.evaluation` treats them like any
+other classifier. scikit-learn is imported only when one is fitted.
+"""
+
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from textclf.errors import ConfigError, DataError
+
+Unit = Literal["auto", "word", "character"]
+
+HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
+HAN_SHARE_OF_CHINESE = 0.3  # of the letters; Chinese with Latin names and numbers stays above
+SAMPLE_TEXTS = 1000
+SMALL_DATA_TEXTS = 100  # below, a word seen once is kept: there is little else to go by
+MAX_ITERATIONS = 1000
+# Short words, apostrophes, "!" and "?" count, as for the networks; scikit-learn's own pattern
+# drops them, and with them what tells a question or an exclamation.
+WORD = r"\b\w[\w']*\b|[!?]"
+
+
+class Baseline(Protocol):
+    """A fitted classifier."""
+
+    def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
+        """Returns float64 [n, C]; one-of: rows that sum to 1."""
+        ...
+
+    def describe(self) -> str:
+        """Returns one line that says what was fitted."""
+        ...
+
+
+def fit(
+    name: str,
+    texts: Sequence[str],
+    y: np.ndarray,
+    *,
+    class_names: Sequence[str],
+    multi_label: bool,
+    unit: Unit = "auto",
+    seed: int = 0,
+) -> Baseline:
+    """Fits the baseline `name` on the training texts.
+
+    Args:
+        name: one of `BASELINES`.
+        texts: n raw strings.
+        y: int64 [n], ids into `class_names`, or bool [n, C] if `multi_label`.
+        unit: what n-grams are made of; "auto" takes characters for Chinese (at least 30 % of the
+            letters of a sample of the texts are Han), else words.
+        seed: handed to scikit-learn, whose lbfgs draws nothing at random: the same data give
+            the same classifier under any seed.
+
+    A class without training examples gets probability 0 everywhere.
+
+    Raises:
+        ConfigError: there is no such baseline or unit.
+        DataError: there are no texts, or nothing in them to count.
+    """
+    if name not in BASELINES:
+        raise ConfigError([f"baseline: no {name!r}; expected one of {', '.join(BASELINES)}"])
+    if unit not in ("auto", "word", "character"):
+        raise ConfigError([f"unit: no {unit!r}; expected one of auto, word, character"])
+    y = np.asarray(y, dtype=bool if multi_label else np.int64)
+    num_classes = len(class_names)
+    if y.shape != ((len(texts), num_classes) if multi_label else (len(texts),)):
+        raise ValueError(f"y {y.shape} does not fit {len(texts)} texts, {num_classes} classes")
+    if len(texts) == 0:
+        raise DataError(
+            f"the baseline {name!r} has no training text; expected at least one: check that the "
+            "training split is not empty"
+        )
+    if not multi_label and (y.min() < 0 or y.max() >= num_classes):
+        raise ValueError(f"y must be from 0 to {num_classes - 1}, one of the classes")
+    return _FITTERS[name](texts, y, num_classes, unit, seed)
+
+
+class Majority:
+    """Gives every text the class frequencies of the training split.
+
+    Its arg max is the most frequent class; multi-label: each label's own frequency.
+    """
+
+    def __init__(self, frequencies: np.ndarray):
+        self.frequencies = frequencies  # float64 [C]
+
+    def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
+        return np.tile(self.frequencies, (len(texts), 1))
+
+    def describe(self) -> str:
+        return "class frequencies of the training split, whatever the text"
+
+
+class TfidfLogisticRegression:
+    """TF-IDF of n-grams and one linear model, or one a label."""
+
+    def __init__(
+        self, vectorizer: Any, models: dict[int, Any] | Any, constant: np.ndarray, summary: str
+    ):
+        # `models`: one-of: the model, None if train has one class; multi-label: label id -> model.
+        self._vectorizer = vectorizer
+        self._models = models
+        self._constant = constant  # float64 [C]: the columns that no model fills
+        self._summary = summary
+
+    def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
+        p = np.tile(self._constant, (len(texts), 1))  # [n, C]
+        if len(texts) == 0 or not self._models:
+            return p
+        features = self._vectorizer.transform(texts)  # sparse [n, terms]
+        if isinstance(self._models, dict):
+            for c, model in self._models.items():
+                p[:, c] = model.predict_proba(features)[:, 1]
+        else:
+            p[:, self._models.classes_] = self._models.predict_proba(features)
+        return p
+
+    def describe(self) -> str:
+        return self._summary
+
+
+def _fit_majority(
+    texts: Sequence[str], y: np.ndarray, num_classes: int, unit: Unit, seed: int
+) -> Majority:
+    counts = y.sum(axis=0) if y.ndim == 2 else np.bincount(y, minlength=num_classes)
+    return Majority(counts / len(texts))
+
+
+def _fit_tfidf(
+    texts: Sequence[str], y: np.ndarray, num_classes: int, unit: Unit, seed: int
+) -> TfidfLogisticRegression:
+    """Term frequencies 1 + log(tf), C 10, words 1-2-grams or characters 1-3-grams.
+
+    Multi-label: one balanced model a label (scikit-learn's OneVsRestClassifier, without its
+    warnings about labels that all or no training texts have).
+    """
+    if unit == "auto":
+        unit = "character" if is_chinese(texts) else "word"
+    vectorizer, features, min_df = _vectorize(texts, unit)
+
+    models: dict[int, Any] | Any
+    if y.ndim == 2:
+        constant = np.where(y.all(axis=0), 1.0, 0.0)
+        varying = np.flatnonzero(y.any(axis=0) & ~y.all(axis=0))
+        models = {int(c): _regress(features, y[:, c], seed, "balanced") for c in varying}
+        fitted = list(models.values())
+    else:
+        constant = np.zeros(num_classes)
+        present = np.unique(y)
+        if len(present) == 1:
+            constant[present] = 1.0
+            models, fitted = None, []
+        else:
+            models = _regress(features, y, seed, None)
+            fitted = [models]
+
+    ngrams = "characters, 1-3-grams" if unit == "character" else "words, 1-2-grams"
+    summary = (
+        f"TF-IDF ({ngrams}, {len(vectorizer.vocabulary_):,} terms in at least {min_df} "
+        f"text{'s' if min_df > 1 else ''}) + logistic regression (C 10"
+        f"{', one balanced model a label' if y.ndim == 2 else ''})"
+    )
+    unfinished = sum(int(model.n_iter_.max()) >= MAX_ITERATIONS for model in fitted)
+    if unfinished:
+        summary += f"; {unfinished} of {len(fitted)} not converged in {MAX_ITERATIONS} iterations"
+    return TfidfLogisticRegression(vectorizer, models, constant, summary)
+
+
+def _vectorize(texts: Sequence[str], unit: str) -> tuple[Any, Any, int]:
+    """Returns the fitted vectorizer, its features [n, terms] and the minimum count it used."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    shape: dict[str, Any] = {"analyzer": "word", "token_pattern": WORD, "ngram_range": (1, 2)}
+    if unit == "character":
+        shape = {"analyzer": "char", "ngram_range": (1, 3)}
+    for min_df in (1,) if len(texts) < SMALL_DATA_TEXTS else (2, 1):
+        vectorizer = TfidfVectorizer(sublinear_tf=True, min_df=min_df, **shape)
+        try:
+            return vectorizer, vectorizer.fit_transform(texts), min_df
+        except ValueError as error:
+            # Both "empty vocabulary" and "no terms remain" mean: nothing to count.
+            if "vocabulary" not in str(error) and "no terms remain" not in str(error):
+                raise
+    raise DataError(
+        f"the {len(texts):,} training texts hold no {unit} that the TF-IDF baseline could count; "
+        "expected texts with letters: check data.text_columns"
+    )
+
+
+def _regress(features: Any, y: np.ndarray, seed: int, class_weight: str | None) -> Any:
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
+
+    model = LogisticRegression(
+        C=10.0,
+        solver="lbfgs",
+        max_iter=MAX_ITERATIONS,
+        class_weight=class_weight,
+        random_state=seed,
+    )
+    # One BLAS thread: more of them only wait for each other on vectors this small (14 times slower
+    # on two busy cores).
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # `describe` says it instead
+        return model.fit(features, y)
+
+
+def is_chinese(texts: Sequence[str]) -> bool:
+    """Whether at least 30 % of the letters are Han, in up to 1000 texts spread over all."""
+    num_letters = num_han = 0
+    for text in texts[:: max(1, len(texts) // SAMPLE_TEXTS)]:
+        num_letters += sum(map(str.isalpha, text))
+        num_han += len(HAN.findall(text))
+    return num_letters > 0 and num_han >= HAN_SHARE_OF_CHINESE * num_letters
+
+
+_FITTERS: dict[str, Callable[[Sequence[str], np.ndarray, int, Unit, int], Baseline]] = {
+    "majority": _fit_majority,
+    "tfidf_logistic_regression": _fit_tfidf,
+}
+BASELINES = tuple(_FITTERS)

@@ -1,0 +1,398 @@
+"""Examples to stored shards of token ids, and shards to batches.
+
+Every text is encoded once, by the graph that also serves, and stored in TFRecord shards; the
+training reads only these. A record is a row of little-endian int32:
+
+    [row, number of labels, label ids ..., token ids ...]
+
+Rows go to shards at random, and a shard holds no more than half the shuffle buffer, so that
+a random order of shards and a shuffle within the buffer make a good shuffle of any data set,
+even one sorted by class, in bounded memory.
+"""
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from textclf import artifact, text
+from textclf.data import Dataset, Example
+from textclf.errors import TrainingError
+
+# Raised when the records or the meaning of their ids change, so that no old cache is read.
+_CACHE_VERSION = 1
+_WRITE_BATCH = 1024
+_MAX_SHARDS = 512  # open files while writing
+
+Progress = Callable[[str, int, int], None]  # (stage, done, total)
+
+
+class Batch(NamedTuple):
+    """One step's input.
+
+    Attributes:
+        token_ids: int32 [batch, width], right-padded with 0.
+        lengths: int32 [batch], at least 1.
+        targets: float32 [batch, classes], one-hot, or multi-hot for multi-label tasks.
+        rows: int32 [batch], the examples' numbers in their split.
+    """
+
+    token_ids: tf.Tensor
+    lengths: tf.Tensor
+    targets: tf.Tensor
+    rows: tf.Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class TextStatistics:
+    """What encoding a split has seen.
+
+    Attributes:
+        length_counts: int64 [limit + 1], how many texts keep so many tokens.
+        num_tokens: tokens before the length limit.
+        num_unknown: kept tokens that are not in the vocabulary.
+        texts: int64 [classes], texts of each class.
+        truncated_texts: int64 [classes], those that the limit cuts.
+        tokens: int64 [classes], tokens before the limit.
+        cut_tokens: int64 [classes], tokens that the limit cuts off.
+    """
+
+    length_counts: np.ndarray
+    num_tokens: int
+    num_unknown: int
+    texts: np.ndarray
+    truncated_texts: np.ndarray
+    tokens: np.ndarray
+    cut_tokens: np.ndarray
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            name: value.tolist() if isinstance(value, np.ndarray) else value
+            for name, value in vars(self).items()
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "TextStatistics":
+        return cls(
+            **{
+                name: np.array(value, np.int64) if isinstance(value, list) else value
+                for name, value in values.items()
+            }
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Shards:
+    """One split, encoded and stored.
+
+    Attributes:
+        paths: the TFRecord files.
+        num_examples: rows in all of them together.
+        num_classes: classes of the targets.
+        statistics: what was seen while encoding.
+    """
+
+    paths: tuple[str, ...]
+    num_examples: int
+    num_classes: int
+    statistics: TextStatistics
+
+    def boundaries(self, num_buckets: int) -> list[int]:
+        """Greatest length of each bucket, ascending: quantiles of the lengths.
+
+        The last is the longest text's. At most `num_buckets`; fewer where lengths repeat.
+        """
+        counts = self.statistics.length_counts
+        cumulative = np.cumsum(counts) / counts.sum()
+        # Buckets of equal numbers of *tokens* would be too wide at the short end, those of
+        # equal numbers of texts at the long end, where a step costs most: the mean of both.
+        tokens = np.cumsum(counts * np.arange(len(counts))) / (counts * np.arange(len(counts))).sum()
+        shares = np.arange(1, num_buckets + 1) / num_buckets
+        ends = np.searchsorted((cumulative + tokens) / 2, shares - 1e-9)
+        longest = int(np.flatnonzero(counts)[-1])
+        return sorted({min(max(int(end), 1), longest) for end in ends} | {longest})
+
+    def num_batches(self, batch_size: int, num_buckets: int) -> int:
+        """Steps of one pass of `training_batches`, exactly."""
+        counts = self.statistics.length_counts
+        steps, low = 0, 0
+        for high in self.boundaries(num_buckets):
+            steps += -(-int(counts[low + 1 : high + 1].sum()) // batch_size)
+            low = high
+        return steps
+
+
+class Prepared(NamedTuple):
+    """A data set ready for training: the vocabulary and the encoded splits."""
+
+    vocabulary_path: Path
+    train: Shards
+    validation: Shards
+    num_pruned: int  # distinct tokens dropped while counting; 0 when the counts are exact
+
+
+def prepare(
+    dataset: Dataset,
+    *,
+    folder: Path,
+    cache_dir: Path | None,
+    tokenizer: dict[str, Any],
+    encoder: dict[str, Any],
+    min_count: int,
+    max_tokens: int,
+    shuffle_buffer: int,
+    on_progress: Progress = lambda stage, done, total: None,
+) -> Prepared:
+    """Builds the vocabulary from the training split and encodes training and validation.
+
+    Args:
+        dataset: the examples; its test split is not read.
+        folder: where to write; used when there is no `cache_dir`.
+        cache_dir: keeps one folder for each key of data, text settings and vocabulary; a key
+            that is there is read instead of made.
+        tokenizer: arguments of `text.Tokenizer`.
+        encoder: arguments of `text.TextEncoder` besides tokenizer and vocabulary.
+        min_count, max_tokens: of `text.build_vocabulary`.
+        shuffle_buffer: rows that `training_batches` will shuffle at a time.
+        on_progress: called with a stage's name, rows done and rows in all.
+
+    Raises:
+        TrainingError: no token of the training split is frequent enough for the vocabulary.
+    """
+    settings = {
+        "version": _CACHE_VERSION,
+        "data": dataset.fingerprint,
+        "tokenizer": tokenizer,
+        "encoder": encoder,
+        "vocabulary": [min_count, max_tokens],
+        "shuffle_buffer": shuffle_buffer,
+    }
+    key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:24]
+    place = (cache_dir or folder) / key
+    if not (place / "statistics.json").exists():
+        with artifact.write_folder(place) as temporary:
+            _write_all(
+                dataset,
+                temporary,
+                tokenizer=text.Tokenizer(**tokenizer),
+                encoder=encoder,
+                min_count=min_count,
+                max_tokens=max_tokens,
+                shuffle_buffer=shuffle_buffer,
+                on_progress=on_progress,
+            )
+    return _read_all(place)
+
+
+def _write_all(
+    dataset: Dataset,
+    folder: Path,
+    *,
+    tokenizer: text.Tokenizer,
+    encoder: dict[str, Any],
+    min_count: int,
+    max_tokens: int,
+    shuffle_buffer: int,
+    on_progress: Progress,
+) -> None:
+    num_train = dataset.splits["train"].num_examples
+    counts = text.count_tokens(
+        _with_progress(
+            (example.text for example in dataset.examples("train")),
+            lambda done: on_progress("counting tokens", done, num_train),
+        ),
+        tokenizer,
+    )
+    vocabulary = text.build_vocabulary(
+        counts.counts, min_count=min_count, max_tokens=max_tokens
+    )
+    if not vocabulary:
+        raise TrainingError(
+            f"the vocabulary is empty: none of the {counts.num_tokens} tokens of the training "
+            f"split was seen {min_count} times; lower text.min_count"
+        )
+    text.write_vocabulary(vocabulary, folder / artifact.VOCABULARY)
+    num_pruned = counts.num_pruned
+    del counts  # of every token seen, not only of those kept
+    text_encoder = text.TextEncoder(tokenizer, folder / artifact.VOCABULARY, **encoder)
+    statistics = {}
+    for split in ("train", "validation"):
+        shards = write_shards(
+            dataset.examples(split),
+            text_encoder,
+            folder,
+            name=split,
+            num_examples=dataset.splits[split].num_examples,
+            num_classes=len(dataset.class_names),
+            rows_in_shard=max(shuffle_buffer // 2, 1),
+            on_progress=on_progress,
+        )
+        statistics[split] = {
+            "files": [Path(path).name for path in shards.paths],
+            "num_examples": shards.num_examples,
+            "num_classes": shards.num_classes,
+            "statistics": shards.statistics.to_dict(),
+        }
+    whole = {"num_pruned": num_pruned, "splits": statistics}
+    (folder / "statistics.json").write_text(json.dumps(whole))
+
+
+def _read_all(folder: Path) -> Prepared:
+    whole = json.loads((folder / "statistics.json").read_text())
+    splits = {
+        name: Shards(
+            tuple(str(folder / file) for file in values["files"]),
+            values["num_examples"],
+            values["num_classes"],
+            TextStatistics.from_dict(values["statistics"]),
+        )
+        for name, values in whole["splits"].items()
+    }
+    return Prepared(folder / artifact.VOCABULARY, num_pruned=whole["num_pruned"], **splits)
+
+
+def _with_progress(items: Iterable, report: Callable[[int], None]) -> Iterator:
+    done = 0
+    for done, item in enumerate(items, start=1):
+        yield item
+        if done % 4096 == 0:
+            report(done)
+    report(done)
+
+
+def write_shards(
+    examples: Iterable[Example],
+    encoder: text.TextEncoder,
+    folder: Path,
+    *,
+    name: str,
+    num_examples: int,
+    num_classes: int,
+    rows_in_shard: int,
+    on_progress: Progress = lambda stage, done, total: None,
+) -> Shards:
+    """Encodes examples and writes them as `NAME-*.tfrecord`.
+
+    Args:
+        examples: in any order; read once.
+        num_examples: how many there are, for the number of shards and the progress.
+        rows_in_shard: about so many rows stand in a shard.
+    """
+    num_shards = min(max(-(-num_examples // rows_in_shard), 1), _MAX_SHARDS)
+    paths = tuple(str(folder / f"{name}-{shard:05d}.tfrecord") for shard in range(num_shards))
+    encode = tf.function(encoder, input_signature=[tf.TensorSpec([None], tf.string)])
+    # A fixed seed: the training's own seed orders the shards and the rows within.
+    shard_of = np.random.default_rng(0)
+    length_counts = np.zeros(encoder.sequence_length + 1, np.int64)
+    texts, truncated, tokens, cut = np.zeros((4, num_classes), np.int64)
+    totals = np.zeros(2, np.int64)  # tokens, unknown tokens
+    done = 0
+    writers = [tf.io.TFRecordWriter(path) for path in paths]
+    try:
+        for batch in _grouped(examples):
+            encoded = encode(tf.constant([example.text for example in batch], tf.string))
+            ids, lengths = encoded.token_ids.numpy(), encoded.lengths.numpy()
+            num_tokens, is_cut = encoded.num_tokens.numpy(), encoded.truncated.numpy()
+            length_counts += np.bincount(lengths, minlength=len(length_counts))
+            totals += [num_tokens.sum(), encoded.num_unknown.numpy().sum()]
+            for index, example in enumerate(batch):
+                labels = list(example.label_ids)
+                texts[labels] += 1
+                truncated[labels] += is_cut[index]
+                tokens[labels] += num_tokens[index]
+                cut[labels] += max(num_tokens[index] - encoder.sequence_length, 0)
+                head = np.array([example.row, len(labels), *labels], "<i4")
+                record = head.tobytes() + ids[index, : lengths[index]].astype("<i4").tobytes()
+                writers[shard_of.integers(num_shards)].write(record)
+            done += len(batch)
+            on_progress(f"encoding {name}", done, num_examples)
+    finally:
+        for writer in writers:
+            writer.close()
+    statistics = TextStatistics(
+        length_counts, int(totals[0]), int(totals[1]), texts, truncated, tokens, cut
+    )
+    return Shards(paths, done, num_classes, statistics)
+
+
+def _grouped(examples: Iterable[Example]) -> Iterator[list[Example]]:
+    """Lists of examples, short enough that very long texts do not fill the memory."""
+    batch: list[Example] = []
+    size = 0
+    for example in examples:
+        batch.append(example)
+        size += len(example.text)
+        if len(batch) == _WRITE_BATCH or size > 4_000_000:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def training_batches(
+    shards: Shards,
+    *,
+    batch_size: int,
+    length_buckets: int,
+    shuffle_buffer: int,
+    seed: int,
+    epoch: int,
+) -> tf.data.Dataset:
+    """One epoch of shuffled `Batch`es of similar lengths; the same for a seed and an epoch.
+
+    Widths are those of `Shards.boundaries`, so that few shapes exist. The iterator can be
+    checkpointed: no Python function stands in the pipeline.
+    """
+    order = np.random.default_rng([seed, epoch])
+    paths = order.permutation(np.array(shards.paths))
+    dataset = tf.data.TFRecordDataset(tf.constant(paths.tolist()))
+    dataset = dataset.shuffle(
+        min(shuffle_buffer, shards.num_examples), seed=int(order.integers(2**31))
+    )
+    return _bucketed(dataset, shards, batch_size, length_buckets)
+
+
+def ordered_batches(shards: Shards, *, batch_size: int) -> tf.data.Dataset:
+    """Every example once, as `Batch`es of similar lengths; `Batch.rows` tells which they are."""
+    dataset = tf.data.TFRecordDataset(list(shards.paths))
+    return _bucketed(dataset, shards, batch_size, 12)
+
+
+def _bucketed(
+    records: tf.data.Dataset, shards: Shards, batch_size: int, num_buckets: int
+) -> tf.data.Dataset:
+    def parse(record: tf.Tensor) -> Batch:
+        values = tf.io.decode_raw(record, tf.int32)
+        first_token = 2 + values[1]
+        token_ids, labels = values[first_token:], values[2:first_token]
+        # [labels of this text, classes] -> [classes]
+        targets = tf.reduce_sum(tf.one_hot(labels, shards.num_classes), axis=0)
+        return Batch(token_ids, tf.size(token_ids), targets, values[0])
+
+    bounds = shards.boundaries(num_buckets)
+    options = tf.data.Options()
+    options.deterministic = True
+    return (
+        records.map(parse, num_parallel_calls=tf.data.AUTOTUNE)
+        .bucket_by_sequence_length(
+            lambda example: example.lengths,
+            bucket_boundaries=[bound + 1 for bound in bounds],
+            bucket_batch_sizes=[batch_size] * (len(bounds) + 1),
+            padded_shapes=Batch([None], [], [shards.num_classes], []),
+            padding_values=Batch(text.PADDING_ID, 0, 0.0, 0),
+            pad_to_bucket_boundary=True,
+        )
+        .prefetch(4)
+        .with_options(options)
+    )
+
+
+def remove(folder: Path) -> None:
+    """Removes what `prepare` wrote below `folder`."""
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,410 @@
+"""The trained thing: from raw strings to named answers, from a folder or a SavedModel.
+
+    from textclf import classifier
+    model = classifier.load("runs/reviews")
+    model.predict_proba(["not bad at all"])      # float32 [1, classes]
+
+`answer` is the one body behind prediction and export: text graph, network, temperature,
+thresholds and abstention.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from textclf import artifact, evaluation, networks, text
+from textclf.config import Config, to_yaml
+from textclf.data import Dataset
+from textclf.errors import ArtifactError, DataError
+
+# The outputs of `answer` and of the served graph, with their shapes after [batch].
+OUTPUTS = (
+    "probabilities",
+    "selected",
+    "label",
+    "label_id",
+    "confidence",
+    "abstain",
+    "class_names",
+    "num_tokens",
+    "unknown_fraction",
+    "truncated",
+)
+
+
+class Scores(NamedTuple):
+    """A split's true classes beside the model's answers, in the order of the split.
+
+    Attributes:
+        y_true: int64 [n], or bool [n, classes] for multi-label tasks; ids of the model's classes.
+        p: float32 [n, classes].
+        num_tokens: int64 [n], before the length limit.
+        truncated: bool [n].
+    """
+
+    y_true: np.ndarray
+    p: np.ndarray
+    num_tokens: np.ndarray
+    truncated: np.ndarray
+
+
+class Predictor:
+    """Answers texts with a graph from strings to `OUTPUTS`; a trained folder or a SavedModel.
+
+    Attributes:
+        card: what the model is.
+        class_names: the classes, in the order of the probabilities' columns.
+    """
+
+    def __init__(self, answer: Callable[[tf.Tensor], dict[str, tf.Tensor]], card: artifact.Card):
+        self._answer = answer
+        self.card = card
+        self.class_names = card.class_names
+
+    def answers(self, texts: Sequence[str | bytes], batch_size: int = 64) -> dict[str, np.ndarray]:
+        """All `OUTPUTS` for some texts, in their order.
+
+        Args:
+            texts: any strings, also empty ones; bytes are read as UTF-8.
+            batch_size: texts that go through the network at a time; the answers do not
+                depend on it.
+
+        Returns:
+            By name, an array whose first dimension is that of the texts.
+        """
+        if isinstance(texts, str | bytes):
+            raise TypeError("expected a list of texts, found a single one; put it in a list")
+        encoded = [
+            t if isinstance(t, bytes) else t.encode("utf-8", "surrogatepass") for t in texts
+        ]
+        # Texts of similar length share a batch, so that little padding is computed.
+        order = np.argsort([len(t) for t in encoded], kind="stable")
+        parts: list[dict[str, tf.Tensor]] = []
+        for start in range(0, max(len(encoded), 1), batch_size):
+            batch = [encoded[index] for index in order[start : start + batch_size]]
+            parts.append(self._answer(tf.constant(batch, tf.string, shape=[len(batch)])))
+        back = np.empty_like(order)
+        back[order] = np.arange(len(order))
+        return {
+            name: np.concatenate([part[name].numpy() for part in parts])[back] for name in OUTPUTS
+        }
+
+    def predict_proba(self, texts: Sequence[str | bytes], batch_size: int = 64) -> np.ndarray:
+        """Probabilities, float32 [texts, classes]; rows sum to one unless multi-label."""
+        return self.answers(texts, batch_size)["probabilities"]
+
+    def predict(self, texts: Sequence[str | bytes]) -> list[str] | list[tuple[str, ...]]:
+        """The most probable class of each text; multi-label: the selected classes of each."""
+        answers = self.answers(texts)
+        if not self.card.multi_label:
+            return [self.class_names[index] for index in answers["label_id"]]
+        return [
+            tuple(name for name, chosen in zip(self.class_names, row, strict=True) if chosen)
+            for row in answers["selected"]
+        ]
+
+    def score(
+        self,
+        dataset: Dataset,
+        split: str,
+        on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    ) -> Scores:
+        """Answers a whole split, read as a stream.
+
+        Classes are matched by name, so that the data may list them in another order.
+
+        Raises:
+            DataError: no such split, or the data hold a class that the model does not know.
+        """
+        if split not in dataset.splits:
+            raise DataError(
+                f"the data have no {split} split; they have {', '.join(dataset.splits)}"
+            )
+        to_model = self._class_ids(dataset.class_names)
+        n = dataset.splits[split].num_examples
+        num_classes = len(self.class_names)
+        p = np.empty((n, num_classes), np.float32)
+        num_tokens, truncated = np.empty(n, np.int64), np.empty(n, bool)
+        y_true = np.zeros((n, num_classes), bool) if self.card.multi_label else np.empty(n, np.int64)
+        done = 0
+        for chunk in chunks(dataset.examples(split), 1024):
+            answers = self.answers([example.text for example in chunk])
+            rows = slice(done, done + len(chunk))
+            p[rows], num_tokens[rows] = answers["probabilities"], answers["num_tokens"]
+            truncated[rows] = answers["truncated"]
+            for row, example in enumerate(chunk, start=done):
+                ids = [to_model[label] for label in example.label_ids]
+                if self.card.multi_label:
+                    y_true[row, ids] = True
+                else:
+                    y_true[row] = ids[0]
+            done += len(chunk)
+            on_progress(f"answering {split}", done, n)
+        return Scores(y_true, p, num_tokens, truncated)
+
+    def evaluate(self, dataset: Dataset, split: str = "test", **settings: Any) -> evaluation.Report:
+        """The report on one split; settings as in `evaluation.evaluate`."""
+        return self.report(self.score(dataset, split), **settings)
+
+    def report(self, scores: Scores, **settings: Any) -> evaluation.Report:
+        """The report on scores, for instance on some rows of those of a split."""
+        thresholds = self.card.thresholds
+        return evaluation.evaluate(
+            scores.y_true,
+            scores.p,
+            class_names=self.class_names,
+            multi_label=self.card.multi_label,
+            thresholds=None if thresholds is None else np.array(thresholds, np.float32),
+            num_tokens=scores.num_tokens,
+            truncated=scores.truncated,
+            **settings,
+        )
+
+    def _class_ids(self, names: Sequence[str]) -> list[int]:
+        ids = {name: index for index, name in enumerate(self.class_names)}
+        unknown = [name for name in names if name not in ids]
+        if unknown:
+            raise DataError(
+                f"the data hold classes that this model does not know: {', '.join(unknown)}; it "
+                f"knows {', '.join(self.class_names)}"
+            )
+        return [ids[name] for name in names]
+
+
+class Classifier(Predictor):
+    """A text graph and a network with the card that describes them.
+
+    Attributes:
+        text_encoder: strings to token ids.
+        network: token ids to logits.
+    """
+
+    def __init__(
+        self, text_encoder: text.TextEncoder, network: networks.Network, card: artifact.Card
+    ):
+        self.text_encoder = text_encoder
+        self.network = network
+        self.card = card
+        signature = [tf.TensorSpec([None], tf.string, name="text")]
+        super().__init__(tf.function(self.answer, input_signature=signature), card)
+
+    def answer(self, texts: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The whole way from strings to answers, in core TensorFlow operations.
+
+        Args:
+            texts: string [batch].
+
+        Returns:
+            probabilities: float32 [batch, classes], calibrated by the temperature.
+            selected: bool [batch, classes]: one-of the arg max, multi-label every class from
+                its threshold on.
+            label, label_id: string and int64 [batch], the most probable class.
+            confidence: float32 [batch], its probability.
+            abstain: bool [batch], confidence below the card's `abstain_below`.
+            class_names: string [batch, classes].
+            num_tokens: int64 [batch], before the length limit.
+            unknown_fraction: float32 [batch], of the kept tokens; 0 for a text without tokens.
+            truncated: bool [batch].
+        """
+        encoded = self.text_encoder(texts)
+        logits = self.network(encoded.token_ids, encoded.lengths, training=False)
+        num_classes = len(self.class_names)
+        scaled = logits / tf.constant(self.card.temperature, tf.float32)  # [batch, classes]
+        if self.card.multi_label:
+            probabilities = tf.sigmoid(scaled)
+            thresholds = self.card.thresholds or (0.5,) * num_classes
+            selected = probabilities >= tf.constant(thresholds, tf.float32)
+        else:
+            probabilities = tf.nn.softmax(scaled)
+            selected = tf.one_hot(
+                tf.argmax(probabilities, axis=1), num_classes, on_value=True, off_value=False
+            )
+        label_id = tf.argmax(probabilities, axis=1)  # [batch]
+        confidence = tf.reduce_max(probabilities, axis=1)
+        names = tf.constant(self.class_names)
+        below = self.card.abstain_below
+        abstain = tf.zeros_like(confidence, tf.bool) if below is None else confidence < below
+        # A text without tokens was given one unknown token, which is not one of its own.
+        kept = tf.minimum(encoded.num_tokens, tf.cast(encoded.lengths, tf.int64))
+        unknown_fraction = tf.where(
+            kept > 0,
+            tf.cast(encoded.num_unknown, tf.float32) / tf.cast(tf.maximum(kept, 1), tf.float32),
+            0.0,
+        )
+        return {
+            "probabilities": probabilities,
+            "selected": selected,
+            "label": tf.gather(names, label_id),
+            "label_id": label_id,
+            "confidence": confidence,
+            "abstain": abstain,
+            "class_names": tf.tile(names[tf.newaxis, :], [tf.shape(texts)[0], 1]),
+            "num_tokens": encoded.num_tokens,
+            "unknown_fraction": unknown_fraction,
+            "truncated": encoded.truncated,
+        }
+
+
+def build_network(
+    config: Config,
+    *,
+    vocabulary_size: int,
+    num_classes: int,
+    embedding_matrix: np.ndarray | None = None,
+) -> networks.Network:
+    """The untrained network that a configuration describes."""
+    settings = config.model.model_dump(exclude={"embedding_vectors"})
+    return networks.build(
+        vocabulary_size=vocabulary_size,
+        num_classes=num_classes,
+        embedding_matrix=embedding_matrix,
+        seed=config.training.seed,
+        **settings,
+    )
+
+
+def tokenizer_settings(config: Config) -> dict[str, Any]:
+    """The arguments of `text.Tokenizer`."""
+    return config.text.model_dump(
+        include={"unit", "lowercase", "fold_width", "unescape_entities"}
+    )
+
+
+def encoder_settings(config: Config) -> dict[str, Any]:
+    """The arguments of `text.TextEncoder` besides tokenizer and vocabulary."""
+    return config.text.model_dump(include={"sequence_length", "keep", "hash_buckets"})
+
+
+def build_text_encoder(config: Config, vocabulary_path: str | os.PathLike) -> text.TextEncoder:
+    """The text graph that a configuration and a vocabulary describe."""
+    tokenizer = text.Tokenizer(**tokenizer_settings(config))
+    return text.TextEncoder(tokenizer, vocabulary_path, **encoder_settings(config))
+
+
+def save(
+    folder: str | os.PathLike,
+    *,
+    config: Config,
+    card: artifact.Card,
+    vocabulary_path: str | os.PathLike,
+    weights: dict[str, np.ndarray],
+    extra_files: dict[str, str | os.PathLike],
+) -> None:
+    """Writes a trained folder at once and whole; one that stands there is replaced.
+
+    Args:
+        card: without `files`, which is filled in.
+        weights: the network's weights by name.
+        extra_files: further files and folders to copy, by their name in the folder.
+
+    Raises:
+        ArtifactError: it cannot be written; what was there before is unchanged.
+    """
+    import dataclasses
+    import shutil
+
+    with artifact.write_folder(folder) as temporary:
+        shutil.copyfile(vocabulary_path, temporary / artifact.VOCABULARY)
+        # numpy stamps the archive's members with a fixed date: equal weights, equal bytes.
+        np.savez(temporary / artifact.WEIGHTS, **weights)  # type: ignore[arg-type]
+        (temporary / artifact.CONFIG).write_text(to_yaml(config.to_dict()), encoding="utf-8")
+        for name, path in extra_files.items():
+            copy = shutil.copytree if Path(path).is_dir() else shutil.copyfile
+            copy(path, temporary / name)
+        card = dataclasses.replace(card, files=artifact.checksums(temporary))
+        (temporary / artifact.CARD).write_text(card.to_json(), encoding="utf-8")
+
+
+def load(folder: str | os.PathLike) -> Classifier:
+    """Loads a trained folder.
+
+    Raises:
+        ArtifactError: it is not one, is damaged, or was written by a newer textclf.
+    """
+    folder = Path(folder)
+    card = artifact.read_card(folder)
+    artifact.check_files(folder, card.files)
+    config = _card_config(folder, card)
+    text_encoder = build_text_encoder(config, folder / artifact.VOCABULARY)
+    network = build_network(
+        config,
+        vocabulary_size=text_encoder.vocabulary_size,
+        num_classes=len(card.class_names),
+    )
+    with np.load(folder / artifact.WEIGHTS, allow_pickle=False) as weights:
+        set_weights(network, weights, folder)
+    return Classifier(text_encoder, network, card)
+
+
+def load_predictor(folder: str | os.PathLike) -> Predictor:
+    """Loads a trained folder or an exported version, whichever it is.
+
+    A folder of versions stands for its newest.
+
+    Raises:
+        ArtifactError: it is neither, or is damaged.
+    """
+    version = artifact.exported_version(folder)
+    if version is None:
+        return load(folder)
+    card = artifact.read_card(version / "assets.extra")
+    loaded = tf.saved_model.load(version)
+    signature = loaded.signatures["serving_default"]
+
+    def answer(texts: tf.Tensor) -> dict[str, tf.Tensor]:
+        assert loaded is not None  # the signature alone does not keep its variables alive
+        return signature(text=texts)
+
+    return Predictor(answer, card)
+
+
+def get_weights(network: networks.Network) -> dict[str, np.ndarray]:
+    """The network's weights by name, in their order."""
+    return {variable.path: variable.numpy() for variable in network.parameters}
+
+
+def set_weights(network: networks.Network, weights: Any, folder: Path) -> None:
+    """Assigns weights by name.
+
+    Raises:
+        ArtifactError: names or shapes are not those of the network.
+    """
+    expected = {variable.path: tuple(variable.shape) for variable in network.parameters}
+    found = {name: tuple(weights[name].shape) for name in weights}
+    if expected != found:
+        differing = sorted(set(expected.items()) ^ set(found.items()))
+        raise ArtifactError(
+            f"{folder / artifact.WEIGHTS}: does not fit the network of the card "
+            f"({differing[0][0]} differs); restore the folder from a copy"
+        )
+    for variable in network.parameters:
+        variable.assign(weights[variable.path])
+
+
+def _card_config(folder: Path, card: artifact.Card) -> Config:
+    from textclf.config import from_dict
+    from textclf.errors import ConfigError
+
+    try:
+        config, _ = from_dict(card.config)
+    except ConfigError as error:
+        raise ArtifactError(
+            f"{folder / artifact.CARD}: its configuration is not readable: {error}"
+        ) from None
+    return config
+
+
+def chunks(items: Iterable, size: int) -> Iterator[list]:
+    """Lists of `size` items, the last one shorter; reads no further ahead than that."""
+    chunk: list = []
+    for item in items:
+        chunk.append(item)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk

@@ -1,0 +1,222 @@
+"""A SavedModel that other services can load, and that can check itself.
+
+OUTPUT/VERSION/
+├── saved_model.pb, variables/, assets/vocabulary.txt     loads with TensorFlow alone
+└── assets.extra/
+    ├── card.json         what the model is
+    ├── golden.json       texts with the answers that the trained model gave
+    └── checksums.json    SHA-256 of every other file
+
+A version is written beside its place, answers its golden samples in a fresh process that has
+neither textclf nor Keras, and only then gets its number.
+"""
+
+import base64
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from textclf import artifact
+from textclf.errors import ExportError
+
+CHECKSUMS, GOLDEN = "assets.extra/checksums.json", "assets.extra/golden.json"
+TOLERANCE = 1e-5  # between the trained model's probabilities and those of the SavedModel
+
+# Typical and hostile texts; whatever a client sends, it must be answered.
+GOLDEN_TEXTS: tuple[str | bytes, ...] = (
+    "A wonderful film, I loved every minute of it!",
+    "Not bad at all, although it took a while to begin.",
+    "Terrible service and cold food; never again.",
+    "这家酒店的房间很干净，服务也不错。",
+    "质量太差了，一点也不好用！",
+    "I asked for 大床房 and got two singles :(",
+    "",
+    " \t\n ",
+    "?",
+    "😀👍🏽❤️",
+    "ＦＵＬＬ　ＷＩＤＴＨ！",
+    "line\u2028separator\x00and\x07control",
+    "&lt;b&gt;Tom &amp; Jerry&lt;/b&gt;<br />again",
+    b"\xff\xfe broken \xe4\xbd bytes",
+    "a long story " * 2000,
+)
+
+# Runs in a process of its own. Whatever is said on stdout is the list of problems, as JSON.
+_VERIFIER = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("textclf", "keras"):
+            raise ModuleNotFoundError("No module named " + repr(name), name=name)
+import base64, json
+import tensorflow as tf  # looks whether Keras is there, and imports it only when it is used
+assert not {"textclf", "keras"} & set(sys.modules)
+sys.meta_path.insert(0, Absent())
+folder, tolerance = sys.argv[1], float(sys.argv[2])
+golden = json.load(open(folder + "/assets.extra/golden.json", encoding="utf-8"))
+loaded = tf.saved_model.load(folder)
+serve = loaded.signatures["serving_default"]
+problems = []
+for sample in golden["samples"]:
+    text = base64.b64decode(sample["text_base64"])
+    answer = serve(text=tf.constant([text]))
+    found = answer["probabilities"][0].numpy().tolist()
+    off = max(abs(a - b) for a, b in zip(found, sample["probabilities"], strict=True))
+    if not off <= tolerance:
+        problems.append("text %r: probabilities differ by %.3g" % (text[:60], off))
+    for name in ("label", "label_id", "num_tokens", "truncated", "selected"):
+        value = answer[name][0].numpy().tolist()
+        value = value.decode() if isinstance(value, bytes) else value
+        if value != sample[name]:
+            problems.append("text %r: %s is %r, expected %r"
+                            % (text[:60], name, value, sample[name]))
+texts = tf.constant([base64.b64decode(sample["text_base64"]) for sample in golden["samples"]])
+for name, value in serve(text=texts).items():
+    if value.shape[0] != len(golden["samples"]):
+        problems.append("output %s has no batch dimension" % name)
+print(json.dumps(problems))
+"""
+
+
+def next_version(output: str | os.PathLike) -> int:
+    """One more than the largest version in a folder of exports; 1 for none."""
+    output = Path(output)
+    names = [path.name for path in output.iterdir()] if output.is_dir() else []
+    return max((int(name) for name in names if name.isdecimal()), default=0) + 1
+
+
+def check(output: str | os.PathLike, version: int | None = None) -> int:
+    """The version that `export` would write, checked before the long work.
+
+    Raises:
+        ArtifactError: the version exists, or the folder cannot be written.
+    """
+    version = next_version(output) if version is None else version
+    artifact.check_output(Path(output) / str(version), overwrite=False, is_ours=("saved_model.pb",))
+    return version
+
+
+def export(
+    model: Any,
+    output: str | os.PathLike,
+    *,
+    version: int | None = None,
+    golden_texts: Sequence[str] = (),
+) -> Path:
+    """Writes `OUTPUT/VERSION` and verifies it before it becomes visible.
+
+    Args:
+        model: a `classifier.Classifier`.
+        output: the folder of versions, `saved_models/NAME`.
+        version: a positive integer; default: one more than the largest there.
+        golden_texts: texts that the export must answer as the model does, besides
+            `GOLDEN_TEXTS`.
+
+    Returns:
+        The version's folder.
+
+    Raises:
+        ArtifactError: the version exists, or the folder cannot be written.
+        ExportError: the export does not answer as the model does; nothing is published.
+    """
+    output = Path(output)
+    version = check(output, version)
+    place = output / str(version)
+    with artifact.write_folder(place) as temporary:
+        _save(model, temporary)
+        extra = temporary / "assets.extra"
+        extra.mkdir(exist_ok=True)
+        (extra / artifact.CARD).write_text(model.card.to_json(), encoding="utf-8")
+        golden = _golden_samples(model, [*GOLDEN_TEXTS, *golden_texts])
+        (temporary / GOLDEN).write_text(json.dumps(golden, indent=1) + "\n", encoding="utf-8")
+        sums = artifact.checksums(temporary)
+        (temporary / CHECKSUMS).write_text(json.dumps(sums, indent=1) + "\n", encoding="utf-8")
+        verify(temporary)
+    return place
+
+
+def verify(folder: str | os.PathLike) -> int:
+    """Checks every file's checksum and re-runs the golden samples in a fresh process.
+
+    Returns:
+        The number of golden samples.
+
+    Raises:
+        ExportError: it is no export of textclf, or with everything that differs.
+    """
+    folder = Path(folder)
+    try:
+        sums = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
+        golden = json.loads((folder / GOLDEN).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ExportError(
+            f"{folder}: is not an export of textclf ({Path(str(error.filename)).name} is missing); "
+            "`textclf export` writes one"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ExportError(f"{folder}: cannot be verified ({error}); export it again") from None
+    found = artifact.checksums(folder, without=(CHECKSUMS,))
+    problems = [
+        f"{folder / name}: "
+        + ("is missing" if name not in found else "differs from its checksum")
+        for name in sums
+        if found.get(name) != sums[name]
+    ]
+    problems += [f"{folder / name}: was added after the export" for name in found.keys() - sums]
+    if not problems:
+        problems = [f"{folder}: {problem}" for problem in _run_verifier(folder)]
+    if problems:
+        raise ExportError("\n".join([*problems, f"{folder}: not verified; export it again"]))
+    return len(golden["samples"])
+
+
+def _run_verifier(folder: Path) -> list[str]:
+    # Isolated, in another folder, and without a GPU: as a service elsewhere would load it.
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
+    command = [sys.executable, "-I", "-c", _VERIFIER, str(folder.resolve()), str(TOLERANCE)]
+    with tempfile.TemporaryDirectory() as elsewhere:
+        done = subprocess.run(
+            command, cwd=elsewhere, env=environment, capture_output=True, text=True
+        )
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        return [f"a fresh process with TensorFlow alone cannot answer with it: {last}"]
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def _save(model: Any, folder: Path) -> None:
+    import tensorflow as tf
+
+    from textclf import networks
+
+    module = tf.Module()
+    module.text_encoder = model.text_encoder
+    # The variables alone, not the Keras layers around them: those would be written once more.
+    module.parameters = [variable.value for variable in model.network.parameters]
+    signature = [tf.TensorSpec([None], tf.string, name="text")]
+    with networks.portable(model.network):
+        module.answer = tf.function(model.answer, input_signature=signature)
+        answer = module.answer.get_concrete_function()
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": answer})
+
+
+def _golden_samples(model: Any, texts: Sequence[str | bytes]) -> dict[str, Any]:
+    answers = model.answers(texts)
+    samples = []
+    for index, text in enumerate(texts):
+        data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
+        sample: dict[str, Any] = {"text_base64": base64.b64encode(data).decode()}
+        if isinstance(text, str) and len(text) <= 200:
+            sample["text"] = text  # for people; the bytes above are what counts
+        for name in ("probabilities", "label", "label_id", "selected", "num_tokens", "truncated"):
+            value = np.asarray(answers[name][index]).tolist()
+            sample[name] = value.decode() if isinstance(value, bytes) else value
+        samples.append(sample)
+    return {"class_names": list(model.class_names), "tolerance": TOLERANCE, "samples": samples}

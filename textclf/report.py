@@ -1,0 +1,331 @@
+"""Plain text of what the layers below return: fixed width, for stdout and for a file.
+
+No line is wider than `WIDTH` columns, where a Chinese character takes two. Names of classes and
+models come from the user's data, so they are cut in the middle when long (ends tell apart what
+beginnings share) and what would move the cursor is shown as "?".
+"""
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from textclf.evaluation import LengthBin, Report
+
+if TYPE_CHECKING:
+    from textclf.data import SplitSummary
+
+WIDTH = 96
+NAME_WIDTH = 28
+MAX_MATRIX_CLASSES = 12
+MAX_TABLE_CLASSES = 60
+SHOWN_OF_MANY = 30
+
+# What is said first, in this order; a report has those of its task.
+HEADLINE = {
+    "accuracy": "accuracy",
+    "micro_f1": "micro F1",
+    "macro_f1": "macro F1",
+    "weighted_f1": "weighted F1",
+    "subset_accuracy": "subset accuracy",
+    "hamming_loss": "Hamming loss",
+    "log_loss": "log loss",
+    "roc_auc": "ROC-AUC",
+    "calibration_error": "calibration error",
+}
+
+
+# The columns of a comparison: what fits beside two intervals.
+COMPARED = {
+    "accuracy": "accuracy",
+    "micro_f1": "micro F1",
+    "macro_f1": "macro F1",
+    "log_loss": "log loss",
+    "calibration_error": "calibration",
+}
+
+
+# === One report ===
+
+
+def format_report(report: Report, *, title: str = "Evaluation") -> str:
+    """Returns the report as text for a person; ends with a line break.
+
+    Overall figures with their intervals first, then classes, confusions, lengths, calibration
+    and notes; a part without content is left out.
+    """
+    head = (
+        f"{_tidy(title)}: {_counted(report.num_examples, 'example')}, "
+        f"{_counted(len(report.class_names), 'class', 'classes')}"
+        f"{', several an example' if report.multi_label else ''}"
+    )
+    parts = [
+        _headline(report),
+        _classes(report),
+        _confusions(report),
+        _matrix(report),
+        _lengths(report),
+        _calibration(report),
+        _notes(report),
+    ]
+    head = _cut(head, WIDTH)
+    blocks = ["\n".join([head, "=" * _width(head)]), *("\n".join(part) for part in parts if part)]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _headline(report: Report) -> list[str]:
+    rows = []
+    for name, label in HEADLINE.items():
+        if name not in report.metrics:
+            continue
+        interval = ""
+        if name in report.intervals:
+            low, high = report.intervals[name]
+            interval = f"{100 * report.confidence:.4g} % interval {low:.4f} to {high:.4f}"
+        rows.append([label, _number(report.metrics[name], 4), interval])
+    return _table(rows, align="lrl")
+
+
+def _classes(report: Report) -> list[str]:
+    classes = list(report.classes)
+    left_out = len(classes) - SHOWN_OF_MANY if len(classes) > MAX_TABLE_CLASSES else 0
+    if left_out:
+        # Classes without examples have nothing to show.
+        worst = sorted(classes, key=lambda scores: (scores.support == 0, scores.f1))
+        classes = worst[:SHOWN_OF_MANY]
+    rows = [["class", "precision", "recall", "F1", "examples", "predicted"]]
+    rows += [
+        [
+            scores.name,
+            _number(scores.precision),
+            _number(scores.recall),
+            _number(scores.f1),
+            f"{scores.support:,}",
+            f"{scores.num_predicted:,}",
+        ]
+        for scores in classes
+    ]
+    if report.multi_label:
+        rows[0].append("threshold")
+        for row, scores in zip(rows[1:], classes, strict=True):
+            row.append(_number(scores.threshold))
+    num_scores = len(rows)
+    for average in ("micro", "macro", "weighted"):
+        if f"{average}_precision" in report.metrics:
+            values = [report.metrics[f"{average}_{kind}"] for kind in ("precision", "recall", "f1")]
+            row = [f"{average} average", *(_number(value) for value in values)]
+            rows.append(row + [""] * (len(rows[0]) - len(row)))
+    lines = _table(rows, align="lrrrrrr")
+    lines.insert(num_scores, "-" * max(map(_width, lines)))
+    if left_out:
+        lines.append(
+            f"(the {SHOWN_OF_MANY} classes with the lowest F1; {left_out:,} more are in the JSON)"
+        )
+    return lines
+
+
+def _confusions(report: Report) -> list[str]:
+    if report.confusion_matrix is None:
+        return []
+    pairs = [
+        (count, t, p)
+        for t, row in enumerate(report.confusion_matrix)
+        for p, count in enumerate(row)
+        if count and t != p
+    ]
+    pairs.sort(key=lambda pair: (-pair[0], pair[1], pair[2]))
+    if not pairs:
+        return []
+    many = len(report.class_names) > MAX_MATRIX_CLASSES
+    rows = [["most confused: true", "predicted", "examples", "of the true class"]]
+    for count, t, p in pairs[: 10 if many else 5]:
+        share = count / report.classes[t].support
+        rows.append(
+            [report.class_names[t], report.class_names[p], f"{count:,}", f"{100 * share:.1f} %"]
+        )
+    return _table(rows, align="llrr")
+
+
+def _matrix(report: Report) -> list[str]:
+    matrix, names = report.confusion_matrix, report.class_names
+    if matrix is None or not 1 < len(names) <= MAX_MATRIX_CLASSES:
+        return []
+    corner = "true \\ predicted"
+    cells = [[f"{count:,}" for count in row] for row in matrix]
+    lines = _table(
+        [[corner, *names], *([name, *row] for name, row in zip(names, cells, strict=True))],
+        align="l" + "r" * len(names),
+    )
+    if max(map(_width, lines)) <= WIDTH:
+        return lines
+    numbers = [str(c + 1) for c in range(len(names))]
+    numbered = [
+        [f"{number} {name}", *row] for number, name, row in zip(numbers, names, cells, strict=True)
+    ]
+    return _table([[corner, *numbers], *numbered], align="l" + "r" * len(names))
+
+
+def _lengths(report: Report) -> list[str]:
+    metric = HEADLINE[report.length_metric]
+    rows = [["tokens in the text", "examples", metric]]
+    for row in report.by_length:
+        rows.append([_range(row), f"{row.num_examples:,}", _number(row.score)])
+    if (cut := report.truncated) is not None:
+        rows.append(["texts cut to fit", f"{cut.num_examples:,}", _number(cut.score)])
+    return _table(rows, align="lrr") if len(rows) > 1 else []
+
+
+def _range(row: LengthBin) -> str:
+    if row.min_tokens == row.max_tokens:
+        return f"{row.min_tokens:,}"
+    return f"{row.min_tokens:,} to {row.max_tokens:,}"
+
+
+def _calibration(report: Report) -> list[str]:
+    what = "share true" if report.multi_label else "accuracy"
+    pool = "examples x classes" if report.multi_label else "examples"
+    rows = [["confidence", pool, "mean confidence", what, "difference"]]
+    for b in report.calibration:
+        if b.accuracy is None or b.mean_confidence is None:
+            continue
+        rows.append(
+            [
+                f"{b.lower:.2f} to {b.upper:.2f}",
+                f"{b.count:,}",
+                _number(b.mean_confidence),
+                _number(b.accuracy),
+                f"{b.accuracy - b.mean_confidence:+.3f}",
+            ]
+        )
+    return _table(rows, align="lrrrr")
+
+
+def _notes(report: Report) -> list[str]:
+    lines = ["Notes"] if report.notes else []
+    for note in report.notes:
+        first, *rest = _wrapped(_tidy(note), WIDTH - 2)
+        lines += [f"- {first}", *(f"  {line}" for line in rest)]
+    return lines
+
+
+# === Several reports ===
+
+
+def format_comparison(rows: Mapping[str, Report]) -> str:
+    """Returns one line a model, its main figures side by side; ends with a line break.
+
+    Args:
+        rows: the models' names, in the order of the lines; all of one task.
+    """
+    if not rows:
+        raise ValueError("nothing to compare: expected at least one report")
+    if len({report.multi_label for report in rows.values()}) > 1:
+        raise ValueError("one-of and multi-label reports have different figures")
+    first = next(iter(rows.values()))
+    chosen = [name for name in COMPARED if name in first.metrics]
+    intervals = {name for report in rows.values() for name in report.intervals}
+
+    table = [["model"]]
+    for name in chosen:
+        table[0].append(COMPARED[name])
+        if name in intervals:
+            table[0].append(f"{100 * first.confidence:.4g} %")
+    for model, report in rows.items():
+        line = [model]
+        for name in chosen:
+            line.append(_number(report.metrics[name]))
+            if name in intervals:
+                low, high = report.intervals.get(name, (None, None))
+                line.append("-" if low is None else f"{_number(low)}-{_number(high)}")
+        table.append(line)
+    return "\n".join(_table(table, align="l" + "r" * (len(table[0]) - 1))) + "\n"
+
+
+def format_splits(splits: Mapping[str, "SplitSummary"], class_names: Sequence[str]) -> str:
+    """Returns how many examples of each class each split has; ends with a line break.
+
+    Args:
+        splits: as in `Dataset.splits`: name -> number of examples and class counts.
+    """
+    rows = [["class"], *([name] for name in class_names), ["all examples"]]
+    for split, summary in splits.items():
+        rows[0] += [split, "share"]
+        n = int(summary.num_examples)
+        for row, count in zip(rows[1:-1], summary.class_counts, strict=True):
+            row += [f"{int(count):,}", f"{100 * int(count) / n:.1f} %" if n else "-"]
+        rows[-1] += [f"{n:,}", ""]
+    lines = _table(rows, align="l" + "rr" * len(splits))
+    lines.insert(len(lines) - 1, "-" * max(map(_width, lines)))
+    return "\n".join(lines) + "\n"
+
+
+# === Letters and columns ===
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _counted(n: int, one: str, many: str = "") -> str:
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
+def _table(rows: Sequence[Sequence[str]], *, align: str) -> list[str]:
+    """Lines of columns two blanks apart; `align` has an "l" or "r" for each column."""
+    cells = [
+        [_cut(_tidy(cell), NAME_WIDTH) if i == 0 else cell for i, cell in enumerate(row)]
+        for row in rows
+    ]
+    widths = [max(map(_width, column)) for column in zip(*cells, strict=True)]
+    lines = []
+    for row in cells:
+        padded = []
+        for cell, width, side in zip(row, widths, align, strict=False):
+            blanks = " " * (width - _width(cell))
+            padded.append(cell + blanks if side == "l" else blanks + cell)
+        lines.append("  ".join(padded).rstrip())
+    return lines
+
+
+def _tidy(text: str) -> str:
+    """One line, nothing that moves the cursor or hides: what cannot be printed becomes "?"."""
+    return "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text)
+
+
+def _width(text: str) -> int:
+    """Columns on a terminal: wide and full-width characters take two, combining ones none."""
+    return sum(
+        2 if unicodedata.east_asian_width(c) in "WF" else 0 if unicodedata.combining(c) else 1
+        for c in text
+    )
+
+
+def _cut(text: str, width: int) -> str:
+    """Text of at most `width` columns, its middle replaced by an ellipsis if it is longer."""
+    if _width(text) <= width:
+        return text
+    begin, end = "", ""
+    left, right = (width - 1) - (width - 1) // 2, (width - 1) // 2
+    for c in text:
+        if _width(begin + c) > left:
+            break
+        begin += c
+    for c in reversed(text):
+        if _width(c + end) > right:
+            break
+        end = c + end
+    return f"{begin}…{end}"
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Lines of at most `width` columns, broken at blanks and, where a word is wider, inside."""
+    lines = [""]
+    for word in text.split():
+        if lines[-1] and _width(lines[-1]) + 1 + _width(word) > width:
+            lines.append("")
+        elif lines[-1]:
+            lines[-1] += " "
+        for c in word:
+            if _width(lines[-1] + c) > width:
+                lines.append("")
+            lines[-1] += c
+    return lines

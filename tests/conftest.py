@@ -1,9 +1,15 @@
 """What the tests share: where the real data are, and one trained classifier."""
 
+import csv
+import itertools
 import os
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from textclf import demo
 
 
 @pytest.fixture(scope="session")
@@ -13,3 +19,54 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("TEXTCLF_DATA is not set: this test reads published data sets")
     return Path(folder).resolve()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-golden", action="store_true", help="rewrite tests/golden instead of comparing"
+    )
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """`golden(name, text)`: the text is what tests/golden/name holds, byte for byte."""
+
+    def compare(name: str, text: str) -> None:
+        path = Path(__file__).parent / "golden" / name
+        if request.config.getoption("--update-golden"):
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(text.encode())
+            return
+        assert path.is_file(), f"tests/golden/{name} is missing: run pytest --update-golden"
+        assert text == path.read_bytes().decode(), "if wanted: pytest --update-golden, then review"
+
+    return compare
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that other users can enter, as pytest's own cannot: for tests of permissions."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CSV file of 300 short English and Chinese opinions, columns text and label."""
+    path = tmp_path_factory.mktemp("data") / "reviews.csv"
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label"])
+        writer.writerows(itertools.islice(demo.examples("train"), 300))
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny() -> dict[str, dict[str, object]]:
+    """Settings of a network that trains in seconds; a test adds its data."""
+    return {
+        "model": {"units": 6, "embedding_dim": 5},
+        "training": {"epochs": 2, "batch_size": 32, "learning_rate": 0.01, "length_buckets": 4},
+        "evaluation": {"bootstrap_samples": 100},
+    }

@@ -168,6 +168,17 @@ def test_no_slot_is_left_and_punctuation_fits_the_language(splits):
             assert not re.search(r"\b[Aa] [aeio]|\b[Aa]n [^aeiou]|\b[Aa]n use", text), text
 
 
+def test_frame_and_cue_are_often_ten_words_apart(splits):
+    frame = re.compile(
+        "(?:what i expected|i would (?:not|always) say|i was not in|nobody|everybody|it is .*true,"
+        "|i (?:never|often) thought|there was|we did)(.*)"
+    )
+    for examples in splits.values():
+        found = [frame.match(text.lower()) for text, _ in examples]
+        distant = [match for match in found if match and len(tokens(match[1])) >= 10]
+        assert len(distant) >= 0.12 * len(examples)
+
+
 def test_texts_are_short_and_of_many_lengths(splits):
     lengths = sorted(len(tokens(text)) for text, _ in splits["train"])
     assert lengths[0] == 1

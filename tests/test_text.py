@@ -40,10 +40,16 @@ WEIRD = {
     "good\ufffdfilm\ufffcis\u2800good": ["good", "film", "is", "good"],
     "\ue000good\U000f0000": ["good"],
     "co\u00adoperate": ["cooperate"],
+    "\u0915\u094d\u200d\u0937 \u0645\u06cc\u200c\u062e": [
+        "\u0915\u094d\u0937",
+        "\u0645\u06cc\u062e",
+    ],
+    "good\ud83dfilm": ["good", "film"],
     "ＧＯＯＤ　film！": ["good", "film", "!"],
     "我爱film，很好看！": ["我", "爱", "film", "很", "好", "看", "!"],
     "한국어 영화": ["한국어", "영화"],
     "ラーメンが好き": ["ラ", "ー", "メ", "ン", "が", "好", "き"],
+    "すごーーい々": ["す", "ご", "ー", "ー", "い", "々"],
     "か\u3099": ["か\u3099"],
     "葛\U000e0100飾": ["葛", "飾"],
     "فيلم جيد؟": ["فيلم", "جيد", "؟"],
@@ -166,7 +172,21 @@ def test_the_frown_and_the_smile_may_touch_the_word_before_them():
             "C:\\dir C:\\ a",
         ),
         *("::Discuss", "note:Paris", "a :Place", ":Over", "12:P", "x=(a)", "f(x=)", "std::pair"),
-        *("x<3", "<30", "<3x", "^", "a^b^c", "：（一）", "如下:(一)", "AXD", "XDA", "it_T_Ta"),
+        *(
+            "x<3",
+            "<30",
+            "<3x",
+            "^",
+            "a^b^c",
+            "：（一）",
+            "如下:(一)",
+            "AXD",
+            "XDA",
+            "vitamin:D",
+            "key:P",
+            "x:o",
+            "it_T_Ta",
+        ),
         *("said:'(what)'", ":-", "a=/b", "key=d", ";", "f();", "&amp;)", "&quot;)"),
     ],
 )
@@ -195,6 +215,7 @@ def test_each_setting_can_be_switched_off():
 
 
 def test_every_character_is_a_token_in_the_character_unit():
+    assert words("！～ ～", unit="character") == ["!", "~", "~"]
     assert words("Good, 好！ 3.14 'x'", unit="character") == list("good,好!3.14'x'")
     assert words("cafe\u0301 か\u3099 हिन्दी", unit="character") == [
         *("c", "a", "f", "e\u0301", "か\u3099", "हि", "न्", "दी"),

@@ -82,9 +82,9 @@ def read_card(folder: str | os.PathLike) -> Card:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        if (folder / "saved_model.pb").exists():
+        if os.path.exists(folder / "saved_model.pb"):
             what = "is an exported SavedModel; a folder written by `textclf train` is needed here"
-        elif not folder.exists():
+        elif not os.path.exists(folder):
             what = "does not exist; `textclf train` writes such a folder"
         else:
             what = f"is not a trained folder (it holds no {CARD}); `textclf train` writes one"
@@ -116,9 +116,9 @@ def read_card(folder: str | os.PathLike) -> Card:
 def exported_version(folder: str | os.PathLike) -> Path | None:
     """The exported version that a path means: itself, or the newest below it; else None."""
     folder = Path(folder)
-    if (folder / "saved_model.pb").exists():
+    if os.path.exists(folder / "saved_model.pb"):
         return folder
-    versions = [path for path in folder.glob("[0-9]*") if (path / "saved_model.pb").exists()]
+    versions = [path for path in folder.glob("[0-9]*") if os.path.exists(path / "saved_model.pb")]
     numbered = [path for path in versions if path.name.isdecimal()]
     return max(numbered, key=lambda path: int(path.name), default=None)
 
@@ -170,9 +170,10 @@ def check_output(folder: str | os.PathLike, *, overwrite: bool, is_ours: tuple[s
         ArtifactError: it exists and may not be replaced, or its parent cannot be written.
     """
     folder = Path(os.path.abspath(folder))
-    if folder.exists() and not folder.is_dir():
+    # os.path rather than Path: without permission to look, Path.exists raises.
+    if os.path.exists(folder) and not os.path.isdir(folder):
         raise ArtifactError(f"{folder}: is a file; name a folder that can be written")
-    if folder.exists() and any(folder.iterdir()):
+    if os.path.isdir(folder) and os.listdir(folder):
         if not any((folder / name).exists() for name in is_ours):
             raise ArtifactError(
                 f"{folder}: exists and was not written by textclf; name another folder"
@@ -182,7 +183,7 @@ def check_output(folder: str | os.PathLike, *, overwrite: bool, is_ours: tuple[s
                 f"{folder}: exists already; name another folder or add --overwrite"
             )
     parent = folder.parent
-    while not parent.exists():
+    while not os.path.exists(parent):
         parent = parent.parent
     try:
         with tempfile.TemporaryDirectory(dir=parent, prefix=".textclf-"):

@@ -197,7 +197,7 @@ def _vectorize(texts: Sequence[str], unit: str) -> tuple[Any, Any, int]:
 def _regress(features: Any, y: np.ndarray, seed: int, class_weight: str | None) -> Any:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     model = LogisticRegression(
         C=10.0,

@@ -29,6 +29,7 @@ from textclf.errors import TrainingError
 _CACHE_VERSION = 1
 _WRITE_BATCH = 1024
 _MAX_SHARDS = 512  # open files while writing
+_MAX_CANDIDATES = 512  # lengths at which a bucket may end
 
 Progress = Callable[[str, int, int], None]  # (stage, done, total)
 
@@ -104,19 +105,34 @@ class Shards:
     statistics: TextStatistics
 
     def boundaries(self, num_buckets: int) -> list[int]:
-        """Greatest length of each bucket, ascending: quantiles of the lengths.
+        """Greatest length of each bucket, ascending, such that the least padding is computed.
 
-        The last is the longest text's. At most `num_buckets`; fewer where lengths repeat.
+        The last is the longest text's. At most `num_buckets`; fewer where there are fewer
+        lengths. Exact by dynamic programming over the lengths that occur, or over
+        `_MAX_CANDIDATES` quantiles of them where there are more.
         """
         counts = self.statistics.length_counts
-        cumulative = np.cumsum(counts) / counts.sum()
-        # Buckets of equal numbers of *tokens* would be too wide at the short end, those of
-        # equal numbers of texts at the long end, where a step costs most: the mean of both.
-        tokens = np.cumsum(counts * np.arange(len(counts))) / (counts * np.arange(len(counts))).sum()
-        shares = np.arange(1, num_buckets + 1) / num_buckets
-        ends = np.searchsorted((cumulative + tokens) / 2, shares - 1e-9)
-        longest = int(np.flatnonzero(counts)[-1])
-        return sorted({min(max(int(end), 1), longest) for end in ends} | {longest})
+        ends = np.flatnonzero(counts)
+        if len(ends) > _MAX_CANDIDATES:
+            shares = np.linspace(0, 1, _MAX_CANDIDATES)
+            ends = np.unique(np.quantile(np.repeat(ends, counts[ends]), shares, method="higher"))
+        texts = np.cumsum(counts)[ends]  # [ends], as long as that at most
+        before = np.concatenate([[0], texts[:-1]])
+        # cost[i, j]: tokens computed by a bucket for the lengths ends[i] to ends[j]
+        cost = (texts[np.newaxis, :] - before[:, np.newaxis]) * ends[np.newaxis, :].astype(float)
+        cost[np.tril_indices(len(ends), -1)] = np.inf
+        best, begins = cost[0], []
+        for _ in range(min(num_buckets, len(ends)) - 1):
+            # total[i, j]: the last bucket begins at i, and what is below it was done best
+            total = np.concatenate([[np.inf], best[:-1]])[:, np.newaxis] + cost
+            begins.append(total.argmin(axis=0))
+            best = total.min(axis=0)
+        end = len(ends) - 1
+        chosen = [int(ends[end])]
+        for begin in reversed(begins):
+            end = begin[end] - 1
+            chosen.append(int(ends[end]))
+        return chosen[::-1]
 
     def num_batches(self, batch_size: int, num_buckets: int) -> int:
         """Steps of one pass of `training_batches`, exactly."""

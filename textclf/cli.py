@@ -81,8 +81,7 @@ def init(file: Path, config: Path, overwrite: bool) -> None:
         raise ArtifactError(f"{config.parent}: no such folder; create it first")
     recognised = data.recognise(str(file))
     text = _commented_config(file, config, recognised)
-    values = configuration._yaml("safe").load(text)
-    resolved, _ = configuration.from_dict(values)
+    resolved, _ = configuration.from_yaml(text, place=str(config))
     data.check_sources(**resolved.data.model_dump())
     _write_text(config, text)
     for note in recognised.notes:
@@ -265,7 +264,7 @@ def data_check(source: str, overrides: tuple[str, ...], as_json: bool) -> None:
         return
     from textclf.report import format_data_check
 
-    click.echo(format_data_check(dataset, lengths, resolved.text.sequence_length))
+    click.echo(format_data_check(dataset, lengths, resolved.text.sequence_length), nl=False)
 
 
 def _lengths(resolved: Any, dataset: Any) -> dict[str, dict[str, Any]]:
@@ -426,7 +425,7 @@ def baseline(config_file: Path, overrides: tuple[str, ...], split: str, as_json:
         seconds[name] = time.monotonic() - started
         described[name] = model.describe()
 
-        def report(rows: Any, p: Any = p) -> Any:
+        def evaluated(rows: Any, p: Any = p) -> Any:
             return evaluation.evaluate(
                 y_true[rows],
                 p[rows],
@@ -435,9 +434,9 @@ def baseline(config_file: Path, overrides: tuple[str, ...], split: str, as_json:
                 **resolved.evaluation.model_dump(),
             )
 
-        reports[name] = report(slice(None))
+        reports[name] = evaluated(slice(None))
         if 0 < leaked.sum() < len(leaked):
-            without_leaked[name] = report(~leaked)
+            without_leaked[name] = evaluated(~leaked)
     if as_json:
         values = {
             name: {
@@ -452,12 +451,12 @@ def baseline(config_file: Path, overrides: tuple[str, ...], split: str, as_json:
         }
         click.echo(json.dumps({"split": split, "baselines": values}, ensure_ascii=False))
         return
-    click.echo(format_comparison(reports))
+    click.echo(format_comparison(reports), nl=False)
     if without_leaked:
         click.echo(f"\nWithout the {leaked.sum()} {split} rows whose text stands in train:\n")
-        click.echo(format_comparison(without_leaked))
-    best = baselines.BASELINES[-1]
-    click.echo("\n" + format_report(reports[best], title=f"{best}: {described[best]}"))
+        click.echo(format_comparison(without_leaked), nl=False)
+    for name, report in reports.items():
+        click.echo("\n" + format_report(report, title=f"{name}, {described[name]}"), nl=False)
 
 
 def _texts_and_classes(dataset: Any, split: str) -> tuple[list[str], Any]:
@@ -516,15 +515,14 @@ def evaluate(
 
     needed = [_requirement(text) for text in requirements]
     card = _read_card(model)
-    resolved, notices = from_dict(card.config, _with_source(source, split, overrides))
-    _say_all(notices)
-    settings = with_paths(resolved)
-    arguments = settings.data.model_dump()
-    only = source is not None and resolved.data.source is None
+    if source is None:
+        resolved, notices = from_dict(card.config, overrides)
+        _say_all(notices)
+        arguments = with_paths(resolved).data.model_dump()
+    else:
+        resolved, arguments = _other_data(card, source, split, overrides)
     data.check_sources(**arguments)
-    dataset = data.open_dataset(
-        **arguments, **({"known_class_names": card.class_names} if only else {})
-    )
+    dataset = data.open_dataset(**arguments)
     if source is None and dataset.fingerprint != card.data["fingerprint"]:
         _say("note: the data have changed since the training; their splits may differ from its own")
     _import_tensorflow()
@@ -550,14 +548,13 @@ def evaluate(
         }
         click.echo(json.dumps(values, ensure_ascii=False))
     else:
-        click.echo(format_report(report, title=f"{model} on {split}"))
+        click.echo(format_report(report, title=f"{model} on {split}"), nl=False)
         if clean is not None:
+            first = "micro_f1" if card.multi_label else "accuracy"
             click.echo(
-                f"\nWithout the {leaked.sum()} rows whose text stands in train: accuracy "
-                f"{clean.get('accuracy'):.4f}, macro F1 {clean.get('macro_f1'):.4f}"
-                if not card.multi_label
-                else f"\nWithout the {leaked.sum()} rows whose text stands in train: micro F1 "
-                f"{clean.get('micro_f1'):.4f}, macro F1 {clean.get('macro_f1'):.4f}"
+                f"\nWithout the {leaked.sum()} rows whose text stands in train: "
+                f"{first.replace('_f1', ' F1')} {clean.get(first):.4f}, "
+                f"macro F1 {clean.get('macro_f1'):.4f}"
             )
     failed = [
         f"{name} is {report.get(name):.4f}, below the required {least:g}"
@@ -578,14 +575,21 @@ def _requirement(text: str) -> tuple[str, float]:
         ) from None
 
 
-def _with_source(source: str | None, split: str, overrides: tuple[str, ...]) -> list[str]:
-    """Overrides that put DATA in the place of the data the model was trained on."""
-    if source is None:
-        return list(overrides)
-    cleared = [f"data.{name}=" for name in ("source", "train", "validation", "test")]
-    is_file = not source.startswith("tfds:") and source != "demo" and not Path(source).is_dir()
-    place = f"data.{split}={source}" if is_file else f"data.source={source}"
-    return [*cleared, "data.format=auto", place, *overrides]
+def _other_data(
+    card: Any, source: str, split: str, overrides: tuple[str, ...]
+) -> tuple[Any, dict[str, Any]]:
+    """The card's configuration, and arguments for the data, with DATA in the place of its own."""
+    from textclf.config import from_dict, with_paths
+
+    cleared = [f"data.{name}=" for name in ("train", "validation", "test")]
+    moved = [*cleared, f"data.source={source}", "data.format=auto", *overrides]
+    # What this drops are settings of the other source's format: nobody asked for them here.
+    resolved, _ = from_dict(card.config, moved)
+    arguments = with_paths(resolved).data.model_dump()
+    if not (Path(source).is_dir() or source == "demo" or source.startswith("tfds:")):
+        arguments |= {"source": None, split: arguments["source"]}  # all its rows are scored
+        arguments |= {"class_names": list(card.class_names), "class_names_file": None}
+    return resolved, arguments
 
 
 @main.command()

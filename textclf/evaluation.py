@@ -28,7 +28,7 @@ import numpy as np
 from textclf.errors import DataError
 
 LOG_LOSS_CLIP = 2.0**-23
-MAX_BOOTSTRAP_CELLS = 4_000_000  # numbers held at once while resampling: 32 MB
+MAX_BOOTSTRAP_CELLS = 1_000_000  # numbers drawn at once while resampling: 8 MB, in a few copies
 
 
 # === What comes out ===
@@ -609,7 +609,6 @@ def _bootstrap(
     rng = np.random.default_rng(seed)
     first_name = "micro_f1" if multi_label else "accuracy"
     samples: dict[str, list[np.ndarray]] = {first_name: [], "macro_f1": []}
-    # A fixed chunk for a given problem, so that the draws depend on the seed alone.
     chunk = max(1, MAX_BOOTSTRAP_CELLS // max(len(cell_counts), num_classes))
     for start in range(0, num_samples, chunk):
         size = min(chunk, num_samples - start)
@@ -687,23 +686,25 @@ def _notes_on_classes(
 def _notes_on_intervals(
     y_true: np.ndarray, y_pred: np.ndarray, confidence: float, multi_label: bool
 ) -> list[str]:
-    """Where all predictions are right (or all wrong), resampling shows no spread at all."""
+    """Where all predictions are right (or all wrong), resampling shows no spread at all.
+
+    The way out is the exact one-sided binomial bound, the accuracy q with q**n = 1 - confidence.
+    """
     n = len(y_true)
     right = y_true == y_pred
     if multi_label:
         right = right.all(axis=1)
-    bound = (1 - confidence) ** (1 / n)  # one-sided, exact: the accuracy q with q**n = 1 - level
+    bound = (1 - confidence) ** (1 / n)
     if right.all():
-        return [
-            f"all {n:,} predictions are right, so resampling shows no spread; the exact "
-            f"{confidence:.0%} bound says only that accuracy is above {bound:.4f}"
-        ]
-    if not right.any() and not multi_label:
-        return [
-            f"all {n:,} predictions are wrong, so resampling shows no spread; the exact "
-            f"{confidence:.0%} bound says only that accuracy is below {1 - bound:.4f}"
-        ]
-    return []
+        what, share = "right", f"above {bound:.4f}"
+    elif not right.any() and not multi_label:
+        what, share = "wrong", f"below {1 - bound:.4f}"
+    else:
+        return []
+    return [
+        f"all {n:,} predictions are {what}, so resampling shows no spread; the exact "
+        f"{100 * confidence:.4g} % bound for {'subset ' if multi_label else ''}accuracy is {share}"
+    ]
 
 
 def _listed(names: Sequence[str], limit: int = 10) -> str:

@@ -24,7 +24,7 @@ about masks that cuDNN kernels bring along.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
@@ -36,7 +36,7 @@ import tensorflow as tf
 # === What can be chosen ===
 
 # Recurrent layers by name; a bag has none: its poolings work on the embeddings themselves.
-ENCODERS: dict[str, type[keras.layers.RNN] | None] = {
+ENCODERS: dict[str, Callable[..., keras.layers.RNN] | None] = {
     "simple_rnn": keras.layers.SimpleRNN,  # Elman 1990
     "lstm": keras.layers.LSTM,  # Hochreiter & Schmidhuber 1997; Gers et al. 2000
     "gru": keras.layers.GRU,  # Cho et al. 2014
@@ -301,160 +301,69 @@ class HashedNgrams(keras.layers.Layer):
 
 
 class Network(keras.Model):
-    """Token ids to logits. Made by `build`, which describes the arguments."""
+    """Token ids to logits. Made by `build`; the arguments here are its layers.
+
+    Args:
+        embedding: token ids to vectors.
+        token_dropout, embedding_dropout, output_dropout: layers, with rate 0 where unused.
+        encoder_layers: from the bottom up; `BidirectionalWithinLengths` or Keras recurrent layers
+            that return sequences, or none at all.
+        norms: one after each encoder layer but the last, or none.
+        pooling: outputs and lengths to one vector a text.
+        dense: that vector to logits.
+        ngrams: the wide branch, or None.
+    """
 
     def __init__(
         self,
         *,
-        vocabulary_size: int,
-        num_classes: int,
-        encoder: str,
-        bidirectional: bool,
-        units: int,
-        num_layers: int,
-        pooling: str,
-        embedding_dim: int,
-        embedding_matrix: np.ndarray | None,
-        train_embedding: bool,
-        token_dropout: float,
-        embedding_dropout: float,
-        input_dropout: float,
-        recurrent_dropout: float,
-        output_dropout: float,
-        l1: float,
-        l2: float,
-        layer_norm: bool,
-        kernel_initializer: str,
-        recurrent_initializer: str,
-        reset_after: bool,
-        ngram_buckets: int,
-        seed: int,
+        embedding: keras.layers.Embedding,
+        token_dropout: keras.layers.Layer,
+        embedding_dropout: keras.layers.Layer,
+        encoder_layers: Sequence[keras.layers.Layer],
+        norms: Sequence[keras.layers.Layer],
+        pooling: Pooling,
+        output_dropout: keras.layers.Layer,
+        dense: keras.layers.Dense,
+        ngrams: HashedNgrams | None,
     ):
         super().__init__(name="network")
-        self.embedding_dim = embedding_dim
-        make_kernel = INITIALIZERS[kernel_initializer]
-        make_recurrent_kernel = INITIALIZERS[recurrent_initializer]
-        regularizer = keras.regularizers.L1L2(l1=l1, l2=l2) if l1 or l2 else None
-        seed_of = partial(_derived_seed, seed)
-
-        def initial_embeddings(shape: Any, dtype: Any) -> tf.Tensor:
-            if embedding_matrix is not None:
-                return tf.cast(embedding_matrix, dtype)
-            uniform = keras.initializers.RandomUniform(-0.05, 0.05, seed=seed_of("embedding"))
-            return uniform(shape, dtype)
-
-        self.embedding = keras.layers.Embedding(
-            vocabulary_size,
-            embedding_dim,
-            embeddings_initializer=initial_embeddings,
-            trainable=train_embedding,
-            name="embedding",
-        )
-        # Word dropout: a whole token at a time (Iyyer et al. 2015, "Deep Unordered Composition
-        # Rivals Syntactic Methods for Text Classification").
-        self.token_dropout = keras.layers.Dropout(
-            token_dropout, noise_shape=(None, None, 1), seed=seed_of("token_dropout")
-        )
-        # A whole embedding dimension of a text at a time, the same at every position.
-        self.embedding_dropout = keras.layers.SpatialDropout1D(
-            embedding_dropout, seed=seed_of("embedding_dropout")
-        )
-
-        def recurrent_layer(layer_type: type[keras.layers.RNN], name: str, **kwargs: Any) -> Any:
-            if encoder == "gru":
-                kwargs["reset_after"] = reset_after
-            return layer_type(
-                units,
-                return_sequences=True,
-                dropout=input_dropout,
-                recurrent_dropout=recurrent_dropout,
-                kernel_initializer=make_kernel(seed=seed_of(f"{name}/kernel")),
-                recurrent_initializer=make_recurrent_kernel(seed=seed_of(f"{name}/recurrent")),
-                kernel_regularizer=regularizer,
-                recurrent_regularizer=regularizer,
-                seed=seed_of(f"{name}/dropout"),
-                name=name,
-                **kwargs,
-            )
-
-        layer_type = ENCODERS[encoder]
-        self.encoder_layers: list[keras.layers.Layer] = []
-        self.norms: list[keras.layers.LayerNormalization] = []
-        for i in range(num_layers if layer_type is not None else 0):
-            name = f"recurrent_{i}"
-            if bidirectional:
-                # Two layers made here rather than one that Keras copies: a copy would have the
-                # seeds, and so the initial weights and the dropout masks, of the first.
-                both = BidirectionalWithinLengths(
-                    recurrent_layer(layer_type, f"forward_{name}"),
-                    recurrent_layer(layer_type, f"backward_{name}", go_backwards=True),
-                    dropout_seeds=(
-                        seed_of(f"forward_{name}/dropout"),
-                        seed_of(f"backward_{name}/dropout"),
-                    ),
-                    name=name,
-                )
-                self.encoder_layers.append(both)
-            else:
-                # Named as the forward half of two: equal seeds make comparisons of directions
-                # begin from equal weights.
-                self.encoder_layers.append(recurrent_layer(layer_type, f"forward_{name}"))
-            if layer_norm and i < num_layers - 1:
-                self.norms.append(keras.layers.LayerNormalization(name=f"norm_{i}"))
-
-        self.directions = 2 if bidirectional and layer_type is not None else 1
-        self.features = embedding_dim if layer_type is None else units * self.directions
-        self.pooling = POOLINGS[pooling](
-            bidirectional=self.directions == 2,
-            kernel_initializer=make_kernel,
-            kernel_regularizer=regularizer,
-            seed=seed_of("pooling"),
-            name="pooling",
-        )
-        self.output_dropout = keras.layers.Dropout(output_dropout, seed=seed_of("output_dropout"))
-        # In the type of the weights: with mixed precision the logits stay float32.
-        self.dense = keras.layers.Dense(
-            num_classes,
-            kernel_initializer=make_kernel(seed=seed_of("dense")),
-            kernel_regularizer=regularizer,
-            dtype=self.dtype_policy.variable_dtype,
-            name="dense",
-        )
-        self.ngrams: HashedNgrams | None = None
-        if ngram_buckets:
-            self.ngrams = HashedNgrams(
-                ngram_buckets,
-                num_classes,
-                dtype=self.dtype_policy.variable_dtype,
-                name="ngrams",
-            )
+        self.embedding = embedding
+        self.token_dropout = token_dropout
+        self.embedding_dropout = embedding_dropout
+        self.encoder_layers = list(encoder_layers)
+        self.norms = list(norms)
+        self.pooling = pooling
+        self.output_dropout = output_dropout
+        self.dense = dense
+        self.ngrams = ngrams
 
     def build(self, token_ids_shape: Any = (None, None), lengths_shape: Any = (None,)) -> None:
         """Makes all the weights, so that their order and names do not depend on a first call."""
         self.embedding.build(token_ids_shape)
-        features = self.embedding_dim
+        outputs_shape: Any = (None, None, self.embedding.output_dim)
         for i, layer in enumerate(self.encoder_layers):
-            layer.build((None, None, features))
-            features = self.features
+            layer.build(outputs_shape)
+            outputs_shape = layer.compute_output_shape(outputs_shape)
             if i < len(self.norms):
-                self.norms[i].build((None, None, features))
-        self.pooling.build((None, None, features))
+                self.norms[i].build(outputs_shape)
+        self.pooling.build(outputs_shape)
+        # The number of features of the vector that `encode` returns.
+        self.width: int = outputs_shape[-1] * self.pooling.width_factor
         self.dense.build((None, self.width))
         if self.ngrams is not None:
             self.ngrams.build(token_ids_shape)
 
     @property
-    def width(self) -> int:
-        """The number of features of the vector that `encode` returns."""
-        return self.features * self.pooling.width_factor
-
-    @property
     def recurrent_layers(self) -> list[keras.layers.RNN]:
         """The Keras recurrent layers, from the bottom up, forward before backward."""
-        if self.directions == 1:
-            return list(self.encoder_layers)
-        pairs = [(layer.forward_layer, layer.backward_layer) for layer in self.encoder_layers]
-        return [layer for pair in pairs for layer in pair]
+        layers: list[keras.layers.RNN] = []
+        for layer in self.encoder_layers:
+            if isinstance(layer, BidirectionalWithinLengths):
+                layers += [layer.forward_layer, layer.backward_layer]
+            else:
+                layers.append(layer)
+        return layers
 
     @property
     def parameters(self) -> list[keras.Variable]:
@@ -523,7 +432,7 @@ class Network(keras.Model):
         x = self.embedding_dropout(x, training=training)
         with nullcontext() if training else self._no_dropout():
             for i, layer in enumerate(self.encoder_layers):
-                if self.directions == 2:
+                if isinstance(layer, BidirectionalWithinLengths):
                     x = layer(x, lengths, training=training)  # [B, T, 2 units]
                 else:
                     x = layer(x, training=training)  # [B, T, units]
@@ -613,16 +522,16 @@ def build(
         ValueError: an unknown name, a number out of its range, a matrix of another shape, or
             "last" with a bag.
     """
-    names = {
-        "encoder": (encoder, ENCODERS),
-        "pooling": (pooling, POOLINGS),
-        "kernel_initializer": (kernel_initializer, INITIALIZERS),
-        "recurrent_initializer": (recurrent_initializer, INITIALIZERS),
-    }
-    for setting, (name, known) in names.items():
+    for setting, name, known in (
+        ("encoder", encoder, list(ENCODERS)),
+        ("pooling", pooling, list(POOLINGS)),
+        ("kernel_initializer", kernel_initializer, list(INITIALIZERS)),
+        ("recurrent_initializer", recurrent_initializer, list(INITIALIZERS)),
+    ):
         if name not in known:
             raise ValueError(f"{setting}: {name!r} is unknown; choose from {', '.join(known)}.")
-    if encoder == "bag" and pooling == "last":
+    layer_type = ENCODERS[encoder]
+    if layer_type is None and pooling == "last":
         raise ValueError(
             "pooling: a bag of embeddings has no last state; choose from "
             f"{', '.join(name for name in POOLINGS if name != 'last')}."
@@ -632,7 +541,7 @@ def build(
         "num_classes": num_classes,
         "embedding_dim": embedding_dim,
     }
-    if encoder != "bag":
+    if layer_type is not None:
         sizes |= {"units": units, "num_layers": num_layers}
     for setting, size in sizes.items():
         if size < 1:
@@ -656,32 +565,93 @@ def build(
             f"embedding_matrix: its shape is {embedding_matrix.shape}; expected "
             f"({vocabulary_size}, {embedding_dim}), the vocabulary's size and embedding_dim."
         )
+
+    make_kernel = INITIALIZERS[kernel_initializer]
+    make_recurrent_kernel = INITIALIZERS[recurrent_initializer]
+    regularizer = keras.regularizers.L1L2(l1=l1, l2=l2) if l1 or l2 else None
+    seed_of = partial(_derived_seed, seed)
+    # With mixed precision the logits stay in the type of the weights, float32.
+    logits_dtype = keras.config.dtype_policy().variable_dtype
+
+    def recurrent_layer(name: str, **kwargs: Any) -> keras.layers.RNN:
+        assert layer_type is not None
+        if encoder == "gru":
+            kwargs["reset_after"] = reset_after
+        return layer_type(
+            units,
+            return_sequences=True,
+            dropout=input_dropout,
+            recurrent_dropout=recurrent_dropout,
+            kernel_initializer=make_kernel(seed=seed_of(f"{name}/kernel")),
+            recurrent_initializer=make_recurrent_kernel(seed=seed_of(f"{name}/recurrent_kernel")),
+            kernel_regularizer=regularizer,
+            recurrent_regularizer=regularizer,
+            seed=seed_of(f"{name}/dropout"),
+            name=name,
+            **kwargs,
+        )
+
+    encoder_layers: list[keras.layers.Layer] = []
+    for i in range(num_layers if layer_type is not None else 0):
+        # A layer that reads forward only is named, and so seeded, like the forward half of two.
+        forward = recurrent_layer(f"forward_{i}")
+        if not bidirectional:
+            encoder_layers.append(forward)
+            continue
+        # Two layers made here rather than one that Keras copies: a copy would have the seeds,
+        # and so the initial weights and the dropout masks, of the first.
+        backward = recurrent_layer(f"backward_{i}", go_backwards=True)
+        dropout_seeds = (seed_of(f"forward_{i}/dropout"), seed_of(f"backward_{i}/dropout"))
+        encoder_layers.append(
+            BidirectionalWithinLengths(
+                forward, backward, dropout_seeds=dropout_seeds, name=f"bidirectional_{i}"
+            )
+        )
+    num_norms = max(len(encoder_layers) - 1, 0) if layer_norm else 0
+
     network = Network(
-        vocabulary_size=vocabulary_size,
-        num_classes=num_classes,
-        encoder=encoder,
-        bidirectional=bidirectional,
-        units=units,
-        num_layers=num_layers,
-        pooling=pooling,
-        embedding_dim=embedding_dim,
-        embedding_matrix=embedding_matrix,
-        train_embedding=train_embedding,
-        token_dropout=token_dropout,
-        embedding_dropout=embedding_dropout,
-        input_dropout=input_dropout,
-        recurrent_dropout=recurrent_dropout,
-        output_dropout=output_dropout,
-        l1=l1,
-        l2=l2,
-        layer_norm=layer_norm,
-        kernel_initializer=kernel_initializer,
-        recurrent_initializer=recurrent_initializer,
-        reset_after=reset_after,
-        ngram_buckets=ngram_buckets,
-        seed=seed,
+        embedding=keras.layers.Embedding(
+            vocabulary_size,
+            embedding_dim,
+            # A matrix is assigned below: an initializer would hold on to it for good.
+            embeddings_initializer="zeros"
+            if embedding_matrix is not None
+            else keras.initializers.RandomUniform(-0.05, 0.05, seed=seed_of("embedding")),
+            trainable=train_embedding,
+            name="embedding",
+        ),
+        # Noise of shape [B, T, 1] leaves out whole tokens ...
+        token_dropout=keras.layers.Dropout(
+            token_dropout, noise_shape=(None, None, 1), seed=seed_of("token_dropout")
+        ),
+        # ... and of shape [B, 1, E] whole embedding dimensions.
+        embedding_dropout=keras.layers.SpatialDropout1D(
+            embedding_dropout, seed=seed_of("embedding_dropout")
+        ),
+        encoder_layers=encoder_layers,
+        norms=[keras.layers.LayerNormalization(name=f"norm_{i}") for i in range(num_norms)],
+        pooling=POOLINGS[pooling](
+            bidirectional=bidirectional,
+            kernel_initializer=make_kernel,
+            kernel_regularizer=regularizer,
+            seed=seed_of("pooling"),
+            name="pooling",
+        ),
+        output_dropout=keras.layers.Dropout(output_dropout, seed=seed_of("output_dropout")),
+        dense=keras.layers.Dense(
+            num_classes,
+            kernel_initializer=make_kernel(seed=seed_of("dense")),
+            kernel_regularizer=regularizer,
+            dtype=logits_dtype,
+            name="dense",
+        ),
+        ngrams=HashedNgrams(ngram_buckets, num_classes, dtype=logits_dtype, name="ngrams")
+        if ngram_buckets
+        else None,
     )
     network.build()
+    if embedding_matrix is not None:
+        network.embedding.embeddings.assign(embedding_matrix)
     return network
 
 

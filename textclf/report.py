@@ -7,15 +7,15 @@ beginnings share) and what would move the cursor is shown as "?".
 
 import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from textclf.evaluation import LengthBin, Report
 
 if TYPE_CHECKING:
-    from textclf.data import SplitSummary
+    from textclf.data import Dataset, SplitSummary
 
 WIDTH = 96
-NAME_WIDTH = 28
+NAME_WIDTH = 26
 MAX_MATRIX_CLASSES = 12
 MAX_TABLE_CLASSES = 60
 SHOWN_OF_MANY = 30
@@ -95,7 +95,7 @@ def _classes(report: Report) -> list[str]:
     rows = [["class", "precision", "recall", "F1", "examples", "predicted"]]
     rows += [
         [
-            scores.name,
+            _name(scores.name),
             _number(scores.precision),
             _number(scores.recall),
             _number(scores.f1),
@@ -140,13 +140,18 @@ def _confusions(report: Report) -> list[str]:
     for count, t, p in pairs[: 10 if many else 5]:
         share = count / report.classes[t].support
         rows.append(
-            [report.class_names[t], report.class_names[p], f"{count:,}", f"{100 * share:.1f} %"]
+            [
+                _name(report.class_names[t]),
+                _name(report.class_names[p]),
+                f"{count:,}",
+                f"{100 * share:.1f} %",
+            ]
         )
     return _table(rows, align="llrr")
 
 
 def _matrix(report: Report) -> list[str]:
-    matrix, names = report.confusion_matrix, report.class_names
+    matrix, names = report.confusion_matrix, [_name(name) for name in report.class_names]
     if matrix is None or not 1 < len(names) <= MAX_MATRIX_CLASSES:
         return []
     corner = "true \\ predicted"
@@ -230,7 +235,7 @@ def format_comparison(rows: Mapping[str, Report]) -> str:
         if name in intervals:
             table[0].append(f"{100 * first.confidence:.4g} %")
     for model, report in rows.items():
-        line = [model]
+        line = [_name(model)]
         for name in chosen:
             line.append(_number(report.metrics[name]))
             if name in intervals:
@@ -246,9 +251,9 @@ def format_splits(splits: Mapping[str, "SplitSummary"], class_names: Sequence[st
     Args:
         splits: as in `Dataset.splits`: name -> number of examples and class counts.
     """
-    rows = [["class"], *([name] for name in class_names), ["all examples"]]
+    rows = [["class"], *([_name(name)] for name in class_names), ["all examples"]]
     for split, summary in splits.items():
-        rows[0] += [split, "share"]
+        rows[0] += [_name(split), "share"]
         n = int(summary.num_examples)
         for row, count in zip(rows[1:-1], summary.class_counts, strict=True):
             row += [f"{int(count):,}", f"{100 * int(count) / n:.1f} %" if n else "-"]
@@ -256,6 +261,41 @@ def format_splits(splits: Mapping[str, "SplitSummary"], class_names: Sequence[st
     lines = _table(rows, align="l" + "rr" * len(splits))
     lines.insert(len(lines) - 1, "-" * max(map(_width, lines)))
     return "\n".join(lines) + "\n"
+
+
+def format_data_check(
+    dataset: "Dataset", lengths: Mapping[str, Mapping[str, Any]], sequence_length: int
+) -> str:
+    """Returns what `textclf data check` shows: classes, lengths, oddities; ends with a line break.
+
+    Args:
+        dataset: opened, so counted and checked.
+        lengths: of each split `num_tokens`, `length_quantiles` by name, `truncated_texts` and
+            `cut_tokens`.
+        sequence_length: the limit that these two are about.
+    """
+    quantiles = [*next(iter(lengths.values()))["length_quantiles"]]
+    rows = [["tokens in a text", *quantiles, f"texts over {sequence_length}", "tokens cut"]]
+    for split, found in lengths.items():
+        n = dataset.splits[split].num_examples
+        rows.append(
+            [
+                _name(split),
+                *(f"{found['length_quantiles'][name]:,}" for name in quantiles),
+                f"{found['truncated_texts']:,} ({100 * found['truncated_texts'] / max(n, 1):.1f} %)",
+                f"{100 * found['cut_tokens'] / max(found['num_tokens'], 1):.1f} %",
+            ]
+        )
+    parts = [
+        format_splits(dataset.splits, dataset.class_names).rstrip("\n").split("\n"),
+        _table(rows, align="l" + "r" * (len(rows[0]) - 1)),
+    ]
+    found = dataset.findings.sentences()
+    lines = ["Findings"] if found else ["Findings: none"]
+    for sentence in found:
+        first, *rest = _wrapped(_tidy(sentence), WIDTH - 2)
+        lines += [f"- {first}", *(f"  {line}" for line in rest)]
+    return "\n\n".join("\n".join(part) for part in [*parts, lines]) + "\n"
 
 
 # === Letters and columns ===
@@ -271,19 +311,20 @@ def _counted(n: int, one: str, many: str = "") -> str:
 
 def _table(rows: Sequence[Sequence[str]], *, align: str) -> list[str]:
     """Lines of columns two blanks apart; `align` has an "l" or "r" for each column."""
-    cells = [
-        [_cut(_tidy(cell), NAME_WIDTH) if i == 0 else cell for i, cell in enumerate(row)]
-        for row in rows
-    ]
-    widths = [max(map(_width, column)) for column in zip(*cells, strict=True)]
+    widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
     lines = []
-    for row in cells:
+    for row in rows:
         padded = []
         for cell, width, side in zip(row, widths, align, strict=False):
             blanks = " " * (width - _width(cell))
             padded.append(cell + blanks if side == "l" else blanks + cell)
         lines.append("  ".join(padded).rstrip())
     return lines
+
+
+def _name(text: str) -> str:
+    """The name of a class, a model or a split as a table shows it."""
+    return _cut(_tidy(text), NAME_WIDTH)
 
 
 def _tidy(text: str) -> str:
@@ -294,9 +335,11 @@ def _tidy(text: str) -> str:
 def _width(text: str) -> int:
     """Columns on a terminal: wide and full-width characters take two, combining ones none."""
     return sum(
-        2 if unicodedata.east_asian_width(c) in "WF" else 0 if unicodedata.combining(c) else 1
+        0 if unicodedata.category(c) in ("Mn", "Me")
+        else 2 if unicodedata.east_asian_width(c) in "WF"
+        else 1
         for c in text
-    )
+    )  # fmt: skip
 
 
 def _cut(text: str, width: int) -> str:

@@ -8,13 +8,14 @@ split and makes, writes and reads the vocabulary that a `TextEncoder` looks word
 import collections
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
-from textclf.errors import ArtifactError
+from textclf.errors import ArtifactError, DataError
 
 PADDING_ID = 0
 UNKNOWN_ID = 1
@@ -61,8 +62,11 @@ _BLANK = 0x20
 # Symbols by their category, blanks by what they mean: the blank Braille cell, the ideographic
 # space, and the two characters that stand where another one was lost.
 _BLANK_SYMBOLS = (0x2800, 0xFFFC, 0xFFFD)
-# What only changes how the character before it is drawn, and the soft hyphen.
-_DROPPED = r"\x{AD}\x{200D}\x{FE00}-\x{FE0F}\x{180B}-\x{180D}\x{E0100}-\x{E01EF}\x{1F3FB}-\x{1F3FF}"
+# What only changes how the characters beside it are drawn, and the soft hyphen.
+_DROPPED = (
+    r"\x{AD}\x{200C}\x{200D}\x{FE00}-\x{FE0F}\x{180B}-\x{180D}\x{E0100}-\x{E01EF}"
+    r"\x{1F3FB}-\x{1F3FF}"
+)
 # \p{So} of this RE2 is of Unicode 15; the emoji planes are named so that later emoji count too.
 _SYMBOLS = r"\p{So}\p{Sc}\x{1F300}-\x{1FAFF}"
 # Exclamation and question marks: Latin, Arabic, doubled, and full-width (where not folded).
@@ -97,9 +101,11 @@ class Tokenizer(tf.Module):
       (`:-)`, `=)`, `:)))`, `XD`, `：）`). Not inside words, addresses or times.
     - Curly apostrophes (U+2018, U+2019, U+02BC) become `'`, and so do the accents that people
       type for it (U+0060, U+00B4) and the Windows apostrophe of a wrongly decoded text (U+0092).
-    - `fold_width`: the full-width forms U+FF01 to U+FF5E become ASCII, U+3000 a blank.
-    - Emoji modifiers (skin tones), variation selectors, zero-width joiners and soft hyphens are
-      dropped, so an emoji is one token a code point: a flag is two, a family is its members.
+    - `fold_width`: the full-width forms U+FF01 to U+FF5E become ASCII (the full-width blank is
+      always a blank).
+    - Emoji modifiers (skin tones), variation selectors, zero-width joiners and non-joiners and
+      soft hyphens are dropped, so an emoji is one token a code point: a flag is two, a family is
+      its members.
     - `lowercase`: all of Unicode, one character at a time (`ß` stays `ß`).
     - Control, format, private-use, unassigned and separator characters (`\pC`, `\pZ`: U+0085,
       U+00A0, U+200B, U+2028, ...) are blanks. None of them is ever part of a token.
@@ -162,7 +168,7 @@ class Tokenizer(tf.Module):
         special = rf"\x{{D800}}-\x{{DFFF}}{_DROPPED}"
         special += "".join(rf"\x{{{code:X}}}" for code in (*_APOSTROPHES, *_BLANK_SYMBOLS))
         if self.fold_width:
-            special += r"\x{3000}\x{FF01}-\x{FF5E}"
+            special += r"\x{FF01}-\x{FF5E}"
         if self.unescape_entities:
             special += "&"
         # A row of invalid UTF-8 matches neither pattern, so it is folded.
@@ -185,7 +191,6 @@ class Tokenizer(tf.Module):
         if self.fold_width:
             wide = (values >= 0xFF01) & (values <= 0xFF5E)
             values = tf.where(wide, values - 0xFEE0, values)
-            values = tf.where(values == 0x3000, _BLANK, values)
         for code in _APOSTROPHES:
             values = tf.where(values == code, ord("'"), values)
         for code in _BLANK_SYMBOLS:
@@ -452,3 +457,83 @@ def read_vocabulary(path: str | os.PathLike[str]) -> list[str]:
             )
         first_at[token] = number
     return lines
+
+
+def token_lengths(texts: Iterable[str], tokenizer: Tokenizer) -> np.ndarray:
+    """How many tokens each text has, before any limit: int64 [texts]."""
+    lengths = tf.function(
+        lambda batch: tokenizer(batch).row_lengths(), input_signature=[_TEXTS], autograph=False
+    )
+    parts = [lengths(tf.constant(batch, tf.string)).numpy() for batch in _batches(texts, 1024)]
+    return np.concatenate([np.zeros(0, np.int64), *parts])
+
+
+def read_vectors(
+    path: str | os.PathLike[str],
+    vocabulary: Sequence[str],
+    *,
+    dim: int,
+    hash_buckets: int = 0,
+    seed: int = 0,
+) -> tuple[np.ndarray, int]:
+    """Initial token vectors from a GloVe, word2vec or fastText text file.
+
+    A line is a token and `dim` numbers, with blanks between; a first line of two numbers (word2vec,
+    fastText) is passed over. Tokens without a vector begin at random, as wide as those found.
+
+    Args:
+        path: UTF-8 text; read as a stream.
+        vocabulary: the tokens, in the order of their ids.
+        dim: numbers in a vector.
+        hash_buckets: ids behind the vocabulary's.
+        seed: of the random vectors.
+
+    Returns:
+        float32 [2 + vocabulary + hash_buckets, dim], and how many tokens of the vocabulary have
+        a vector in the file.
+
+    Raises:
+        DataError: the file cannot be read, a line does not hold `dim` numbers, or no token of
+            the vocabulary is in it.
+    """
+    rows = {token: row for row, token in enumerate(vocabulary, start=_NUM_RESERVED)}
+    found: dict[int, np.ndarray] = {}
+    number = 0
+    try:
+        with open(path, encoding="utf-8", errors="replace", newline="\n") as file:
+            for number, line in enumerate(file, start=1):
+                # From the right: a token of some files holds blanks itself.
+                fields = line.rstrip(" \r\n").rsplit(" ", dim)
+                if number == 1 and len(line.split()) == 2:
+                    continue
+                row = rows.get(fields[0])
+                if len(fields) == dim + 1 and row is None:
+                    continue
+                vector = np.array(fields[1:], np.float32)
+                if len(vector) != dim or " " in fields[0]:
+                    raise ValueError
+                if row is not None and row not in found:  # the first of equal tokens counts
+                    found[row] = vector
+    except OSError as error:
+        raise DataError(
+            f"{path}: the vectors cannot be read ({error.strerror}); model.embedding_vectors must "
+            "be a GloVe, word2vec or fastText text file"
+        ) from None
+    except ValueError:
+        raise DataError(
+            f"{path}:{number}: expected a token and {dim} numbers, found "
+            f"{len(line.split()) - 1} fields after the token; set model.embedding_dim to the width "
+            "of the vectors"
+        ) from None
+    if not found:
+        raise DataError(
+            f"{path}: holds no token of the vocabulary; give vectors of the language and the "
+            "case of the texts (text.lowercase)"
+        )
+    spread = float(np.std(np.stack(list(found.values()))))
+    size = _NUM_RESERVED + len(vocabulary) + hash_buckets
+    matrix = np.random.default_rng(seed).normal(0, spread, (size, dim)).astype(np.float32)
+    matrix[PADDING_ID] = 0
+    for row, vector in found.items():
+        matrix[row] = vector
+    return matrix, len(found)

@@ -1,9 +1,12 @@
 """From a source of texts to examples: formats, labels, splits, and what is odd about them.
 
     tables       CSV, TSV, JSON lines, Parquet: rows, and exact places for what is wrong with them
-    sources      settings to parts: files, folders, tensorflow-datasets, the demo
+    parts        files, folders, published data sets and the demo as streams of rows
+    sources      from the settings to the parts
     splits       equal texts, stratified and hashed splits
-    dataset      the first pass and the streams after it
+    scan         the first pass: every row read once, a few bytes of each kept
+    findings     what the first pass saw
+    dataset      the checked data set, streamed from its source
     recognition  what a file of unknown make holds
 
 A data set is read twice or more: opening it reads everything once, counts and checks; `examples`
@@ -12,9 +15,11 @@ streams from the source again. The texts are never all in memory.
 
 from typing import Any
 
-from textclf.data.dataset import Dataset, Example, Finding, Findings, SplitSummary, open_parts
+from textclf.data.dataset import Dataset, Example, SplitSummary, open_parts
+from textclf.data.findings import Finding, Findings
+from textclf.data.parts import Settings
 from textclf.data.recognition import Recognised, recognise
-from textclf.data.sources import Settings, find_parts, given_class_names
+from textclf.data.sources import find_parts, given_class_names
 from textclf.data.splits import normalise
 from textclf.data.tables import FORMATS, read_table
 

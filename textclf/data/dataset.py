@@ -1,29 +1,24 @@
 """A data set: counted and checked in a first pass, streamed from its source ever after.
 
-The first pass keeps 12 bytes a row (a hash of the text and a number for its labels) and one for the
-split it goes to; only the last stays when the pass is over.
+When the first pass is over, one byte a row stays: the split that it goes to.
 """
 
 import dataclasses
 import difflib
 import hashlib
-import itertools
 import json
-from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from textclf.data.sources import SPLITS, Label, Part, Settings
-from textclf.data.splits import CHUNK_ROWS, normalise, repeated, set_aside, text_hash
+from textclf.data.findings import Findings, compare, report_oddities
+from textclf.data.parts import SPLITS, Label, Part, Settings
+from textclf.data.scan import BadLabel, Lines, Scan, names_of, place_of, read
+from textclf.data.splits import CHUNK_ROWS, DROPPED, repeated, set_aside
 from textclf.errors import DataError
 
-_DROPPED = 255
-_NUM_EXAMPLES = 5  # places named by a finding
 _MAX_PROBLEMS = 10
-# More different labels (or sets of labels) than this means that the column holds something else.
-_MAX_LABELS = 200_000
 
 
 class Example(NamedTuple):
@@ -53,89 +48,6 @@ class SplitSummary:
     class_counts: np.ndarray
 
 
-@dataclasses.dataclass(frozen=True)
-class Finding:
-    """How often something was seen, and where it was seen first."""
-
-    count: int = 0
-    places: tuple[str, ...] = ()
-
-
-@dataclasses.dataclass
-class Findings:
-    """What the first pass saw; nothing here keeps the data from being used.
-
-    Rows that were dropped are counted as dropped and nowhere else.
-
-    Attributes:
-        duplicates: split → rows whose text, normalised, stands earlier in the same split.
-        shared: "train/test" and so on → rows of the second split whose text, normalised, stands
-            in the first.
-        conflicting_labels: texts that occur with different labels, all splits together.
-        empty_texts: split → rows without any visible character.
-        nul_bytes: split → rows with a NUL byte.
-        broken_characters: split → rows with U+FFFD, which stands for what somebody could not
-            decode.
-        missing_classes: split → class names without any example in it.
-        dropped_unknown_labels: split → rows dropped for a label that train does not have.
-        dropped_leaked_train: rows of train dropped since their text stands in another split.
-        notes: other things worth knowing, a sentence each.
-    """
-
-    duplicates: dict[str, Finding] = dataclasses.field(default_factory=dict)
-    shared: dict[str, Finding] = dataclasses.field(default_factory=dict)
-    conflicting_labels: Finding = Finding()
-    empty_texts: dict[str, Finding] = dataclasses.field(default_factory=dict)
-    nul_bytes: dict[str, Finding] = dataclasses.field(default_factory=dict)
-    broken_characters: dict[str, Finding] = dataclasses.field(default_factory=dict)
-    missing_classes: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
-    dropped_unknown_labels: dict[str, int] = dataclasses.field(default_factory=dict)
-    dropped_leaked_train: int = 0
-    notes: list[str] = dataclasses.field(default_factory=list)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The same as plain dicts, lists, strings and integers, for JSON."""
-        return json.loads(json.dumps(dataclasses.asdict(self)))
-
-    def sentences(self) -> list[str]:
-        """What was seen, a sentence each; empty where there is nothing to say."""
-        said = []
-        for split, count in self.dropped_unknown_labels.items():
-            said.append(f"{split}: {count} rows dropped for labels that train does not have")
-        if self.dropped_leaked_train:
-            said.append(
-                f"train: {self.dropped_leaked_train} rows dropped, whose texts stand in validation "
-                "or test"
-            )
-        for split, names in self.missing_classes.items():
-            said.append(f"{split}: no example of {', '.join(names)}")
-        kinds: list[tuple[str, Mapping[str, Finding]]] = [
-            ("repeat an earlier text", self.duplicates),
-            ("hold no text", self.empty_texts),
-            ("hold a NUL byte", self.nul_bytes),
-            ("hold broken characters (U+FFFD)", self.broken_characters),
-        ]
-        for what, by_split in kinds:
-            for split, finding in by_split.items():
-                said.append(f"{split}: {finding.count} rows {what}{_such_as(finding)}")
-        for pair, finding in self.shared.items():
-            first, second = pair.split("/")
-            said.append(
-                f"{second}: the texts of {finding.count} rows stand in {first} too"
-                f"{_such_as(finding)}"
-            )
-        if self.conflicting_labels.count:
-            said.append(
-                f"{self.conflicting_labels.count} texts occur with different labels"
-                f"{_such_as(self.conflicting_labels)}"
-            )
-        return said + self.notes
-
-
-def _such_as(finding: Finding) -> str:
-    return f" ({'; '.join(finding.places)})" if finding.places else ""
-
-
 class Dataset:
     """Examples with known classes, in splits. Made by `textclf.data.open_dataset`.
 
@@ -157,7 +69,7 @@ class Dataset:
         findings: Findings,
         fingerprint: str,
         routes: Mapping[str, bytes],
-        lines: "Mapping[str, _Lines]",
+        lines: "Mapping[str, Lines]",
         stamps: Mapping[str, object],
         leaked: Mapping[str, np.ndarray],
     ):
@@ -196,9 +108,9 @@ class Dataset:
             label_ids = ids.get(raw)
             if label_ids is None:
                 try:
-                    names = _names_of(raw, self._settings, self.class_names, part.holds_names)
+                    names = names_of(raw, self._settings, self.class_names, part.holds_names)
                     label_ids = ids[raw] = tuple(sorted(index[name] for name in names))
-                except (KeyError, _BadLabel):
+                except (KeyError, BadLabel):
                     raise self._changed(part, line) from None
             yield Example(row, text, label_ids)
             row += 1
@@ -214,7 +126,7 @@ class Dataset:
         key = self._part_of(split)
         route = np.frombuffer(self._routes[key], np.uint8)
         row_of_part = int(np.flatnonzero(route == SPLITS.index(split))[row])
-        return _place(self._parts[key], self._lines[key], row_of_part)
+        return place_of(self._parts[key], self._lines[key], row_of_part)
 
     def leaked(self, split: str) -> np.ndarray:
         """bool [num_examples of `split`]: the text, normalised, stands in train too."""
@@ -235,107 +147,7 @@ class Dataset:
         )
 
 
-# === Labels ===
-
-
-class _BadLabel(Exception):
-    """What is wrong with a label, without its place."""
-
-
-def _names_of(
-    raw: Label, settings: Settings, class_names: Sequence[str] | None, holds_names: bool
-) -> tuple[str, ...]:
-    """The class names, sorted, that a label as written stands for."""
-    if settings.multi_label:
-        if isinstance(raw, str):
-            raw = (raw,) if holds_names else tuple(raw.split(settings.label_separator))
-        names = [name for part in raw if (name := part.strip())]
-    else:
-        names = [raw] if isinstance(raw, str) else list(raw)
-        if len(names) > 1:
-            raise _BadLabel(
-                f"{len(names)} labels, expected one; use data.multi_label=true if a text may have "
-                "several"
-            )
-        if not names or not names[0]:
-            raise _BadLabel("no label, expected one; drop the row, or use data.multi_label=true")
-    if settings.label_ids != "names" and not holds_names:
-        assert class_names is not None, "find_parts sees to it that ids have names"
-        names = [_name_of_id(name, settings.label_ids, class_names) for name in names]
-    return tuple(sorted(set(names)))
-
-
-def _name_of_id(written: str, label_ids: str, class_names: Sequence[str]) -> str:
-    first = 0 if label_ids == "from_zero" else 1
-    expected = (
-        f"expected an integer from {first} to {first + len(class_names) - 1} "
-        f"(data.label_ids={label_ids}, {len(class_names)} class names)"
-    )
-    try:
-        index = int(written) - first
-    except ValueError:
-        raise _BadLabel(f"label {written!r} is no integer; {expected}") from None
-    if not 0 <= index < len(class_names):
-        raise _BadLabel(f"label id {written} is out of range; {expected}")
-    return class_names[index]
-
-
-# === The first pass ===
-
-
-class _Lines:
-    """Row → line of one part; in most files a line is a row, so only the jumps are kept."""
-
-    def __init__(self) -> None:
-        self._rows = array("q")
-        self._starts = array("q")
-        self._too_many = False
-
-    def jump(self, row: int, line: int) -> None:
-        """From `row` on, lines are counted from `line`."""
-        if len(self._rows) > 10_000 + row // 8:
-            self._too_many = True  # two bytes a row at most
-        else:
-            self._rows.append(row)
-            self._starts.append(line)
-
-    def line(self, row: int) -> int | None:
-        """None where only reading again can tell."""
-        if self._too_many:
-            return None
-        at = int(np.searchsorted(np.frombuffer(self._rows, np.int64), row, "right")) - 1
-        return self._starts[at] + row - self._rows[at]
-
-
-def _place(part: Part, lines: _Lines, row: int) -> str:
-    line = lines.line(row)
-    if line is None:
-        line = next(itertools.islice(part.rows(), row, None))[0]
-    return part.place(line)
-
-
-@dataclasses.dataclass
-class _Scan:
-    """What the first pass keeps of the rows of all parts, one part after the other."""
-
-    parts: Mapping[str, Part]
-    hashes: bytearray = dataclasses.field(default_factory=bytearray)  # 8 bytes a row
-    codes: array = dataclasses.field(default_factory=lambda: array("i"))  # into label_sets
-    label_sets: list[tuple[str, ...]] = dataclasses.field(default_factory=list)
-    bounds: dict[str, tuple[int, int]] = dataclasses.field(default_factory=dict)  # part → rows
-    lines: dict[str, _Lines] = dataclasses.field(default_factory=dict)
-    # part → code → the line that has it first
-    first_lines: dict[str, dict[int, int]] = dataclasses.field(default_factory=dict)
-    # The rows with something odd about the text, and what it is.
-    odd_rows: array = dataclasses.field(default_factory=lambda: array("q"))
-    odd_kinds: bytearray = dataclasses.field(default_factory=bytearray)
-
-    def place(self, row: int) -> str:
-        key = next(key for key, (start, stop) in self.bounds.items() if start <= row < stop)
-        return _place(self.parts[key], self.lines[key], row - self.bounds[key][0])
-
-    def names(self, row: int) -> str:
-        return ", ".join(self.label_sets[self.codes[row]]) or "no label"
+# === Opening ===
 
 
 def open_parts(
@@ -348,7 +160,7 @@ def open_parts(
     """
     stamps = {key: part.stamp() for key, part in parts.items()}
     digest = hashlib.sha256()
-    scan = _read(settings, parts, class_names, digest)
+    scan = read(settings, parts, class_names, digest)
     for key, part in parts.items():
         if part.stamp() != stamps[key]:
             raise DataError(f"{part.name}: the data changed while they were read; start again")
@@ -371,11 +183,11 @@ def open_parts(
     for split, summary in splits.items():
         if missing := np.flatnonzero(summary.class_counts == 0).tolist():
             findings.missing_classes[split] = tuple(class_names[index] for index in missing)
-    leaked = _compare(scan, hashes, codes, route, findings)
-    _report_oddities(scan, route, findings)
+    leaked = compare(scan, hashes, codes, route, findings)
+    report_oddities(scan, route, findings)
     if not stratified:
         findings.notes += _shares_by_hash(splits, settings)
-    if "train" in splits and len(class_names) > splits["train"].num_examples / 2:
+    if "train" in splits and len(class_names) > max(10, splits["train"].num_examples / 2):
         findings.notes.append(
             f"{len(class_names)} classes for {splits['train'].num_examples} rows of train: is "
             f"data.label_column={settings.label_column} the label?"
@@ -396,58 +208,6 @@ def open_parts(
         stamps=stamps,
         leaked=leaked,
     )
-
-
-def _read(
-    settings: Settings,
-    parts: Mapping[str, Part],
-    class_names: Sequence[str] | None,
-    digest: Any,
-) -> _Scan:
-    """The first pass: this loop is what the time of opening a data set goes into."""
-    scan = _Scan(parts)
-    hashes, label_sets = scan.hashes, scan.label_sets
-    code_of: dict[tuple[str, ...], int] = {}
-    for key, part in parts.items():
-        start = len(scan.codes)
-        lines = scan.lines[key] = _Lines()
-        first_lines = scan.first_lines[key] = {}
-        known: dict[Label, tuple[int, str]] = {}
-        expected_line = -1
-        digest.update(f"part {key}\n".encode())
-        row = start - 1
-        for line, text, raw in part.rows():
-            row += 1
-            if line != expected_line:
-                lines.jump(row - start, line)
-            expected_line = line + 1
-            entry = known.get(raw)
-            if entry is None:
-                try:
-                    names = _names_of(raw, settings, class_names, part.holds_names)
-                except _BadLabel as problem:
-                    raise DataError(f"{part.place(line)}: {problem}") from None
-                if len(known) >= _MAX_LABELS:
-                    raise DataError(
-                        f"{part.place(line)}: more than {_MAX_LABELS} different labels so far; "
-                        f"is data.label_column={settings.label_column} the label?"
-                    )
-                code = code_of.setdefault(names, len(label_sets))
-                if code == len(label_sets):
-                    label_sets.append(names)
-                first_lines.setdefault(code, line)
-                entry = known[raw] = code, "\x1f".join(names)
-            scan.codes.append(entry[0])
-            digest.update(f"{entry[1]}\x1e{len(text)}\x1e{text}".encode())
-            normalised = normalise(text)
-            hashes += text_hash(normalised)
-            if not normalised or "\0" in text or "\ufffd" in text:
-                scan.odd_rows.append(row)
-                scan.odd_kinds.append(
-                    (not normalised) + 2 * ("\0" in text) + 4 * ("\ufffd" in text)
-                )
-        scan.bounds[key] = start, row + 1
-    return scan
 
 
 def _chunks(num_rows: int) -> Iterator[slice]:
@@ -474,13 +234,13 @@ def _drop_leaked_train(hashes: np.ndarray, route: np.ndarray) -> int:
             elsewhere = np.logical_or.reduceat(route[rows] != 0, starts)
             sizes = np.diff(np.append(starts, len(rows)))
             leaked = rows[np.repeat(elsewhere, sizes) & (route[rows] == 0)]
-            route[leaked] = _DROPPED
+            route[leaked] = DROPPED
             dropped += len(leaked)
     return dropped
 
 
 def _check_labels(
-    scan: _Scan,
+    scan: Scan,
     settings: Settings,
     class_names: Sequence[str] | None,
     codes: np.ndarray,
@@ -503,7 +263,7 @@ def _check_labels(
         if key not in ("all", "train") and settings.drop_unknown_labels and unknown:
             start, stop = scan.bounds[key]
             rows = start + np.flatnonzero(np.isin(codes[start:stop], [*unknown]))
-            route[rows] = _DROPPED
+            route[rows] = DROPPED
             findings.dropped_unknown_labels[key] = len(rows)
             continue
         if class_names is None and key in ("all", "train"):
@@ -536,7 +296,7 @@ def _check_labels(
 
 
 def _make_splits(
-    scan: _Scan, settings: Settings, hashes: np.ndarray, codes: np.ndarray, route: np.ndarray
+    scan: Scan, settings: Settings, hashes: np.ndarray, codes: np.ndarray, route: np.ndarray
 ) -> bool:
     """Sets validation, and of a single file the test, aside; says whether it was stratified."""
     if "all" in scan.parts:
@@ -595,7 +355,7 @@ def _shares_by_hash(splits: Mapping[str, SplitSummary], settings: Settings) -> l
 
 
 def _summaries(
-    scan: _Scan, codes: np.ndarray, route: np.ndarray, class_names: Sequence[str]
+    scan: Scan, codes: np.ndarray, route: np.ndarray, class_names: Sequence[str]
 ) -> dict[str, SplitSummary]:
     index = {name: number for number, name in enumerate(class_names)}
     by_code = np.zeros((len(SPLITS), len(scan.label_sets)), np.int64)
@@ -619,100 +379,3 @@ def _summaries(
                 class_counts[index[name]] += by_code[number, code]
         splits[split] = SplitSummary(int(by_code[number].sum()), class_counts)
     return splits
-
-
-# === What is worth telling ===
-
-
-class _Places:
-    """Counts things and remembers the first few, as tuples of rows."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._first: list[tuple[int, ...]] = []
-
-    def add(self, *rows: np.ndarray) -> None:
-        """Arrays of equal length: the first names the thing, the others belong to it."""
-        self.count += len(rows[0])
-        few = np.argsort(rows[0], kind="stable")[:_NUM_EXAMPLES]
-        found = zip(*(column[few].tolist() for column in rows), strict=True)
-        self._first = sorted([*self._first, *found])[:_NUM_EXAMPLES]
-
-    def finding(self, scan: _Scan, with_labels: bool = False) -> Finding:
-        def shown(row: int) -> str:
-            return scan.place(row) + (f" ({scan.names(row)})" if with_labels else "")
-
-        return Finding(self.count, tuple(" = ".join(map(shown, rows)) for rows in self._first))
-
-
-def _compare(
-    scan: _Scan, hashes: np.ndarray, codes: np.ndarray, route: np.ndarray, findings: Findings
-) -> dict[str, np.ndarray]:
-    """Looks for equal texts; returns, for each split, which of its rows stand in train too."""
-    duplicates = [_Places() for _ in SPLITS]
-    shared = {(a, b): _Places() for b in range(len(SPLITS)) for a in range(b)}
-    conflicts = _Places()
-    leaked: dict[int, list[np.ndarray]] = {1: [], 2: []}
-    for rows, starts in repeated(hashes):
-        group = np.zeros(len(rows), np.int64)
-        group[starts] = 1
-        group = np.cumsum(group)
-        kept = route[rows] != _DROPPED
-        rows, group = rows[kept], group[kept]
-        if not len(rows):
-            continue
-        where = route[rows].astype(np.int64)
-        # Rows of a group ascend, and so do their splits: each split of a group is one run.
-        new_group = np.append(True, group[1:] != group[:-1])
-        new_run = new_group | np.append(True, where[1:] != where[:-1])
-        run_first = rows[np.flatnonzero(new_run)[np.cumsum(new_run) - 1]]
-        for split, places in enumerate(duplicates):
-            again = ~new_run & (where == split)
-            places.add(rows[again], run_first[again])
-        starts = np.flatnonzero(new_group)
-        number = np.cumsum(new_group) - 1
-        for (a, b), places in shared.items():
-            first_in_a = np.full(len(starts), -1)
-            in_a = new_run & (where == a)
-            first_in_a[number[in_a]] = rows[in_a]
-            both = (where == b) & (first_in_a[number] >= 0)
-            places.add(rows[both], first_in_a[number][both])
-            if a == 0:
-                leaked[b].append(rows[both])
-        other_label = codes[rows] != codes[rows[starts]][number]
-        _, first_other = np.unique(number[other_label], return_index=True)
-        others = rows[other_label][first_other]
-        conflicts.add(rows[starts][number[other_label][first_other]], others)
-    findings.duplicates = {
-        split: places.finding(scan)
-        for split, places in zip(SPLITS, duplicates, strict=True)
-        if places.count
-    }
-    findings.shared = {
-        f"{SPLITS[a]}/{SPLITS[b]}": places.finding(scan)
-        for (a, b), places in shared.items()
-        if places.count
-    }
-    findings.conflicting_labels = conflicts.finding(scan, with_labels=True)
-    return {
-        SPLITS[split]: np.searchsorted(
-            np.flatnonzero(route == split), np.sort(np.concatenate(found))
-        )
-        for split, found in leaked.items()
-        if found
-    }
-
-
-def _report_oddities(scan: _Scan, route: np.ndarray, findings: Findings) -> None:
-    rows = np.frombuffer(scan.odd_rows, np.int64) if scan.odd_rows else np.zeros(0, np.int64)
-    kinds = np.frombuffer(bytes(scan.odd_kinds), np.uint8)
-    for bit, found in (
-        (1, findings.empty_texts),
-        (2, findings.nul_bytes),
-        (4, findings.broken_characters),
-    ):
-        for number, split in enumerate(SPLITS):
-            places = _Places()
-            places.add(rows[(kinds & bit > 0) & (route[rows] == number)])
-            if places.count:
-                found[split] = places.finding(scan)

@@ -15,7 +15,8 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from textclf.data.sources import LABEL_NAMES, SPLITS, TEXT_NAMES, FolderPart, split_names
+from textclf.data.parts import LABEL_NAMES, SPLITS, TEXT_NAMES, FolderPart
+from textclf.data.sources import split_names
 from textclf.data.tables import (
     Table,
     format_of,

@@ -1,30 +1,22 @@
-"""From the settings of section `data` to parts: streams of (line, text, label) rows.
+"""From the settings of section `data` to the parts that hold the splits."""
 
-A part is one file, one folder of a tree, one split of a tensorflow-datasets data set, or one split
-of the demo. It can be streamed as often as one likes and gives the same rows each time. What the
-labels mean is not decided here: a part gives them as they were written.
-"""
-
-import dataclasses
-import difflib
 import os
-import shlex
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
 
 from textclf import demo
-from textclf.data.tables import (
-    TABLE_FORMATS,
-    Table,
-    codec_of,
-    did_you_mean,
-    missing_file,
-    open_table,
-    wrong_byte,
+from textclf.data.parts import (
+    SPLITS,
+    DemoPart,
+    FolderPart,
+    Part,
+    Settings,
+    TablePart,
+    TfdsPart,
+    folders,
+    listed,
 )
+from textclf.data.tables import TABLE_FORMATS, Table, codec_of, did_you_mean, open_table
 from textclf.errors import DataError
-
-SPLITS = ("train", "validation", "test")
 
 # By these names a split is found in a folder or a tensorflow-datasets data set.
 _SPLIT_NAMES: Mapping[str, tuple[str, ...]] = {
@@ -32,101 +24,6 @@ _SPLIT_NAMES: Mapping[str, tuple[str, ...]] = {
     "validation": ("validation", "valid", "val", "dev"),
     "test": ("test",),
 }
-# What columns are usually called: for suggestions and for recognising files.
-TEXT_NAMES = (
-    *("text", "review", "sentence", "content", "body", "comment", "message", "tweet", "question"),
-    *("document", "review_text", "text_a", "description", "summary", "title", "v2"),
-)
-LABEL_NAMES = (
-    *("label", "labels", "class", "category", "sentiment", "target", "stars", "rating"),
-    *("polarity", "intent", "topic", "tag", "tags", "emotion", "score", "v1"),
-)
-
-# A label as written: one string, or several strings where the format has lists.
-Label = str | tuple[str, ...]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings:
-    """The settings of section `data`, by the same names and with the same defaults.
-
-    Attributes:
-        source: one source that holds all splits: a file (split by fraction), a folder
-            `split/label/*.txt`, `tfds:NAME` or `tfds:NAME/CONFIG`, or `demo`.
-        train, validation, test: without `source` the files of the splits; with a folder, a tfds
-            source or the demo the names of its splits (default: found by their usual names).
-            `test` alone is enough where class names are given.
-        format: `auto` (by the ending) or one of `tables.FORMATS`.
-        delimiter: between columns; default "," for csv and a tab for tsv.
-        quoting: `auto` (minimal for csv, none for tsv), `minimal` or `none`.
-        header: whether the first row names the columns.
-        text_columns: by name, or by number from 1; several are joined with `text_separator`.
-        label_column: by name, or by number from 1.
-        multi_label: whether a text may have several labels, or none.
-        label_separator: between the labels of one text; multi-label only.
-        class_names, class_names_file: the classes in order, in the settings or one a line.
-        label_ids: `names`, or `from_zero` / `from_one`: the labels count the class names.
-        encoding: of text files; a UTF-8 byte order mark is accepted.
-        data_dir: where tensorflow-datasets keeps its files.
-        validation_fraction: share of train set aside where no validation split is given.
-        test_fraction: share of a single file set aside for the test.
-        split_seed: seed of the splits made by fraction.
-        in_memory_rows: up to so many rows a split by fraction is stratified exactly.
-        drop_unknown_labels: drops rows of validation and test whose label train does not have.
-        drop_leaked_train: drops rows of train whose text stands in validation or test too.
-    """
-
-    source: str | None = None
-    train: str | None = None
-    validation: str | None = None
-    test: str | None = None
-    format: str = "auto"
-    delimiter: str | None = None
-    quoting: str = "auto"
-    header: bool = True
-    text_columns: Sequence[str] = ("text",)
-    text_separator: str = " "
-    label_column: str = "label"
-    multi_label: bool = False
-    label_separator: str = ","
-    class_names: Sequence[str] | None = None
-    class_names_file: str | None = None
-    label_ids: str = "names"
-    encoding: str = "utf-8"
-    data_dir: str | None = None
-    validation_fraction: float = 0.1
-    test_fraction: float = 0.1
-    split_seed: int = 0
-    in_memory_rows: int = 1_000_000
-    drop_unknown_labels: bool = False
-    drop_leaked_train: bool = False
-
-
-class Part(Protocol):
-    """One stream of rows.
-
-    Attributes:
-        name: for messages.
-        holds_names: its labels are names by nature, so `label_ids` does not apply to them.
-    """
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def holds_names(self) -> bool: ...
-
-    def check(self) -> None:
-        """Raises `DataError` for what can be seen without reading it all."""
-
-    def rows(self) -> Iterator[tuple[int, str, Label]]:
-        """Line (or number) from 1, text and label as written of every row."""
-
-    def place(self, line: int) -> str:
-        """What messages call the row that `rows` gave with this line."""
-
-    def stamp(self) -> object:
-        """Differs when the part was changed in between, as far as that can be seen cheaply."""
 
 
 def find_parts(settings: Settings) -> dict[str, Part]:
@@ -147,6 +44,11 @@ def find_parts(settings: Settings) -> dict[str, Part]:
             part.check()
         except DataError as error:
             problems += str(error).split("\n")
+    if "all" in parts and settings.validation_fraction + settings.test_fraction >= 1:
+        problems.append(
+            f"data.validation_fraction={settings.validation_fraction} and "
+            f"data.test_fraction={settings.test_fraction} leave nothing for train"
+        )
     try:
         class_names = given_class_names(settings)
         if class_names is None and settings.label_ids != "names" and not _all_names(parts):
@@ -255,7 +157,7 @@ def split_names(
         if name is None:
             if split == "train":
                 problems.append(
-                    f"{source}: no {where} named train; found {_listed(found)}; "
+                    f"{source}: no {where} named train; found {listed(found)}; "
                     "say which one it is with data.train"
                 )
             continue
@@ -263,7 +165,7 @@ def split_names(
         if name not in found and not (where == "split" and set(name) & set("[+")):
             problems.append(
                 f"{source}: no {where} named {name!r} (data.{split}); "
-                f"found {_listed(found)}{did_you_mean(name, found)}"
+                f"found {listed(found)}{did_you_mean(name, found)}"
             )
         names[split] = name
     if problems and given and "train" not in given:
@@ -271,161 +173,6 @@ def split_names(
     if problems:
         raise DataError("\n".join(problems))
     return names
-
-
-def _listed(names: Sequence[str]) -> str:
-    """Names in a message: at most twelve, each at most 40 characters."""
-    shown = [name if len(name) <= 40 else name[:37] + "..." for name in names[:12]]
-    more = f" and {len(names) - 12} more" if len(names) > 12 else ""
-    return ", ".join(shown) + more if shown else "nothing"
-
-
-# === Files ===
-
-
-@dataclasses.dataclass(frozen=True)
-class TablePart:
-    """The rows of one file."""
-
-    table: Table
-    settings: Settings
-    holds_names: bool = False
-
-    @property
-    def name(self) -> str:
-        return self.table.path
-
-    def check(self) -> None:
-        self.table.check_file()
-        self._find_columns()
-        next(self.rows(), None)
-
-    def rows(self) -> Iterator[tuple[int, str, Label]]:
-        texts, label = self._find_columns()
-        if self.table.format in ("csv", "tsv"):
-            yield from self._text_rows(texts, label)
-        else:
-            yield from self._record_rows(texts, label)
-
-    def _text_rows(self, texts: list[str], label: str) -> Iterator[tuple[int, str, Label]]:
-        line, names = self.table.columns()
-        text_at, label_at = [names.index(name) for name in texts], names.index(label)
-        line = 0
-        if len(text_at) == 1:
-            (only,) = text_at
-            for line, cells in self.table.cells():
-                yield line, cells[only], cells[label_at].strip()
-        else:
-            join = self.settings.text_separator.join
-            for line, cells in self.table.cells():
-                yield line, join([cells[at] for at in text_at]), cells[label_at].strip()
-        if not line:
-            raise DataError(f"{self.name}:1: a header and no rows, expected at least one row")
-
-    def _record_rows(self, texts: list[str], label: str) -> Iterator[tuple[int, str, Label]]:
-        join = self.settings.text_separator.join
-        line = 0
-        for line, record in self.table.records([*dict.fromkeys([*texts, label])]):
-            try:
-                values = [record[name] for name in texts]
-                raw = record[label]
-            except KeyError as error:
-                raise DataError(
-                    f"{self.name}:{line}: no key {error.args[0]!r}; found {_listed([*record])}"
-                ) from None
-            for name, value in zip(texts, values, strict=True):
-                if type(value) is not str:
-                    raise DataError(
-                        f"{self.name}:{line}: {name!r} holds {_shown(value)}, expected a string"
-                    )
-            yield line, values[0] if len(values) == 1 else join(values), self._label(line, raw)
-        if not line:
-            raise DataError(f"{self.name}: no rows, expected at least one row")
-
-    def _label(self, line: int, value: Any) -> Label:
-        """A label, or a list of labels, as the string that a text format would hold."""
-        if isinstance(value, list):
-            return tuple(self._name(line, item) for item in value)
-        return "" if value is None else self._name(line, value)
-
-    def _name(self, line: int, value: Any) -> str:
-        if isinstance(value, str):
-            return value.strip()
-        if isinstance(value, bool):
-            return str(value).lower()
-        if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
-            return str(int(value))
-        column = self.settings.label_column
-        raise DataError(
-            f"{self.name}:{line}: {column!r} holds {_shown(value)}, expected a string or an "
-            "integer (or, with data.multi_label=true, a list of them)"
-        )
-
-    def _find_columns(self) -> tuple[list[str], str]:
-        """The names of the text columns and of the label column.
-
-        Raises:
-            DataError: the file does not have them; all that are missing at once.
-        """
-        line, names = self.table.columns()
-        problems = []
-
-        def find(wanted: str, setting: str) -> str:
-            if wanted in names:
-                return wanted
-            if (
-                wanted.isdecimal()
-                and 1 <= int(wanted) <= len(names)
-                and self.table.format != "jsonl"
-            ):
-                return names[int(wanted) - 1]
-            problems.append(self._missing_column(wanted, setting, line, names))
-            return wanted
-
-        texts = [find(str(wanted), "text_columns") for wanted in self.settings.text_columns]
-        label = find(str(self.settings.label_column), "label_column")
-        if problems:
-            raise DataError("\n".join(problems))
-        return texts, label
-
-    def _missing_column(self, wanted: str, setting: str, line: int, names: Sequence[str]) -> str:
-        if self.table.format in ("csv", "tsv") and not self.table.header:
-            return (
-                f"{self.name}: no column {wanted!r} (data.{setting}); the file has no header "
-                f"(data.header=false), so its columns are the numbers 1 to {len(names)}"
-            )
-        advice = _advice(wanted, setting, names, self.settings)
-        if any(len(name.split()) > 3 or name.isdecimal() for name in names):
-            advice += ", or data.header=false if this line is a row"
-        return f"{self.name}:{line}: no column {wanted!r}; found {_listed(names)}; {advice}"
-
-    def place(self, line: int) -> str:
-        return f"{self.name}:{line}"
-
-    def stamp(self) -> object:
-        try:
-            status = os.stat(self.table.file)
-        except OSError:
-            raise missing_file(self.name) from None
-        return status.st_size, status.st_mtime_ns
-
-
-def _advice(wanted: str, setting: str, names: Sequence[str], settings: Settings) -> str:
-    """How to set `text_columns` or `label_column` to a name that is there."""
-    usual = TEXT_NAMES if setting == "text_columns" else LABEL_NAMES
-    taken = {str(settings.label_column), *map(str, settings.text_columns)}
-    free = [name for name in names if name not in taken] or list(names)
-    near = difflib.get_close_matches(wanted, names, n=1)
-    known = [name for name in usual if name in free]
-    guess = free[:1] if setting == "text_columns" else free[-1:]
-    suggestion = (near or known or guess)[0]
-    value = f"[{suggestion}]" if setting == "text_columns" else suggestion
-    return f"use --set {shlex.quote(f'data.{setting}={value}')}"
-
-
-def _shown(value: Any) -> str:
-    shown = "nothing (null)" if value is None else repr(value)
-    return shown if len(shown) <= 40 else shown[:37] + "..."
 
 
 def _table_part(settings: Settings, path: str) -> TablePart:
@@ -445,193 +192,17 @@ def _table_part(settings: Settings, path: str) -> TablePart:
     return TablePart(table, settings)
 
 
-# === A folder split/label/*.txt ===
-
-
-@dataclasses.dataclass(frozen=True)
-class FolderPart:
-    """The texts of one split's folder: `label/*.txt`, in sorted order."""
-
-    name: str
-    encoding: str = "utf-8"
-    holds_names: bool = True
-
-    def check(self) -> None:
-        labels = self._labels()
-        if not labels:
-            raise DataError(
-                f"{self.name}: no folders, expected one for each label that holds .txt files"
-            )
-        if next(self.paths(), None) is None:
-            raise DataError(f"{self.name}: no .txt files in {_listed(labels)}")
-
-    def rows(self) -> Iterator[tuple[int, str, Label]]:
-        codec = codec_of(self.encoding)
-        for number, (label, path) in enumerate(self.paths(), 1):
-            try:
-                with open(os.path.expanduser(path), "rb") as file:
-                    yield number, file.read().decode(codec), label
-            except UnicodeDecodeError:
-                with open(os.path.expanduser(path), "rb") as file:
-                    mistake = wrong_byte(path, file, self.encoding)
-                raise mistake from None
-            except PermissionError:
-                raise DataError(
-                    f"{path}: no permission to read the file; change its mode or its owner"
-                ) from None
-            except OSError as error:
-                raise DataError(f"{path}: cannot be read: {error.strerror}") from None
-
-    def place(self, line: int) -> str:
-        for number, (_, path) in enumerate(self.paths(), 1):
-            if number == line:
-                return path
-        return f"{self.name}: file {line}"
-
-    def stamp(self) -> object:
-        folder = os.path.expanduser(self.name)
-        return [
-            os.stat(path).st_mtime_ns
-            for path in (folder, *(os.path.join(folder, label) for label in self._labels()))
-        ]
-
-    def _labels(self) -> list[str]:
-        return _folders(self.name)
-
-    def paths(self) -> Iterator[tuple[str, str]]:
-        """Label and path of every text, in reading order."""
-        for label in self._labels():
-            folder = os.path.join(self.name, label)
-            for file in sorted(_listing(folder)):
-                if file.endswith(".txt") and not file.startswith("."):
-                    yield label, os.path.join(folder, file)
-
-
-def _listing(folder: str) -> list[str]:
-    try:
-        return os.listdir(os.path.expanduser(folder))
-    except FileNotFoundError:
-        raise missing_file(folder, "folder") from None
-    except NotADirectoryError:
-        raise DataError(f"{folder}: a file, expected a folder (data.format=folder)") from None
-    except PermissionError:
-        raise DataError(f"{folder}: no permission to list the folder; change its mode") from None
-
-
-def _folders(folder: str) -> list[str]:
-    full = os.path.expanduser(folder)
-    return sorted(
-        name
-        for name in _listing(folder)
-        if not name.startswith((".", "__")) and os.path.isdir(os.path.join(full, name))
-    )
-
-
 def _folder_parts(settings: Settings, source: str, given: Mapping[str, str]) -> dict[str, Part]:
-    names = split_names(source, _folders(source), given, where="folder")
+    if not (found := folders(source)):
+        raise DataError(
+            f"{source}: no folders in it, expected split/label/*.txt; name files in data.train, "
+            "data.validation and data.test"
+        )
+    names = split_names(source, found, given, where="folder")
     return {
         split: FolderPart(os.path.join(source, name), settings.encoding)
         for split, name in names.items()
     }
-
-
-# === tensorflow-datasets ===
-
-
-@dataclasses.dataclass(frozen=True)
-class TfdsPart:
-    """One split of a tensorflow-datasets data set that is on this machine."""
-
-    builder: Any
-    source: str
-    split: str
-    settings: Settings
-
-    @property
-    def name(self) -> str:
-        return f"tfds:{self.source} {self.split}"
-
-    @property
-    def holds_names(self) -> bool:
-        return self._class_label() is not None
-
-    def check(self) -> None:
-        features = self.builder.info.features
-        problems = []
-        for setting, names in (
-            ("text_columns", list(self.settings.text_columns)),
-            ("label_column", [self.settings.label_column]),
-        ):
-            for name in names:
-                if name not in features:
-                    problems.append(
-                        f"tfds:{self.source}: no feature {name!r}; found {_listed([*features])}; "
-                        f"{_advice(name, setting, [*features], self.settings)}"
-                    )
-        if problems:
-            raise DataError("\n".join(problems))
-        try:
-            self.builder.info.splits[self.split]
-        except (KeyError, ValueError) as error:
-            raise DataError(f"{self.name}: no such split: {error}") from None
-
-    def rows(self) -> Iterator[tuple[int, str, Label]]:
-        import tensorflow_datasets as tfds
-
-        texts, label = list(self.settings.text_columns), self.settings.label_column
-        class_label = self._class_label()
-        # One file after the other, so that the order is the same each time.
-        dataset = self.builder.as_dataset(
-            split=self.split,
-            shuffle_files=False,
-            decoders=tfds.decode.PartialDecoding({name: True for name in [*texts, label]}),
-            read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
-        )
-        number = 0
-        scalar = self.builder.info.features[label].shape == ()
-        for values in tfds.as_numpy(dataset.batch(256) if scalar else dataset.batch(1)):
-            for row in range(len(values[label])):
-                number += 1
-                try:
-                    parts = [values[name][row].decode("utf-8") for name in texts]
-                except (AttributeError, UnicodeDecodeError):
-                    raise DataError(
-                        f"{self.place(number)}: a feature of {texts} holds no text in UTF-8"
-                    ) from None
-                text = parts[0] if len(parts) == 1 else self.settings.text_separator.join(parts)
-                raw = values[label][row]
-                if scalar:
-                    yield number, text, self._name(class_label, raw, number)
-                else:
-                    yield number, text, tuple(self._name(class_label, i, number) for i in raw)
-
-    def _name(self, class_label: Any, raw: Any, number: int) -> str:
-        if isinstance(raw, bytes):
-            return raw.decode("utf-8").strip()
-        if class_label is None:
-            return str(int(raw))
-        if int(raw) < 0:  # how tensorflow-datasets marks rows without a label
-            raise DataError(
-                f"{self.place(number)}: no label (-1), expected one of "
-                f"{_listed(class_label.names)}; choose another split with data.{self._ours()}"
-            )
-        return class_label.int2str(int(raw))
-
-    def _class_label(self) -> Any:
-        """The ClassLabel feature that names the labels, or None."""
-        features, name = self.builder.info.features, self.settings.label_column
-        feature = features[name] if name in features else None
-        feature = getattr(feature, "feature", feature)  # of a Sequence its element
-        return feature if hasattr(feature, "int2str") else None
-
-    def _ours(self) -> str:
-        return next((ours for ours in SPLITS if getattr(self.settings, ours) == self.split), "test")
-
-    def place(self, line: int) -> str:
-        return f"{self.name}:{line}"
-
-    def stamp(self) -> object:
-        return self.builder.info.splits[self.split].num_examples
 
 
 def _tfds_parts(settings: Settings, source: str, given: Mapping[str, str]) -> dict[str, Part]:
@@ -660,31 +231,3 @@ def _tfds_parts(settings: Settings, source: str, given: Mapping[str, str]) -> di
         )
     names = split_names(f"tfds:{source}", [*builder.info.splits], given)
     return {split: TfdsPart(builder, source, name, settings) for split, name in names.items()}
-
-
-# === The demo ===
-
-
-@dataclasses.dataclass(frozen=True)
-class DemoPart:
-    """One split of the built-in texts."""
-
-    split: str
-    holds_names: bool = True
-
-    @property
-    def name(self) -> str:
-        return f"demo {self.split}"
-
-    def check(self) -> None:
-        """The demo is always there."""
-
-    def rows(self) -> Iterator[tuple[int, str, Label]]:
-        for number, (text, label) in enumerate(demo.examples(self.split), 1):
-            yield number, text, label
-
-    def place(self, line: int) -> str:
-        return f"{self.name}:{line}"
-
-    def stamp(self) -> object:
-        return None

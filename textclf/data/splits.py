@@ -11,7 +11,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-CHUNK_ROWS = 1 << 20
+# Temporary arrays are made for so many rows at a time, so that they do not add up to much.
+CHUNK_ROWS = 1 << 17
+DROPPED = 255  # stands for no split in an array that has one split a row
 
 _MASK = 2**64 - 1
 
@@ -39,16 +41,13 @@ def repeated(hashes: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         rows: int64 [R], rows of repeated texts, equal ones together and in ascending order;
         starts: int64 [G], where in `rows` each text begins.
     """
-    num_shares = 1 if len(hashes) <= CHUNK_ROWS else 16
+    shift = 8  # a share is the hashes whose top byte begins with the same 8 - shift bits
+    while shift and len(hashes) >> (8 - shift) > CHUNK_ROWS:
+        shift -= 1
     # The top byte of each hash, as a view: a comparison costs one byte a row.
     top = hashes.astype("<u8", copy=False).view(np.uint8)[7::8]
-    width = 256 // num_shares
-    for share in range(num_shares):
-        rows = (
-            np.arange(len(hashes))
-            if num_shares == 1
-            else np.flatnonzero((top >= share * width) & (top <= share * width + width - 1))
-        )
+    for share in range(256 >> shift):
+        rows = np.flatnonzero(top >> shift == share) if shift < 8 else np.arange(len(hashes))
         mine = hashes[rows]
         order = np.argsort(mine, kind="stable")
         rows, mine = rows[order], mine[order]

@@ -17,6 +17,7 @@ import gzip
 import io
 import json
 import os
+import stat
 import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
@@ -160,13 +161,13 @@ class Table:
 
     def check_file(self) -> None:
         """Raises `DataError` unless there is a file with at least one byte that may be read."""
-        if os.path.isdir(self.file):
+        with self._mistakes_named():
+            mode = os.stat(self.file).st_mode
+        if stat.S_ISDIR(mode):
             raise DataError(
                 f"{self.path}: a folder, expected a file; a folder of split/label/*.txt goes into "
                 "data.source"
             )
-        if not os.path.exists(self.file):
-            raise missing_file(self.path)
         with self._mistakes_named(), self._open_bytes() as stream:
             empty = not stream.read(1)
         if empty:

@@ -1,0 +1,175 @@
+"""A trained folder reaches the disk whole, or not at all."""
+
+import dataclasses
+import json
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from textclf import artifact
+from textclf.errors import ArtifactError
+
+CARD = artifact.Card(class_names=("no", "yes"), multi_label=False, config={"model": {"units": 3}})
+
+
+def write(folder, text):
+    with artifact.write_folder(folder) as temporary:
+        (temporary / "weights").write_text(text)
+        (temporary / "card.json").write_text(CARD.to_json())
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_card_comes_back_as_it_was(tmp_path):
+    card = dataclasses.replace(
+        CARD, thresholds=(0.1, 0.30000001192092896), temperature=(1.0, 2.0), files={"a": "b"}
+    )
+    (tmp_path / "card.json").write_text(card.to_json())
+    assert artifact.read_card(tmp_path) == card
+
+
+def test_a_folder_appears_whole_and_leaves_nothing_beside_it(tmp_path):
+    write(tmp_path / "run", "1")
+    assert names(tmp_path) == ["run"]
+    assert names(tmp_path / "run") == ["card.json", "weights"]
+
+
+def test_a_new_folder_takes_the_place_of_the_old_one(tmp_path):
+    write(tmp_path / "run", "1")
+    (tmp_path / "run" / "only in the old one").write_text("")
+    write(tmp_path / "run", "2")
+    assert names(tmp_path / "run") == ["card.json", "weights"]
+    assert (tmp_path / "run" / "weights").read_text() == "2"
+    assert names(tmp_path) == ["run"]
+
+
+def test_an_interrupted_write_leaves_the_old_folder_and_nothing_else(tmp_path):
+    write(tmp_path / "run", "1")
+    with pytest.raises(KeyboardInterrupt), artifact.write_folder(tmp_path / "run") as temporary:
+        (temporary / "weights").write_text("2")
+        raise KeyboardInterrupt
+    assert (tmp_path / "run" / "weights").read_text() == "1"
+    assert names(tmp_path) == ["run"]
+
+
+def test_a_process_killed_while_writing_leaves_the_old_folder(tmp_path):
+    write(tmp_path / "run", "1")
+    code = (
+        "import os, sys; from textclf import artifact\n"
+        "with artifact.write_folder(sys.argv[1]) as temporary:\n"
+        "    (temporary / 'weights').write_text('2'); os.kill(os.getpid(), 9)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "run")])
+    assert (tmp_path / "run" / "weights").read_text() == "1"
+
+
+def test_a_full_disk_leaves_the_old_folder_and_nothing_else(tmp_path):
+    write(tmp_path / "run", "1")
+    code = (
+        "import resource, signal, sys; from textclf import artifact\n"
+        "from textclf.errors import ArtifactError\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "try:\n"
+        "    with artifact.write_folder(sys.argv[1]) as temporary:\n"
+        "        (temporary / 'weights').write_text('2' * 2000)\n"
+        "except ArtifactError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "run")], capture_output=True, text=True
+    )
+    assert "cannot be written (File too large)" in done.stdout, done.stderr
+    assert (tmp_path / "run" / "weights").read_text() == "1"
+    assert names(tmp_path) == ["run"]
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 1000
+
+
+def test_an_existing_run_is_replaced_only_when_asked_for(tmp_path):
+    write(tmp_path / "run", "1")
+    with pytest.raises(ArtifactError, match="exists already; name another folder or add --over"):
+        artifact.check_output(tmp_path / "run", overwrite=False, is_ours=("card.json",))
+    artifact.check_output(tmp_path / "run", overwrite=True, is_ours=("card.json",))
+
+
+def test_a_folder_of_somebody_else_is_never_replaced(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").write_text("")
+    with pytest.raises(ArtifactError, match="was not written by textclf"):
+        artifact.check_output(tmp_path / "photos", overwrite=True, is_ours=("card.json",))
+
+
+def test_a_file_in_the_way_is_refused(tmp_path):
+    (tmp_path / "run").write_text("")
+    with pytest.raises(ArtifactError, match="is a file"):
+        artifact.check_output(tmp_path / "run", overwrite=True, is_ours=("card.json",))
+
+
+def test_a_place_without_permission_is_refused_before_the_work(open_folder):
+    (open_folder / "locked").mkdir(mode=0o500)
+    code = (
+        "import os, sys; from textclf import artifact\n"
+        "from textclf.errors import ArtifactError\n"
+        "if os.getuid() == 0: os.setuid(65534)\n"
+        "try: artifact.check_output(sys.argv[1], overwrite=False, is_ours=('card.json',))\n"
+        "except ArtifactError as error: print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(open_folder / "locked" / "run")],
+        capture_output=True,
+        text=True,
+    )
+    assert "does not allow it (Permission denied)" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "does not exist; `textclf train` writes such a folder"),
+        ("", "cannot be read"),
+        ("[1]", "is not a card of textclf"),
+        ('{"format_version": 99}', "format 99 is newer than format 1"),
+        ('{"format_version": 1}', "is damaged"),
+    ],
+)
+def test_a_card_that_cannot_be_used_says_why(tmp_path, content, message):
+    folder = tmp_path / "run"
+    if content is not None:
+        folder.mkdir()
+        (folder / "card.json").write_text(content)
+    with pytest.raises(ArtifactError, match=message):
+        artifact.read_card(folder)
+
+
+def test_an_export_given_for_a_trained_folder_is_named_as_such(tmp_path):
+    (tmp_path / "saved_model.pb").write_text("")
+    with pytest.raises(ArtifactError, match="is an exported SavedModel"):
+        artifact.read_card(tmp_path)
+
+
+def test_a_flipped_byte_and_a_missing_file_are_both_named(tmp_path):
+    (tmp_path / "a").write_text("a")
+    (tmp_path / "b").write_text("b")
+    files = artifact.checksums(tmp_path)
+    assert artifact.check_files(tmp_path, files) is None
+    (tmp_path / "a").write_text("A")
+    (tmp_path / "b").unlink()
+    with pytest.raises(ArtifactError, match="a: differs from its checksum[^\0]*b: is missing"):
+        artifact.check_files(tmp_path, files)
+
+
+def test_the_newest_version_stands_for_a_folder_of_exports(tmp_path):
+    for version in ("2", "10", "x3"):
+        (tmp_path / version).mkdir()
+        (tmp_path / version / "saved_model.pb").write_text("")
+    assert artifact.exported_version(tmp_path) == tmp_path / "10"
+    assert artifact.exported_version(tmp_path / "2") == tmp_path / "2"
+    assert artifact.exported_version(tmp_path / "nothing") is None
+
+
+def test_a_card_is_json_that_any_program_reads():
+    assert json.loads(CARD.to_json())["class_names"] == ["no", "yes"]

@@ -1,0 +1,278 @@
+"""Baselines: the compulsory opponents, on toy texts and on published data."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+
+from textclf import baselines
+from textclf.baselines import BASELINES, fit, is_chinese
+from textclf.errors import ConfigError, DataError
+from textclf.evaluation import evaluate
+
+TEXTS = ["a fine film", "a dull film", "fine and bright", "dull and grey"] * 5
+Y = np.array([1, 0, 1, 0] * 5)
+NAMES = ("negative", "positive")
+LABELS = np.stack([Y == 0, Y == 1], axis=1)
+CHINESE = ["房间很干净，服务很好", "房间太脏，服务很差", "早餐好吃，干净", "早餐难吃，太脏"] * 5
+
+
+def tfidf(texts: list[str], y: np.ndarray, **settings: Any) -> baselines.Baseline:
+    settings = {"class_names": NAMES, "multi_label": False, **settings}
+    return fit("tfidf_logistic_regression", texts, y, **settings)
+
+
+# === What every baseline promises ===
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("name", BASELINES)
+def test_probabilities_are_what_evaluation_takes(name: str, multi_label: bool):
+    y = LABELS if multi_label else Y
+    model = fit(name, TEXTS, y, class_names=NAMES, multi_label=multi_label)
+    p = model.predict_proba(["fine", "", "猫", "\x00"])
+    assert p.shape == (4, 2) and p.dtype == np.float64
+    assert np.isfinite(p).all() and (p >= 0).all() and (p <= 1).all()
+    if not multi_label:
+        assert p.sum(axis=1) == pytest.approx(np.ones(4))
+    assert model.predict_proba([]).shape == (0, 2)
+    evaluate(y, model.predict_proba(TEXTS), class_names=NAMES, multi_label=multi_label)
+    assert "\n" not in model.describe()
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("name", BASELINES)
+def test_a_class_without_training_examples_gets_probability_zero(name: str, multi_label: bool):
+    names = ("absent", "negative", "unseen", "positive")
+    y = np.where(Y == 1, 3, 1)
+    if multi_label:
+        y = y[:, None] == np.arange(4)
+    p = fit(name, TEXTS, y, class_names=names, multi_label=multi_label).predict_proba(TEXTS)
+    assert (p[:, [0, 2]] == 0).all() and (p[:, [1, 3]] > 0).all()
+    evaluate(y, p, class_names=names, multi_label=multi_label)
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_one_training_class_is_always_given(name: str):
+    model = fit(name, TEXTS, np.ones(20, int), class_names=NAMES, multi_label=False)
+    assert model.predict_proba(["fine", "dull"]).tolist() == [[0, 1], [0, 1]]
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_a_label_that_all_or_no_texts_have_is_constant(name: str):
+    y = np.stack([np.ones(20, bool), Y == 1, np.zeros(20, bool)], axis=1)
+    p = fit(name, TEXTS, y, class_names="abc", multi_label=True).predict_proba(["fine", "dull"])
+    assert p[:, 0].tolist() == [1, 1] and p[:, 2].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_fitting_again_gives_the_same_probabilities_bit_for_bit(name: str):
+    first, again = (
+        fit(name, TEXTS, Y, class_names=NAMES, multi_label=False, seed=3).predict_proba(TEXTS)
+        for _ in range(2)
+    )
+    assert np.array_equal(first, again)
+
+
+# === The majority ===
+
+
+def test_the_majority_gives_every_text_the_class_frequencies():
+    y = np.array([0, 1, 1, 1])
+    model = fit("majority", list("abcd"), y, class_names=NAMES, multi_label=False)
+    assert model.predict_proba(["x", "y"]).tolist() == [[0.25, 0.75]] * 2
+
+
+def test_the_multi_label_majority_gives_each_label_its_own_frequency():
+    y = np.array([[1, 1], [1, 0], [1, 0], [0, 0]], bool)
+    model = fit("majority", list("abcd"), y, class_names=NAMES, multi_label=True)
+    assert model.predict_proba(["x"]).tolist() == [[0.75, 0.25]]
+
+
+# === TF-IDF and logistic regression ===
+
+
+def test_words_are_learnt():
+    p = tfidf(TEXTS, Y).predict_proba(["a fine day", "a dull day"])
+    assert p[0, 1] > 0.8 and p[1, 0] > 0.8
+
+
+def test_labels_are_learnt_separately():
+    y = np.stack([Y == 1, Y == 0, np.arange(20) % 4 < 2], axis=1)  # the third label: "film"
+    model = tfidf(TEXTS, y, class_names="abc", multi_label=True)
+    p = model.predict_proba(["fine film", "dull"])
+    assert (p > 0.5).tolist() == [[True, False, True], [False, True, False]]
+    assert "one balanced model a label" in model.describe()
+
+
+def test_a_rare_label_is_found_because_its_examples_weigh_more():
+    y = np.zeros((20, 1), bool)
+    y[0] = True  # 1 of the 5 texts "a fine film"
+    p = tfidf(TEXTS, y, class_names="a", multi_label=True).predict_proba(["a fine film"])
+    assert p[0, 0] > 0.5
+
+
+def test_word_order_matters_within_two_words():
+    texts = ["not good just bad", "not bad just good"] * 10
+    p = tfidf(texts, np.array([0, 1] * 10)).predict_proba(["not good", "not bad"])
+    assert p[0, 0] > 0.5 and p[1, 1] > 0.5
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("what!", "what?"), ("it don't", "it do"), ("I go", "u go"), ("we ll go", "we'll go")],
+)
+def test_punctuation_that_tells_apostrophes_and_short_words_count(one: str, other: str):
+    p = tfidf([one, other] * 10, np.array([0, 1] * 10)).predict_proba([one, other])
+    assert p[0, 0] > 0.6 and p[1, 1] > 0.6
+
+
+def test_the_linear_model_is_the_one_that_the_documentation_describes():
+    texts = [*TEXTS, "fine fine fine dull", "dull dull fine"]
+    y = np.append(Y, [1, 0])
+    vectorizer = TfidfVectorizer(
+        ngram_range=(1, 2), sublinear_tf=True, token_pattern=baselines.WORD
+    )
+    model = LogisticRegression(C=10, max_iter=1000).fit(vectorizer.fit_transform(texts), y)
+    expected = model.predict_proba(vectorizer.transform(texts))
+    assert tfidf(texts, y).predict_proba(texts) == pytest.approx(expected, abs=1e-9)
+
+
+def test_chinese_is_counted_in_characters_by_itself():
+    model = tfidf(CHINESE, np.array([1, 0] * 10))
+    assert "characters, 1-3-grams" in model.describe()
+    p = model.predict_proba(["很干净", "太脏了"])  # no run of characters seen as a whole in train
+    assert p[0, 1] > 0.6 and p[1, 0] > 0.6
+    words = tfidf(CHINESE, np.array([1, 0] * 10), unit="word")
+    assert "words, 1-2-grams" in words.describe()
+
+
+def test_english_is_counted_in_words_by_itself_and_in_characters_if_asked():
+    assert "words, 1-2-grams" in tfidf(TEXTS, Y).describe()
+    assert "characters, 1-3-grams" in tfidf(TEXTS, Y, unit="character").describe()
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (["房间很干净"], True),
+        (["iPhone 手机很好"], True),
+        (["a long English sentence that ends in 猫"], False),
+        (["abcdefg房间很"], True),  # 3 of 10 letters
+        (["abcdefgh房间很"], False),  # 3 of 11
+        (["12 + 34 !"], False),
+        ([""], False),
+        (["𠀀𠀁"], True),  # beyond 16 bits
+        (["english"] * 2000 + ["中文" * 20] * 2000, True),  # not just the first texts
+    ],
+)
+def test_chinese_is_where_three_letters_in_ten_are_han(texts: list[str], expected: bool):
+    assert is_chinese(texts) is expected
+
+
+def test_rare_words_count_in_small_data_only():
+    few = tfidf(TEXTS[:4], Y[:4])
+    assert "in at least 1 text)" in few.describe()
+    assert few.predict_proba(["bright"])[0, 1] > 0.5, "a word seen once"
+    many = tfidf([*TEXTS * 10, "once"], np.append(np.tile(Y, 10), 1))
+    assert "in at least 2 texts)" in many.describe()
+    assert np.array_equal(many.predict_proba(["once"]), many.predict_proba(["never"]))
+
+
+def test_texts_that_share_no_word_are_still_learnt():
+    texts = [f"word{i}" for i in range(120)]
+    model = tfidf(texts, np.arange(120) % 2)
+    assert "in at least 1 text)" in model.describe()
+    assert model.predict_proba(["word7"])[0, 1] > 0.5
+
+
+def test_a_fit_that_did_not_converge_says_so_and_warns_nobody(monkeypatch: pytest.MonkeyPatch):
+    assert "converged" not in tfidf(TEXTS, Y).describe()
+    monkeypatch.setattr(baselines, "MAX_ITERATIONS", 1)
+    assert "1 of 1 not converged in 1 iterations" in tfidf(TEXTS, Y).describe()
+    model = tfidf(TEXTS, LABELS, multi_label=True)
+    assert "2 of 2 not converged" in model.describe()
+
+
+# === Mistakes ===
+
+
+def test_an_unknown_baseline_or_unit_is_refused_with_the_choice():
+    with pytest.raises(ConfigError, match="no 'svm'; expected one of majority, tfidf_logistic"):
+        fit("svm", TEXTS, Y, class_names=NAMES, multi_label=False)
+    with pytest.raises(ConfigError, match="no 'byte'; expected one of auto, word, character"):
+        tfidf(TEXTS, Y, unit="byte")
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_no_texts_are_refused(name: str):
+    with pytest.raises(DataError, match="has no training text"):
+        fit(name, [], np.zeros(0, int), class_names=NAMES, multi_label=False)
+
+
+def test_texts_with_nothing_to_count_are_refused():
+    with pytest.raises(DataError, match="the 2 training texts hold no word"):
+        tfidf(["", " ... "], np.array([0, 1]))
+    with pytest.raises(DataError, match="hold no character"):
+        tfidf(["", ""], np.array([0, 1]), unit="character")
+
+
+@pytest.mark.parametrize("y", [Y[:3], LABELS, np.full(20, 2), np.full(20, -1)])
+def test_classes_that_do_not_fit_the_texts_are_refused(y: np.ndarray):
+    with pytest.raises(ValueError, match="y "):
+        tfidf(TEXTS, y)
+
+
+# === Published data ===
+
+
+def read_csv(path: Path, delimiter: str, text: int, label: int) -> tuple[list[str], list[str]]:
+    """Texts and labels of a file with a header; tab-separated ones know no quotes."""
+    quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.reader(file, delimiter=delimiter, quoting=quoting) if row][1:]
+    return [row[text] for row in rows], [row[label] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "delimiter", "text", "label", "floor"),
+    [
+        ("sst2/train.tsv", "sst2/test.tsv", "\t", 0, 1, 0.80),
+        ("trec/train.csv", "trec/test.csv", ",", 0, 1, 0.90),
+        ("chnsenticorp/train.tsv", "chnsenticorp/test.tsv", "\t", 1, 0, 0.92),
+    ],
+)
+def test_the_linear_baseline_is_as_good_as_it_is_known_to_be(
+    real_data: Path, train: str, test: str, delimiter: str, text: int, label: int, floor: float
+):
+    texts, labels = read_csv(real_data / "data" / train, delimiter, text, label)
+    names = sorted(set(labels))
+    model = tfidf(texts, np.array([names.index(name) for name in labels]), class_names=names)
+    assert "converged" not in model.describe()
+    texts, labels = read_csv(real_data / "data" / test, delimiter, text, label)
+    y_true = np.array([names.index(name) for name in labels])
+    report = evaluate(y_true, model.predict_proba(texts), class_names=names, multi_label=False)
+    assert floor <= report.get("accuracy") < floor + 0.03, "better than known: a leak?"
+
+
+@pytest.mark.slow
+def test_the_multi_label_baseline_is_as_good_as_it_is_known_to_be(real_data: Path):
+    folder = real_data / "data" / "goemotions"
+    names = (folder / "labels.txt").read_text(encoding="utf-8").split()
+
+    def read(split: str) -> tuple[list[str], np.ndarray]:
+        lines = (folder / f"{split}.tsv").read_text(encoding="utf-8").split("\n")
+        rows = [line.split("\t") for line in lines if line]
+        y = np.zeros((len(rows), len(names)), bool)
+        for row, (_, ids, *_) in zip(y, rows, strict=True):
+            row[[int(label) for label in ids.split(",")]] = True
+        return [row[0] for row in rows], y
+
+    model = tfidf(*read("train"), class_names=names, multi_label=True)
+    texts, y_true = read("test")
+    report = evaluate(y_true, model.predict_proba(texts), class_names=names, multi_label=True)
+    assert report.get("macro_f1") > 0.437 and report.get("micro_f1") > 0.52

@@ -1,0 +1,199 @@
+"""A classifier that was saved answers as before, alone or in company, from any text."""
+
+import json
+
+import numpy as np
+import pytest
+
+from textclf import classifier, data, text, training
+from textclf.config import from_dict
+from textclf.errors import ArtifactError, DataError
+
+WEIRD = [
+    "",
+    " ",
+    "a",
+    "?",
+    b"\xff\xfe\x80",
+    "😀👍🏽",
+    "\x00\x01\x7f",
+    "one\u2028two\u0085three",
+    "ＡＢＣ！？　全角",
+    "very 好看 film，really 不错!",
+    "\ud800 half a surrogate pair",
+    "word " * 100_000,
+]
+
+
+@pytest.fixture(scope="module")
+def trained(reviews, tiny, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "trained"
+    resolved, _ = from_dict({**tiny, "data": {"source": str(reviews)}})
+    for _ in training.train(resolved, folder):
+        pass
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(trained):
+    return classifier.load(trained)
+
+
+@pytest.fixture(scope="module")
+def multi_label(tiny, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("multi")
+    rows = [("hot sun", "red,warm"), ("cold ice", "blue"), ("grey rock", ""), ("sun ice", "red,blue")]
+    lines = [f"{text}{' x' * (index % 3)}\t{labels}" for index in range(12) for text, labels in rows]
+    (folder / "tags.tsv").write_text("text\tlabel\n" + "\n".join(lines))
+    settings = {"train": str(folder / "tags.tsv"), "validation": str(folder / "tags.tsv")}
+    settings = settings | {"multi_label": True}
+    resolved, _ = from_dict({**tiny, "data": settings})
+    for _ in training.train(resolved, folder / "run"):
+        pass
+    return classifier.load(folder / "run"), data.open_dataset(**resolved.data.model_dump())
+
+
+def test_a_reloaded_classifier_answers_bit_for_bit(model, trained):
+    texts = ["not bad at all", "很好看", ""]
+    np.testing.assert_array_equal(
+        model.predict_proba(texts), classifier.load(trained).predict_proba(texts)
+    )
+
+
+def test_neighbours_and_batch_size_change_nothing(model):
+    texts = ["not bad at all", "good " * 300, "", "很 好看！", "never again"] * 3
+    together = model.predict_proba(texts)
+    for size in (1, 2, 7):
+        np.testing.assert_allclose(together, model.predict_proba(texts, size), atol=1e-5)
+    alone = np.concatenate([model.predict_proba([text]) for text in texts])
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+def test_the_order_of_the_texts_is_the_order_of_the_answers(model):
+    texts = ["a longer text about a film", "b", "", "middle one"]
+    np.testing.assert_allclose(
+        model.predict_proba(texts)[::-1], model.predict_proba(texts[::-1]), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("weird", WEIRD, ids=[repr(text)[:20] for text in WEIRD])
+def test_any_text_is_answered(model, weird):
+    answer = model.answers([weird])
+    p = answer["probabilities"]
+    assert np.isfinite(p).all() and p.shape == (1, 2)
+    assert abs(p.sum() - 1) < 1e-5
+    assert answer["label"][0].decode() in model.class_names
+
+
+def test_no_texts_get_no_answers(model):
+    assert model.predict([]) == []
+    assert model.predict_proba([]).shape == (0, 2)
+
+
+def test_a_single_string_is_refused_instead_of_being_read_letter_by_letter(model):
+    with pytest.raises(TypeError, match="put it in a list"):
+        model.predict("good")
+
+
+def test_every_answer_has_its_name_its_shape_and_its_dtype(model):
+    answers = model.answers(["good", ""])
+    assert {name: (a.shape, a.dtype.kind) for name, a in answers.items()} == {
+        "probabilities": ((2, 2), "f"),
+        "selected": ((2, 2), "b"),
+        "label": ((2,), "O"),
+        "label_id": ((2,), "i"),
+        "confidence": ((2,), "f"),
+        "abstain": ((2,), "b"),
+        "class_names": ((2, 2), "O"),
+        "num_tokens": ((2,), "i"),
+        "unknown_fraction": ((2,), "f"),
+        "truncated": ((2,), "b"),
+    }
+    assert answers["num_tokens"].tolist() == [1, 0]
+    assert answers["unknown_fraction"][1] == 0.0
+    np.testing.assert_array_equal(answers["selected"].sum(axis=1), [1, 1])
+
+
+def test_unknown_words_and_truncation_are_told(model, trained):
+    known = text.read_vocabulary(trained / "vocabulary.txt")[0] + " "
+    answers = model.answers([known + "qqqq zzzz wwww", known * 401, known * 400])
+    assert answers["unknown_fraction"].tolist() == [0.75, 0, 0]
+    assert answers["truncated"].tolist() == [False, True, False]
+    assert answers["num_tokens"].tolist() == [4, 401, 400]
+
+
+def test_multi_label_answers_are_one_sigmoid_a_class_with_fitted_thresholds(multi_label):
+    model, dataset = multi_label
+    answers = model.answers(["hot sun", "cold ice", "", b"\xff"])
+    p = answers["probabilities"]
+    assert ((p >= 0) & (p <= 1)).all() and p.shape == (4, 3)
+    thresholds = np.array(model.card.thresholds, np.float32)
+    np.testing.assert_array_equal(answers["selected"], p >= thresholds)
+    assert model.predict(["hot sun"]) == [
+        tuple(name for name, on in zip(model.class_names, answers["selected"][0], strict=True) if on)
+    ]
+    report = model.evaluate(dataset, "validation", bootstrap_samples=100)
+    assert report.get("macro_f1") > 0
+
+
+def test_evaluation_matches_classes_by_name_whatever_their_order(model, reviews):
+    names = ["positive", "negative"]
+    swapped = data.open_dataset(source=str(reviews), class_names=names)
+    straight = data.open_dataset(source=str(reviews))
+    assert swapped.class_names != straight.class_names, "for this test to mean anything"
+    one, two = (model.score(dataset, "train") for dataset in (swapped, straight))
+    np.testing.assert_array_equal(one.y_true, two.y_true)
+    np.testing.assert_array_equal(one.p, two.p)
+
+
+def test_a_class_the_model_does_not_know_is_refused(model, tmp_path):
+    (tmp_path / "other.csv").write_text("text,label\nwell,good\nill,bad\n" * 5)
+    dataset = data.open_dataset(train=str(tmp_path / "other.csv"))
+    with pytest.raises(DataError, match="does not know: bad, good; it knows negative, positive"):
+        model.evaluate(dataset, "train")
+
+
+def test_a_split_that_is_not_there_is_named(model, reviews):
+    dataset = data.open_dataset(train=str(reviews))
+    with pytest.raises(DataError, match="have no test split; they have train, validation"):
+        model.evaluate(dataset, "test")
+
+
+def test_weights_of_another_network_are_refused(trained, tmp_path):
+    import shutil
+
+    folder = shutil.copytree(trained, tmp_path / "run")
+    card = json.loads((folder / "card.json").read_text())
+    card["config"]["model"]["units"] = 7
+    (folder / "card.json").write_text(json.dumps(card))
+    with pytest.raises(ArtifactError, match="does not fit the network of the card"):
+        classifier.load(folder)
+
+
+def test_damaged_weights_are_refused(trained, tmp_path):
+    import shutil
+
+    folder = shutil.copytree(trained, tmp_path / "run")
+    damaged = bytearray((folder / "weights.npz").read_bytes())
+    damaged[-100] ^= 1
+    (folder / "weights.npz").write_bytes(damaged)
+    with pytest.raises(ArtifactError, match="weights.npz: differs from its checksum"):
+        classifier.load(folder)
+
+
+def test_a_failed_save_leaves_the_earlier_classifier(trained, tmp_path, model):
+    import shutil
+
+    folder = shutil.copytree(trained, tmp_path / "run")
+    before = model.predict_proba(["good"])
+    config, _ = from_dict(model.card.config)
+    with pytest.raises(ArtifactError, match="what was there before is unchanged"):
+        classifier.save(
+            folder,
+            config=config,
+            card=model.card,
+            vocabulary_path=folder / "vocabulary.txt",
+            weights=classifier.get_weights(model.network),
+            extra_files={"history.jsonl": tmp_path / "missing"},
+        )
+    np.testing.assert_array_equal(classifier.load(folder).predict_proba(["good"]), before)

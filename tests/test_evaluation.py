@@ -1,0 +1,655 @@
+"""Evaluation: hand-worked figures, agreement with scikit-learn, and what must not matter."""
+
+import json
+import math
+import subprocess
+import sys
+import time
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as reference
+from sklearn.exceptions import UndefinedMetricWarning
+
+from textclf.errors import DataError
+from textclf.evaluation import Report, choose_thresholds, evaluate, select
+
+ABC = ("a", "b", "c")
+
+
+def one_of(true: str, predicted: str, *, sure: float = 0.8, **settings: Any) -> Report:
+    """Evaluates predictions written as letters, each with probability `sure`."""
+    y_true = np.array([ABC.index(letter) for letter in true])
+    p = np.full((len(true), 3), (1 - sure) / 2)
+    p[np.arange(len(true)), [ABC.index(letter) for letter in predicted]] = sure
+    return evaluate(y_true, p, class_names=ABC, multi_label=False, **settings)
+
+
+def several(true: list[str], predicted: list[str], **settings: Any) -> Report:
+    """Evaluates sets of classes written as strings of letters, "" for none."""
+    y_true = np.array([[letter in row for letter in ABC] for row in true])
+    p = np.array([[0.9 if letter in row else 0.2 for letter in ABC] for row in predicted])
+    return evaluate(y_true, p, class_names=ABC, multi_label=True, **settings)
+
+
+def random_one_of(n: int, num_classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    p = rng.dirichlet(np.ones(num_classes), n)
+    # Truth follows the probabilities, half-heartedly, so that scores are neither 0 nor 1.
+    likely = np.array([rng.choice(num_classes, p=row) for row in p])
+    return np.where(rng.random(n) < 0.5, likely, rng.integers(0, num_classes, n)), p
+
+
+# === Figures ===
+
+
+def test_a_hand_worked_example_of_three_classes():
+    report = one_of("aaabbc", "aabbcc")
+    assert report.confusion_matrix == ((2, 1, 0), (0, 1, 1), (0, 0, 1))
+    assert report.get("accuracy") == pytest.approx(4 / 6)
+    assert [c.precision for c in report.classes] == pytest.approx([1, 1 / 2, 1 / 2])
+    assert [c.recall for c in report.classes] == pytest.approx([2 / 3, 1 / 2, 1])
+    assert [c.f1 for c in report.classes] == pytest.approx([4 / 5, 1 / 2, 2 / 3])
+    assert [c.support for c in report.classes] == [3, 2, 1]
+    assert [c.num_predicted for c in report.classes] == [2, 2, 2]
+    assert report.get("macro_precision") == pytest.approx(2 / 3)
+    assert report.get("macro_recall") == pytest.approx(13 / 18)
+    assert report.get("macro_f1") == pytest.approx((4 / 5 + 1 / 2 + 2 / 3) / 3)
+    assert report.get("weighted_precision") == pytest.approx((3 * 1 + 2 / 2 + 1 / 2) / 6)
+    assert report.get("weighted_recall") == pytest.approx(4 / 6)
+    assert report.get("weighted_f1") == pytest.approx((3 * 4 / 5 + 2 / 2 + 2 / 3) / 6)
+    assert report.get("log_loss") == pytest.approx(-(4 * math.log(0.8) + 2 * math.log(0.1)) / 6)
+    assert report.get("calibration_error") == pytest.approx(0.8 - 4 / 6)
+    assert report.num_examples == 6 and report.notes == ()
+
+
+def test_a_hand_worked_multi_label_example():
+    report = several(["a", "ab", "", "b", "bc"], ["a", "a", "b", "b", "c"])
+    assert report.confusion_matrix is None
+    a, b, c = report.classes
+    assert (a.precision, a.recall, a.f1, a.support, a.num_predicted) == (1, 1, 1, 2, 2)
+    assert (b.precision, b.recall, b.support, b.num_predicted) == (
+        1 / 2,
+        pytest.approx(1 / 3),
+        3,
+        2,
+    )
+    assert b.f1 == pytest.approx(2 / 5)
+    assert (c.precision, c.recall, c.f1, c.support) == (1, 1, 1, 1)
+    assert report.get("micro_precision") == pytest.approx(4 / 5)
+    assert report.get("micro_recall") == pytest.approx(4 / 6)
+    assert report.get("micro_f1") == pytest.approx(8 / 11)
+    assert report.get("macro_f1") == pytest.approx((1 + 2 / 5 + 1) / 3)
+    assert report.get("weighted_f1") == pytest.approx((2 + 3 * 2 / 5 + 1) / 6)
+    assert report.get("subset_accuracy") == pytest.approx(2 / 5)
+    assert report.get("hamming_loss") == pytest.approx(3 / 15)
+    # 4 true positives at .9, 1 false one at .9, 2 missed at .2, 8 rightly at .2
+    cost = 4 * math.log(0.9) + math.log(0.1) + 2 * math.log(0.2) + 8 * math.log(0.8)
+    assert report.get("log_loss") == pytest.approx(-cost / 15)
+    assert report.get("calibration_error") == pytest.approx((5 * (0.9 - 4 / 5)) / 15)
+    assert report.notes == ("1 of 5 examples have no class at all",)
+
+
+def test_roc_auc_counts_pairs_in_the_right_order_and_ties_half():
+    y_true = np.array([0, 0, 1, 1])
+    for column, area in (([0.1, 0.4, 0.35, 0.8], 3 / 4), ([0.1, 0.4, 0.4, 0.8], 3.5 / 4)):
+        second = np.array(column)
+        p = np.stack([1 - second, second], axis=1)
+        report = evaluate(y_true, p, class_names=("no", "yes"), multi_label=False)
+        assert report.get("roc_auc") == pytest.approx(area)
+
+
+@given(n=st.integers(1, 60), num_classes=st.integers(2, 6), seed=st.integers(0, 10_000))
+@settings(max_examples=40, deadline=None)
+def test_one_of_figures_agree_with_scikit_learn(n: int, num_classes: int, seed: int):
+    y_true, p = random_one_of(n, num_classes, seed)
+    names = [f"class {c}" for c in range(num_classes)]
+    report = evaluate(y_true, p, class_names=names, multi_label=False, bootstrap_samples=0)
+    y_pred, ids = p.argmax(axis=1), range(num_classes)
+    assert report.get("accuracy") == pytest.approx(reference.accuracy_score(y_true, y_pred))
+    expected = reference.precision_recall_fscore_support(
+        y_true, y_pred, labels=ids, zero_division=0
+    )
+    for name, values in zip(("precision", "recall", "f1", "support"), expected, strict=True):
+        assert [getattr(scores, name) for scores in report.classes] == pytest.approx(values)
+    for average in ("macro", "weighted"):
+        expected = reference.precision_recall_fscore_support(
+            y_true, y_pred, labels=ids, average=average, zero_division=0
+        )
+        for name, value in zip(("precision", "recall", "f1"), expected[:3], strict=True):
+            assert report.get(f"{average}_{name}") == pytest.approx(value)
+    assert report.get("log_loss") == pytest.approx(reference.log_loss(y_true, p, labels=ids))
+    matrix = reference.confusion_matrix(y_true, y_pred, labels=ids)
+    assert np.array_equal(np.array(report.confusion_matrix), matrix)
+    present = [c for c in ids if 0 < (y_true == c).sum() < n]
+    if num_classes == 2:
+        present = present[1:]
+    areas = [reference.roc_auc_score(y_true == c, p[:, c]) for c in present]
+    assert report.metrics["roc_auc"] == (pytest.approx(np.mean(areas)) if areas else None)
+
+
+@given(n=st.integers(1, 60), num_classes=st.integers(1, 6), seed=st.integers(0, 10_000))
+@settings(max_examples=40, deadline=None)
+def test_multi_label_figures_agree_with_scikit_learn(n: int, num_classes: int, seed: int):
+    rng = np.random.default_rng(seed)
+    p = rng.random((n, num_classes)).round(1)  # rounded: ties and values on the thresholds
+    y_true = rng.random((n, num_classes)) < p / 2
+    thresholds = rng.choice([0.3, 0.5, 0.7], num_classes)
+    names = [f"class {c}" for c in range(num_classes)]
+    report = evaluate(
+        y_true, p, class_names=names, multi_label=True, thresholds=thresholds, bootstrap_samples=0
+    )
+    y_pred = p >= thresholds
+    assert [c.threshold for c in report.classes] == list(thresholds)
+    for average in ("micro", "macro", "weighted"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UndefinedMetricWarning)
+            expected = reference.precision_recall_fscore_support(
+                y_true.astype(int), y_pred.astype(int), average=average, zero_division=0,
+                labels=range(num_classes) if num_classes > 1 else [1],
+            )  # fmt: skip
+        for name, value in zip(("precision", "recall", "f1"), expected[:3], strict=True):
+            if f"{average}_{name}" in report.metrics:
+                assert report.get(f"{average}_{name}") == pytest.approx(value)
+    assert report.get("hamming_loss") == pytest.approx((y_true != y_pred).mean())
+    assert report.get("subset_accuracy") == pytest.approx((y_true == y_pred).all(1).mean())
+    losses = [
+        reference.log_loss(y_true[:, c], np.clip(p[:, c], 2**-23, 1 - 2**-23), labels=[0, 1])
+        for c in range(num_classes)
+    ]
+    assert report.get("log_loss") == pytest.approx(np.mean(losses))
+    present = [c for c in range(num_classes) if 0 < y_true[:, c].sum() < n]
+    areas = [reference.roc_auc_score(y_true[:, c], p[:, c]) for c in present]
+    assert report.metrics["roc_auc"] == (pytest.approx(np.mean(areas)) if areas else None)
+
+
+def test_certainty_that_is_wrong_costs_the_same_in_float32_and_float64():
+    for dtype in (np.float32, np.float64):
+        p = np.array([[1, 0]], dtype=dtype)
+        report = evaluate(np.array([1]), p, class_names=("no", "yes"), multi_label=False)
+        assert report.get("log_loss") == pytest.approx(23 * math.log(2))
+
+
+# === Calibration ===
+
+
+def test_calibration_error_weighs_each_bin_by_its_examples():
+    # .65 twice, right once: gap .15. .95 six times, always right: gap .05.
+    second = np.array([0.65, 0.65] + [0.95] * 6)
+    p = np.stack([1 - second, second], axis=1)
+    y_true = np.array([1, 0] + [1] * 6)
+    report = evaluate(y_true, p, class_names=("no", "yes"), multi_label=False, calibration_bins=10)
+    assert report.get("calibration_error") == pytest.approx((2 * 0.15 + 6 * 0.05) / 8)
+    filled = {round(b.lower, 1): (b.count, b.accuracy) for b in report.calibration if b.count}
+    assert filled == {0.6: (2, 0.5), 0.9: (6, 1.0)}
+    empty = report.calibration[0]
+    assert (empty.lower, empty.count, empty.mean_confidence, empty.accuracy) == (0, 0, None, None)
+
+
+def test_a_confidence_on_an_edge_belongs_to_the_bin_below_it_and_zero_to_the_first():
+    p = np.array([[0.0], [0.25], [0.5], [0.500001], [1.0]])
+    report = evaluate(
+        np.zeros((5, 1), bool), p, class_names="x", multi_label=True, calibration_bins=4
+    )
+    assert [b.count for b in report.calibration] == [2, 1, 1, 1]
+    assert [b.upper for b in report.calibration] == [0.25, 0.5, 0.75, 1.0]
+
+
+def test_calibrated_probabilities_have_a_small_error_and_sharpened_ones_a_large_one():
+    rng = np.random.default_rng(0)
+    second = rng.random(20_000)
+    y_true = (rng.random(20_000) < second).astype(int)
+    sharp = second**4 / (second**4 + (1 - second) ** 4)
+    errors = [
+        evaluate(
+            y_true,
+            np.stack([1 - q, q], 1),
+            class_names="ab",
+            multi_label=False,
+            bootstrap_samples=0,
+        ).get("calibration_error")
+        for q in (second, sharp)
+    ]
+    assert errors[0] < 0.02 and errors[1] > 0.1
+
+
+# === What must not matter ===
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_the_order_of_examples_does_not_matter(multi_label: bool):
+    y_true, p = random_one_of(300, 4)
+    if multi_label:
+        y_true = np.random.default_rng(1).random((300, 4)) < p
+    num_tokens = np.arange(300) % 37
+    order = np.random.default_rng(2).permutation(300)
+    known: dict[str, Any] = {"class_names": "abcd", "multi_label": multi_label}
+    one = evaluate(y_true, p, num_tokens=num_tokens, truncated=num_tokens > 30, **known)
+    other = evaluate(
+        y_true[order], p[order], num_tokens=num_tokens[order],
+        truncated=num_tokens[order] > 30, **known,
+    )  # fmt: skip
+    assert other.metrics == pytest.approx(one.metrics)
+    assert other.intervals == one.intervals, "the intervals are the same to the last bit"
+    for field in ("classes", "confusion_matrix", "by_length", "truncated", "notes"):
+        assert getattr(other, field) == getattr(one, field)
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_the_order_of_classes_does_not_matter_to_aggregate_figures(multi_label: bool):
+    y_true, p = random_one_of(300, 4)
+    p[:, 3] *= 0.3  # makes the classes differ
+    p /= p.sum(axis=1, keepdims=True)
+    order = np.array([2, 0, 3, 1])
+    if multi_label:
+        y_true = np.random.default_rng(1).random((300, 4)) < p
+        moved = y_true[:, order]
+    else:
+        moved = np.argsort(order)[y_true]
+    thresholds = np.array([0.1, 0.2, 0.3, 0.4]) if multi_label else None
+    one = evaluate(y_true, p, class_names="abcd", multi_label=multi_label, thresholds=thresholds)
+    other = evaluate(
+        moved, p[:, order], class_names="cadb", multi_label=multi_label,
+        thresholds=None if thresholds is None else thresholds[order],
+    )  # fmt: skip
+    assert other.metrics == pytest.approx(one.metrics)
+    assert {c.name: c for c in other.classes} == {c.name: c for c in one.classes}
+    for name, interval in one.intervals.items():
+        assert other.intervals[name] == pytest.approx(interval, abs=0.02)
+
+
+def test_float32_and_lists_are_welcome():
+    y_true, p = random_one_of(50, 3)
+    known: dict[str, Any] = {"class_names": ABC, "multi_label": False}
+    exact = evaluate(y_true, p, **known)
+    single = evaluate(y_true.tolist(), p.astype(np.float32), **known)
+    assert single.confusion_matrix == exact.confusion_matrix
+    assert single.metrics == pytest.approx(exact.metrics, abs=1e-5)
+
+
+# === Classes that are missing, perfect and constant predictions ===
+
+
+def test_a_missing_class_counts_zero_in_macro_averages_and_a_note_names_it():
+    report = one_of("aabb", "aabb")
+    assert report.classes[2].support == 0 and report.classes[2].f1 == 0
+    assert report.get("accuracy") == 1 and report.get("weighted_f1") == 1
+    assert report.get("macro_f1") == pytest.approx(2 / 3)
+    assert any("no example has 'c'" in note for note in report.notes)
+    assert any("ROC-AUC leaves out" in note and "'c'" in note for note in report.notes)
+    assert report.get("roc_auc") == 1
+
+
+def test_one_true_class_only_leaves_roc_auc_undefined():
+    report = one_of("aaa", "aab")
+    assert report.metrics["roc_auc"] is None
+    assert any("ROC-AUC is undefined" in note for note in report.notes)
+    assert report.get("macro_f1") == pytest.approx(0.8 / 3)
+
+
+@pytest.mark.parametrize("fill", [False, True])
+def test_multi_label_without_any_or_with_every_positive_does_not_crash(fill: bool):
+    y_true = np.full((4, 2), fill)
+    report = evaluate(y_true, np.full((4, 2), 0.3), class_names="ab", multi_label=True)
+    assert report.metrics["roc_auc"] is None
+    assert report.get("micro_f1") == report.get("macro_f1") == report.get("weighted_f1") == 0
+    assert any("4 of 4 examples were given no class" in note for note in report.notes)
+
+
+def test_a_perfect_prediction_says_how_little_its_interval_says():
+    report = one_of("abcabc" * 3, "abcabc" * 3)
+    assert report.get("accuracy") == report.get("macro_f1") == report.get("roc_auc") == 1
+    assert report.intervals == {"accuracy": (1, 1), "macro_f1": (1, 1)}
+    bound = 0.05 ** (1 / 18)
+    assert [f"above {bound:.4f}" in note for note in report.notes] == [True]
+
+
+def test_only_wrong_predictions_say_how_little_their_interval_says():
+    report = one_of("aabb", "bbaa")
+    assert report.intervals["accuracy"] == (0, 0)
+    assert any(f"below {1 - 0.05 ** (1 / 4):.4f}" in note for note in report.notes)
+
+
+def test_a_constant_prediction_is_noticed():
+    report = one_of("aabbc", "aaaaa")
+    assert report.get("accuracy") == pytest.approx(2 / 5)
+    assert report.get("macro_f1") == pytest.approx((4 / 7) / 3)
+    assert report.notes == ("every example was given 'a'",)
+
+
+def test_a_class_that_is_never_predicted_is_noticed():
+    assert one_of("aabbc", "aabba").notes == ("never predicted, though examples have it: 'c'",)
+
+
+def test_long_lists_of_classes_are_cut_in_notes():
+    names = [f"class {c}" for c in range(30)]
+    report = evaluate(np.array([0]), np.full((1, 30), 1 / 30), class_names=names, multi_label=False)
+    assert any("'class 10' and 19 more" in note for note in report.notes)
+
+
+def test_one_class_and_one_example_are_enough():
+    report = evaluate(np.array([0]), np.ones((1, 1)), class_names=["only"], multi_label=False)
+    assert report.get("accuracy") == 1 and report.confusion_matrix == ((1,),)
+
+
+# === Intervals ===
+
+
+def test_intervals_depend_on_the_seed_alone():
+    first, again, other = (one_of("aaabbc" * 9, "aabbcc" * 9, seed=seed) for seed in (1, 1, 2))
+    assert first == again
+    assert first.intervals != other.intervals and first.metrics == other.metrics
+
+
+def test_intervals_do_not_depend_on_how_much_is_drawn_at_once(monkeypatch: pytest.MonkeyPatch):
+    whole = one_of("aaabbc" * 9, "aabbcc" * 9)
+    monkeypatch.setattr("textclf.evaluation.MAX_BOOTSTRAP_CELLS", 40)
+    assert one_of("aaabbc" * 9, "aabbcc" * 9) == whole
+
+
+def test_no_intervals_without_resampling():
+    assert one_of("abc", "abc", bootstrap_samples=0).intervals == {}
+
+
+def test_an_accuracy_interval_has_the_width_of_the_normal_approximation():
+    report = one_of("a" * 1000, "a" * 800 + "b" * 200, bootstrap_samples=4000)
+    low, high = report.intervals["accuracy"]
+    half = 1.96 * math.sqrt(0.8 * 0.2 / 1000)
+    assert (low, high) == pytest.approx((0.8 - half, 0.8 + half), abs=0.002)
+
+
+def test_a_higher_confidence_widens_the_interval():
+    narrow, wide = (
+        one_of("aaabbc" * 20, "aabbcc" * 20, confidence=level).intervals["macro_f1"]
+        for level in (0.8, 0.99)
+    )
+    assert wide[0] < narrow[0] < narrow[1] < wide[1]
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_intervals_agree_with_resampling_example_by_example(multi_label: bool):
+    y_true, p = random_one_of(120, 3)
+    if multi_label:
+        y_true = np.random.default_rng(1).random((120, 3)) < p
+    report = evaluate(y_true, p, class_names=ABC, multi_label=multi_label, bootstrap_samples=2000)
+    rng = np.random.default_rng(5)
+    name = "micro_f1" if multi_label else "accuracy"
+    drawn: dict[str, list[float]] = {name: [], "macro_f1": []}
+    for _ in range(400):
+        rows = rng.integers(0, 120, 120)
+        resampled = evaluate(
+            y_true[rows], p[rows], class_names=ABC, multi_label=multi_label, bootstrap_samples=0
+        )
+        for key, values in drawn.items():
+            values.append(resampled.get(key))
+    assert set(report.intervals) == set(drawn)
+    for key, values in drawn.items():
+        low, high = np.quantile(values, [0.025, 0.975])
+        assert report.intervals[key] == pytest.approx((low, high), abs=0.03)
+
+
+def test_intervals_cover_the_true_accuracy_about_as_often_as_they_say():
+    rng = np.random.default_rng(0)
+    p = np.tile([0.3, 0.7], (150, 1))
+    covered = 0
+    for trial in range(300):
+        y_true = (rng.random(150) < 0.75).astype(int)  # so the true accuracy is 0.75
+        low, high = evaluate(
+            y_true, p, class_names="ab", multi_label=False, bootstrap_samples=300,
+            confidence=0.9, seed=trial,
+        ).intervals["accuracy"]  # fmt: skip
+        covered += low <= 0.75 <= high
+    assert 0.84 <= covered / 300 <= 0.95
+
+
+def test_25000_examples_resampled_1000_times_take_seconds():
+    rng = np.random.default_rng(0)
+    y_true = rng.random((25_000, 28)) < 0.04
+    p = np.clip(y_true * 0.5 + rng.random((25_000, 28)) * 0.6, 0, 1)
+    start = time.process_time()
+    evaluate(y_true, p, class_names=[str(c) for c in range(28)], multi_label=True)
+    assert time.process_time() - start < 10
+
+
+# === By length ===
+
+
+def test_length_bins_share_the_examples_out_and_their_scores_average_to_the_accuracy():
+    y_true, p = random_one_of(500, 3)
+    num_tokens = np.random.default_rng(1).integers(1, 80, 500)
+    report = evaluate(y_true, p, class_names=ABC, multi_label=False, num_tokens=num_tokens)
+    bins = report.by_length
+    assert len(bins) == 4 and sum(b.num_examples for b in bins) == 500
+    assert min(b.num_examples for b in bins) > 100, "quantile bins are about equally full"
+    for left, right in zip(bins, bins[1:], strict=False):
+        assert left.max_tokens < right.min_tokens
+    assert (bins[0].min_tokens, bins[-1].max_tokens) == (num_tokens.min(), num_tokens.max())
+    for b in bins:
+        chosen = (num_tokens >= b.min_tokens) & (num_tokens <= b.max_tokens)
+        assert b.num_examples == chosen.sum()
+        assert b.score == pytest.approx((p.argmax(1) == y_true)[chosen].mean())
+    mean = sum(b.score * b.num_examples for b in bins) / 500
+    assert mean == pytest.approx(report.get("accuracy"))
+
+
+def test_equal_lengths_make_one_bin():
+    report = one_of("aab", "abb", num_tokens=np.array([7, 7, 7]))
+    (only,) = report.by_length
+    assert (only.min_tokens, only.max_tokens, only.num_examples) == (7, 7, 3)
+
+
+def test_multi_label_lengths_show_micro_f1():
+    lengths = np.array([1, 1, 5, 5])
+    report = several(["a", "b", "c", ""], ["a", "a", "c", ""], num_tokens=lengths, length_bins=2)
+    assert [b.score for b in report.by_length] == pytest.approx([2 / 4, 1])
+    assert report.length_metric == "micro_f1"
+
+
+def test_truncated_texts_have_a_line_when_there_are_any():
+    cut = np.array([False, True, True, True])
+    report = one_of("aabb", "abbb", truncated=cut, num_tokens=np.array([1, 9, 8, 12]))
+    assert report.truncated is not None
+    assert (report.truncated.min_tokens, report.truncated.max_tokens) == (8, 12)
+    assert report.truncated.num_examples == 3
+    assert report.truncated.score == pytest.approx(2 / 3)
+    assert one_of("aabb", "abbb", truncated=np.zeros(4, bool)).truncated is None
+    alone = one_of("aabb", "abbb", truncated=cut).truncated
+    assert alone is not None and alone.min_tokens is None and alone.num_examples == 3
+
+
+# === Selecting and thresholds ===
+
+
+def test_select_takes_the_first_of_equally_probable_classes():
+    chosen = select(np.array([[0.4, 0.4, 0.2], [0.1, 0.2, 0.7]]))
+    assert chosen.tolist() == [0, 2] and chosen.dtype == np.int64
+
+
+def test_select_includes_the_threshold_itself_as_float32_sees_it():
+    thresholds = np.array([0.1, 0.7], np.float32)
+    p = np.array([[0.1, 0.7], [0.0999, 0.6999]])  # float64: 0.1 is less than float32's 0.1
+    assert p[0, 0] < thresholds[0], "or there is nothing to compare in float32"
+    assert select(p, thresholds).tolist() == [[True, True], [False, False]]
+
+
+def test_evaluation_predicts_with_the_thresholds_it_was_given():
+    y_true = np.array([[True, False], [False, True]])
+    p = np.array([[0.3, 0.6], [0.1, 0.9]])
+    known: dict[str, Any] = {"class_names": "ab", "multi_label": True}
+    assert evaluate(y_true, p, thresholds=np.array([0.2, 0.8]), **known).get("micro_f1") == 1
+    plain = evaluate(y_true, p, **known)
+    assert plain.get("micro_f1") == pytest.approx(2 / 4)
+    assert [c.threshold for c in plain.classes] == [0.5, 0.5]
+
+
+def test_thresholds_stand_midway_between_neighbouring_probabilities():
+    y_true = np.array([[1], [1], [0], [0]], bool)
+    p = np.array([[0.4], [0.3], [0.1], [0.05]])
+    thresholds = choose_thresholds(y_true, p)
+    assert thresholds.dtype == np.float32 and thresholds == pytest.approx([0.2])
+
+
+def test_cuts_of_equal_f1_go_to_the_one_nearest_to_one_half():
+    # Selecting one (F1 2/3) or all four of them with 2 right (F1 4/6): 0.75 or 0.1.
+    y_true = np.array([[1], [0], [0], [1]], bool)
+    p = np.array([[0.9], [0.6], [0.3], [0.2]])
+    assert choose_thresholds(y_true, p) == pytest.approx([0.75])
+    p = np.array([[0.99], [0.95], [0.9], [0.8]])  # now 0.97 or 0.4
+    assert choose_thresholds(y_true, p) == pytest.approx([0.4])
+    p = np.array([[0.875], [0.625], [0.55], [0.5]])  # 0.75 and 0.25 are equally near
+    assert choose_thresholds(y_true, p) == pytest.approx([0.75])
+
+
+def test_a_class_without_positives_keeps_one_half():
+    y_true = np.array([[1, 0], [0, 0]], bool)
+    thresholds = choose_thresholds(y_true, np.array([[0.3, 0.9], [0.2, 0.8]]))
+    assert thresholds == pytest.approx([0.25, 0.5])
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_probabilities_that_are_all_zero_or_one_leave_the_threshold_inside(value: float):
+    assert choose_thresholds(np.ones((3, 1), bool), np.full((3, 1), value)) == pytest.approx([0.5])
+
+
+def test_neighbouring_float32_numbers_are_still_told_apart():
+    low = np.float32(0.3)
+    for _ in range(2):  # the middle rounds to the even one: once the lower, once the upper
+        high = np.nextafter(low, np.float32(1))
+        p = np.array([[high], [low]], np.float32)
+        y_true = np.array([[True], [False]])
+        assert select(p, choose_thresholds(y_true, p)).tolist() == [[True], [False]]
+        low = high
+
+
+@given(
+    p=st.lists(st.floats(0, 1, width=32), min_size=1, max_size=25),
+    grid=st.booleans(),
+    seed=st.integers(0, 999),
+)
+@settings(max_examples=100, deadline=None)
+def test_no_threshold_is_better_than_the_chosen_one(p: list[float], grid: bool, seed: int):
+    column = np.array(p, np.float32)[:, None]
+    if grid:
+        column = column.round(1)
+    y_true = np.random.default_rng(seed).random(column.shape) < 0.4
+    (chosen,) = choose_thresholds(y_true, column)
+    assert 0 < chosen < 1
+
+    def f1(threshold: float) -> float:
+        return reference.f1_score(y_true[:, 0], column[:, 0] >= threshold, zero_division=0)
+
+    inside = [value for value in column[:, 0] if 0 < value < 1] + [0.5]
+    assert f1(chosen) >= max(map(f1, inside)) - 1e-9
+
+
+# === The report itself ===
+
+
+def reports() -> list[Report]:
+    lengths = np.array([1, 2, 3, 3, 9, 12])
+    return [
+        one_of("aaabbc", "aabbcc", num_tokens=lengths, truncated=lengths > 3),
+        one_of("aaa", "aab"),
+        several(["a", "ab", "", "b", "bc"], ["a", "a", "b", "b", "c"]),
+    ]
+
+
+@pytest.mark.parametrize("report", reports(), ids=["one-of", "undefined", "multi-label"])
+def test_a_report_survives_json(report: Report):
+    text = json.dumps(report.to_dict(), allow_nan=False)
+    assert Report.from_dict(json.loads(text)) == report
+    assert json.loads(text) == report.to_dict(), "to_dict holds nothing that JSON would change"
+
+
+def test_something_else_is_not_taken_for_a_report():
+    values = one_of("abc", "abc").to_dict()
+    with pytest.raises(DataError, match="missing or unknown metrics, scores"):
+        Report.from_dict({**{k: v for k, v in values.items() if k != "metrics"}, "scores": 1})
+    with pytest.raises(DataError, match="not an evaluation report"):
+        Report.from_dict({**values, "classes": [{"nonsense": 1}]})
+    with pytest.raises(DataError, match="not an evaluation report"):
+        Report.from_dict({**values, "intervals": 3})
+
+
+def test_an_unknown_metric_is_named_with_a_suggestion():
+    with pytest.raises(
+        DataError, match="no metric 'macro-f1'.*accuracy, macro_f1.*mean 'macro_f1'"
+    ):
+        one_of("abc", "abc").get("macro-f1")
+    with pytest.raises(DataError) as caught:
+        one_of("abc", "abc").get("zzz")
+    assert "mean" not in str(caught.value)
+
+
+def test_an_undefined_metric_cannot_be_required():
+    with pytest.raises(DataError, match="'roc_auc' is undefined for these 3 examples"):
+        one_of("aaa", "aab").get("roc_auc")
+
+
+def test_each_task_has_its_own_metrics():
+    plain, multi = one_of("abc", "abc"), several(["a"], ["a"])
+    assert "accuracy" in plain.metrics and "accuracy" not in multi.metrics
+    for name in ("micro_f1", "micro_precision", "micro_recall", "subset_accuracy", "hamming_loss"):
+        assert name in multi.metrics and name not in plain.metrics
+
+
+# === Mistakes ===
+
+
+def test_nothing_to_evaluate_is_said():
+    with pytest.raises(DataError, match="no example to evaluate"):
+        evaluate(np.zeros(0, int), np.zeros((0, 2)), class_names="ab", multi_label=False)
+    with pytest.raises(DataError, match="no example to evaluate"):
+        choose_thresholds(np.zeros((0, 2), bool), np.zeros((0, 2)))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -0.1, 1.1])
+def test_a_probability_that_is_none_is_found(value: float):
+    p = np.array([[0.5, 0.5], [0.5, value]])
+    with pytest.raises(DataError, match="1 of 2 examples .the first is row 1. have a probability"):
+        evaluate(np.array([0, 1]), p, class_names="ab", multi_label=False)
+    with pytest.raises(DataError, match="row 1"):
+        choose_thresholds(np.zeros((2, 2), bool), p)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"p": np.full((2, 3), 1 / 3)}, "a column for each class name"),
+        ({"p": np.full((2, 2), 0.9)}, "must sum to 1"),
+        ({"y_true": np.array([0, 2])}, "from 0 to 1"),
+        ({"y_true": np.array([0, -1])}, "from 0 to 1"),
+        ({"y_true": np.array([0.0, 1.0])}, "whole numbers"),
+        ({"y_true": np.array([0])}, "whole numbers"),
+        ({"thresholds": np.array([0.5, 0.5])}, "multi-label classification only"),
+        ({"num_tokens": np.array([1])}, "num_tokens"),
+        ({"truncated": np.array([True])}, "truncated"),
+        ({"multi_label": True}, "y_true"),
+        ({"confidence": 1.0}, "confidence"),
+        ({"confidence": 95}, "confidence"),
+        ({"bootstrap_samples": -1}, "bootstrap_samples"),
+        ({"calibration_bins": 0}, "calibration_bins"),
+        ({"length_bins": 0}, "length_bins"),
+    ],
+)  # fmt: skip
+def test_arguments_that_do_not_fit_are_refused(changes: dict[str, Any], message: str):
+    arguments: dict[str, Any] = {
+        "y_true": np.array([0, 1]), "p": np.full((2, 2), 0.5), "class_names": "ab",
+        "multi_label": False,
+    }  # fmt: skip
+    evaluate(**arguments)
+    with pytest.raises(ValueError, match=message):
+        evaluate(**{**arguments, **changes})
+
+
+def test_importing_the_module_loads_neither_scipy_nor_scikit_learn_nor_tensorflow():
+    code = (
+        "import sys, textclf.evaluation, textclf.report, textclf.baselines;"
+        "print(sorted({'scipy', 'sklearn', 'tensorflow', 'keras'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,281 @@
+"""Reports as text: golden files, and columns that line up whatever the class names are."""
+
+import re
+import unicodedata
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from textclf.evaluation import Report, evaluate
+from textclf.report import WIDTH, format_comparison, format_report, format_splits
+
+Golden = Callable[[str, str], None]
+
+
+def example_report(class_names: tuple[str, ...], n: int = 200, **settings: Any) -> Report:
+    """A report of made-up predictions that are right about two times in three."""
+    rng = np.random.default_rng(7)
+    num_classes = len(class_names)
+    p = rng.dirichlet(np.full(num_classes, 0.5), n)
+    if settings.get("multi_label"):
+        y_true = rng.random((n, num_classes)) < p
+    else:
+        settings["multi_label"] = False
+        wrong = rng.integers(0, num_classes, n)
+        y_true = np.where(rng.random(n) < 0.6, p.argmax(axis=1), wrong)
+    num_tokens = rng.integers(1, 500, n)
+    return evaluate(
+        y_true, p, class_names=class_names, num_tokens=num_tokens, truncated=num_tokens > 400,
+        **settings,
+    )  # fmt: skip
+
+
+def columns(text: str) -> int:
+    """Width on a terminal, by the Unicode tables and not by the module under test."""
+    return sum(
+        0
+        if unicodedata.category(c) in ("Mn", "Me")
+        else 2
+        if unicodedata.east_asian_width(c) in "WF"
+        else 1
+        for c in text
+    )
+
+
+def block(text: str, beginning: str) -> list[str]:
+    """The lines of the part whose first line begins so."""
+    (found,) = [part for part in text.split("\n\n") if part.startswith(beginning)]
+    return found.rstrip("\n").split("\n")
+
+
+# === Golden texts ===
+
+
+def test_a_binary_report_reads_well(golden: Golden):
+    golden("report_binary.txt", format_report(example_report(("negative", "positive"))))
+
+
+def test_a_chinese_report_reads_well(golden: Golden):
+    names = ("体育", "财经", "房产", "娱乐新闻", "AI 科技")
+    golden("report_chinese.txt", format_report(example_report(names), title="新闻分类, test"))
+
+
+def test_a_multi_label_report_reads_well(golden: Golden):
+    report = example_report(
+        ("joy", "anger", "fear"), multi_label=True, thresholds=np.array([0.4, 0.5, 0.6])
+    )
+    golden("report_multi_label.txt", format_report(report, title="GoEmotions"))
+
+
+def test_a_report_of_many_classes_reads_well(golden: Golden):
+    names = tuple(
+        f"customer_support/{kind}/request_{i}" for kind in ("card", "loan") for i in range(9)
+    )
+    golden("report_many_classes.txt", format_report(example_report(names)))
+
+
+def test_a_report_with_little_in_it_reads_well(golden: Golden):
+    report = evaluate(
+        np.array([0, 0, 0]), np.tile([0.9, 0.1, 0.0], (3, 1)), class_names=("yes", "no", "maybe"),
+        multi_label=False, bootstrap_samples=0,
+    )  # fmt: skip
+    golden("report_sparse.txt", format_report(report))
+
+
+def test_a_comparison_reads_well(golden: Golden):
+    names = ("negative", "positive")
+    rows = {
+        "majority": evaluate(
+            np.array([0, 1, 1]), np.tile([0.4, 0.6], (3, 1)), class_names=names, multi_label=False
+        ),
+        "tfidf_logistic_regression": example_report(names),
+        "without intervals": example_report(names, bootstrap_samples=0),
+    }
+    golden("report_comparison.txt", format_comparison(rows))
+
+
+def test_splits_read_well(golden: Golden):
+    splits: Any = {
+        "train": SimpleNamespace(num_examples=12345, class_counts=np.array([12000, 345])),
+        "validation": SimpleNamespace(num_examples=10, class_counts=np.array([9, 1])),
+        "test": SimpleNamespace(num_examples=0, class_counts=np.array([0, 0])),
+    }
+    golden("report_splits.txt", format_splits(splits, ("正常短信", "spam")))
+
+
+# === What must hold for any names and figures ===
+
+
+def test_what_one_wants_to_know_stands_on_top():
+    lines = format_report(example_report(("negative", "positive"))).split("\n")
+    assert lines[0] == "Evaluation: 200 examples, 2 classes"
+    assert re.fullmatch(r"accuracy +0\.\d{4}  95 % interval 0\.\d{4} to 0\.\d{4}", lines[3])
+    assert re.fullmatch(r"macro F1 +0\.\d{4}  95 % interval 0\.\d{4} to 0\.\d{4}", lines[4])
+
+
+def test_the_figures_shown_are_those_of_the_report():
+    report = example_report(("a", "b", "c"))
+    text = format_report(report)
+    for line, scores in zip(block(text, "class ")[1:4], report.classes, strict=True):
+        assert line.split() == [
+            scores.name, f"{scores.precision:.3f}", f"{scores.recall:.3f}", f"{scores.f1:.3f}",
+            str(scores.support), str(scores.num_predicted),
+        ]  # fmt: skip
+    macro = [line for line in block(text, "class ") if line.startswith("macro average")]
+    expected = [f"{report.metrics[f'macro_{kind}']:.3f}" for kind in ("precision", "recall", "f1")]
+    assert macro[0].split()[2:] == expected
+    assert report.confusion_matrix is not None
+    for line, row in zip(
+        block(text, "true \\ predicted")[1:], report.confusion_matrix, strict=True
+    ):
+        assert line.split()[1:] == [str(count) for count in row]
+    pairs = [line.split()[:3] for line in block(text, "most confused")[1:]]
+    assert [int(count) for *_, count in pairs] == sorted(
+        (report.confusion_matrix[t][p] for t in range(3) for p in range(3) if t != p), reverse=True
+    )[:5]
+    for true, predicted, count in pairs:
+        assert report.confusion_matrix["abc".index(true)]["abc".index(predicted)] == int(count)
+
+
+def test_the_share_of_a_confusion_is_that_of_the_true_class():
+    p = np.array([[0.1, 0.9], [0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.1, 0.9]])
+    report = evaluate(np.array([0, 0, 0, 0, 1]), p, class_names=("a", "b"), multi_label=False)
+    assert block(format_report(report), "most confused")[1].split() == ["a", "b", "1", "25.0", "%"]
+
+
+ANY_NAME = st.one_of(
+    st.text(st.characters(codec="utf-8"), min_size=1, max_size=40),
+    st.text("猫ａ가éb\u0301ｶ☺\ufe0f", min_size=1, max_size=40),
+)
+
+
+@given(names=st.lists(ANY_NAME, min_size=2, max_size=14, unique=True), multi_label=st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_columns_line_up_and_lines_stay_narrow_for_any_class_names(
+    names: list[str], multi_label: bool
+):
+    report = example_report(tuple(names), n=40, multi_label=multi_label, bootstrap_samples=5)
+    text = format_report(report, title=names[0])
+    lines = text.split("\n")
+    assert all(columns(line) <= WIDTH for line in lines)
+    assert all(c.isprintable() for line in lines for c in line)
+    assert text.endswith("\n") and not text.endswith("\n\n")
+    head, *rows = block(text, "class ")
+    end = columns(head)
+    for row in rows[: len(names)]:
+        assert columns(row) == end, "the last column is right-aligned and never empty"
+    comparison = format_comparison(dict.fromkeys(names, report)).split("\n")
+    assert all(columns(line) <= WIDTH for line in comparison)
+    assert len({columns(line) for line in comparison[:-1]}) == 1
+
+
+def test_confusions_line_up_under_chinese_names():
+    head, *rows = block(format_report(example_report(("体育", "财经新闻", "ab"))), "most confused")
+    for row in rows:
+        assert columns(row) == columns(head)
+        predicted = [name for name in ("体育", "财经新闻", "ab") if f"  {name}  " in row]
+        assert columns(row.partition(f"  {predicted[-1]}  ")[0]) + 2 == head.index("predicted")
+
+
+def test_long_names_keep_their_beginning_and_their_end():
+    names = tuple(f"a_very_long_prefix_shared_by_all_classes_{end}" for end in ("refund", "cancel"))
+    lines = block(format_report(example_report(names)), "class ")
+    assert re.match(r"a_very_long_.*….*_refund  ", lines[1])
+    assert re.match(r"a_very_long_.*….*_cancel  ", lines[2])
+
+
+def test_names_cannot_break_lines_or_colour_the_terminal():
+    text = format_report(example_report(("two\nlines", "\x1b[31mred")), title="a\tb\nc")
+    assert text.startswith("a b c: ")
+    assert "two lines" in text and "?[31mred" in text
+
+
+def test_the_matrix_ends_at_twelve_classes_and_the_confusions_go_on():
+    twelve = format_report(example_report(tuple("abcdefghijkl")))
+    assert len(block(twelve, "true \\ predicted")) == 13
+    assert len(block(twelve, "most confused")) == 6
+    thirteen = format_report(example_report(tuple("abcdefghijklm")))
+    assert "true \\ predicted" not in thirteen
+    assert len(block(thirteen, "most confused")) == 11
+
+
+def test_a_matrix_too_wide_for_its_names_numbers_its_columns():
+    names = tuple(f"category {letter}{letter}" for letter in "abcdefghijkl")
+    head, first, *_ = block(format_report(example_report(names)), "true \\ predicted")
+    assert head.split()[3:] == [str(number) for number in range(1, 13)]
+    assert first.startswith("1 category aa")
+
+
+def test_of_very_many_classes_the_worst_are_shown():
+    names = tuple(f"class{i}" for i in range(70))
+    report = example_report(names, n=150)
+    assert min(scores.support for scores in report.classes) == 0, "or none could be left out"
+    lines = block(format_report(report), "class ")
+    shown = [line.split()[0] for line in lines[1:31]]
+    by_name = {scores.name: scores for scores in report.classes}
+    assert min(by_name[name].support for name in shown) > 0
+    limit = max(by_name[name].f1 for name in shown)
+    rest = [scores for scores in report.classes if scores.name not in shown]
+    assert all(scores.f1 >= limit for scores in rest if scores.support)
+    assert lines[-1] == "(the 30 classes with the lowest F1; 40 more are in the JSON)"
+    sixty = format_report(example_report(names[:60], n=600))
+    assert len(block(sixty, "class ")) == 1 + 60 + 1 + 2
+
+
+def test_a_perfect_report_has_no_confusions():
+    report = evaluate(np.array([0, 1]), np.eye(2), class_names=("a", "b"), multi_label=False)
+    text = format_report(report)
+    assert "most confused" not in text and "all 2 predictions are right" in text
+
+
+def test_long_notes_are_wrapped_and_indented():
+    report = evaluate(
+        np.array([0]), np.eye(30)[[0]], class_names=[f"a class {i}" for i in range(30)],
+        multi_label=False,
+    )  # fmt: skip
+    notes = block(format_report(report), "Notes")[1:]
+    assert len(notes) > len(report.notes)
+    assert all(line.startswith(("- ", "  ")) for line in notes)
+    assert sum(line.startswith("- ") for line in notes) == len(report.notes)
+    assert " ".join(line[2:] for line in notes) == " ".join(report.notes)
+
+
+def test_a_note_with_a_name_wider_than_a_line_is_broken_inside_it():
+    names = ("a", "b", "长" * 150)
+    report = evaluate(np.array([0, 1]), np.eye(3)[:2], class_names=names, multi_label=False)
+    notes = block(format_report(report), "Notes")
+    assert all(columns(line) <= WIDTH for line in notes)
+    assert "".join(notes).count("长") >= 150, "and nothing of it is lost"
+
+
+def test_lengths_that_were_not_asked_for_are_left_out():
+    report = evaluate(np.array([0, 1]), np.eye(2), class_names=("a", "b"), multi_label=False)
+    assert "tokens in the text" not in format_report(report)
+
+
+def test_truncated_texts_are_shown_without_lengths_too():
+    report = evaluate(
+        np.array([0, 1]), np.eye(2), class_names=("a", "b"), multi_label=False,
+        truncated=np.array([True, False]),
+    )  # fmt: skip
+    assert block(format_report(report), "tokens in")[1].split() == [
+        "texts",
+        "cut",
+        "to",
+        "fit",
+        "1",
+        "1.000",
+    ]
+
+
+def test_only_reports_of_one_task_are_compared():
+    one, other = example_report(("a", "b")), example_report(("a", "b"), multi_label=True)
+    with pytest.raises(ValueError, match="different figures"):
+        format_comparison({"one": one, "other": other})
+    with pytest.raises(ValueError, match="nothing to compare"):
+        format_comparison({})

@@ -1,0 +1,270 @@
+"""The loop keeps its promises: seeds, the best epoch, interruptions, and a test split unseen."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from textclf import classifier, data, text, training
+from textclf.config import from_dict
+from textclf.errors import ArtifactError, ConfigError, TrainingError
+
+
+def config(settings, *overrides, **data_settings):
+    resolved, _ = from_dict({**settings, "data": data_settings}, overrides)
+    return resolved
+
+
+def run(resolved, output, **arguments):
+    events = list(training.train(resolved, output, **arguments))
+    return [e for e in events if isinstance(e, training.Epoch)], events[-1]
+
+
+def history(folder):
+    lines = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def trained(reviews, tiny, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "trained"
+    run(config(tiny, source=str(reviews)), folder)
+    return folder
+
+
+SCRIPT = """
+import json, sys
+from textclf import classifier, config, export, training
+values, output = json.loads(sys.argv[1]), sys.argv[2]
+for event in training.train(config.from_dict(values)[0], output): pass
+model = classifier.load(output)
+p = model.predict_proba(["not bad at all", "", "很好看！"])
+version = export.export(model, output + "-exports")
+import tensorflow as tf
+print(p.tobytes().hex(), tf.saved_model.experimental.read_fingerprint(str(version)).singleprint())
+"""
+
+
+def test_the_same_seed_gives_the_same_bytes_in_two_processes(reviews, tiny, tmp_path):
+    values = json.dumps({**tiny, "data": {"source": str(reviews)}})
+    printed = [
+        subprocess.run(
+            [sys.executable, "-c", SCRIPT, values, str(tmp_path / name)],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for name in ("one", "two")
+    ]
+    assert printed[0] == printed[1] and len(printed[0]) > 48
+    for name in ("weights.npz", "vocabulary.txt", "config.yaml"):
+        one, two = (tmp_path / run / name for run in ("one", "two"))
+        assert one.read_bytes() == two.read_bytes(), name
+    assert history(tmp_path / "one") == history(tmp_path / "two")
+
+
+def test_another_seed_gives_other_weights(reviews, tiny, trained, tmp_path):
+    run(config(tiny, "training.seed=1", source=str(reviews)), tmp_path / "run")
+    assert history(tmp_path / "run") != history(trained)
+
+
+def test_the_best_epoch_is_kept_and_not_the_last(reviews, tiny, tmp_path):
+    resolved = config(
+        tiny, "training.epochs=12", "training.learning_rate=0.2", "training.clip_norm=100",
+        "training.patience_epochs=0", source=str(reviews),
+    )  # fmt: skip
+    epochs, finished = run(resolved, tmp_path / "run")
+    losses = [epoch.figures["val_loss"] for epoch in epochs]
+    best = int(np.argmin(losses))
+    assert best < len(losses) - 1, "the run must get worse for this test to mean anything"
+    assert finished.best_epoch == best + 1
+    assert [epoch.is_best for epoch in epochs].index(True) == 0 and epochs[best].is_best
+    model = classifier.load(tmp_path / "run")
+    dataset = data.open_dataset(**resolved.data.model_dump())
+    report = model.evaluate(dataset, "validation", bootstrap_samples=100)
+    assert report.get("log_loss") == pytest.approx(losses[best], abs=1e-5)
+    assert finished.validation["metrics"]["log_loss"] == pytest.approx(losses[best], abs=1e-5)
+
+
+def test_training_stops_when_validation_no_longer_improves(reviews, tiny, tmp_path):
+    resolved = config(
+        tiny, "training.epochs=30", "training.learning_rate=0.5", "training.patience_epochs=2",
+        source=str(reviews),
+    )  # fmt: skip
+    epochs, finished = run(resolved, tmp_path / "run")
+    assert finished.why == "early stopping" and len(epochs) == finished.best_epoch + 2 < 30
+
+
+def test_the_monitored_figure_chooses_the_best_epoch(reviews, tiny, tmp_path):
+    resolved = config(
+        tiny, "training.epochs=6", "training.monitor=val_macro_f1", "training.patience_epochs=0",
+        source=str(reviews),
+    )  # fmt: skip
+    epochs, finished = run(resolved, tmp_path / "run")
+    scores = [epoch.figures["val_macro_f1"] for epoch in epochs]
+    assert finished.best_epoch == int(np.argmax(scores)) + 1, "the first of equal ones is kept"
+
+
+def test_a_stop_keeps_the_best_epoch_so_far_and_evaluates_nothing_more(reviews, tiny, tmp_path):
+    asked = iter(range(1000))
+    resolved = config(tiny, "training.epochs=50", source=str(reviews))
+    epochs, finished = run(resolved, tmp_path / "run", should_stop=lambda: next(asked) >= 20)
+    assert finished.why == "interrupted" and "interrupted in epoch" in finished.message
+    assert len(epochs) == finished.epochs - 1 >= 1
+    assert classifier.load(tmp_path / "run").card.training["ended_by"] == "interrupted"
+
+
+def test_a_stop_before_the_first_epoch_saves_nothing_and_leaves_what_was_there(
+    reviews, tiny, trained, tmp_path
+):
+    folder = shutil.copytree(trained, tmp_path / "run")
+    resolved = config(tiny, source=str(reviews))
+    with pytest.raises(TrainingError, match="no epoch was complete, so nothing was saved"):
+        run(resolved, folder, overwrite=True, should_stop=lambda: True)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert classifier.load(folder).predict_proba(["good"]).shape == (1, 2)
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_step_the_texts_and_the_advice(
+    reviews, tiny, tmp_path
+):
+    resolved = config(tiny, "model.l2=1e38", source=str(reviews))
+    with pytest.raises(TrainingError) as caught:
+        run(resolved, tmp_path / "run")
+    message = str(caught.value)
+    assert "not finite in epoch 1 at step 1 (loss inf" in message
+    assert "lower training.learning_rate" in message
+    assert str(reviews) + ":" in message or "reviews.csv:" in message
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_test_split_decides_nothing(reviews, tiny, tmp_path):
+    lines = reviews.read_text(encoding="utf-8").splitlines(keepends=True)
+    for name, some in {
+        "train": lines[1:200],
+        "validation": lines[200:260],
+        "test": lines[260:],
+        "other": [line.replace("a", "o") for line in lines[150:230]],
+    }.items():
+        (tmp_path / f"{name}.csv").write_text(lines[0] + "".join(some), encoding="utf-8")
+    for test in ("test", "other"):
+        files = {split: str(tmp_path / f"{split}.csv") for split in ("train", "validation")}
+        resolved = config(tiny, **files, test=str(tmp_path / f"{test}.csv"))
+        run(resolved, tmp_path / f"run-{test}")
+    one, two = tmp_path / "run-test", tmp_path / "run-other"
+    for name in ("weights.npz", "vocabulary.txt"):
+        assert (one / name).read_bytes() == (two / name).read_bytes()
+    assert history(one) == history(two)
+
+
+def test_every_weight_moves(reviews, tiny, tmp_path, trained):
+    resolved = config(tiny, "model.ngram_buckets=64", "model.pooling=attention", source=str(reviews))
+    run(resolved, tmp_path / "run")
+    after = classifier.load(tmp_path / "run").network
+    before = classifier.build_network(
+        resolved,
+        vocabulary_size=after.embedding.input_dim,
+        num_classes=2,
+    )
+    for old, new in zip(before.parameters, after.parameters, strict=True):
+        assert not np.array_equal(old.numpy(), new.numpy()), new.path
+
+
+def test_a_second_training_into_the_same_folder_is_refused(reviews, tiny, tmp_path):
+    events = training.train(config(tiny, source=str(reviews)), tmp_path / "run")
+    next(events)
+    with pytest.raises(ArtifactError, match="another training is writing there"):
+        next(training.train(config(tiny, source=str(reviews)), tmp_path / "run"))
+    events.close()
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_run_left_is_cleared_away(reviews, tiny, tmp_path):
+    left = tmp_path / "run.unfinished"
+    left.mkdir()
+    (left / "history.jsonl").write_text("old\n")
+    run(config(tiny, "training.epochs=1", source=str(reviews)), tmp_path / "run")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert "old" not in (tmp_path / "run" / "history.jsonl").read_text()
+
+
+def test_the_history_holds_gradient_norms_by_layer_and_the_learning_rate(trained):
+    for line in history(trained):
+        assert {"network/dense", "network/embedding"} < set(line["gradient_norms"])
+        assert all(norm > 0 for norm in line["gradient_norms"].values())
+        assert line["learning_rate"] == pytest.approx(0.01)
+
+
+def test_losses_are_those_of_the_definitions():
+    targets = np.array([[1, 0, 0], [0, 0, 1]], np.float32)
+    logits = np.array([[2.0, 0, -1], [0.5, 0.5, 0]], np.float32)
+    weights = np.array([1, 2, 3], np.float32)
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    smooth = 0.9 * targets + 0.1 / 3
+    expected = -(smooth * np.log(p)).sum(axis=1) * [1, 3]
+    found = training._losses(tf.constant(targets), logits, weights, False, 0.1)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    q = 1 / (1 + np.exp(-logits))
+    expected = -(weights * targets * np.log(q) + (1 - targets) * np.log(1 - q)).sum(axis=1)
+    found = training._losses(tf.constant(targets), logits, weights, True, 0.0)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_class_weights_must_name_the_classes_of_the_data(reviews, tiny, tmp_path):
+    resolved = config(tiny, "training.class_weights={good: 1, bad: 2}", source=str(reviews))
+    with pytest.raises(ConfigError, match="a weight for each of negative, positive, found good"):
+        run(resolved, tmp_path / "run")
+
+
+def test_vectors_from_a_file_begin_the_embedding_and_their_coverage_is_told(
+    reviews, tiny, tmp_path
+):
+    (tmp_path / "vectors.txt").write_text("3 5\nthe 1 2 3 4 5\n的 5 4 3 2 1\nqqq 0 0 0 0 0\n", encoding="utf-8")
+    resolved = config(
+        tiny, f"model.embedding_vectors={tmp_path / 'vectors.txt'}", "model.train_embedding=false",
+        source=str(reviews),
+    )  # fmt: skip
+    events = list(training.train(resolved, tmp_path / "run"))
+    assert any("2 of" in notice and "have a vector" in notice for notice in events[0].notices)
+    words = text.read_vocabulary(tmp_path / "run" / "vocabulary.txt")
+    with np.load(tmp_path / "run" / "weights.npz") as weights:
+        vectors = next(weights[name] for name in weights if "embedding" in name)
+    assert vectors[2 + words.index("的")].tolist() == [5, 4, 3, 2, 1], "frozen"
+
+
+MIRRORED = """
+import json, sys
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from textclf import config, training
+values = json.loads(sys.argv[1])
+losses = {}
+for strategy in ("one_device", "mirrored"):
+    resolved = config.from_dict(values, [f"training.strategy={strategy}"])[0]
+    events = training.train(resolved, f"{sys.argv[2]}/{strategy}")
+    losses[strategy] = [e.loss for e in events if isinstance(e, training.Step)]
+assert len(tf.config.list_logical_devices("CPU")) == 2
+print(json.dumps(losses))
+"""
+
+
+def test_two_devices_train_as_one_does(reviews, tiny, tmp_path):
+    without_dropout = {"embedding_dropout": 0.0, "output_dropout": 0.0, "l2": 1e-4}
+    values = {**tiny, "data": {"source": str(reviews)}}
+    # 270 rows in batches of 33: an odd last batch leaves one device short of a row.
+    values = values | {"model": tiny["model"] | without_dropout}
+    values = values | {"training": tiny["training"] | {"batch_size": 33}}
+    done = subprocess.run(
+        [sys.executable, "-c", MIRRORED, json.dumps(values), str(tmp_path)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    losses = json.loads(done.stdout.splitlines()[-1])
+    assert len(losses["mirrored"]) > 10
+    np.testing.assert_allclose(losses["one_device"], losses["mirrored"], rtol=1e-4)

@@ -1,0 +1,166 @@
+"""What an experiment is: every setting with its type, range, default and help.
+
+A configuration file is YAML with the sections `data`, `text`, `model`, `training`,
+`evaluation` and `export`, and holds only what differs from the defaults. Precedence is
+defaults < file < `--set section.setting=value`. Every mistake is found at once, each with the
+path of the setting, what was expected and, for a misspelt name, the likeliest right one.
+
+    settings     the sections, and the rules that say when a setting is read
+    reading      YAML to plain values with their places, and back
+    resolution   layers, overrides, and all that can be wrong with them
+
+    config, notices = load("reviews.yaml", ["training.epochs=3"])
+    config.model.units
+"""
+
+import difflib
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from textclf.config import reading
+from textclf.config.resolution import Layer, resolve
+from textclf.config.settings import (
+    PATH_SETTINGS,
+    RULES,
+    SECTIONS,
+    SETTINGS,
+    Config,
+    choices,
+    data_format,
+    expected,
+)
+from textclf.errors import ConfigError
+
+__all__ = [
+    "PATH_SETTINGS",
+    "RULES",
+    "SECTIONS",
+    "SETTINGS",
+    "Config",
+    "choices",
+    "data_format",
+    "expected",
+    "from_dict",
+    "from_yaml",
+    "json_schema",
+    "load",
+    "resolve_path",
+    "to_yaml",
+    "with_paths",
+]
+
+
+def load(path: str | os.PathLike, overrides: Sequence[str] = ()) -> tuple[Config, list[str]]:
+    """Reads a configuration file and applies `section.setting=value` overrides.
+
+    Returns:
+        The configuration, and notices about settings of the file which an override made
+        meaningless and which were therefore dropped.
+
+    Raises:
+        ConfigError: with every mistake of the file and of the overrides.
+    """
+    path = Path(path)
+    try:
+        text = reading.read_text(path)
+    except FileNotFoundError:
+        near = difflib.get_close_matches(path.name, _names(path.parent), 1, 0.6)
+        hint = f"did you mean {path.parent / near[0]}?" if near else "name a YAML file"
+        raise ConfigError([f"{path}: no such configuration file; {hint}"]) from None
+    except OSError as error:
+        raise ConfigError(
+            [f"{path}: cannot be read ({error.strerror}); expected a YAML file"]
+        ) from None
+    except ValueError as error:  # no text, or no path
+        raise ConfigError([str(error)]) from None
+    return from_yaml(text, overrides, place=str(path))
+
+
+def from_yaml(
+    text: str, overrides: Sequence[str] = (), *, place: str = "configuration"
+) -> tuple[Config, list[str]]:
+    """The same from the text of a configuration file, which messages call `place`."""
+    try:
+        values, places, problems = reading.parse(text, place)
+    except ValueError as error:
+        raise ConfigError([str(error)]) from None
+    base = Layer({} if values is None else values, places, place)
+    return resolve(base, overrides, problems, is_experiment=True)
+
+
+def from_dict(
+    values: Mapping[str, Mapping[str, Any]], overrides: Sequence[str] = ()
+) -> tuple[Config, list[str]]:
+    """The same from plain values, for instance those of `Config.to_dict`.
+
+    Unlike a file, they may leave out the training data: a trained classifier is evaluated on
+    `data.test` alone.
+    """
+    return resolve(Layer(values, {}), overrides, [], is_experiment=False)
+
+
+def resolve_path(path: str, setting: str) -> str:
+    """Replaces a leading `${NAME}` by the environment variable and `~` by the home folder.
+
+    Raises:
+        ConfigError: the variable is not set.
+    """
+    match = re.match(r"\$\{(\w+)\}", path)
+    if match:
+        value = os.environ.get(match[1])
+        if not value:
+            raise ConfigError(
+                [
+                    f"{setting}: the environment variable {match[1]} in {path!r} is not set; "
+                    f"set it to the folder that is meant, for instance: export {match[1]}=..."
+                ]
+            )
+        path = value + path[match.end() :]
+    return os.path.expanduser(path)
+
+
+def with_paths(config: Config) -> Config:
+    """The configuration with every path setting resolved by `resolve_path`.
+
+    Raises:
+        ConfigError: with every environment variable that is not set.
+    """
+    problems: list[str] = []
+    values = config.model_dump()
+    has_splits = data_format(values["data"]) in ("folder", "tfds", "demo")
+    for setting in PATH_SETTINGS:
+        section, name = setting.split(".")
+        is_split_name = has_splits and setting in ("data.train", "data.validation", "data.test")
+        if values[section][name] is None or is_split_name:
+            continue
+        try:
+            values[section][name] = resolve_path(values[section][name], setting)
+        except ConfigError as error:
+            problems.extend(error.problems)
+    if problems:
+        raise ConfigError(problems)
+    return Config.of(values)
+
+
+def to_yaml(values: Mapping[str, Mapping[str, Any]]) -> str:
+    """Plain values as YAML text that `load` reads back."""
+    return reading.dump(values)
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of a configuration file, for editors."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **Config.model_json_schema(),
+        "title": "textclf configuration",
+    }
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []

@@ -1,0 +1,318 @@
+"""YAML text to plain values with the place of each, and back.
+
+Of YAML only the grammar is used here: what a scalar means is decided below, by the core schema of
+YAML 1.2 (`no` is a text, `1e-3` a number, a date a text as it stands), so that no value is changed
+on its way. Keys are texts as they stand.
+"""
+
+import json
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+_MERGE = "tag:yaml.org,2002:merge"
+_STANDARD = "tag:yaml.org,2002:"
+
+
+def parse(text: str, place: str) -> tuple[Any, dict[str, str], list[str]]:
+    """Reads YAML text.
+
+    Args:
+        text: one document.
+        place: what messages call it, such as the file's name.
+
+    Returns:
+        The value; the place of each section and setting as "file:line"; what is wrong with them.
+
+    Raises:
+        ValueError: it is not YAML at all; one sentence that begins with the place.
+    """
+    reader = _Reader(place)
+    value = reader.value(_compose(text, place), ())
+    return value, reader.places, reader.problems
+
+
+def parse_value(text: str, *, as_text: bool) -> Any:
+    """Reads one value, as it may stand behind a setting's name.
+
+    Args:
+        text: YAML.
+        as_text: every scalar in it is a text as it stands.
+
+    Raises:
+        ValueError: it is not YAML; one sentence.
+    """
+    reader = _Reader("", as_text)
+    value = reader.value(_compose(text, ""), ())
+    if reader.problems:
+        raise ValueError(reader.problems[0])
+    return value
+
+
+def _compose(text: str, place: str) -> Any:
+    """The tree of YAML nodes, None for an empty document."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError
+    from ruamel.yaml.reader import ReaderError
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an anchor used twice
+            return YAML(typ="safe", pure=True).compose(text)
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        problem = str(error.problem or "not readable").strip().split("\n")[0]
+        if problem.startswith("but "):
+            problem = f"{error.context} {problem}"
+        raise ValueError(_not_yaml(place, line, problem, text)) from None
+    except ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        code = error.character if isinstance(error.character, int) else ord(error.character)
+        raise ValueError(
+            _not_yaml(place, line, f"the character U+{code:04X} cannot stand in a YAML file", text)
+        ) from None
+    except RecursionError:
+        raise ValueError(_not_yaml(place, 1, "nested too deeply", text)) from None
+    except Exception as error:  # whatever else a foreign parser does with foreign text
+        raise ValueError(
+            _not_yaml(place, 1, str(error).split("\n")[0] or type(error).__name__, text)
+        ) from None
+
+
+def _not_yaml(place: str, line: int, problem: str, text: str) -> str:
+    lines = text.splitlines()
+    shown = lines[line - 1] if line <= len(lines) else ""
+    hint = ""
+    if re.match(r"\s*\t", shown):
+        hint = "; indent with spaces, not with tabs"
+    elif "mapping values" in problem:
+        hint = "; put a text that holds `: ` in quotes"
+    elif "another document" in problem:
+        hint = "; keep one and put the other into a file of its own"
+    elif "cannot start any token" in problem or "alias" in problem or "anchor" in problem:
+        hint = "; put the text in quotes"
+    problem = problem if len(problem) <= 120 else problem[:117] + "..."
+    return (f"{place}:{line}: " if place else "") + f"not valid YAML: {problem}{hint}"
+
+
+class _Reader:
+    """From nodes to values; `places` and `problems` fill up on the way."""
+
+    def __init__(self, place: str, as_text: bool = False):
+        self.places: dict[str, str] = {}
+        self.problems: list[str] = []
+        self._place = place
+        self._as_text = as_text
+        self._open: list[Any] = []  # the nodes on the way down
+        self._done: dict[int, Any] = {}  # what an anchor stands for is read once
+
+    def value(self, node: Any, path: tuple[str, ...]) -> Any:
+        if node is None:
+            return None
+        if any(node is other for other in self._open):
+            self._wrong(node, path, "stands for a value that holds itself; write it out")
+            return None
+        if id(node) in self._done and len(path) > 2:
+            return self._done[id(node)]
+        self._open.append(node)
+        kind = type(node).__name__
+        value: Any
+        if kind == "MappingNode":
+            value = self._mapping(node, path)
+        elif kind == "SequenceNode":
+            value = [self.value(item, (*path, str(i))) for i, item in enumerate(node.value)]
+        else:
+            value = self._scalar(node, path)
+        self._open.pop()
+        self._done[id(node)] = value
+        return value
+
+    def _mapping(self, node: Any, path: tuple[str, ...]) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        lines: dict[str, int] = {}
+        merged: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            if key_node.tag == _MERGE and not self._as_text:
+                for part in self._merged(value_node, path):
+                    for key, value in part.items():
+                        merged.setdefault(key, value)
+                continue
+            if type(key_node).__name__ != "ScalarNode":
+                self._wrong(key_node, path, "expected a name before the colon, found a collection")
+                continue
+            key, line = key_node.value, key_node.start_mark.line + 1
+            inner = (*path, key)
+            if key in lines:
+                self._wrong(
+                    key_node,
+                    inner,
+                    f"is set a second time, after line {lines[key]}; remove one of them",
+                )
+            lines[key] = line
+            if len(inner) <= 2:
+                self.places[".".join(inner)] = f"{self._place}:{line}"
+            values[key] = self.value(value_node, inner)
+        return merged | values
+
+    def _merged(self, node: Any, path: tuple[str, ...]) -> list[dict[str, Any]]:
+        """The mappings of `<<: *base` or `<<: [*one, *two]`, the first before the others."""
+        value = self.value(node, path)
+        parts = value if isinstance(value, list) else [value]
+        if all(isinstance(part, dict) for part in parts):
+            return parts
+        self._wrong(node, (*path, "<<"), "expected a mapping to merge")
+        return []
+
+    def _scalar(self, node: Any, path: tuple[str, ...]) -> Any:
+        written, tag = node.value, str(node.tag)
+        if self._as_text:
+            return written
+        if not tag.startswith(_STANDARD):
+            self._wrong(node, path, f"the tag {tag[:40]} means nothing here; remove it")
+            return written
+        try:
+            return _VALUES.get(tag.removeprefix(_STANDARD), str)(written)
+        except ValueError:  # `1:30`, `!!int three`, a number of thousands of digits
+            return written
+
+    def _wrong(self, node: Any, path: tuple[str, ...], problem: str) -> None:
+        line = node.start_mark.line + 1
+        where = f"{self._place}:{line}: " if self._place else ""
+        name = ".".join(shown_name(part) for part in path)
+        self.problems.append(where + (f"{name}: " if name else "") + problem)
+
+
+def _whole(written: str) -> int:
+    digits = written.lower()
+    if "_" in digits:
+        raise ValueError("YAML 1.2 has no underscores in numbers")
+    sign = -1 if digits.startswith("-") else 1
+    digits = digits.lstrip("+-")
+    base = {"0x": 16, "0o": 8, "0b": 2}.get(digits[:2], 10)
+    return sign * int(digits[2:] if base != 10 else digits, base)
+
+
+def _number(written: str) -> float:
+    if "_" in written:
+        raise ValueError("YAML 1.2 has no underscores in numbers")
+    return float(re.sub(r"\.(inf|nan)$", r"\1", written.lower()))
+
+
+def _truth(written: str) -> bool:
+    if written.lower() not in ("true", "false"):  # yes and on, of YAML 1.1
+        raise ValueError(written)
+    return written.lower() == "true"
+
+
+_VALUES = {"int": _whole, "float": _number, "bool": _truth, "null": lambda written: None}
+
+
+def shown_name(name: str) -> str:
+    """A section's or setting's name for a message, in quotes where it could confuse."""
+    return name if re.fullmatch(r"[\w-]{1,60}", name) else shown(name)
+
+
+def shown(value: Any) -> str:
+    """A value for a message, on one line and not too long."""
+    parts: list[str] = []
+    _show(value, parts)
+    text = "".join(parts)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def _show(value: Any, parts: list[str]) -> None:
+    # Stops when it is long enough: anchors can make a short file very large.
+    if sum(map(len, parts)) > 40:
+        return
+    if isinstance(value, str):
+        parts.append(repr(value[:60]))
+    elif isinstance(value, Mapping):
+        for index, (key, item) in enumerate(value.items()):
+            parts.append(", " if index else "{")
+            _show(key, parts)
+            parts.append(": ")
+            _show(item, parts)
+            if sum(map(len, parts)) > 40:
+                break
+        parts.append("}" if value else "{}")
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            parts.append(", " if index else "[")
+            _show(item, parts)
+            if sum(map(len, parts)) > 40:
+                break
+        parts.append("]" if value else "[]")
+    elif isinstance(value, bool) or value is None:
+        parts.append({True: "true", False: "false", None: "null"}[value])
+    elif isinstance(value, int) and abs(value) >= 10**30:
+        parts.append("a number of more than 30 digits")
+    else:
+        parts.append(" ".join(repr(value).split()))
+
+
+# === Writing ===
+
+_PLAIN = re.compile(r"[A-Za-z_$][\w$./{}-]*", re.ASCII)
+_NOT_TEXT = re.compile(r"(?i:true|false|null|yes|no|on|off|y|n)")
+
+
+def dump(values: Mapping[str, Mapping[str, Any]]) -> str:
+    """Sections of plain values as YAML text; `parse` gives them back."""
+    lines = []
+    for section, settings in values.items():
+        lines.append(f"{_written(section)}:" + ("" if settings else " {}"))
+        lines += [f"  {_written(name)}: {_written(value)}" for name, value in settings.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, str):
+        if _PLAIN.fullmatch(value) and not _NOT_TEXT.fullmatch(value):
+            return value
+        return _quoted(value)
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_quoted(k)}: {_written(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        # Within brackets `,` and `}` end a plain text, so texts are quoted there.
+        items = (_quoted(item) if isinstance(item, str) else _written(item) for item in value)
+        return "[" + ", ".join(items) + "]"
+    if isinstance(value, float):
+        # Older readers of YAML take 1e-05 for a text.
+        return re.sub(r"^(-?\d+)e", r"\1.0e", repr(value))
+    return json.dumps(value)
+
+
+def _quoted(text: str) -> str:
+    """In double quotes, with every character escaped that YAML or a terminal could change."""
+    return "".join(
+        ['"', *(_ESCAPES.get(c) or (c if c.isprintable() else _escape(c)) for c in text), '"']
+    )
+
+
+_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def read_text(path: Path) -> str:
+    """The text of a configuration file; a UTF-8 byte order mark is accepted.
+
+    Raises:
+        ValueError: it is no text; one sentence that begins with the place.
+        OSError: it cannot be read.
+    """
+    content = path.read_bytes()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            raise ValueError(f"{path}: is UTF-16; save it as UTF-8") from None
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"{path}:{line}: is not UTF-8 (byte 0x{content[error.start]:02x}); save it as UTF-8"
+        ) from None

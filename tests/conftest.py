@@ -3,9 +3,13 @@
 import csv
 import itertools
 import os
+import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -70,3 +74,24 @@ def tiny() -> dict[str, dict[str, object]]:
         "training": {"epochs": 2, "batch_size": 32, "learning_rate": 0.01, "length_buckets": 4},
         "evaluation": {"bootstrap_samples": 100},
     }
+
+
+class DemoRun(NamedTuple):
+    """What `textclf demo` did: `folder` holds runs/demo and saved_models/demo/1."""
+
+    folder: Path
+    stdout: str
+    stderr: str
+    seconds: float
+
+
+@pytest.fixture(scope="session")
+def demo_run(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
+    """The demo, run once in a process and a folder of its own."""
+    folder = tmp_path_factory.mktemp("demo")
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "textclf", "demo"], cwd=folder, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return DemoRun(folder, done.stdout, done.stderr, time.monotonic() - started)

@@ -44,8 +44,9 @@ def multi_label(tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("multi")
     rows = [("hot sun", "red,warm"), ("cold ice", "blue"), ("grey rock", ""), ("sun ice", "red,blue")]
     lines = [f"{text}{' x' * (index % 3)}\t{labels}" for index in range(12) for text, labels in rows]
-    (folder / "tags.tsv").write_text("text\tlabel\n" + "\n".join(lines))
-    settings = {"train": str(folder / "tags.tsv"), "validation": str(folder / "tags.tsv")}
+    for name in ("train", "validation"):
+        (folder / f"{name}.tsv").write_text("text\tlabel\n" + "\n".join(lines))
+    settings = {name: str(folder / f"{name}.tsv") for name in ("train", "validation")}
     settings = settings | {"multi_label": True}
     resolved, _ = from_dict({**tiny, "data": settings})
     for _ in training.train(resolved, folder / "run"):
@@ -147,8 +148,9 @@ def test_evaluation_matches_classes_by_name_whatever_their_order(model, reviews)
 
 
 def test_a_class_the_model_does_not_know_is_refused(model, tmp_path):
-    (tmp_path / "other.csv").write_text("text,label\nwell,good\nill,bad\n" * 5)
-    dataset = data.open_dataset(train=str(tmp_path / "other.csv"))
+    (tmp_path / "other.csv").write_text("text,label\nwell,good\nill,bad\n")
+    path = str(tmp_path / "other.csv")
+    dataset = data.open_dataset(train=path, validation=path)
     with pytest.raises(DataError, match="does not know: bad, good; it knows negative, positive"):
         model.evaluate(dataset, "train")
 

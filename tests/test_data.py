@@ -4,10 +4,12 @@ import collections
 import csv
 import gzip
 import io
+import itertools
 import json
 import os
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -162,7 +164,7 @@ def test_packed_files_and_other_encodings_are_read(tmp_path: Path) -> None:
 
 
 def test_several_text_columns_are_joined(tmp_path: Path) -> None:
-    rows = [["title", "id", "body", "stars"], ["A", 1, "b", 5], ["C", 2, "d", 1]]
+    rows = [["title", "id", "body", "stars"], ["A", "1", "b", "5"], ["C", "2", "d", "1"]]
     path = write_csv(tmp_path / "a.csv", rows)
     for columns in (["title", "body"], ["1", "3"]):
         dataset = data.open_dataset(
@@ -175,8 +177,11 @@ def test_several_text_columns_are_joined(tmp_path: Path) -> None:
         assert contents(dataset, "train") == [("A | b", ("5",)), ("C | d", ("1",))]
 
 
-def test_a_column_named_by_a_number_comes_before_its_position(tmp_path: Path) -> None:
-    path = write_csv(tmp_path / "a.csv", [["label", "text", "1"], ["x", "t", "y"], ["x", "t", "z"]])
+def test_a_column_named_by_a_number_comes_before_its_position_and_blanks_do_not_count(
+    tmp_path: Path,
+) -> None:
+    rows = [["label", "text", " 1"], ["x", "t", "y "], ["x", "t", " z"]]
+    path = write_csv(tmp_path / "a.csv", rows)
     dataset = data.open_dataset(train=path, validation=path, label_column="1")
     assert dataset.class_names == ("y", "z")
 
@@ -198,8 +203,10 @@ def test_a_folder_tree_is_read_in_sorted_order(tmp_path: Path) -> None:
 
 def test_the_demo_is_read_as_it_is_made() -> None:
     dataset = data.open_dataset(source="demo")
-    for split in demo.SPLITS:
-        assert contents(dataset, split) == [(t, (label,)) for t, label in demo.examples(split)]
+    assert set(dataset.splits) == set(demo.SPLITS)
+    assert dataset.class_names == demo.CLASS_NAMES
+    made = [(text, (label,)) for text, label in demo.examples("validation")]
+    assert contents(dataset, "validation") == made
 
 
 def test_read_table_keeps_every_column(tmp_path: Path) -> None:
@@ -211,8 +218,8 @@ def test_read_table_keeps_every_column(tmp_path: Path) -> None:
         (2, {"v1": "ham", "v2": "two\nlines", "3": "", "4": "x"}),
         (5, {"v1": "spam", "v2": "z", "3": "", "4": ""}),
     ]
-    path = write(tmp_path / "c.tsv", 'a "b\tc\n')
-    assert list(data.read_table(path, header=False)) == [(1, {"1": 'a "b', "2": "c"})]
+    path = write(tmp_path / "c.tsv", '\na "b\tc\r\n\n')
+    assert list(data.read_table(path, header=False)) == [(2, {"1": 'a "b', "2": "c"})]
 
 
 # === Labels ===
@@ -234,7 +241,7 @@ def test_class_names_come_from_the_setting_else_sorted_from_train(tmp_path: Path
 
 @pytest.mark.parametrize(("label_ids", "first"), [("from_zero", 0), ("from_one", 1)])
 def test_ids_count_the_class_names(tmp_path: Path, label_ids: str, first: int) -> None:
-    rows = [["text", "label"], *([f"t{i}", first + i % 3] for i in range(9))]
+    rows = [["text", "label"], *([f"t{i}", str(first + i % 3)] for i in range(9))]
     path = write_csv(tmp_path / "a.csv", rows)
     how = {"train": path, "validation": path, "label_ids": label_ids}
     dataset = data.open_dataset(class_names=["z", "y", "x"], **how)
@@ -242,6 +249,10 @@ def test_ids_count_the_class_names(tmp_path: Path, label_ids: str, first: int) -
     expected = f"expected an integer from {first} to {first + 1} (data.label_ids={label_ids}"
     assert f"a.csv:4: label id {first + 2} is out of range; {expected}" in mistake(
         class_names=["z", "y"], **how
+    )
+    below = write_csv(tmp_path / "below.csv", [["text", "label"], ["t", str(first - 1)]])
+    assert f"below.csv:2: label id {first - 1} is out of range" in mistake(
+        source=below, label_ids=label_ids, class_names=["z", "y"]
     )
     assert "needs the names that the ids count" in mistake(**how)
     named = good_csv(tmp_path / "named.csv")
@@ -339,16 +350,16 @@ def test_a_split_by_fraction_is_a_partition_with_equal_texts_on_one_side(
     assert texts_of(data.open_dataset(**how)) == found
     if in_memory:
         # By texts, not by rows: the unit is a text with all its equals.
-        units = {
-            text: label for text, label in reversed([(data.normalise(t), c) for t, c in rows[1:]])
-        }
+        units = dict(reversed([(data.normalise(t), label) for t, label in rows[1:]]))
         total = collections.Counter(units.values())
         for split, fraction in (("validation", validation), ("test", test)):
             here = collections.Counter(units[text] for text in kinds[split])
             for label in total:
                 exact = total[label] * fraction
-                assert exact - 1 < here[label] < exact + 1 or len(kinds[split]) == 1
-            assert len(kinds[split]) == max(1, round(len(units) * fraction))
+                assert exact - 1 < here[label] < exact + 1
+            # Less than that only where train's pinned text of a class is in the way.
+            target = max(1, round(len(units) * fraction))
+            assert target - 2 <= len(kinds[split]) <= target
 
 
 def test_another_seed_makes_another_split_of_the_same_shares(tmp_path: Path) -> None:
@@ -362,11 +373,20 @@ def test_another_seed_makes_another_split_of_the_same_shares(tmp_path: Path) -> 
         assert dataset.splits["validation"].class_counts.tolist() == [20, 10]
 
 
-def test_the_split_does_not_depend_on_the_order_of_rows(tmp_path: Path) -> None:
+def test_the_totals_are_right_though_no_class_divides_evenly(tmp_path: Path) -> None:
+    sizes_of = {"a": 27, "b": 36, "c": 48}
+    rows = [[f"{name} {i}", name] for name, size in sizes_of.items() for i in range(size)]
+    dataset = data.open_dataset(source=write_csv(tmp_path / "a.csv", [["text", "label"], *rows]))
+    assert sizes(dataset) == {"train": 89, "validation": 11, "test": 11}
+    assert dataset.splits["test"].class_counts.tolist() == [3, 3, 5]
+
+
+def test_the_split_hardly_depends_on_the_order_of_rows(tmp_path: Path) -> None:
     rows = good_rows(200)
     one = data.open_dataset(source=write_csv(tmp_path / "a.csv", rows))
     other = data.open_dataset(source=write_csv(tmp_path / "b.csv", [rows[0], *rows[:0:-1]]))
-    assert set(texts_of(one)["test"]) == set(texts_of(other)["test"])
+    # Only the first text of each class, which stays in train, makes a difference.
+    assert len(set(texts_of(one)["test"]) ^ set(texts_of(other)["test"])) <= 4
 
 
 @pytest.mark.parametrize("in_memory_rows", [1000, 10])
@@ -413,6 +433,24 @@ def test_sets_of_labels_are_stratified_and_rare_ones_pooled(tmp_path: Path) -> N
         assert kinds == {"a": 10, "b": 10, "a,b": 5, "": 5, "rare": 3}
     assert set(dataset.class_names) == {"a", "b", *(f"r{i}" for i in range(10))}
     assert dataset.splits["train"].class_counts.min() > 0
+
+
+def test_every_rare_set_of_labels_may_be_set_aside(tmp_path: Path) -> None:
+    letters = "abcdefgh"
+    rows = [
+        ["text", "label"],
+        *([f"{letter} {i}", letter] for letter in letters for i in range(20)),
+    ]
+    twice = list(itertools.combinations(letters, 2))
+    once = list(itertools.combinations(letters, 3))
+    rows += [[f"twice {i} {labels}", ",".join(labels)] for labels in twice for i in range(2)]
+    rows += [[f"once {labels}", ",".join(labels)] for labels in once]
+    path = write_csv(tmp_path / "a.csv", rows)
+    dataset = data.open_dataset(source=path, multi_label=True)
+    for split in ("validation", "test"):
+        kinds = collections.Counter(text.split()[0] for text, _ in contents(dataset, split))
+        # 56 texts of either kind: each set alone would leave those that occur once in train.
+        assert kinds["once"] + kinds["twice"] == 11 and kinds["once"] >= 2
 
 
 def test_validation_is_set_aside_from_train_and_never_from_test(tmp_path: Path) -> None:
@@ -499,16 +537,17 @@ def test_rows_with_unknown_labels_are_dropped_and_counted(tmp_path: Path) -> Non
 
 
 def test_leaked_rows_of_train_are_dropped_and_counted(tmp_path: Path) -> None:
-    train = good_csv(tmp_path / "a.csv", 40, "TEXT 7,pos\n")
+    train = good_csv(tmp_path / "a.csv", 40, "TEXT 7,neg\n")
     test = write(tmp_path / "b.csv", "text,label\ntext  7,pos\nnew,neg\n")
     dataset = data.open_dataset(train=train, test=test, drop_leaked_train=True)
     assert dataset.findings.dropped_leaked_train == 2
     assert sum(sizes(dataset).values()) == 41 and dataset.splits["test"].num_examples == 2
     assert not dataset.leaked("test").any() and "train/test" not in dataset.findings.shared
+    assert dataset.findings.conflicting_labels == data.Finding()
     kept = texts_of(dataset)
     assert "text 7" not in kept["train"] + kept["validation"]
-    untouched = data.open_dataset(train=train, test=test)
-    assert untouched.leaked("test").tolist() == [True, False] or untouched.findings.shared
+    shared = data.open_dataset(train=train, test=test).findings.shared
+    assert sum(finding.count for finding in shared.values()) == 1, "there must be a leak to drop"
 
 
 def test_places_name_the_line_on_which_a_row_begins(tmp_path: Path) -> None:
@@ -522,6 +561,7 @@ def test_places_name_the_line_on_which_a_row_begins(tmp_path: Path) -> None:
 @settings(deadline=None)
 @given(st.text())
 @example("ͅ ß ﬁ İ Σς")
+@example("\u0130\u0320")  # folding leaves the two marks in the wrong order
 def test_normalising_twice_changes_nothing(text: str) -> None:
     once = data.normalise(text)
     assert data.normalise(once) == once
@@ -559,20 +599,22 @@ def test_a_file_that_changes_between_the_passes_is_noticed(tmp_path: Path) -> No
     dataset = data.open_dataset(source=path)
     before = os.stat(path)
     assert len(list(dataset.examples("train"))) == 32
-    good_csv(tmp_path / "a.csv", 41)
+    # As many rows, another size: seen before the first row.
+    content = Path(path).read_text(encoding="utf-8")
+    write(tmp_path / "a.csv", content.replace("text 38", "texts 38"))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     with pytest.raises(DataError, match=r"a\.csv: the data changed after they were checked"):
-        list(dataset.examples("train"))
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        next(dataset.examples("train"))
+    # As many rows, the same size, another time.
+    write(tmp_path / "a.csv", content.replace("text 38", "next 38"))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
     with pytest.raises(DataError, match="changed"):
-        list(dataset.examples("train"))
-    good_csv(tmp_path / "a.csv")
+        next(dataset.examples("train"))
+    # The same size and time, one row less: the count at the end tells.
+    blank = "\n" * len("text 38,neg\n")
+    write(tmp_path / "a.csv", content.replace("text 38,neg\n", blank))
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert len(list(dataset.examples("train"))) == 32
-    # Same size, same time, one row less: the count at the end tells.
-    content = Path(path).read_text(encoding="utf-8").replace("text 38,neg\n", " " * 11 + "\n", 1)
-    assert len(content) == before.st_size
-    write(tmp_path / "a.csv", content.replace(" " * 11 + "\n", "\n") + "\n" * 11)
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert os.stat(path).st_size == before.st_size, "the stamp must not tell"
     with pytest.raises(DataError, match="changed"):
         list(dataset.examples("train"))
 
@@ -592,24 +634,22 @@ def test_the_fingerprint_knows_texts_labels_splits_and_names(tmp_path: Path) -> 
 
 
 def test_rows_are_streamed_and_never_all_kept(tmp_path: Path) -> None:
-    # 40 MB of text: the process may grow by less than half of it over reading both times.
     path = tmp_path / "a.csv"
     with open(path, "w", encoding="utf-8") as file:
         file.write("text,label\n")
-        for number in range(40_000):
-            file.write(f"{number} {'word ' * 200},{number % 2}\n")
-    code = (
-        "import resource, sys; from textclf import data\n"
-        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "before = peak()\n"
-        "dataset = data.open_dataset(source=sys.argv[1])\n"
-        "print(sum(1 for _ in dataset.examples('train')), peak() - before)\n"
-    )
-    answer = subprocess.run(
-        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True
-    )
-    rows, grown_kib = map(int, answer.stdout.split())
-    assert rows == 32_000 and grown_kib < 20_000
+        for number in range(2_000):
+            file.write(f"{number} {'ha' * 2_500},{number % 2}\n")
+    size = path.stat().st_size
+    data.open_dataset(source=good_csv(tmp_path / "b.csv"))  # what is imported late is no growth
+    tracemalloc.start()
+    try:
+        dataset = data.open_dataset(source=str(path))
+        assert tracemalloc.get_traced_memory()[1] < size / 10
+        tracemalloc.reset_peak()
+        assert sum(1 for _ in dataset.examples("train")) == 1_600
+        assert tracemalloc.get_traced_memory()[1] < size / 10
+    finally:
+        tracemalloc.stop()
 
 
 def test_neither_tensorflow_nor_pyarrow_is_imported_for_text_files(tmp_path: Path) -> None:
@@ -854,7 +894,10 @@ def test_a_data_set_that_is_not_there_is_never_downloaded(tmp_path: Path) -> Non
 def test_an_odd_csv_is_recognised(tmp_path: Path) -> None:
     texts = ["A fine film, I think; really", "Not my taste at all, sorry", 'They "say" it is good']
     rows = [["id", "review", "stars", "country"]]
-    rows += [[1000 + i, f"{texts[i % 3]} {i}", 1 + i % 5, "de"] for i in range(60)]
+    rows += [
+        [f"{1000 + i}", f"{texts[i % 3]} {i}", f"{1 + i % 5}", ["de", "at"][i % 2]]
+        for i in range(60)
+    ]
     path = write_csv(tmp_path / "a.csv", rows, delimiter=";")
     found = data.recognise(path)
     assert (found.format, found.delimiter, found.quoting) == ("csv", ";", "minimal")
@@ -865,12 +908,33 @@ def test_an_odd_csv_is_recognised(tmp_path: Path) -> None:
     bare = write_csv(tmp_path / "b.csv", rows[1:], delimiter="|")
     found = data.recognise(bare)
     assert (found.delimiter, found.header) == ("|", False)
-    assert (found.text_columns, found.label_column) == (("2",), "3")
+    # Without names the fewest values decide.
+    assert (found.text_columns, found.label_column) == (("2",), "4")
+
+
+@pytest.mark.parametrize(
+    ("name", "odd", "note"),
+    [
+        ("a.tsv", '"said he\tpos\nshe "said"\tneg\n', "they break rows"),
+        ("a.csv", '"said" he,pos\n', "they break rows"),
+        ("a.tsv", 'neg\t"said he\npos\tshe said"\n', "they would leave 21 of 22 rows"),
+        ("a.csv", 'neg,"said he\npos,she said"\n', "they would leave 21 of 22 rows"),
+    ],
+)
+def test_stray_quotes_are_recognised(tmp_path: Path, name: str, odd: str, note: str) -> None:
+    delimiter = "\t" if name.endswith("tsv") else ","
+    lines = [f"what they said {i}{delimiter}{('neg', 'pos')[i % 2]}\n" for i in range(20)]
+    found = data.recognise(write(tmp_path / name, "".join(lines) + odd))
+    assert found.quoting == "none" and any(note in said for said in found.notes)
+    assert found.num_rows_seen == 20 + odd.count("\n")
+    proper = "".join(f'"they, said ""so""\n{i}"{delimiter}"a"\n' for i in range(20))
+    found = data.recognise(write(tmp_path / name, proper))
+    assert found.quoting == "minimal" and found.num_rows_seen == 20
 
 
 def test_encodings_and_marks_are_recognised(tmp_path: Path) -> None:
     chinese = "text,label\n" + "".join(f"这部电影很好看{i},{i % 2}\n" for i in range(20))
-    french = "text,label\n" + "".join(f"très réussi, à voir {i}|{i % 2}\n" for i in range(20))
+    french = "text,label\n" + "".join(f"réussie et préférée {i},{i % 2}\n" for i in range(20))
     for content, encoding, script in (
         (chinese.encode("utf-8"), "utf-8", "han"),
         (chinese.encode("utf-8-sig"), "utf-8-sig", "han"),
@@ -971,11 +1035,9 @@ def test_every_row_of_sst2_is_read(real_data: Path) -> None:
         **phrases, text_columns=["sentence"], class_names=["0", "1", "neg", "pos"]
     )
     assert sum(sizes(dataset).values()) == 67_349 + 1821
-    assert (
-        dataset.leaked("test").sum()
-        + dataset.findings.shared.get("validation/test", data.Finding()).count
-        == 6
-    )
+    # Six by their letters alone; with their punctuation, as texts are compared here, one.
+    shared = dataset.findings.shared
+    assert [finding.count for pair, finding in shared.items() if pair.endswith("/test")] == [1]
 
 
 def test_every_row_of_trec_is_read(real_data: Path) -> None:
@@ -1024,7 +1086,7 @@ def test_every_row_of_chnsenticorp_is_read(real_data: Path) -> None:
 def test_every_row_of_sms_spam_is_read(real_data: Path) -> None:
     source = published(real_data, "sms_spam", source="SMSSpamCollection.tsv")
     dataset = data.open_dataset(**source, header=False, text_columns=["2"], label_column="1")
-    counts = sum(summary.class_counts for summary in dataset.splits.values())
+    counts = np.sum([summary.class_counts for summary in dataset.splits.values()], axis=0)
     assert dict(zip(dataset.class_names, counts.tolist(), strict=True)) == {
         "ham": 4827,
         "spam": 747,
@@ -1052,6 +1114,63 @@ def test_every_row_of_goemotions_is_read(real_data: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_data_set_of_ones_own_in_tensorflow_datasets_format_is_read(tmp_path: Path) -> None:
+    import tensorflow_datasets as tfds
+
+    class Opinions(tfds.core.GeneratorBasedBuilder):  # type: ignore[misc]
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self) -> Any:
+            names = tfds.features.ClassLabel(names=["odd", "even"])
+            features = {
+                "title": tfds.features.Text(),
+                "text": tfds.features.Text(),
+                "tags": tfds.features.Sequence(names),
+                "stars": np.int64,
+            }
+            return tfds.core.DatasetInfo(
+                builder=self, features=tfds.features.FeaturesDict(features)
+            )
+
+        def _split_generators(self, downloads: Any) -> Any:
+            return {"train": self._generate_examples(), "dev": self._generate_examples()}
+
+        def _generate_examples(self) -> Any:
+            for i in range(6):
+                tags = ["even", "odd"][: i % 3]
+                yield i, {"title": f"é{i}", "text": f"t{i}", "tags": tags, "stars": 1 + i % 2}
+
+    builder = Opinions(data_dir=str(tmp_path))
+    builder.download_and_prepare()
+    how: dict[str, Any] = {"source": "tfds:opinions", "data_dir": str(tmp_path)}
+    dataset = data.open_dataset(**how, label_column="tags", multi_label=True)
+    assert dataset.class_names == ("even", "odd")
+    tags = [(), ("even",), ("even", "odd")] * 2
+    expected = [(f"t{i}", tags[i]) for i in range(6)]
+    assert sorted(contents(dataset, "validation")) == expected
+    dataset = data.open_dataset(
+        **how,
+        text_columns=["title", "text"],
+        label_column="stars",
+        label_ids="from_one",
+        class_names=["bad", "good"],
+    )
+    expected = [(f"é{i} t{i}", (("bad", "good")[i % 2],)) for i in range(6)]
+    assert sorted(contents(dataset, "train")) == expected
+    found = mistake(**how, text_columns=["txt"], label_column="tag", test="tset")
+    assert "tfds:opinions: no split named 'tset' (data.test); found train, dev" in found
+    found = mistake(**how, text_columns=["txt"], label_column="tag")
+    assert (
+        "no feature 'txt'; found title, text, tags, stars; use --set 'data.text_columns=[text]'"
+        in found
+    )
+    assert (
+        "no feature 'tag'; found title, text, tags, stars; use --set data.label_column=tags"
+        in found
+    )
+
+
+@pytest.mark.slow
 def test_every_row_of_imdb_is_read(real_data: Path) -> None:
     dataset = data.open_dataset(source="tfds:imdb_reviews", data_dir=str(real_data / "tfds"))
     found = sizes(dataset)
@@ -1060,4 +1179,4 @@ def test_every_row_of_imdb_is_read(real_data: Path) -> None:
     shared = dataset.findings.shared
     assert shared["train/test"].count + shared["validation/test"].count == 123
     assert dataset.splits["test"].class_counts.tolist() == [12_500, 12_500]
-    assert "<br />" in "".join(e.text for e, _ in zip(dataset.examples("test"), range(9)))
+    assert "<br />" in "".join(e.text for e in itertools.islice(dataset.examples("test"), 9))

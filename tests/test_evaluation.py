@@ -373,8 +373,8 @@ def test_a_higher_confidence_widens_the_interval():
 @pytest.mark.parametrize("multi_label", [False, True])
 def test_intervals_agree_with_resampling_example_by_example(multi_label: bool):
     y_true, p = random_one_of(120, 3)
-    if multi_label:
-        y_true = np.random.default_rng(1).random((120, 3)) < p
+    if multi_label:  # classes of unlike size and score, so that micro and macro differ
+        y_true = np.random.default_rng(1).random((120, 3)) < p * [1, 0.6, 0.2]
     report = evaluate(y_true, p, class_names=ABC, multi_label=multi_label, bootstrap_samples=2000)
     rng = np.random.default_rng(5)
     name = "micro_f1" if multi_label else "accuracy"
@@ -502,6 +502,19 @@ def test_cuts_of_equal_f1_go_to_the_one_nearest_to_one_half():
     assert choose_thresholds(y_true, p) == pytest.approx([0.4])
     p = np.array([[0.875], [0.625], [0.55], [0.5]])  # 0.75 and 0.25 are equally near
     assert choose_thresholds(y_true, p) == pytest.approx([0.75])
+
+
+def test_a_slightly_worse_cut_is_not_taken_for_being_nearer_to_one_half():
+    # 99 of 100 positives at .9 (F1 198/199, threshold .75), one negative more (198/200, .35).
+    p = np.array([0.9] * 99 + [0.6] + [0.1] * 51)[:, None]
+    y_true = np.array([True] * 99 + [False] + [True] + [False] * 50)[:, None]
+    assert choose_thresholds(y_true, p) == pytest.approx([0.75])
+
+
+def test_no_threshold_is_one_even_where_only_that_would_tell_examples_apart():
+    p = np.array([[1], [np.nextafter(np.float32(1), np.float32(0))]], np.float32)
+    (threshold,) = choose_thresholds(np.array([[True], [False]]), p)
+    assert 0.4 < threshold < 0.6
 
 
 def test_a_class_without_positives_keeps_one_half():

@@ -8,12 +8,11 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
+from test_classifier import WEIRD
 
 from textclf import classifier, export, networks, training
 from textclf.config import from_dict
 from textclf.errors import ArtifactError, ExportError
-
-from .test_classifier import WEIRD
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +115,7 @@ def test_an_export_made_where_a_gpu_is_seen_holds_no_operation_that_needs_one(
     for _ in training.train(from_dict(values, ["training.epochs=1"])[0], tmp_path / "run"):
         pass
     model = classifier.load(tmp_path / "run")
+    model.answers(["traced while no GPU is there, which could not run here"])
     real = tf.config.list_logical_devices
     gpu = tf.config.LogicalDevice("/GPU:0", "GPU")
     monkeypatch.setattr(

@@ -799,6 +799,16 @@ def test_every_recurrent_layer_draws_masks_of_its_own(encoder):
     assert all(layer.recurrent_dropout == 0.5 for layer in network.recurrent_layers)
 
 
+@pytest.mark.parametrize("dropout", ["input_dropout", "recurrent_dropout"])
+def test_dropout_reaches_both_directions(dropout):
+    network = make("simple_rnn", **{dropout: 0.5})
+    token_ids, lengths = batch()
+    inference = network.encode_positions(token_ids, lengths)
+    training = network.encode_positions(token_ids, lengths, training=True)
+    for half in np.split(np.abs(training - inference), 2, axis=-1):
+        assert half[0, :3].max() > 1e-4
+
+
 def test_dropout_states_are_no_parameters():
     network = make(**dict.fromkeys(DROPOUTS, 0.1))
     parameters = {id(variable) for variable in network.parameters}

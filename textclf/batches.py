@@ -3,7 +3,7 @@
 Every text is encoded once, by the graph that also serves, and stored in TFRecord shards; the
 training reads only these. A record is a row of little-endian int32:
 
-    [row, number of labels, label ids ..., token ids ...]
+    [row, number of tokens, token ids ..., label ids ...]
 
 Rows go to shards at random, and a shard holds no more than half the shuffle buffer, so that
 a random order of shards and a shuffle within the buffer make a good shuffle of any data set,
@@ -323,8 +323,8 @@ def write_shards(
                 truncated[labels] += is_cut[index]
                 tokens[labels] += num_tokens[index]
                 cut[labels] += max(num_tokens[index] - encoder.sequence_length, 0)
-                head = np.array([example.row, len(labels), *labels], "<i4")
-                record = head.tobytes() + ids[index, : lengths[index]].astype("<i4").tobytes()
+                parts = ([example.row, lengths[index]], ids[index, : lengths[index]], labels)
+                record = np.concatenate(parts, dtype="<i4", casting="unsafe").tobytes()
                 writers[shard_of.integers(num_shards)].write(record)
             done += len(batch)
             on_progress(f"encoding {name}", done, num_examples)
@@ -383,27 +383,43 @@ def ordered_batches(shards: Shards, *, batch_size: int) -> tf.data.Dataset:
 def _bucketed(
     records: tf.data.Dataset, shards: Shards, batch_size: int, num_buckets: int
 ) -> tf.data.Dataset:
-    def parse(record: tf.Tensor) -> Batch:
-        values = tf.io.decode_raw(record, tf.int32)
-        first_token = 2 + values[1]
-        token_ids, labels = values[first_token:], values[2:first_token]
-        # [labels of this text, classes] -> [classes]
-        targets = tf.reduce_sum(tf.one_hot(labels, shards.num_classes), axis=0)
-        return Batch(token_ids, tf.size(token_ids), targets, values[0])
+    """Records to batches; nothing but the bucket is worked out a record at a time."""
+    bounds = tf.constant(shards.boundaries(num_buckets), tf.int32)
 
-    bounds = shards.boundaries(num_buckets)
+    def bucket_of(lengths: tf.Tensor) -> tf.Tensor:
+        return tf.searchsorted(bounds, tf.reshape(lengths, [-1]))  # int32 [lengths]
+
+    def key(record: tf.Tensor) -> tf.Tensor:
+        length = tf.io.decode_raw(tf.strings.substr(record, 4, 4), tf.int32)  # [1]
+        return tf.cast(bucket_of(length)[0], tf.int64)
+
+    def parse(records: tf.Tensor) -> Batch:
+        sizes = tf.strings.length(records) // 4  # int32 [batch], as numbers in a record
+        values = tf.io.decode_raw(records, tf.int32, fixed_length=4 * tf.reduce_max(sizes))
+        rows, lengths, values = values[:, 0], values[:, 1], values[:, 2:]
+        position = tf.range(tf.shape(values)[1])
+        is_token = position < lengths[:, tf.newaxis]  # [batch, most numbers]
+        is_label = (position < sizes[:, tf.newaxis] - 2) & ~is_token
+        width = bounds[bucket_of(tf.reduce_max(lengths))[0]]
+        token_ids = tf.where(is_token, values, text.PADDING_ID)[:, :width]
+        token_ids = tf.pad(token_ids, [[0, 0], [0, width - tf.shape(token_ids)[1]]])
+        at = tf.where(is_label)  # int64 [labels, 2]
+        classes = tf.cast(tf.gather_nd(values, at), tf.int64)
+        targets = tf.scatter_nd(
+            tf.stack([at[:, 0], classes], axis=1),
+            tf.ones_like(classes, tf.float32),
+            tf.stack([tf.shape(records, tf.int64)[0], shards.num_classes]),
+        )
+        targets = tf.ensure_shape(targets, [None, shards.num_classes])
+        return Batch(token_ids, lengths, targets, rows)
+
     options = tf.data.Options()
     options.deterministic = True
     return (
-        records.map(parse, num_parallel_calls=tf.data.AUTOTUNE)
-        .bucket_by_sequence_length(
-            lambda example: example.lengths,
-            bucket_boundaries=[bound + 1 for bound in bounds],
-            bucket_batch_sizes=[batch_size] * (len(bounds) + 1),
-            padded_shapes=Batch([None], [], [shards.num_classes], []),
-            padding_values=Batch(text.PADDING_ID, 0, 0.0, 0),
-            pad_to_bucket_boundary=True,
+        records.group_by_window(
+            key, lambda _, window: window.batch(batch_size), window_size=batch_size
         )
+        .map(parse, num_parallel_calls=tf.data.AUTOTUNE)
         .prefetch(4)
         .with_options(options)
     )

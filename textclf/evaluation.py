@@ -8,8 +8,8 @@ reaches its threshold). The definitions are scikit-learn's wherever it has one:
 - Macro averages run over **all** of `class_names`, also over a class without a single example
   here, which then counts as 0; weighted averages weigh each class by its support. `Report.notes`
   names such classes, because they pull the macro averages down.
-- ROC-AUC: with two classes that of the second; with more, the mean of one class against the
-  rest over the classes that occur here and are not all there is; undefined (None) if no class is.
+- ROC-AUC: the mean of one class against the rest over the classes that some examples have and
+  some lack, undefined (None) if there is none; of two classes both areas are the same.
 - Log loss is the mean negative natural logarithm of the true class's probability (multi-label:
   the mean binary cross-entropy over examples and classes). Probabilities are clipped to
   [2**-23, 1 - 2**-23], float32's epsilon, whatever their dtype: so a float32 network and a
@@ -244,8 +244,6 @@ def choose_thresholds(y_true: np.ndarray, p: np.ndarray) -> np.ndarray:
 def _best_threshold(y_true: np.ndarray, p: np.ndarray) -> np.float32:
     half = np.float32(0.5)
     num_positives = int(y_true.sum())
-    if num_positives == 0:
-        return half
     values, where = np.unique(p, return_inverse=True)
     values, where = values[::-1], len(values) - 1 - where  # falling; cut k selects p >= values[k]
     num_selected = np.bincount(where, minlength=len(values)).cumsum()
@@ -518,9 +516,8 @@ def _roc_auc(
         return None, ["ROC-AUC is undefined: each class is had by every example or by none"]
     # The area is the share of (having, lacking) pairs in the right order, ties counting half:
     # the statistic of Mann and Whitney, which ranks give without looking at pairs.
-    binary = len(names) == 2 and not multi_label
     areas = []
-    for c in [1] if binary else np.flatnonzero(defined):
+    for c in np.flatnonzero(defined):
         num_lower = num_having[c] * (num_having[c] + 1) / 2
         wins = rankdata(p[:, c])[has[:, c]].sum() - num_lower
         areas.append(wins / (num_having[c] * (len(has) - num_having[c])))

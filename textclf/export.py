@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from textclf import artifact
-from textclf.errors import ExportError
+from textclf.errors import ArtifactError, ExportError
 
 CHECKSUMS, GOLDEN = "assets.extra/checksums.json", "assets.extra/golden.json"
 TOLERANCE = 1e-5  # between the trained model's probabilities and those of the SavedModel
@@ -95,7 +95,10 @@ def check(output: str | os.PathLike, version: int | None = None) -> int:
         ArtifactError: the version exists, or the folder cannot be written.
     """
     version = next_version(output) if version is None else version
-    artifact.check_output(Path(output) / str(version), overwrite=False, is_ours=("saved_model.pb",))
+    place = Path(output) / str(version)
+    if os.path.exists(place):
+        raise ArtifactError(f"{place}: exists already; leave the version out to write the next one")
+    artifact.check_output(place, overwrite=False, is_ours=("saved_model.pb",))
     return version
 
 
@@ -165,8 +168,7 @@ def verify(folder: str | os.PathLike) -> int:
         raise ExportError(f"{folder}: cannot be verified ({error}); export it again") from None
     found = artifact.checksums(folder, without=(CHECKSUMS,))
     problems = [
-        f"{folder / name}: "
-        + ("is missing" if name not in found else "differs from its checksum")
+        f"{folder / name}: " + ("is missing" if name not in found else "differs from its checksum")
         for name in sums
         if found.get(name) != sums[name]
     ]

@@ -277,12 +277,12 @@ def format_data_check(
     quantiles = [*next(iter(lengths.values()))["length_quantiles"]]
     rows = [["tokens in a text", *quantiles, f"texts over {sequence_length}", "tokens cut"]]
     for split, found in lengths.items():
-        n = dataset.splits[split].num_examples
+        n, truncated = dataset.splits[split].num_examples, found["truncated_texts"]
         rows.append(
             [
                 _name(split),
                 *(f"{found['length_quantiles'][name]:,}" for name in quantiles),
-                f"{found['truncated_texts']:,} ({100 * found['truncated_texts'] / max(n, 1):.1f} %)",
+                f"{truncated:,} ({100 * truncated / max(n, 1):.1f} %)",
                 f"{100 * found['cut_tokens'] / max(found['num_tokens'], 1):.1f} %",
             ]
         )
@@ -290,9 +290,9 @@ def format_data_check(
         format_splits(dataset.splits, dataset.class_names).rstrip("\n").split("\n"),
         _table(rows, align="l" + "r" * (len(rows[0]) - 1)),
     ]
-    found = dataset.findings.sentences()
-    lines = ["Findings"] if found else ["Findings: none"]
-    for sentence in found:
+    sentences = dataset.findings.sentences()
+    lines = ["Findings"] if sentences else ["Findings: none"]
+    for sentence in sentences:
         first, *rest = _wrapped(_tidy(sentence), WIDTH - 2)
         lines += [f"- {first}", *(f"  {line}" for line in rest)]
     return "\n\n".join("\n".join(part) for part in [*parts, lines]) + "\n"

@@ -40,17 +40,18 @@ _LINE_BREAK = r"(?i)<br\s*/?>"
 # \b and \B, and they know ASCII words only. \B before a colon keeps "http:/", "8:0" and "C:\" out,
 # \b behind a letter keeps ":Paris" out. Where neither serves, the character that must follow is
 # matched and put back (\1). Nothing before an emoticon is matched, so two in a row are both found.
+_FOLLOWS = r"([\s.,!?\"，。！？]|$)"
 _EMOTICONS = (
-    (r":['’]-?\(+([\s.,!?\"]|$)", r" 😢 \1"),
+    (r":['’]-?\(+" + _FOLLOWS, r" 😢 \1"),
     (r"\bT_T\b", " 😢 "),
     # The full-width form is how Chinese texts smile; its frowning twin often opens a remark.
     (r"[:：]-?[)）]+|\B=-?\)+", " 🙂 "),
     (r"\B;-?\)+|;-\)+", " 😉 "),
-    (r"[:=]-\(+|\B=\(+|:\(+([\s.,!?\"]|$)", r" 🙁 \1"),
+    (r"(?::|\B=)-?\(+" + _FOLLOWS, r" 🙁 \1"),
     (r"\B[:=;]-?D+\b|\b[xX]D+\b", " 😄 "),
     (r"\B[:=;]-?[pP]\b", " 😛 "),
     (r"\B[:=]-?[oO]\b", " 😮 "),
-    (r"\B[:=]-?[/\\](\s|$)", " 😕 "),
+    (r"\B[:=]-?[/\\]+" + _FOLLOWS, r" 😕 \1"),
     (r"\B<3+\b", " ❤ "),
     (r"\^[_.-]\^|\B\^\^\B", " 😊 "),
 )
@@ -106,9 +107,9 @@ class Tokenizer(tf.Module):
     - Emoji modifiers (skin tones), variation selectors, zero-width joiners and non-joiners and
       soft hyphens are dropped, so an emoji is one token a code point: a flag is two, a family is
       its members.
-    - `lowercase`: all of Unicode, one character at a time (`ß` stays `ß`).
     - Control, format, private-use, unassigned and separator characters (`\pC`, `\pZ`: U+0085,
       U+00A0, U+200B, U+2028, ...) are blanks. None of them is ever part of a token.
+    - `lowercase`: all of Unicode (`ß` stays `ß`).
 
     Unit `word`: a word is a run of letters, combining marks, digits and inner apostrophes
     (`don't`, `l'été`); outer apostrophes go. Every Han, Hiragana and Katakana character is a token

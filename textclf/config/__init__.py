@@ -84,11 +84,12 @@ def from_yaml(
 ) -> tuple[Config, list[str]]:
     """The same from the text of a configuration file, which messages call `place`."""
     try:
-        values, places, problems = reading.parse(text, place)
+        found = reading.parse(text, place)
     except ValueError as error:
         raise ConfigError([str(error)]) from None
-    base = Layer({} if values is None else values, places, place)
-    return resolve(base, overrides, problems, is_experiment=True)
+    values = {} if found.value is None else found.value
+    base = Layer(values, found.places, place, frozenset(found.unreadable))
+    return resolve(base, overrides, found.problems, is_experiment=True)
 
 
 def from_dict(

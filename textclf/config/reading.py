@@ -10,28 +10,45 @@ import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 _MERGE = "tag:yaml.org,2002:merge"
 _STANDARD = "tag:yaml.org,2002:"
 
 
-def parse(text: str, place: str) -> tuple[Any, dict[str, str], list[str]]:
+class Parsed(NamedTuple):
+    """What a YAML text holds.
+
+    Attributes:
+        value: plain values, without those that cannot be read.
+        places: of each section and setting, "file:line".
+        problems: what is wrong with single values and names, as sentences.
+        unreadable: the settings whose values are left out.
+    """
+
+    value: Any
+    places: dict[str, str]
+    problems: list[str]
+    unreadable: set[str]
+
+
+def parse(text: str, place: str) -> Parsed:
     """Reads YAML text.
 
     Args:
         text: one document.
         place: what messages call it, such as the file's name.
 
-    Returns:
-        The value; the place of each section and setting as "file:line"; what is wrong with them.
-
     Raises:
         ValueError: it is not YAML at all; one sentence that begins with the place.
     """
     reader = _Reader(place)
     value = reader.value(_compose(text, place), ())
-    return value, reader.places, reader.problems
+    for section, name in reader.unreadable:
+        if isinstance(value, dict) and isinstance(value.get(section), dict):
+            value[section].pop(name, None)  # not there if the section stands twice
+    unreadable = {f"{section}.{name}" for section, name in reader.unreadable}
+    return Parsed(value, reader.places, reader.problems, unreadable)
 
 
 def parse_value(text: str, *, as_text: bool) -> Any:
@@ -98,11 +115,12 @@ def _not_yaml(place: str, line: int, problem: str, text: str) -> str:
 
 
 class _Reader:
-    """From nodes to values; `places` and `problems` fill up on the way."""
+    """From nodes to values; the other attributes fill up on the way."""
 
     def __init__(self, place: str, as_text: bool = False):
         self.places: dict[str, str] = {}
         self.problems: list[str] = []
+        self.unreadable: set[tuple[str, str]] = set()  # (section, setting)
         self._place = place
         self._as_text = as_text
         self._open: list[Any] = []  # the nodes on the way down
@@ -112,7 +130,7 @@ class _Reader:
         if node is None:
             return None
         if any(node is other for other in self._open):
-            self._wrong(node, path, "stands for a value that holds itself; write it out")
+            self._unreadable(node, path, "stands for a value that holds itself; write it out")
             return None
         if id(node) in self._done and len(path) > 2:
             return self._done[id(node)]
@@ -170,12 +188,17 @@ class _Reader:
         if self._as_text:
             return written
         if not tag.startswith(_STANDARD):
-            self._wrong(node, path, f"the tag {tag[:40]} means nothing here; remove it")
+            self._unreadable(node, path, f"the tag {tag[:40]} means nothing here; remove it")
             return written
         try:
             return _VALUES.get(tag.removeprefix(_STANDARD), str)(written)
         except ValueError:  # `1:30`, `!!int three`, a number of thousands of digits
             return written
+
+    def _unreadable(self, node: Any, path: tuple[str, ...], problem: str) -> None:
+        self._wrong(node, path, problem)
+        if len(path) >= 2:
+            self.unreadable.add((path[0], path[1]))
 
     def _wrong(self, node: Any, path: tuple[str, ...], problem: str) -> None:
         line = node.start_mark.line + 1

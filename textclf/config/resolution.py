@@ -34,11 +34,13 @@ class Layer(NamedTuple):
         values: section -> setting -> plain value.
         places: section or setting -> where it stands, such as "reviews.yaml:7" or "--set".
         name: what messages call the whole layer, such as "reviews.yaml"; "" for none.
+        unreadable: settings that are given but whose values are already known to be no good.
     """
 
     values: Any
     places: Mapping[str, str]
     name: str = ""
+    unreadable: frozenset[str] = frozenset()
 
 
 def resolve(
@@ -71,7 +73,7 @@ class _Resolution:
         self._of_base: dict[str, dict[str, Any]] = {}  # what the values were before the overrides
         self._overridden: set[str] = set()
         self._places: dict[str, str] = {}
-        self._wrong: set[str] = set()  # settings whose value is no good
+        self._wrong = set(base.unreadable)  # settings whose value is no good
         self._misspelt: set[str] = set()  # sections that may hold more than was understood
         self._add(base)
         # A wrong value of the file is a mistake of the file, whatever is put over it.
@@ -158,7 +160,7 @@ class _Resolution:
                 continue
             if state in rule.read_in and not (rule.follows and before not in (state, None)):
                 continue
-            if before != state:
+            if before != state and (before is None or before in rule.read_in):
                 value = self._values[section].pop(name)
                 if value != field_of(path).default:  # a default is no loss
                     place = self._places.get(path)
@@ -228,12 +230,15 @@ class _Resolution:
             )
             earlier.setdefault(_normal(path), name)
         fractions = get(values, "data.validation_fraction") + get(values, "data.test_fraction")
+        given = f"data.{'test' if 'test_fraction' in values['data'] else 'validation'}_fraction"
         check(
             source is not None and kind not in ("folder", "tfds", "demo") and fractions >= 1,
-            "data.test_fraction",
-            "leaves nothing for train together with data.validation_fraction; expected a sum below "
-            "1",
+            given,
+            "leaves nothing for train together with data."
+            + ("validation_fraction" if given == "data.test_fraction" else "test_fraction")
+            + "; expected a sum below 1",
             "data.validation_fraction",
+            "data.test_fraction",
             "data.source",
             "data.format",
         )
@@ -352,10 +357,8 @@ def _read_overrides(overrides: Sequence[str], problems: list[str]) -> Layer:
             else:
                 values.setdefault(section, {})[name] = value
         else:
-            known = section in SECTIONS
-            problems.append(
-                f"--set {_shown_path(path)}: {_unknown(section, name) if known else _unknown_path(path)}"
-            )
+            problem = _unknown(section, name) if section in SECTIONS else _unknown_path(path)
+            problems.append(f"--set {_shown_path(path)}: {problem}")
     return Layer(values, {f"{s}.{n}": "--set" for s in values for n in values[s]})
 
 

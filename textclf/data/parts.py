@@ -229,6 +229,9 @@ class TablePart:
                 f"(data.header=false), so its columns are the numbers 1 to {len(names)}"
             )
         advice = _advice(wanted, setting, names, self.settings)
+        others = [mark for mark in ";\t|," if mark in names[0] and mark != self.table.delimiter]
+        if len(names) == 1 and others and self.table.format in ("csv", "tsv"):
+            advice = f"use --set {shlex.quote(f'data.delimiter={others[0]}')}"
         if any(len(name.split()) > 3 or name.isdecimal() for name in names):
             advice += ", or data.header=false if this line is a row"
         return f"{self.name}:{line}: no column {wanted!r}; found {listed(names)}; {advice}"

@@ -195,10 +195,11 @@ def _quoting(
     if broken:
         notes.append("quotes are ordinary characters here: read as quoting, they break rows")
         return "none", bare
-    if bare_share == 1 and len(quoted) < len(bare):
+    seldom = sum(any('"' in cell for cell in row) for row in bare) < len(bare) / 2
+    if bare_share == 1 and len(quoted) < len(bare) and seldom:
         notes.append(
-            "quotes are ordinary characters here: read as quoting, they would swallow "
-            f"{len(bare) - len(quoted)} rows"
+            "quotes are ordinary characters here: read as quoting, they would leave "
+            f"{len(quoted)} of {len(bare)} rows"
         )
         return "none", bare
     if bare_share == 1 and format == "tsv":

@@ -100,8 +100,9 @@ def _all_names(parts: Mapping[str, Part]) -> bool:
 
 
 def _named_parts(settings: Settings) -> dict[str, Part]:
-    source = settings.source
-    given = {split: name for split in SPLITS if (name := getattr(settings, split)) is not None}
+    source = None if settings.source is None else os.fspath(settings.source)
+    named = {split: getattr(settings, split) for split in SPLITS}
+    given = {split: os.fspath(name) for split, name in named.items() if name is not None}
     if source is None:
         if settings.format in ("folder", "tfds", "demo"):
             raise DataError(f"data.format={settings.format} needs data.source")

@@ -22,6 +22,7 @@ def normalise(text: str) -> str:
     """The form in which texts are compared: NFKC, case folded, runs of white space one blank."""
     if text.isascii():  # the same result, several times faster
         return " ".join(text.lower().split())
+    # Twice, since folding case may leave marks in another order than the normal one.
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     return " ".join(folded.split())
 
@@ -71,8 +72,9 @@ def set_aside(
 
     Up to `in_memory_rows` rows the choice is stratified: the unit is a text with all its equals,
     its stratum is that of its first row, and in each stratum the number of units set aside is the
-    exact share rounded up or down, such that the totals are right too. Beyond that a seeded hash
-    of the text decides alone, which needs no memory and is right on average.
+    exact share rounded up or down, such that the totals are right too: at least one, and fewer than
+    their share only where a stratum has too few that may go. Beyond that a seeded hash of the text
+    decides alone, which needs no memory and is right on average.
 
     Args:
         hashes: uint64 [N], of the normalised texts.
@@ -127,15 +129,14 @@ def set_aside(
 
 
 def _allocated(sizes: np.ndarray, free: np.ndarray, fraction: float, seed: int) -> np.ndarray:
-    """How many units of each stratum: largest remainders, at most `free` of each, one in all."""
+    """How many units of each stratum: by largest remainders, at most `free` of each."""
     quota = sizes * fraction
     count = np.minimum(np.floor(quota + 1e-9).astype(np.int64), free)
-    total = min(max(1, round(float(quota.sum()))), int(free.sum()))
+    total = min(max(1, round(int(sizes.sum()) * fraction)), int(free.sum()))
     tie_break = _mixed(np.arange(len(sizes), dtype=np.uint64), seed)
     order = np.lexsort((tie_break, np.round(count - quota, 9)))
-    while (missing := total - int(count.sum())) > 0:
-        open_strata = order[count[order] < free[order]]
-        count[open_strata[:missing]] += 1
+    order = order[((count < free) & (quota - count > 1e-9))[order]]
+    count[order[: max(0, total - int(count.sum()))]] += 1
     return count
 
 

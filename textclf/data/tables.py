@@ -99,9 +99,10 @@ def guess_encoding(sample: bytes) -> str:
             text = codecs.getincrementaldecoder(encoding)().decode(sample)
         except UnicodeDecodeError:
             continue
-        foreign = [character for character in text if not character.isascii()]
-        num_han = sum("\u4e00" <= character <= "\u9fff" for character in foreign)
-        if encoding == "utf-8" or num_han > len(foreign) / 2:
+        foreign = "".join(character for character in text if not character.isascii())
+        # Any two bytes may look like a rare Han character ("\xe9u" does); the usual ones, two
+        # bytes each in GB 2312, do not come about by chance.
+        if encoding == "utf-8" or len(foreign.encode("gb2312", "ignore")) > len(foreign):
             return encoding
     return "cp1252"
 

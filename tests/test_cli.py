@@ -1,0 +1,805 @@
+"""The commands as a user meets them: exact output, exit codes, odd input, Ctrl-C."""
+
+import csv
+import io
+import json
+import os
+import pty
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from textclf.cli import fitting, main, predicting
+
+Golden = Callable[[str, str], None]
+PROGRAM = [sys.executable, "-m", "textclf"]
+
+
+def run(*arguments: object, input: str | bytes | None = None) -> Result:
+    """One command in this process; what is no message to the user is raised."""
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments], input=input)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def done(*arguments: object, input: str | bytes | None = None) -> str:
+    """The stdout of a command that must succeed."""
+    result = run(*arguments, input=input)
+    assert result.exit_code == 0, result.stderr
+    return result.stdout
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder that is the current one."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def demo(demo_run: Any, folder: Path) -> Path:
+    """A folder with `model`, trained by the demo, and its exported versions in `exports`."""
+    os.symlink(demo_run.folder / "runs/demo", folder / "model")
+    os.symlink(demo_run.folder / "saved_models/demo", folder / "exports")
+    return folder
+
+
+def write_csv(path: Path, rows: list[list[object]], encoding: str = "utf-8") -> None:
+    with open(path, "w", encoding=encoding, newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
+
+
+# === Help ===
+
+
+def commands() -> Iterator[list[str]]:
+    def below(path: list[str], command: click.Command) -> Iterator[list[str]]:
+        yield path
+        if isinstance(command, click.Group):
+            for name, child in command.commands.items():
+                yield from below([*path, name], child)
+
+    yield from below([], main)
+
+
+def test_the_grammar_is_complete():
+    assert [" ".join(path) for path in commands() if path] == [
+        *("init", "config", "config show", "config check", "config schema"),
+        *("data", "data check", "train", "baseline", "demo"),
+        *("evaluate", "predict", "export", "verify", "info"),
+    ]
+
+
+@pytest.mark.parametrize("path", list(commands()), ids=" ".join)
+def test_every_command_has_help_with_examples(path: list[str]):
+    text = done(*path, "--help")
+    assert text == done(*path, "-h")
+    assert text.startswith(" ".join(["Usage: textclf", *path]))
+    examples = text.partition("  Examples:\n")[2].partition("\n\n")[0].split("\n")
+    assert examples and all(re.match(r"    (textclf|cat .*\| textclf) ", line) for line in examples)
+
+
+def test_the_help_is_the_golden_one(golden: Golden):
+    golden("help.txt", done("--help"))
+
+
+def test_the_module_is_the_same_program():
+    told = subprocess.run([*PROGRAM, "--version"], capture_output=True, text=True, check=True)
+    assert told.stdout == done("--version") == "textclf, version 0.1.0\n"
+
+
+# === Mistakes ===
+
+FILES = {
+    "good.yaml": "data: {source: demo}\n",
+    "typo.yaml": "data:\n  source: demo\nmodel:\n  unit: 3\ntraining:\n  epochs: -1\n",
+    "variable.yaml": "data: {source: '${TEXTCLF_NOT_SET}/x.csv'}\n",
+    "missing.yaml": "data: {source: nowhere.tsv}\n",
+    "others.csv": "id,review,stars\n1,good,positive\n",
+    "semicolon.csv": "text;label\ngood;positive\n",
+    "unknown.csv": "text,label\ngood,positive\nbad,awful\n",
+    "one.csv": "opinion\ngood\nbad\n",
+    "latin.csv": "text,label\ncafé,positive\n".encode("latin-1"),
+    "latin.txt": "good\ncafé\n".encode("latin-1"),
+    "nolabel.csv": "id,text\n" + "".join(f"{i},the text number {i} of many\n" for i in range(9)),
+    "other/saved_model.pb": "",
+}
+USAGE = "Usage: textclf {0}\nTry 'textclf {1} --help' for help.\n\nError: "
+EVALUATE = USAGE.format("evaluate [OPTIONS] MODEL [DATA]", "evaluate")
+PREDICT = USAGE.format("predict [OPTIONS] MODEL [TEXT]...", "predict")
+
+# Arguments, exit code, and all of stderr but its last line break ("Error: " is put before it for
+# exit code 1). {tmp} is the current folder.
+MISTAKES: list[tuple[str, int, str]] = [
+    ("info nowhere", 1, "nowhere: does not exist; `textclf train` writes such a folder"),
+    ("info other", 1, "other: is a SavedModel that textclf did not write (assets.extra/card.json is missing); `textclf export` writes one"),
+    ("train typo.yaml out", 1, "typo.yaml:4: model.unit: unknown setting; did you mean model.units?\ntypo.yaml:6: training.epochs: expected a whole number of at least 1 and at most 10000, found -1"),
+    ("train nope.yaml out", 1, "nope.yaml: no such configuration file; name a YAML file"),
+    ("train variable.yaml out", 1, "data.source: the environment variable TEXTCLF_NOT_SET in '${TEXTCLF_NOT_SET}/x.csv' is not set; set it to the folder that is meant, for instance: export TEXTCLF_NOT_SET=..."),
+    ("train missing.yaml out", 1, "nowhere.tsv: no such file"),
+    ("train good.yaml model", 1, "{tmp}/model: exists already; name another folder or add --overwrite"),
+    ("train good.yaml other --overwrite", 1, "{tmp}/other: exists and was not written by textclf; name another folder"),
+    ("train good.yaml one.csv", 1, "{tmp}/one.csv: is a file; name a folder that can be written"),
+    ("train good.yaml out --set training.epochs=x --set modle.units=3", 1, "--set modle.units: unknown setting; did you mean model.units?\n--set training.epochs: expected a whole number of at least 1 and at most 10000, found 'x'"),
+    ("train good.yaml out --set model.embedding_vectors=glove.txt", 1, "glove.txt: no such file; model.embedding_vectors names a GloVe, word2vec or fastText text file"),
+    ("train good.yaml", 2, USAGE.format("train [OPTIONS] CONFIG OUTPUT", "train") + "Missing argument 'OUTPUT'."),
+    ("evaluate nowhere", 1, "nowhere: does not exist; `textclf train` writes such a folder"),
+    ("evaluate model others.csv", 1, "others.csv:1: no column 'text'; found id, review, stars; use --set 'data.text_columns=[review]'\nothers.csv:1: no column 'label'; found id, review, stars; use --set data.label_column=stars"),
+    ("evaluate model semicolon.csv", 1, "semicolon.csv:1: no column 'text'; found text;label; use --set 'data.delimiter=;'\nsemicolon.csv:1: no column 'label'; found text;label; use --set 'data.delimiter=;'"),
+    ("evaluate model latin.csv", 1, "latin.csv:2: byte 0xe9 is not utf-8; name the encoding of the file, perhaps data.encoding=cp1252"),
+    ("evaluate model others.csv --split validation", 2, EVALUATE + "--split: all rows of the file others.csv are scored; leave it"),
+    ("evaluate model --split dev", 2, EVALUATE + "Invalid value for '--split': 'dev' is not one of 'train', 'validation', 'test'."),
+    ("evaluate model --require macro_f1", 2, EVALUATE + "--require macro_f1: expected METRIC=VALUE, for instance macro_f1=0.85"),
+    ("evaluate model --require macro_f1=nan", 2, EVALUATE + "--require macro_f1=nan: expected METRIC=VALUE, for instance macro_f1=0.85"),
+    ("evaluate model --require accuracy=85", 2, EVALUATE + "--require accuracy=85: accuracy lies between 0 and 1"),
+    ("evaluate model --require f1=0.5", 2, EVALUATE + "--require f1=0.5: no metric 'f1'; there are accuracy, macro_f1, weighted_f1, macro_precision, macro_recall, weighted_precision, weighted_recall, log_loss, roc_auc, calibration_error"),
+    ("evaluate model --set model.units=3", 1, "--set model.units: `textclf evaluate` reads data.* and evaluation.* only; what a trained classifier is was settled by its training"),
+    ("predict model", 2, PREDICT + "nothing to answer: give texts, --input FILE, or --input - for stdin"),
+    ("predict model -5", 2, PREDICT + "No such option '-5'. Put -- before texts that begin with a dash."),
+    ("predict model good --input one.csv", 2, PREDICT + "give either texts or --input, not both"),
+    ("predict model good --set data.header=false", 2, PREDICT + "--set says how --input is read; texts need none"),
+    ("predict model good --top-k 0", 2, PREDICT + "Invalid value for '--top-k': 0 is not in the range x>=1."),
+    ("predict model --input missing.csv", 1, "missing.csv: no such file; did you mean 'missing.yaml'?"),
+    ("predict model --input missing.txt", 1, "missing.txt: no such file; did you mean 'missing.yaml'?"),
+    ("predict model --input model", 1, "model: cannot be read (Is a directory); name a file"),
+    ("predict model --input others.csv", 1, "others.csv: no column 'text'; found id, review, stars; use --set 'data.text_columns=[review]'"),
+    ("predict model --input one.csv", 1, "one.csv: no column 'text'; found opinion; use --set 'data.text_columns=[opinion]', or --set data.header=false --set data.text_columns=[1] if this line is a row"),
+    ("predict model --input latin.csv", 1, "latin.csv:2: byte 0xe9 is not utf-8; name the encoding of the file, perhaps data.encoding=cp1252"),
+    ("predict model --input latin.txt --set data.encoding=utf-7000", 1, "data.encoding: "),
+    ("predict model --input latin.txt --set data.text_columns=[1]", 2, PREDICT + "--set data.text_columns=[1]: lines have an encoding and nothing else; put a table into a file that ends in .csv, .tsv, .jsonl or .parquet, or set data.format"),
+    ("export model one.csv", 1, "{tmp}/one.csv/1: cannot be written, because {tmp}/one.csv does not allow it (Not a directory); name another folder"),
+    ("export model exports --version 1", 1, "exports/1: exists already; leave the version out to write the next one"),
+    ("export exports/1 out", 1, "exports/1: is an exported SavedModel; a folder written by `textclf train` is needed here"),
+    ("verify nowhere", 1, "nowhere: does not exist; `textclf export` writes such a folder"),
+    ("verify model", 1, "model: is not an export of textclf (checksums.json is missing); `textclf export` writes one"),
+    ("init nope.tsv new.yaml", 1, "nope.tsv: no such file"),
+    ("init nolabel.csv new.yaml", 1, "nolabel.csv: no column looks like labels; write new.yaml by hand, with data.source, data.text_columns and data.label_column"),
+    ("init unknown.csv good.yaml", 1, "good.yaml: exists already; name another file or add --overwrite"),
+    ("init good.yaml one.csv --overwrite", 2, USAGE.format("init [OPTIONS] FILE CONFIG", "init") + "CONFIG one.csv: expected a name that ends in .yaml"),
+    ("init unknown.csv none/new.yaml", 1, "none: no such folder; create it first"),
+    ("config show nope.yaml", 1, "nope.yaml: no such configuration file; name a YAML file"),
+    ("config check good.yaml typo.yaml", 1, "typo.yaml:4: model.unit: unknown setting; did you mean model.units?\ntypo.yaml:6: training.epochs: expected a whole number of at least 1 and at most 10000, found -1"),
+    ("data check nope.tsv", 1, "nope.tsv: no such file"),
+    ("data check unknown.txt", 1, "unknown.txt: "),
+    ("data check others.csv", 1, "others.csv:1: no column 'text'; found id, review, stars; use --set 'data.text_columns=[review]'\nothers.csv:1: no column 'label'; found id, review, stars; use --set data.label_column=stars"),
+    ("baseline missing.yaml", 1, "nowhere.tsv: no such file"),
+    ("fit", 2, "Usage: textclf [OPTIONS] COMMAND [ARGS]...\nTry 'textclf --help' for help.\n\nError: No such command 'fit'."),
+]  # fmt: skip
+
+_RUNNER = """
+import json, shlex, sys
+from click.testing import CliRunner
+from textclf.cli import main
+answers = []
+for line in json.load(sys.stdin):
+    result = CliRunner().invoke(main, shlex.split(line, posix=True))
+    traceback = None if isinstance(result.exception, SystemExit) else repr(result.exception)
+    answers.append({
+        "exit_code": result.exit_code, "stdout": result.stdout, "stderr": result.stderr,
+        "exception": traceback, "tensorflow": "tensorflow" in sys.modules,
+    })
+json.dump(answers, sys.stdout)
+"""
+
+
+@pytest.fixture(scope="module")
+def mistakes(demo_run: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """All of `MISTAKES`, made in one process without TensorFlow: arguments -> what came of it."""
+    folder = tmp_path_factory.mktemp("mistakes")
+    os.symlink(demo_run.folder / "runs/demo", folder / "model")
+    os.symlink(demo_run.folder / "saved_models/demo", folder / "exports")
+    for name, content in FILES.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    before = sorted(os.listdir(folder))
+    lines = [line for line, _, _ in MISTAKES]
+    told = subprocess.run(
+        [sys.executable, "-c", _RUNNER], input=json.dumps(lines), cwd=folder,
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert sorted(os.listdir(folder)) == before, "a refused command must write nothing"
+    assert len(set(lines)) == len(lines)
+    answers = dict(zip(lines, json.loads(told.stdout), strict=True))
+    return {line: {**answer, "tmp": str(folder)} for line, answer in answers.items()}
+
+
+@pytest.mark.parametrize(("line", "exit_code", "message"), MISTAKES, ids=[m[0] for m in MISTAKES])
+def test_a_mistake_is_answered_at_once_in_one_message(
+    line: str, exit_code: int, message: str, mistakes: dict[str, Any]
+):
+    answer = mistakes[line]
+    assert answer["exception"] is None
+    assert answer["exit_code"] == exit_code
+    assert answer["stdout"] == ""
+    expected = message.replace("{tmp}", answer["tmp"])
+    if exit_code == 1:
+        expected = "Error: " + expected
+    if expected.endswith(": "):  # the rest is another module's to word
+        assert answer["stderr"].startswith(expected)
+    else:
+        assert answer["stderr"] == expected + "\n"
+    assert not answer["tensorflow"], "refused only after TensorFlow was imported"
+
+
+def test_a_folder_that_may_not_be_written_is_refused_before_the_work(open_folder: Path):
+    if os.geteuid() == 0:
+        command = ["setpriv", "--reuid=65534", "--clear-groups", *PROGRAM]
+        if not shutil.which("setpriv"):
+            pytest.skip("root may write everywhere, and setpriv is not there to become another")
+    else:
+        command = PROGRAM
+    (open_folder / "good.yaml").write_text("data: {source: demo}\n")
+    open_folder.chmod(0o555)
+    try:
+        for arguments, what in (
+            (["train", "good.yaml", "out"], "out: cannot be written, because"),
+            (["demo"], "demo: cannot be written, because"),
+            (["init", "good.yaml", "new.yaml"], "new.yaml: . cannot be written"),
+        ):
+            told = subprocess.run(
+                [*command, *arguments], cwd=open_folder, capture_output=True, text=True
+            )
+            assert (told.returncode, told.stdout) == (1, ""), told.stderr
+            assert what in told.stderr and "Traceback" not in told.stderr
+    finally:
+        open_folder.chmod(0o755)
+
+
+# === From a file to a configuration ===
+
+
+def test_init_writes_a_commented_configuration_and_says_what_to_do_next(
+    folder: Path, golden: Golden
+):
+    rows = [[i, f"a text about number {i}", ("good", "bad")[i % 2]] for i in range(40)]
+    write_csv(folder / "reviews.csv", [["id", "review", "stars"], *rows])
+    result = run("init", "reviews.csv", "reviews.yaml")
+    assert result.stdout == "textclf train reviews.yaml runs/reviews\n"
+    assert result.stderr == (
+        "wrote reviews.yaml: csv separated by ,, quoted, with a header; utf-8; one label a text, "
+        "2 classes in the first 40 rows; script: latin\n"
+    )
+    golden("init.yaml", (folder / "reviews.yaml").read_text())
+    assert done("config", "check", "reviews.yaml") == "reviews.yaml: ok\n"
+
+
+def test_init_asks_for_names_where_labels_are_numbers(folder: Path, golden: Golden):
+    rows = [[i % 3 + 1, f"a text about number {i}"] for i in range(60)]
+    write_csv(folder / "rows.csv", [["label", "text"], *rows])
+    assert "note: the labels are numbers" in run("init", "rows.csv", "rows.yaml").stderr
+    golden("init_ids.yaml", (folder / "rows.yaml").read_text())
+    (folder / "classes.txt").write_text("sport\ntrade\nscience\n")
+    done("init", "rows.csv", "named.yaml")
+    values = json.loads(done("config", "show", "named.yaml", "--json"))
+    assert values["data"]["class_names_file"] == "classes.txt"
+    assert values["data"]["label_ids"] == "from_one"
+
+
+def test_init_knows_semicolons_latin_1_and_paths_with_blanks(folder: Path):
+    name = folder / "my file.csv"
+    rows = "".join(f"le café numéro {i};{'oui' if i % 2 else 'non'}\n" for i in range(40))
+    name.write_bytes(("texte;avis\n" + rows).encode("latin-1"))
+    assert done("init", "my file.csv", "my file.yaml") == (
+        "textclf train 'my file.yaml' 'runs/my file'\n"
+    )
+    values = json.loads(done("config", "show", "my file.yaml", "--json"))["data"]
+    assert (values["delimiter"], values["encoding"]) == (";", "cp1252")
+    assert (values["text_columns"], values["label_column"]) == (["texte"], "avis")
+
+
+def test_init_finds_the_other_splits_of_a_chinese_file(
+    real_data: Path, folder: Path, golden: Golden
+):
+    (folder / "data").symlink_to(real_data / "data")
+    done("init", "data/chnsenticorp/train.tsv", "chinese.yaml")
+    golden("init_chinese.yaml", (folder / "chinese.yaml").read_text())
+
+
+def test_config_show_check_and_schema_print_what_they_say(folder: Path):
+    (folder / "a.yaml").write_text("data: {source: demo}\nmodel: {units: 7}\n")
+    shown = done("config", "show", "a.yaml", "--set", "model.encoder=gru", "--json")
+    assert json.loads(shown)["model"]["units"] == 7
+    assert json.loads(shown)["model"]["encoder"] == "gru"
+    (folder / "b.yaml").write_text(done("config", "show", "a.yaml"))
+    assert done("config", "show", "b.yaml") == (folder / "b.yaml").read_text()
+    assert done("config", "check", "a.yaml", "b.yaml") == "a.yaml: ok\nb.yaml: ok\n"
+    assert set(json.loads(done("config", "schema"))["properties"]) == {
+        *("data", "text", "model", "training", "evaluation", "export")
+    }
+
+
+ODD_ROWS: list[list[object]] = [
+    *([f"the room was good {i}", "good"] for i in range(20)),
+    *([f"the room was bad {i}", "bad"] for i in range(20)),
+    *(["the same again", "good"], ["The same again", "bad"], ["", "bad"]),
+]
+
+
+def test_data_check_shows_classes_lengths_and_oddities(folder: Path, golden: Golden):
+    write_csv(folder / "rows.csv", [["text", "label"], *ODD_ROWS])
+    arguments = ("data", "check", "rows.csv", "--set", "text.sequence_length=4")
+    result = run(*arguments)
+    golden("data_check.txt", result.stdout)
+    assert result.stderr == "reading the data\n"
+    found = json.loads(done(*arguments, "--json"))
+    assert found["class_names"] == ["bad", "good"]
+    assert sum(split["num_examples"] for split in found["splits"].values()) == len(ODD_ROWS)
+    assert found["splits"]["train"]["length_quantiles"]["max"] == 5
+    assert found["findings"]["conflicting_labels"]["count"] == 1
+
+
+def test_baseline_compares_the_simple_classifiers(folder: Path):
+    write_csv(folder / "rows.csv", [["text", "label"], *ODD_ROWS[:40]])
+    (folder / "rows.yaml").write_text("data: {source: rows.csv}\n")
+    result = run("baseline", "rows.yaml")
+    assert result.exit_code == 0
+    assert result.stderr == (
+        "reading the data\nfitting majority on 32 texts\n"
+        "fitting tfidf_logistic_regression on 32 texts\n"
+    )
+    names = [line.split()[0] for line in result.stdout.splitlines()[1:3]]
+    assert names == ["majority", "tfidf_logistic_regression"]
+    found = json.loads(done("baseline", "rows.yaml", "--split", "validation", "--json"))
+    assert found["split"] == "validation"
+    accuracy = found["baselines"]["tfidf_logistic_regression"]["report"]["metrics"]["accuracy"]
+    assert accuracy == 1.0
+
+
+# === The demo and what it leaves ===
+
+
+def accuracies(stdout: str) -> tuple[float, float]:
+    found = re.findall(r"^test accuracy of .*: (0\.\d+|1\.0+)$", stdout, re.MULTILINE)
+    lstm, linear = map(float, found)
+    return lstm, linear
+
+
+def test_the_demo_needs_word_order_and_learns_it(demo_run: Any):
+    lstm, linear = accuracies(demo_run.stdout)
+    assert lstm >= 0.90
+    assert linear <= lstm - 0.10
+    assert demo_run.seconds < (120 if os.environ.get("CI") is None else 600)
+
+
+def test_the_demo_prints_its_answers_and_four_commands(demo_run: Any, golden: Golden):
+    golden("demo.txt", re.sub(r": [01]\.\d{3}$", ": #", demo_run.stdout, flags=re.MULTILINE))
+    assert "not bad at all -> positive" in demo_run.stdout
+    assert "not good at all -> negative" in demo_run.stdout
+
+
+def test_progress_of_the_demo_is_one_line_an_epoch_without_noise(demo_run: Any):
+    epoch = r" +\d/\d( +\d+\.\d+){5}(  best)?"
+    patterns = [
+        *("reading the data", r"2 classes; examples: train [\d,]+, validation [\d,]+, test [\d,]+"),
+        r"[\d,]+ token ids; [\d,]+ weights; [\d,]+ steps an epoch",
+        "  epoch     loss  val_loss  val_accuracy  val_macro_f1  seconds",
+        *(epoch, r"(ended|stopped early) after epoch \d; kept epoch \d"),
+        *("evaluating both on the test split", "with a file of your own: .*"),
+        "writing the SavedModel and verifying it in a fresh process",
+    ]
+    lines = demo_run.stderr.splitlines()
+    assert [line for line in lines if not any(re.fullmatch(p, line) for p in patterns)] == []
+    assert 2 <= len([line for line in lines if re.fullmatch(epoch, line)]) <= 9
+
+
+def test_the_demo_is_the_configuration_of_the_repository(demo_run: Any):
+    repository = Path(__file__).parents[1] / "configs/demo.yaml"
+    assert repository.read_text() == fitting.DEMO_CONFIG
+    assert (demo_run.folder / "runs/demo.yaml").read_text() == fitting.DEMO_CONFIG
+
+
+def test_info_prints_the_card_of_folder_and_export(demo: Path):
+    card = json.loads(done("info", "model"))
+    assert card["class_names"] == ["negative", "positive"]
+    assert card["files"]
+    for export in ("exports/1", "exports"):
+        assert json.loads(done("info", export)) == card
+
+
+def test_verify_checks_a_version_or_the_newest(demo: Path):
+    assert done("verify", "exports") == "exports/1: verified, 15 golden samples\n"
+    shutil.copytree(demo / "exports", demo / "damaged")
+    vocabulary = demo / "damaged/1/assets/vocabulary.txt"
+    vocabulary.write_text(vocabulary.read_text().replace("bad", "dab"))
+    result = run("verify", "damaged/1")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "damaged/1/assets/vocabulary.txt: differs from its checksum" in result.stderr
+
+
+def test_export_prints_the_next_version(demo: Path):
+    (demo / "out/7").mkdir(parents=True)
+    result = run("export", "model", "out")
+    assert (result.exit_code, result.stdout) == (0, "out/8\n")
+    assert sorted(path.name for path in (demo / "out").iterdir()) == ["7", "8"]
+
+
+# === evaluate ===
+
+
+def test_evaluate_reports_on_the_test_split(demo: Path, demo_run: Any):
+    result = run("evaluate", "model")
+    assert result.stdout.startswith("model on test: 1,000 examples, 2 classes\n====")
+    assert result.stderr == "reading the data\n"
+    lstm, _ = accuracies(demo_run.stdout)
+    assert f"accuracy           {lstm:.3f}" in result.stdout
+
+
+def test_evaluate_gives_the_same_figures_as_json_and_from_the_export(demo: Path):
+    reports = [
+        json.loads(done("evaluate", model, "demo", "--split", "validation", "--json"))["report"]
+        for model in ("model", "exports/1")
+    ]
+    assert reports[0]["num_examples"] == 1000
+    for name, value in reports[0]["metrics"].items():
+        assert reports[1]["metrics"][name] == pytest.approx(value, abs=1e-5)
+
+
+def test_evaluate_reads_files_with_other_columns_and_separators(demo: Path):
+    (demo / "new.csv").write_text(
+        "stars;review\npositive;not bad at all\nnegative;not good at all\npositive;I loved it\n"
+    )
+    settings = ("data.delimiter=;", "data.text_columns=[review]", "data.label_column=stars")
+    sets = [part for setting in settings for part in ("--set", setting)]
+    found = json.loads(done("evaluate", "model", "new.csv", *sets, "--json"))
+    assert found["data"] == "new.csv"
+    assert found["report"]["num_examples"] == 3, "every row of a file is scored"
+    assert found["report"]["metrics"]["accuracy"] == 1.0
+    # The file lists its classes in another order than the model: positive first.
+    assert found["report"]["class_names"] == ["negative", "positive"]
+
+
+def test_evaluate_refuses_labels_that_the_model_does_not_know_or_leaves_them_out(demo: Path):
+    write_csv(demo / "new.csv", [["text", "label"], ["I loved it", "positive"], ["no", "awful"]])
+    result = run("evaluate", "model", "new.csv")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "new.csv:3: label 'awful' is not in data.class_names" in result.stderr
+    assert "data.drop_unknown_labels=true" in result.stderr
+    report = done("evaluate", "model", "new.csv", "--set", "data.drop_unknown_labels=true")
+    assert report.startswith("model on new.csv: 1 example, 2 classes")
+
+
+def test_a_requirement_that_is_not_met_fails_after_the_report(demo: Path):
+    write_csv(
+        demo / "new.csv", [["text", "label"], ["I loved it", "positive"], ["good", "negative"]]
+    )
+    met = ("--require", "accuracy=0.5", "--require", "log_loss=100")
+    assert run("evaluate", "model", "new.csv", *met).exit_code == 0
+    result = run(
+        "evaluate", "model", "new.csv", "--require", "macro_f1=0.85", "--require", "log_loss=0"
+    )
+    assert result.exit_code == 1
+    assert result.stdout == done("evaluate", "model", "new.csv")
+    assert re.fullmatch(
+        r"reading the data\nError: macro_f1 is 0\.\d{4}, below the required 0\.85\n"
+        r"log_loss is \d\.\d{4}, above the required 0\n",
+        result.stderr,
+    )
+
+
+def test_a_requirement_that_is_undefined_is_not_met(demo: Path):
+    write_csv(demo / "new.csv", [["text", "label"], ["I loved it", "positive"]])
+    result = run("evaluate", "model", "new.csv", "--require", "roc_auc=0.5")
+    assert result.exit_code == 1
+    assert result.stdout.startswith("model on new.csv")
+    assert "roc_auc=0.5 is required: the metric 'roc_auc' is undefined" in result.stderr
+
+
+# === predict ===
+
+TEXTS = ("not bad at all", "not good at all", "", "一点也不差", "- I hated it")
+LABELS = ["positive", "negative", "positive", "negative"]  # of all but the empty one
+
+
+def test_predict_prints_a_label_a_text_from_folder_and_export(demo: Path):
+    answers = [done("predict", model, "--", *TEXTS) for model in ("model", "exports/1", "exports")]
+    assert answers[0] == answers[1] == answers[2]
+    labels = answers[0].splitlines()
+    assert len(labels) == len(TEXTS)
+    assert [*labels[:2], *labels[3:]] == LABELS
+
+
+def test_predict_gives_the_probabilities_of_all_classes_as_json(demo: Path):
+    parsed = [
+        [json.loads(line) for line in done("predict", model, "--json", "--", *TEXTS).splitlines()]
+        for model in ("model", "exports/1")
+    ]
+    for trained, exported, text in zip(*parsed, TEXTS, strict=True):
+        assert trained["text"] == exported["text"] == text
+        assert trained["label"] == exported["label"]
+        assert exported["probabilities"] == pytest.approx(trained["probabilities"], abs=1e-5)
+        assert list(trained["probabilities"]) == ["negative", "positive"]
+        assert sum(trained["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+        assert trained["confidence"] == max(trained["probabilities"].values())
+
+
+def test_predict_shows_the_most_probable_classes_and_no_more_than_there_are(demo: Path):
+    assert re.fullmatch(
+        r"negative 0\.\d{4}\tpositive 0\.\d{4}\n",
+        done("predict", "model", "never again, awful", "--top-k", "9"),
+    )
+    answer = json.loads(done("predict", "model", "never again, awful", "--top-k", "1", "--json"))
+    assert list(answer["probabilities"]) == ["negative"]
+
+
+def test_predict_keeps_the_order_of_more_rows_than_a_chunk(demo: Path):
+    expected = [("positive", "negative")[i % 7 == 0] for i in range(predicting.CHUNK_ROWS + 50)]
+    texts = {"positive": "I loved it", "negative": "I hated it"}
+    # Different lengths in between: they are batched by length and must come back in order.
+    lines = [texts[label] + " indeed" * (i % 3) for i, label in enumerate(expected)]
+    (demo / "lines.txt").write_text("\n".join(lines))
+    alone = dict(zip(texts.values(), texts, strict=True))
+    labels = done("predict", "model", "--input", "lines.txt").splitlines()
+    assert len(labels) == len(lines)
+    plain = [i for i, line in enumerate(lines) if line in alone]
+    assert [labels[i] for i in plain] == [expected[i] for i in plain]
+
+
+def test_predict_answers_every_line_also_empty_ones_and_any_line_end(demo: Path):
+    (demo / "lines.txt").write_bytes("\ufeffI loved it\r\n\r\nI hated it".encode())
+    labels = done("predict", "model", "--input", "lines.txt").splitlines()
+    assert [labels[0], labels[2]] == ["positive", "negative"]
+    assert len(labels) == 3
+    assert done("predict", "model", "--input", "-", input="I hated it\n") == "negative\n"
+    assert done("predict", "model", "--input", "-", input="") == ""
+
+
+def test_predict_names_the_line_that_is_in_another_encoding(demo: Path):
+    (demo / "lines.txt").write_bytes("good\n很好\n一点也不差\n".encode("gb18030"))
+    result = run("predict", "model", "--input", "lines.txt")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("Error: lines.txt:2: is not utf-8")
+    arguments = ("predict", "model", "--input", "lines.txt", "--set", "data.encoding=gb18030")
+    assert done(*arguments).splitlines()[2] == "positive"
+
+
+def rows_of(stdout: str, delimiter: str = ",") -> list[list[str]]:
+    return list(csv.reader(io.StringIO(stdout), delimiter=delimiter))
+
+
+def test_predict_gives_the_columns_of_a_csv_back_beside_the_answers(demo: Path):
+    table = [
+        ["id", "text", "predicted"],
+        ["1", 'good, "really"\nnew line', "x"],
+        ["2", "awful", ""],
+    ]
+    write_csv(demo / "new.csv", table)
+    [head, *rows] = rows_of(done("predict", "model", "--input", "new.csv"))
+    assert head == ["id", "text", "predicted", "predicted_", "confidence"]
+    assert [row[:3] for row in rows] == table[1:]
+    assert [row[3] for row in rows] == ["positive", "negative"]
+    assert all(re.fullmatch(r"[01]\.\d{4}", row[4]) for row in rows)
+    [head, first, _] = rows_of(done("predict", "model", "--input", "new.csv", "--top-k", "5"))
+    assert head[3:] == ["predicted_", "confidence", "predicted_2", "confidence_2"]
+    assert first[3::2] == ["positive", "negative"]
+
+
+def test_predict_recognises_another_separator_and_keeps_it(demo: Path):
+    (demo / "new.csv").write_text("n;text\n1;I loved it; really\n".replace("; really", ""))
+    rows = rows_of(done("predict", "model", "--input", "new.csv"), ";")
+    assert rows[0] == ["n", "text", "predicted", "confidence"]
+    assert rows[1][:3] == ["1", "I loved it", "positive"]
+
+
+def test_predict_leaves_stray_quotes_of_a_tsv_as_they_are(demo: Path):
+    (demo / "new.tsv").write_text('text\tn\n"一点也不差\t1\nI hated it\t2\n')
+    lines = done("predict", "model", "--input", "new.tsv").splitlines()
+    assert lines[0] == "text\tn\tpredicted\tconfidence"
+    assert lines[1].startswith('"一点也不差\t1\tpositive\t')
+
+
+def test_predict_reads_json_lines_and_parquet(demo: Path):
+    import pyarrow
+    import pyarrow.parquet
+
+    records = [{"text": "I loved it", "n": 1}, {"text": "I hated it", "n": 2}]
+    (demo / "new.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(records), demo / "new.parquet")
+    for name in ("new.jsonl", "new.parquet"):
+        answers = [
+            json.loads(line) for line in done("predict", "model", "--input", name).splitlines()
+        ]
+        assert [{"text": a["text"], "n": a["n"]} for a in answers] == records
+        assert [a["predicted"] for a in answers] == ["positive", "negative"]
+        full = [
+            json.loads(line)
+            for line in done("predict", "model", "--input", name, "--json").splitlines()
+        ]
+        assert [answer["columns"] for answer in full] == records
+        assert set(full[0]["probabilities"]) == {"negative", "positive"}
+    (demo / "new.jsonl").write_text('{"text": "a"}\n{"body": "b"}\n')
+    result = run("predict", "model", "--input", "new.jsonl")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "Error: new.jsonl:2: no 'text', expected a text; add it\n"
+
+
+def test_predict_reads_a_table_without_a_header(demo: Path):
+    (demo / "new.csv").write_text("1,I loved it\n2,I hated it\n")
+    settings = ("--set", "data.header=false", "--set", "data.text_columns=[2]")
+    rows = rows_of(done("predict", "model", "--input", "new.csv", *settings))
+    assert [row[:3] for row in rows] == [
+        ["1", "I loved it", "positive"],
+        ["2", "I hated it", "negative"],
+    ]
+
+
+def test_lines_are_answered_before_the_input_ends():
+    class Slow(io.RawIOBase):
+        lines = [b"one\ntw", b"o\n", b"three"]
+
+        def read1(self, size: int) -> bytes:
+            taken.append(len(answered))
+            return self.lines.pop(0) if self.lines else b""
+
+    taken: list[int] = []
+    answered: list[str] = []
+    for chunk in predicting._decoded(Slow(), "utf-8", "stdin"):
+        answered += [row.text for row in chunk]
+    assert answered == ["one", "two", "three"]
+    assert taken == [0, 1, 2, 2], "each line is answered before the next is read"
+
+
+# === Training, one label and several ===
+
+
+@pytest.fixture(scope="module")
+def multi_label(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a trained multi-label model whose class names are Chinese."""
+    folder = tmp_path_factory.mktemp("multi_label")
+    topics = {
+        "房间": "the room was large",
+        "服务": "the service was kind",
+        "早餐": "breakfast was hot",
+    }
+    rows: list[list[object]] = []
+    for i in range(240):
+        chosen = [name for bit, name in enumerate(topics) if (i % 8) >> bit & 1]
+        text = " and ".join(topics[name] for name in chosen) or "nothing to say"
+        rows.append([f"{text}, visit {i}", "|".join(chosen)])
+    write_csv(folder / "rows.csv", [["text", "label"], *rows])
+    (folder / "rows.yaml").write_text(
+        f"data: {{source: {folder}/rows.csv, multi_label: true, label_separator: '|'}}\n"
+        "model: {units: 8, embedding_dim: 8}\n"
+        "training: {epochs: 8, batch_size: 16, learning_rate: 0.03, length_buckets: 2}\n"
+        "evaluation: {bootstrap_samples: 100}\n"
+    )
+    result = run("train", folder / "rows.yaml", folder / "model")
+    assert (result.exit_code, result.stdout) == (0, f"{folder}/model\n"), result.stderr
+    return folder
+
+
+def test_training_twice_into_a_folder_needs_overwrite(multi_label: Path, tmp_path: Path):
+    shutil.copytree(multi_label / "model", tmp_path / "model")
+    command = ("train", multi_label / "rows.yaml", tmp_path / "model", "--set", "training.epochs=1")
+    result = run(*command)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.endswith("exists already; name another folder or add --overwrite\n")
+    assert json.loads(done("info", tmp_path / "model"))["training"]["epochs"] > 1
+    assert done(*command, "--overwrite") == f"{tmp_path}/model\n"
+    assert json.loads(done("info", tmp_path / "model"))["training"]["epochs"] == 1
+
+
+def test_several_labels_come_out_in_each_format(multi_label: Path, folder: Path):
+    model = multi_label / "model"
+    both = "the room was large and breakfast was hot"
+    assert done("predict", model, both, "nothing to say") == "房间, 早餐\n\n"
+    answer = json.loads(done("predict", model, both, "--json"))
+    assert answer["labels"] == ["房间", "早餐"]
+    write_csv(folder / "new.csv", [["text", "n"], [both, 1]])
+    [_, row] = rows_of(done("predict", model, "--input", "new.csv"))
+    assert row[:3] == [both, "1", "房间|早餐"]
+    (folder / "new.jsonl").write_text(json.dumps({"text": both}))
+    assert json.loads(done("predict", model, "--input", "new.jsonl"))["predicted"] == [
+        "房间",
+        "早餐",
+    ]
+    write_csv(
+        folder / "labelled.csv", [["text", "label"], [both, "早餐|房间"], ["nothing to say", ""]]
+    )
+    found = json.loads(done("evaluate", model, "labelled.csv", "--json", "--require", "micro_f1=1"))
+    assert found["report"]["metrics"]["subset_accuracy"] == 1.0
+
+
+def test_output_is_utf_8_in_any_locale_and_a_closed_pipe_is_no_error(multi_label: Path):
+    environment = {**os.environ, "LANG": "C", "LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
+    with subprocess.Popen(
+        [*PROGRAM, "predict", str(multi_label / "model"), "--input", "-"], env=environment,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdin and process.stdout and process.stderr
+        process.stdin.write(b"the service was kind\n")
+        process.stdin.flush()
+        assert process.stdout.readline().decode() == "服务\n", "answered while the input is open"
+        process.stdout.close()  # as `head -1` does
+        with pytest.raises(BrokenPipeError):
+            for _ in range(200_000):
+                process.stdin.write(b"the service was kind\n")
+        process.stdin = None
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
+
+
+# === Ctrl-C ===
+
+
+def interrupted(folder: Path, config: Path, *, at: str) -> tuple[int, str, str]:
+    """Trains in a process and sends it SIGINT when a line of stderr matches `at`."""
+    command = [*PROGRAM, "train", str(config), "out", "--set", "training.epochs=9999"]
+    command += ["--set", "training.patience_epochs=0"]
+    with subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout and process.stderr
+        stderr = ""
+        for line in process.stderr:
+            stderr += line
+            if re.match(at, line):
+                process.send_signal(signal.SIGINT)
+                break
+        stderr += process.stderr.read()
+        return process.wait(), process.stdout.read(), stderr
+
+
+def test_ctrl_c_stops_at_the_next_step_and_keeps_the_best_epoch(multi_label: Path, folder: Path):
+    exit_code, stdout, stderr = interrupted(folder, multi_label / "rows.yaml", at=" +1/9999 ")
+    assert (exit_code, stdout) == (1, "")
+    assert "Traceback" not in stderr
+    assert re.search(
+        r"^stopping at the next step; .*\nError: interrupted in epoch \d+ at step \d+ of \d+; the "
+        r"best epoch so far \(\d+\) is saved in out\n\Z",
+        stderr,
+        re.MULTILINE,
+    ), stderr
+    assert json.loads(done("info", "out"))["training"]["ended_by"] == "interrupted"
+
+
+def test_ctrl_c_before_the_first_epoch_saves_nothing(multi_label: Path, folder: Path):
+    exit_code, stdout, stderr = interrupted(folder, multi_label / "rows.yaml", at=" +epoch ")
+    assert (exit_code, stdout) == (1, "")
+    assert "Traceback" not in stderr
+    assert re.search(r"\nError: interrupted.*nothing was saved\n\Z", stderr), stderr
+    assert list(folder.iterdir()) == []
+
+
+# === A terminal ===
+
+_BAR = """
+import time
+from textclf.cli.terminal import Progress
+with Progress() as progress:
+    progress.stage("reading the data")
+    time.sleep(0.2)
+    for step in range(4):
+        progress.update(f"epoch 1/2 loss {step}", step, 10, key=1)
+        time.sleep(0.1)
+print("result")
+"""
+
+
+def test_a_bar_is_drawn_on_a_terminal_and_only_on_stderr():
+    master, slave = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    told = subprocess.run(
+        [sys.executable, "-c", _BAR], stdout=subprocess.PIPE, stderr=slave, env=environment
+    )
+    os.close(slave)
+    drawn = os.read(master, 1 << 16).decode()
+    os.close(master)
+    assert told.stdout == b"result\n"
+    assert "reading the data" in drawn
+    assert "epoch 1/2 loss 3" in drawn and "3/10" in drawn
+    assert re.search(r"\d:\d\d:\d\d|-:--:--", drawn), "no time left is shown"
+
+
+def test_elsewhere_a_stage_is_a_line_and_there_is_no_bar():
+    told = subprocess.run([sys.executable, "-c", _BAR], capture_output=True)
+    assert (told.stdout, told.stderr) == (b"result\n", b"reading the data\n")

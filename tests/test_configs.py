@@ -1,0 +1,71 @@
+"""Every configuration that comes with the project is right, and there are as many as there were."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from textclf import config, data
+
+ROOT = Path(__file__).parents[1]
+FILES = sorted(path for path in (ROOT / "configs").rglob("*") if path.suffix in (".yaml", ".yml"))
+
+
+def names(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def test_there_are_at_least_seven_and_nothing_else() -> None:
+    assert len(FILES) >= 7
+    others = {path for path in (ROOT / "configs").rglob("*") if path.is_file()} - set(FILES)
+    assert not {path for path in others if path.suffix != ".md"}
+
+
+def test_the_command_line_finds_them_right_where_no_data_are(tmp_path: Path) -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "TEXTCLF_DATA"}
+    command = [sys.executable, "-m", "textclf", "config", "check", *map(str, FILES)]
+    run = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert run.stderr == ""
+    assert run.stdout == "".join(f"{file}: ok\n" for file in FILES)
+    assert run.returncode == 0
+
+
+@pytest.mark.parametrize("path", FILES, ids=names)
+def test_it_resolves_without_a_notice(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TEXTCLF_DATA", raising=False)
+    _, notices = config.load(path)
+    assert notices == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=names)
+def test_it_begins_with_a_comment_that_holds_its_command(path: Path) -> None:
+    comment = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        comment.append(line)
+    assert f"textclf train {names(path)} runs/{path.stem}" in "\n".join(comment)
+
+
+@pytest.mark.parametrize("path", FILES, ids=names)
+def test_every_setting_in_it_differs_from_the_default(path: Path) -> None:
+    values = config.reading.parse(path.read_text(encoding="utf-8"), str(path)).value
+    defaults = config.Config().model_dump()
+    idle = [
+        f"{section}.{name}"
+        for section, settings in values.items()
+        for name, value in settings.items()
+        if value == defaults[section][name]
+    ]
+    assert not idle, "a file holds only what differs from the defaults"
+
+
+@pytest.mark.parametrize("path", FILES, ids=names)
+def test_its_data_can_be_opened(
+    path: Path, real_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEXTCLF_DATA", str(real_data))
+    resolved, _ = config.load(path)
+    data.check_sources(**config.with_paths(resolved).data.model_dump())

@@ -1,0 +1,174 @@
+"""The documentation: generated pages are current, examples run, links lead somewhere.
+
+`pytest tests/test_docs.py --update-golden` rewrites docs/cli.md and docs/config.md.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from textclf import config
+from textclf.cli import main
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+
+
+# === The generated pages ===
+
+
+def commands(path: tuple[str, ...] = (), command: click.Command = main) -> Iterator[tuple]:
+    yield path, command
+    if isinstance(command, click.Group):
+        for name, child in command.commands.items():
+            yield from commands((*path, name), child)
+
+
+def cli_page() -> str:
+    parts = [
+        "# The command line",
+        "<!-- Written by `pytest tests/test_docs.py --update-golden`; do not edit. -->",
+        "Results go to stdout, everything else to stderr. The exit code is 0, or 1 if the command "
+        "could\nnot do it (a mistake in settings or data, a requirement that is not met, Ctrl-C), "
+        "or 2 for wrong\nusage. MODEL is a trained folder, an exported version or a folder of "
+        "versions, of which the newest\ncounts. `python -m textclf` is the same program.",
+    ]
+    for path, command in commands():
+        name = " ".join(("textclf", *path))
+        context = click.Context(
+            command, info_name=name, terminal_width=80, help_option_names=["-h", "--help"]
+        )
+        parts += [f"## {name}", f"```\n{command.get_help(context)}\n```"]
+    return "\n\n".join(parts) + "\n"
+
+
+def config_page() -> str:
+    parts = [
+        "# The configuration",
+        "<!-- Written by `pytest tests/test_docs.py --update-golden`; do not edit. -->",
+        "A YAML file with the sections below holds what differs from the defaults. "
+        "`--set SECTION.SETTING=VALUE`\ngoes before the file. `textclf config show` prints every "
+        "setting of a file, `textclf config check`\nits mistakes, and `textclf config schema` the "
+        "JSON Schema for an editor. A path may begin with `~` or\n`${VARIABLE}`. A setting that "
+        "another one leaves without effect is refused rather than ignored.",
+    ]
+    for section, model in config.SECTIONS.items():
+        parts += [f"## {section}", (model.__doc__ or "").strip()]
+        lines = []
+        for name, field in model.model_fields.items():
+            path = f"{section}.{name}"
+            words = config.expected(path).replace(" or null", "")
+            line = f"- `{name}` (default `{_yaml(field.default)}`): {field.description}. "
+            line += f"Expects {words}."
+            if path in config.RULES:
+                line += f" Read only if {config.RULES[path].needed}."
+            lines.append(line)
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def _yaml(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_yaml, value))}]"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return f'"{value}"' if isinstance(value, str) and not value.strip(" ,") else str(value)
+
+
+@pytest.mark.parametrize(("name", "page"), [("cli.md", cli_page), ("config.md", config_page)])
+def test_a_generated_page_is_current(name: str, page: Any, request: pytest.FixtureRequest):
+    path = DOCS / name
+    if request.config.getoption("--update-golden"):
+        path.write_text(page(), encoding="utf-8")
+    assert path.read_text(encoding="utf-8") == page(), (
+        f"docs/{name} is old: run pytest tests/test_docs.py --update-golden"
+    )
+
+
+# === What the pages show ===
+
+
+def blocks(page: str, language: str) -> list[tuple[int, str]]:
+    """The line and the text of each block of a language."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    return [
+        (text.count("\n", 0, match.start()) + 2, match[1])
+        for match in re.finditer(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    ]
+
+
+def test_the_python_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    found = blocks("python.md", "python")
+    assert len(found) >= 8
+    names: dict[str, Any] = {"__name__": "docs_python"}
+    for line, code in found:
+        # The lines before keep the numbers of a traceback right.
+        exec(compile("\n" * (line - 1) + code, str(DOCS / "python.md"), "exec"), names)
+
+
+def test_the_configurations_of_the_data_page_are_right():
+    found = blocks("data.md", "yaml")
+    formats = set()
+    for line, text in found:
+        settings, notices = config.from_yaml(text, place=f"docs/data.md:{line}")
+        assert notices == []
+        formats.add(config.data_format(settings.data.model_dump()))
+    assert formats == {"csv", "tsv", "jsonl", "parquet", "folder", "tfds", "demo"}
+
+
+def test_the_data_page_names_every_data_setting():
+    text = (DOCS / "data.md").read_text(encoding="utf-8")
+    missing = [name for name in config.SECTIONS["data"].model_fields if f"{name}" not in text]
+    assert missing == []
+
+
+def test_every_command_and_every_setting_is_in_the_docs():
+    text = "".join(path.read_text(encoding="utf-8") for path in DOCS.glob("*.md"))
+    for path, command in commands():
+        assert f"## {' '.join(('textclf', *path))}\n" in text
+        for parameter in command.params:
+            for option in parameter.opts:
+                assert option in text or not option.startswith("-")
+    for section, model in config.SECTIONS.items():
+        for name, field in model.model_fields.items():
+            assert f"- `{name}` (" in text, f"{section}.{name}"
+            assert field.description, f"{section}.{name} has no description"
+
+
+def pages() -> list[Path]:
+    ours = [*ROOT.glob("*.md"), *DOCS.rglob("*.md")]
+    return [*ours, *(ROOT / "saved_models").glob("*.md"), *(ROOT / "configs").glob("*.md")]
+
+
+def test_relative_links_lead_to_files():
+    checked = 0
+    for page in pages():
+        text = page.read_text(encoding="utf-8")
+        text = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+        for link in re.findall(r"\]\(([^)\s]+)\)", text):
+            if "://" in link or link.startswith(("#", "mailto:")):
+                continue
+            target = page.parent / link.partition("#")[0]
+            assert target.exists(), f"{page.relative_to(ROOT)} links to {link}"
+            checked += 1
+    assert checked >= 1
+
+
+def test_ci_runs_the_test_line_of_the_readme():
+    line = "python3 -m venv .venv && .venv/bin/pip install tox && .venv/bin/tox"
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert line in [text.strip() for text in readme.splitlines()], "the README lost its test line"
+    assert line in (ROOT / ".ci/run").read_text().splitlines()
+    assert os.access(ROOT / ".ci/run", os.X_OK)
+
+
+def test_no_page_names_a_folder_of_somebody():
+    for page in pages():
+        found = re.search(r"/(home|root|work|Users)/\w+", page.read_text(encoding="utf-8"))
+        assert found is None, f"{page.relative_to(ROOT)}: {found[0] if found else ''}"

@@ -1,0 +1,130 @@
+"""The modules stand in layers: each imports only from lower ones, and the light ones stay light."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import textclf
+
+PACKAGE = Path(textclf.__file__).parent
+
+# Module or package of textclf -> its layer; "" is the root, which only holds the version.
+LAYERS = {
+    "": -1,
+    "errors": 0,
+    "demo": 0,
+    "config": 1,
+    "data": 1,
+    "evaluation": 1,
+    "baselines": 2,
+    "artifact": 2,
+    "text": 2,
+    "networks": 2,
+    "batches": 3,
+    "classifier": 4,
+    "training": 5,
+    "export": 5,
+    "report": 6,
+    "cli": 8,
+    "__main__": 9,
+}
+LIGHT = (
+    "errors",
+    "demo",
+    "config",
+    "data",
+    "evaluation",
+    "artifact",
+    "report",
+    "cli",
+    "baselines",
+)
+
+
+def module_of(path: Path) -> str:
+    """The layered module that a file belongs to: `data/parts.py` is a part of `data`."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py").replace("__init__", "")
+
+
+def imported(tree: ast.AST, path: Path) -> Iterator[tuple[int, str]]:
+    """(line, layered module of ours) for every import in a file, those in functions too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: a relative import"
+            base = node.module or ""
+            # `from textclf import data` names a module, `from textclf.data import X` does not.
+            names = [f"{base}.{a.name}" for a in node.names] if base == "textclf" else [base]
+        else:
+            continue
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == "textclf":
+                module = parts[1] if len(parts) > 1 else ""
+                yield node.lineno, "" if module == "__version__" else module
+
+
+def files() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def test_every_module_has_a_layer_and_every_layer_a_module() -> None:
+    assert {module_of(path) for path in files()} == set(LAYERS)
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_strictly_down(path: Path) -> None:
+    own = module_of(path)
+    upward = [
+        f"line {line}: {own} (layer {LAYERS[own]}) imports {module} (layer {LAYERS[module]})"
+        for line, module in imported(ast.parse(path.read_text(encoding="utf-8")), path)
+        if module != own and LAYERS[module] >= LAYERS[own]
+    ]
+    assert not upward
+
+
+def test_the_walk_sees_imports_in_functions_and_of_names() -> None:
+    code = (
+        "import textclf\n"
+        "import os, textclf.cli\n"
+        "def f():\n"
+        "    from textclf import data, text as t\n"
+        "    from textclf.config.settings import Config\n"
+    )
+    found = list(imported(ast.parse(code), Path("x.py")))
+    assert found == [(1, ""), (2, "cli"), (4, "data"), (4, "text"), (5, "config")]
+
+
+def test_light_modules_load_neither_tensorflow_nor_keras() -> None:
+    code = (
+        "import importlib, sys\n"
+        "for name in sys.argv[1:]:\n"
+        "    importlib.import_module('textclf.' + name)\n"
+        "    heavy = {'tensorflow', 'keras', 'tensorflow_datasets'} & set(sys.modules)\n"
+        "    assert not heavy, f'textclf.{name} loads {heavy}'\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code, *LIGHT], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+
+
+def test_a_wrong_setting_is_refused_without_the_heavy_or_the_slow(tmp_path: Path) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text("model:\n  unit: 3\n")
+    code = (
+        "import sys\n"
+        "from textclf.cli import main\n"
+        "try:\n"
+        "    main(['config', 'check', sys.argv[1]])\n"
+        "except SystemExit as exit:\n"
+        "    assert exit.code == 1\n"
+        "slow = {'tensorflow', 'keras', 'numpy', 'scipy', 'sklearn', 'pyarrow', 'rich'}\n"
+        "assert not slow & set(sys.modules), slow & set(sys.modules)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert "did you mean model.units?" in run.stderr

@@ -1,0 +1,419 @@
+"""Every setting changes something: two values for each, and what differs between them.
+
+An observation is made of a whole configuration by the public functions that the commands call, so
+a setting that is read nowhere, or read and then lost on its way, is found.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from click.testing import CliRunner
+from tensorflow.python.framework import config as framework
+
+from textclf import artifact, classifier, config, data, evaluation, export, training
+from textclf.cli import main
+from textclf.errors import TextclfError
+
+# === Tiny data ===
+
+GOOD = ("a lovely film", "LOVELY and warm", "I loved it &amp; them", "what a ｆｉｌｍ", "warm film")
+BAD = ("a dull film", "DULL and cold", "I hated it &lt; you", "what a bore", "cold and dull film")
+PROBES = (
+    "Lovely dull FILM unheard ｆｉｌｍ",
+    "a &amp; b",
+    "what a dull and lovely cold film it is",
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files that the rows below name; the configurations say `FOLDER` for it."""
+    folder = tmp_path_factory.mktemp("settings")
+
+    def write(name: str, *lines: str, encoding: str = "utf-8") -> None:
+        (folder / name).write_text("\n".join(lines) + "\n", encoding=encoding)
+
+    rows = [
+        # Of many lengths, so that there are buckets to make.
+        (f"{text} {'and ' * (i % 5)}{'it ' * (i % 3)}", label)
+        for i in range(5)
+        for texts, label in ((GOOD, "pos"), (BAD, "neg"))
+        for text in texts
+    ]
+    write("train.csv", "text,label", *(f"{text},{label}" for text, label in rows))
+    held_out = [*((text + " it", "pos") for text in GOOD), *((text + " it", "neg") for text in BAD)]
+    write("validation.csv", "text,label", *(f"{text},{label}" for text, label in held_out))
+    write("other.csv", "text,label", *(f"{text} today,{label}" for text, label in held_out))
+    write("seen.csv", "text,label", *(f"{text},{label}" for text, label in rows[:4]))
+    write("unknown.csv", "text,label", "a film,odd", *(f"{t},{lab}" for t, lab in held_out))
+    write("semicolon.csv", "text;label", *(f"{text};{label}" for text, label in rows))
+    write("quoted.tsv", "text\tlabel", *(f'"{text}"\t{label}' for text, label in rows))
+    write(
+        "columns.csv", "1,2,3,4", *(f"{t},{lab},title,{i % 2}" for i, (t, lab) in enumerate(rows))
+    )
+    write("many.csv", "text,label", *(f'{text},"{label},film"' for text, label in rows))
+    write("ids.csv", "text,label", *(f"{text},{1 + (label == 'pos')}" for text, label in rows))
+    write("accents.csv", "text,label", *(f"{text} é,{label}" for text, label in rows))
+    write("names.txt", "pos", "neg")
+    write("vectors.txt", "film 1 2", "dull 3 4")
+    return folder
+
+
+# === Observations ===
+
+
+def _open(settings: config.Config) -> data.Dataset:
+    return data.open_dataset(**config.with_paths(settings).data.model_dump())
+
+
+def splits(settings: config.Config, output: Path) -> Any:
+    """Texts and label names of every split, or what is said against the data."""
+    try:
+        data.check_sources(**config.with_paths(settings).data.model_dump())
+        dataset = _open(settings)
+    except TextclfError as error:
+        return str(error)
+    return dataset.class_names, {
+        split: [
+            (example.text, [dataset.class_names[label] for label in example.label_ids])
+            for example in dataset.examples(split)
+        ]
+        for split in dataset.splits
+    }
+
+
+def token_ids(settings: config.Config, output: Path) -> Any:
+    """The ids of some texts, with a vocabulary that is always the same."""
+    vocabulary = output.with_name(output.name + ".txt")
+    vocabulary.write_text("film\ndull\na\n,\nl\nam\n&\nlovely\n")
+    encoded = classifier.build_text_encoder(settings, vocabulary)(tf.constant(PROBES))
+    return [value.numpy().tolist() for value in encoded]
+
+
+def network(settings: config.Config, output: Path) -> Any:
+    """Weights, which of them are trained, the penalty, and what a training step computes."""
+    built = classifier.build_network(settings, vocabulary_size=9, num_classes=2)
+    ids = tf.constant([[2, 3, 4, 5], [6, 7, 8, 0]])
+    return (
+        {name: value.tolist() for name, value in classifier.get_weights(built).items()},
+        [variable.path for variable in built.trainable_variables],
+        float(tf.add_n(built.losses)) if built.losses else 0.0,
+        built(ids, tf.constant([4, 3]), training=True).numpy().tolist(),
+        built(ids, tf.constant([4, 3])).numpy().tolist(),
+    )
+
+
+def start(settings: config.Config, output: Path) -> Any:
+    """What a training says before its first step, and what it leaves behind when it is dropped."""
+    events = training.train(settings, output)
+    first = next(events)
+    events.close()
+    assert isinstance(first, training.Started)
+    cached = [] if settings.training.cache_dir is None else Path(settings.training.cache_dir)
+    return first, sorted(path.name for path in cached.iterdir()) if cached else []
+
+
+def run(settings: config.Config, output: Path) -> Any:
+    """Losses of all steps, the history without its times, how it ended, and the weights kept."""
+    events = list(training.train(settings, output))
+    finished = events[-1]
+    assert isinstance(finished, training.Finished)
+    return (
+        [event.loss for event in events if isinstance(event, training.Step)],
+        [event.figures for event in events if isinstance(event, training.Epoch)],
+        (finished.best_epoch, finished.epochs, finished.why),
+        {name: weights.tolist() for name, weights in np.load(output / artifact.WEIGHTS).items()},
+    )
+
+
+def determinism(settings: config.Config, output: Path) -> bool:
+    """Whether TensorFlow is asked for deterministic kernels."""
+    framework.disable_op_determinism()
+    start(settings, output)
+    return framework.is_op_determinism_enabled()
+
+
+def num_mirrored(settings: config.Config, output: Path) -> int:
+    """How many mirrored strategies a training makes (with one device the results are equal)."""
+    made = []
+
+    class Strategy(tf.distribute.MirroredStrategy):
+        def __init__(self, *args: Any, **kwargs: Any):
+            made.append(args)
+            super().__init__(*args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tf.distribute, "MirroredStrategy", Strategy)
+        start(settings, output)
+    return len(made)
+
+
+def event_files(settings: config.Config, output: Path) -> Any:
+    """The number of TensorBoard files, or the sentence about the missing extra."""
+    try:
+        run(settings, output)
+    except TextclfError as error:
+        assert "textclf[tensorboard]" in str(error)
+        return "not installed"
+    return len(list(output.rglob("events.out.*")))
+
+
+def report(settings: config.Config, output: Path) -> Any:
+    """The report on a hundred answers of chance, and the validation's of a training alike."""
+    random = np.random.default_rng(0)
+    y_true, p = random.integers(2, size=100), random.random(100)
+    found = evaluation.evaluate(
+        y_true,
+        np.stack([p, 1 - p], axis=1),
+        class_names=("neg", "pos"),
+        multi_label=False,
+        num_tokens=random.integers(1, 50, size=100),
+        **settings.evaluation.model_dump(),
+    )
+    return found.to_dict()
+
+
+def golden_samples(settings: config.Config, output: Path) -> Any:
+    """The number of samples that an export must answer."""
+    if not settings.export.golden_texts:  # without any it is known, and an export takes long
+        return len(export.GOLDEN_TEXTS)
+    list(training.train(settings, output))
+    place = output.with_name("exports")
+    result = CliRunner().invoke(main, ["export", str(output), str(place)])
+    assert result.exit_code == 0, result.output
+    return len(json.loads((place / "1" / export.GOLDEN).read_text())["samples"])
+
+
+# === Two values of every setting, and where they differ ===
+
+Observation = Callable[[config.Config, Path], Any]
+FILES = {"train": "FOLDER/train.csv", "validation": "FOLDER/validation.csv"}
+SINGLE = {"source": "FOLDER/train.csv"}
+COLUMNS = {"source": "FOLDER/columns.csv", "text_columns": ["1"], "label_column": "2"}
+MANY = {"source": "FOLDER/many.csv", "multi_label": True}
+# The smallest network there is; the text settings leave some words unknown.
+TINY = {"encoder": "bag", "embedding_dim": 2}
+RECURRENT = {"encoder": "gru", "units": 2, "embedding_dim": 2, "pooling": "max"}
+SHORT = {"epochs": 2, "batch_size": 20, "learning_rate": 0.05, "clip_norm": 0.02}
+# Encoded once for all runs of the same text settings.
+CACHED = {"cache_dir": "FOLDER/cache"}
+# Weights that do not move: no epoch is better than the first.
+STILL = {"learning_rate": 1e-30, "patience_epochs": 0, "epochs": 3}
+
+
+class Row(NamedTuple):
+    observe: Observation
+    one: Any
+    other: Any
+    base: dict[str, Any] = {}  # the settings of the same section that both have
+    data: dict[str, Any] = FILES
+
+
+def table() -> Iterator[tuple[str, Row]]:
+    for name, one, other, base in (
+        ("source", "FOLDER/train.csv", "FOLDER/other.csv", {}),
+        ("train", "FOLDER/train.csv", "FOLDER/other.csv", {}),
+        ("validation", "FOLDER/validation.csv", "FOLDER/other.csv", {"train": FILES["train"]}),
+        ("test", None, "FOLDER/other.csv", FILES),
+        ("format", "csv", "tsv", SINGLE),
+        ("delimiter", ",", ";", {"source": "FOLDER/semicolon.csv"}),
+        ("quoting", "minimal", "none", {"source": "FOLDER/quoted.tsv"}),
+        ("header", True, False, COLUMNS),
+        ("text_columns", ["1"], ["1", "3"], COLUMNS),
+        ("text_separator", " ", "", COLUMNS | {"text_columns": ["1", "3"]}),
+        ("label_column", "2", "4", COLUMNS),
+        ("multi_label", False, True, {"source": "FOLDER/many.csv"}),
+        ("label_separator", ",", "|", MANY),
+        ("class_names", None, ["pos", "neg"], SINGLE),
+        ("class_names_file", None, "FOLDER/names.txt", SINGLE),
+        ("label_ids", "from_zero", "from_one", {"class_names": ["x", "y", "z"]}),
+        ("encoding", "utf-8", "latin-1", {"source": "FOLDER/accents.csv"}),
+        ("data_dir", "FOLDER/here", "FOLDER/there", {"source": "tfds:imdb_reviews"}),
+        ("validation_fraction", 0.1, 0.3, SINGLE),
+        ("test_fraction", 0.1, 0.3, SINGLE),
+        ("split_seed", 0, 1, SINGLE),
+        ("in_memory_rows", 1000, 0, SINGLE),
+        ("drop_unknown_labels", False, True, FILES | {"validation": "FOLDER/unknown.csv"}),
+        ("drop_leaked_train", False, True, FILES | {"validation": "FOLDER/seen.csv"}),
+    ):
+        if name == "label_ids":
+            base = base | {"source": "FOLDER/ids.csv"}
+        yield f"data.{name}", Row(splits, one, other, data=base)
+    for name, one, other in (
+        ("unit", "word", "character"),
+        ("lowercase", True, False),
+        ("fold_width", True, False),
+        ("unescape_entities", True, False),
+        ("hash_buckets", 0, 50),
+        ("sequence_length", 400, 4),
+    ):
+        yield f"text.{name}", Row(token_ids, one, other)
+    yield "text.keep", Row(token_ids, "start", "both", {"sequence_length": 4})
+    yield "text.max_tokens", Row(start, 20_000, 3)
+    yield "text.min_count", Row(start, 2, 12)
+    for name, one, other in (
+        ("encoder", "gru", "lstm"),
+        ("bidirectional", True, False),
+        ("units", 2, 3),
+        ("num_layers", 1, 2),
+        ("pooling", "max", "mean"),
+        ("embedding_dim", 2, 3),
+        ("token_dropout", 0, 0.9),
+        ("embedding_dropout", 0, 0.9),
+        ("input_dropout", 0, 0.9),
+        ("recurrent_dropout", 0, 0.9),
+        ("output_dropout", 0, 0.9),
+        ("l1", 0, 0.1),
+        ("l2", 0, 0.1),
+        ("kernel_initializer", "glorot_uniform", "he_normal"),
+        ("recurrent_initializer", "orthogonal", "normal"),
+        ("reset_after", True, False),
+        ("ngram_buckets", 0, 8),
+    ):
+        yield f"model.{name}", Row(network, one, other, RECURRENT)
+    yield "model.layer_norm", Row(network, False, True, RECURRENT | {"num_layers": 2})
+    vectors = {"embedding_vectors": "FOLDER/vectors.txt"}
+    yield "model.embedding_vectors", Row(run, None, "FOLDER/vectors.txt", TINY)
+    yield "model.train_embedding", Row(run, True, False, TINY | vectors)
+    for name, one, other, base in (
+        ("epochs", 2, 1, {}),
+        ("batch_size", 20, 10, {}),
+        ("optimizer", "adam", "sgd", {}),
+        ("learning_rate", 0.05, 0.01, {}),
+        ("momentum", 0, 0.9, {"optimizer": "sgd"}),
+        ("weight_decay", 0.01, 0.5, {"optimizer": "adamw"}),
+        ("clip_norm", 0.02, None, {"optimizer": "sgd"}),
+        ("clip_value", None, 1e-4, {"optimizer": "sgd", "clip_norm": None}),
+        ("schedule", "constant", "exponential", {}),
+        ("warmup_steps", 0, 5, {}),
+        ("decay_rate", 0.8, 0.2, {"schedule": "exponential"}),
+        ("plateau_factor", 0.5, 0.1, STILL | {"schedule": "plateau"}),
+        ("plateau_patience_epochs", 1, 2, STILL | {"schedule": "plateau"}),
+        ("monitor", "val_loss", "val_accuracy", {"learning_rate": 1e-4}),
+        ("patience_epochs", 0, 1, STILL),
+        ("class_weights", "none", {"pos": 1.0, "neg": 3.0}, {}),
+        ("label_smoothing", 0, 0.3, {}),
+        ("seed", 0, 1, {}),
+        ("length_buckets", 12, 1, {}),
+        ("shuffle_buffer", 20_000, 1, {}),
+    ):
+        yield f"training.{name}", Row(run, one, other, base)
+    yield "training.deterministic", Row(determinism, True, False)
+    yield "training.strategy", Row(num_mirrored, "one_device", "mirrored")
+    yield "training.cache_dir", Row(start, None, "FOLDER/new")
+    yield "training.tensorboard", Row(event_files, False, True)
+    for name, one, other in (
+        ("bootstrap_samples", 100, 200),
+        ("confidence", 0.95, 0.8),
+        ("calibration_bins", 15, 5),
+        ("length_bins", 4, 2),
+        ("seed", 0, 1),
+    ):
+        yield f"evaluation.{name}", Row(report, one, other, {"bootstrap_samples": 100})
+    yield "export.golden_texts", Row(golden_samples, [], ["mine"])
+
+
+ROWS = dict(table())
+
+
+@pytest.fixture(scope="module")
+def observed(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Observation, dict[str, dict[str, Any]]], Any]:
+    """`observed(observe, values)`: the observation of a configuration, made once."""
+
+    made: dict[tuple[Observation, str], Any] = {}
+
+    def make(observe: Observation, values: dict[str, dict[str, Any]]) -> Any:
+        text = json.dumps(values).replace("FOLDER", str(folder))
+        settings, notices = config.from_dict(json.loads(text))
+        assert notices == []
+        key = observe, json.dumps(settings.to_dict())
+        if key not in made:
+            # As text: a score that is not a number would differ from itself.
+            made[key] = repr(observe(settings, tmp_path_factory.mktemp("run") / "out"))
+        return made[key]
+
+    return make
+
+
+def values_with(path: str, row: Row, value: Any) -> dict[str, dict[str, Any]]:
+    """The configuration of a row in which the setting has this value."""
+    section, name = path.split(".")
+    values: dict[str, dict[str, Any]] = {"data": dict(row.data)}
+    if row.observe in (start, run, determinism, num_mirrored, event_files, golden_samples):
+        values |= {"model": dict(TINY), "training": dict(SHORT)}
+        values["evaluation"] = {"bootstrap_samples": 100}
+    if row.observe is run:
+        values["training"] |= CACHED
+    values[section] = {**values.get(section, {}), **row.base, name: value}
+    return values
+
+
+def test_every_setting_has_its_row_and_every_row_its_setting() -> None:
+    assert set(ROWS) == set(config.SETTINGS)
+
+
+@pytest.mark.parametrize("path", ROWS)
+def test_it_changes_something(path: str, observed: Callable) -> None:
+    row = ROWS[path]
+    one = observed(row.observe, values_with(path, row, row.one))
+    other = observed(row.observe, values_with(path, row, row.other))
+    assert one != other, f"{path}: {row.one!r} and {row.other!r} give the same"
+
+
+@pytest.mark.parametrize("observe", [splits, token_ids, network, start, run, report])
+def test_the_same_settings_give_the_same(
+    observe: Observation, observed: Callable, folder: Path, tmp_path: Path
+) -> None:
+    """Without this, the observations above could differ by chance."""
+    path = next(path for path, row in ROWS.items() if row.observe is observe)
+    values = values_with(path, ROWS[path], ROWS[path].one)
+    again = json.loads(json.dumps(values).replace("FOLDER", str(folder)))
+    found = observe(config.from_dict(again)[0], tmp_path / "out")
+    assert repr(found) == observed(observe, values)
+
+
+# === The other words that a setting can be set to ===
+
+_STILL = {
+    "model": TINY,
+    "training": SHORT | CACHED | STILL,
+    "evaluation": {"bootstrap_samples": 100},
+}
+_MOVING = _STILL | {"training": SHORT | CACHED}
+_WORDS: dict[str, tuple[Observation, dict[str, dict[str, Any]]]] = {
+    "data.label_ids": (
+        splits,
+        {"data": {"source": "FOLDER/ids.csv", "class_names": ["2", "1", "0"]}},
+    ),
+    "text.keep": (token_ids, {"text": {"sequence_length": 4}}),
+    "model.encoder": (network, {"model": {"embedding_dim": 2, "pooling": "max"}}),
+    "model.pooling": (network, {"model": RECURRENT}),
+    "model.kernel_initializer": (network, {"model": RECURRENT}),
+    "model.recurrent_initializer": (network, {"model": RECURRENT}),
+    "training.optimizer": (run, _MOVING),
+    "training.schedule": (run, _STILL),
+    "training.monitor": (run, {**_MOVING, "training": SHORT | CACHED | {"learning_rate": 1e-4}}),
+}
+
+
+@pytest.mark.parametrize("path", _WORDS)
+def test_no_two_words_of_a_setting_do_the_same(path: str, observed: Callable) -> None:
+    section, name = path.split(".")
+    observe, base = _WORDS[path]
+    base = {"data": FILES, **base}
+    found = {
+        word: observed(observe, base | {section: {**base[section], name: word}})
+        for word in config.choices(path)
+    }
+    same = [(one, other) for one in found for other in found if one < other]
+    same = [(one, other) for one, other in same if found[one] == found[other]]
+    if path == "training.monitor":  # two figures may well agree on the best epoch
+        same.remove(("val_accuracy", "val_macro_f1"))
+    assert not same

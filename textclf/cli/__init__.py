@@ -1,0 +1,67 @@
+"""The command line: parse, call, print.
+
+    configuring   from a file to a configuration: init, config, data
+    fitting       from a configuration to a trained folder: train, baseline, demo
+    using         from a trained folder on: evaluate, export, verify, info
+    predicting    from texts to labels: predict
+    options       what the commands share
+    terminal      progress, notes, TensorFlow's noise, Ctrl-C
+
+Results go to stdout, everything else to stderr. Exit codes: 0; 1 the command could not do it;
+2 wrong usage. Nothing heavy is imported before a command has checked what can be checked
+without it, so that a mistake is answered at once.
+"""
+
+import errno
+from typing import Any
+
+import click
+
+import textclf
+from textclf.cli import configuring, fitting, predicting, using
+from textclf.cli.terminal import use_utf8
+from textclf.errors import TextclfError
+
+
+class _Group(click.Group):
+    """Turns the mistakes of a user into messages with exit code 1; anything else is a bug."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        use_utf8()
+        return super().main(*args, **{**kwargs, "prog_name": "textclf"})
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except TextclfError as error:
+            raise click.ClickException(str(error)) from error
+        except KeyboardInterrupt:
+            raise click.ClickException("interrupted") from None
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise  # Click sees to the closed pipe of `| head`
+            raise click.ClickException(f"{error.strerror}; free some space") from error
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(textclf.__version__, prog_name="textclf")
+def main() -> None:
+    """Train, evaluate and export recurrent text classifiers.
+
+    \b
+    Examples:
+      textclf demo
+      textclf init reviews.csv reviews.yaml
+      textclf train reviews.yaml runs/reviews
+      textclf evaluate runs/reviews
+      textclf predict runs/reviews "not bad at all"
+      textclf export runs/reviews saved_models/reviews
+    """
+
+
+for command in (
+    *(configuring.init, configuring.config, configuring.data_group),
+    *(fitting.train, fitting.baseline, fitting.demo),
+    *(using.evaluate, predicting.predict, using.export, using.verify, using.info),
+):
+    main.add_command(command)

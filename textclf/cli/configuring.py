@@ -1,0 +1,355 @@
+"""From a file to a configuration: `init`, `config` and `data`."""
+
+import json
+import os
+import shlex
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from textclf.cli import options
+from textclf.cli.terminal import Progress, import_tensorflow, note_all, say
+from textclf.errors import ArtifactError, ConfigError, DataError
+
+if TYPE_CHECKING:
+    from textclf.config import Config
+    from textclf.data import Dataset, Recognised
+
+# Names by which a file says that it is one split of several.
+_SPLIT_STEMS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test",),
+}
+
+
+# === init ===
+
+
+@click.command()
+@click.argument("file", type=options.path)
+@click.argument("config", type=options.path)
+@click.option("--overwrite", is_flag=True, help="Replace an existing configuration.")
+def init(file: Path, config: Path, overwrite: bool) -> None:
+    """Recognise how FILE is written and write a CONFIG for it.
+
+    FILE is CSV, TSV, JSON lines or Parquet, or a folder split/label/*.txt. Format, separator,
+    quoting, header, encoding, columns, task and script are recognised; files named like other
+    splits (dev.csv, test.csv beside train.csv) are used as such. Prints the next command.
+
+    \b
+    Examples:
+      textclf init reviews.csv reviews.yaml
+      textclf init data/train.tsv topics.yaml   # finds data/dev.tsv and data/test.tsv
+      textclf init texts/ texts.yaml            # texts/train/positive/1.txt ...
+    """
+    if config.suffix not in (".yaml", ".yml"):
+        raise click.UsageError(f"CONFIG {config}: expected a name that ends in .yaml")
+    if os.path.exists(config) and not overwrite:
+        raise ArtifactError(f"{config}: exists already; name another file or add --overwrite")
+    if not os.path.isdir(config.parent):
+        raise ArtifactError(f"{config.parent}: no such folder; create it first")
+    if not os.access(config.parent, os.W_OK):
+        raise ArtifactError(f"{config}: {config.parent} cannot be written; name another folder")
+    from textclf import config as configuration
+    from textclf import data
+
+    recognised = data.recognise(str(file))
+    if recognised.format != "folder":
+        for columns, what in (
+            (recognised.text_columns, "texts"),
+            (recognised.label_column, "labels"),
+        ):
+            if not columns:
+                raise DataError(
+                    f"{file}: no column looks like {what}; write {config} by hand, with "
+                    f"data.source, data.text_columns and data.label_column"
+                )
+    places = _splits_beside(file) if recognised.format != "folder" else {}
+    text = _commented(config, file, places, recognised)
+    resolved, _ = configuration.from_yaml(text, place=str(config))
+    options.prepare_sources(configuration.with_paths(resolved))
+    options.write_text(config, text)
+    say(f"wrote {config}: {_in_words(recognised)}")
+    note_all(recognised.notes)
+    click.echo(f"textclf train {shlex.quote(str(config))} {shlex.quote(f'runs/{config.stem}')}")
+
+
+def _splits_beside(file: Path) -> dict[str, Path]:
+    """Split -> file, where `file` is named like train and other splits stand beside it."""
+    name, dot, endings = file.name.partition(".")
+    if name.lower() not in _SPLIT_STEMS["train"]:
+        return {}
+    found = {"train": file}
+    for split in ("validation", "test"):
+        for stem in _SPLIT_STEMS[split]:
+            sibling = file.with_name(stem + dot + endings)
+            if split not in found and os.path.isfile(sibling):
+                found[split] = sibling
+    return found if len(found) > 1 else {}
+
+
+def _in_words(recognised: "Recognised") -> str:
+    """What was recognised, on one line."""
+    how = recognised.format
+    if recognised.delimiter is not None:
+        how += f" separated by {'tabs' if recognised.delimiter == chr(9) else recognised.delimiter}"
+        how += ", quoted" if recognised.quoting == "minimal" else ", without quoting"
+        how += ", with a header" if recognised.header else ", without a header"
+    task = "several labels a text" if recognised.multi_label else "one label a text"
+    return (
+        f"{how}; {recognised.encoding}; {task}, {len(recognised.class_names_seen)} classes in the "
+        f"first {recognised.num_rows_seen:,} rows; script: {recognised.script}"
+    )
+
+
+def _commented(
+    config: Path, file: Path, places: Mapping[str, Path], recognised: "Recognised"
+) -> str:
+    """YAML text of what was recognised, with a comment wherever one may want to change it."""
+
+    def quoted(value: Any) -> str:
+        return json.dumps(value, ensure_ascii=False)  # JSON is YAML
+
+    name = shlex.quote(str(config))
+    lines = [
+        f"# Made by:  textclf init {shlex.quote(str(file))} {name}",
+        f"# Look:     textclf data check {name}",
+        f"# Train:    textclf train {name} {shlex.quote(f'runs/{config.stem}')}",
+        f"# Settings: textclf config show {name}",
+        "data:",
+    ]
+    if places:
+        lines += [f"  {split}: {quoted(str(path))}" for split, path in places.items()]
+    else:
+        lines.append(f"  source: {quoted(str(file))}")
+    lines.append(f"  format: {recognised.format}")
+    if recognised.format in ("csv", "tsv"):
+        lines += [
+            f"  delimiter: {quoted(recognised.delimiter)}",
+            f'  quoting: {recognised.quoting}  # whether " quotes a field',
+            f"  header: {quoted(recognised.header)}  # whether the first row names the columns",
+        ]
+    if recognised.format != "folder":
+        lines += [
+            f"  text_columns: {quoted(list(recognised.text_columns))}  # several are joined",
+            f"  label_column: {quoted(recognised.label_column)}",
+        ]
+    if recognised.multi_label:
+        lines += [
+            "  multi_label: true  # a text may have several labels, or none",
+            f"  label_separator: {quoted(recognised.label_separator)}",
+        ]
+    if recognised.format != "parquet" and recognised.encoding not in ("utf-8", "utf-8-sig"):
+        lines.append(f"  encoding: {recognised.encoding}  # a guess: look at some texts")
+    lines += _classes(recognised)
+    if not places and recognised.format != "folder":
+        lines += [
+            "  validation_fraction: 0.1  # of the rows, set aside to choose the best epoch",
+            "  test_fraction: 0.1  # of the rows, never used in training",
+        ]
+    lines += [
+        "text:",
+        f"  unit: word  # script seen: {recognised.script}; a Han character is a word",
+        "model:",
+        "  encoder: lstm  # simple_rnn, lstm, gru or bag",
+        "training:",
+        "  epochs: 10  # at most: it stops when validation no longer improves",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _classes(recognised: "Recognised") -> list[str]:
+    names = [json.dumps(name, ensure_ascii=False) for name in recognised.class_names_seen]
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    seen = ", ".join(names[:10]) + more
+    lines = [f"  # labels in the first {recognised.num_rows_seen:,} rows: {seen}"]
+    if recognised.class_names_file is not None:
+        return [
+            *lines,
+            f"  class_names_file: {json.dumps(recognised.class_names_file, ensure_ascii=False)}",
+            f"  label_ids: {recognised.label_ids}  # the labels count its lines",
+        ]
+    if names and all(name.strip('"').isdecimal() for name in names):
+        first = min(int(name) for name in recognised.class_names_seen)
+        lines += [
+            "  # If these numbers count classes that have names, say so:",
+            "  # class_names: [NAME, NAME]",
+            f"  # label_ids: {'from_one' if first == 1 else 'from_zero'}",
+        ]
+    return lines
+
+
+# === config ===
+
+
+@click.group()
+def config() -> None:
+    """Show, check and describe configurations.
+
+    \b
+    Examples:
+      textclf config check configs/*.yaml
+      textclf config show reviews.yaml --set model.encoder=gru
+      textclf config schema > textclf.schema.json
+    """
+
+
+@config.command("show")
+@click.argument("file", metavar="CONFIG", type=options.path)
+@options.set_option
+@options.json_option
+def config_show(file: Path, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Print every setting that CONFIG resolves to, defaults included.
+
+    \b
+    Examples:
+      textclf config show reviews.yaml
+      textclf config show reviews.yaml --set model.encoder=gru --json
+    """
+    from textclf.config import to_yaml
+
+    values = options.load_config(file, overrides).to_dict()
+    text = json.dumps(values, ensure_ascii=False) if as_json else to_yaml(values).rstrip("\n")
+    click.echo(text)
+
+
+@config.command("check")
+@click.argument("files", metavar="CONFIG...", nargs=-1, required=True, type=options.path)
+@options.set_option
+def config_check(files: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
+    """Check configurations and report every mistake in them; the data need not be there.
+
+    \b
+    Examples:
+      textclf config check reviews.yaml
+      textclf config check configs/*.yaml --set training.epochs=3
+    """
+    problems: list[str] = []
+    for file in files:
+        try:
+            options.load_config(file, overrides)
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    for file in files:
+        click.echo(f"{file}: ok")
+
+
+@config.command("schema")
+def config_schema() -> None:
+    """Print the JSON Schema of a configuration, for editors.
+
+    \b
+    Examples:
+      textclf config schema > textclf.schema.json
+    """
+    from textclf.config import json_schema
+
+    click.echo(json.dumps(json_schema(), indent=2))
+
+
+# === data ===
+
+
+@click.group("data")
+def data_group() -> None:
+    """Look at data before training on them.
+
+    \b
+    Examples:
+      textclf data check reviews.yaml
+      textclf data check reviews.csv --set data.label_column=stars
+    """
+
+
+@data_group.command("check")
+@click.argument("source", metavar="CONFIG|SOURCE")
+@options.set_option
+@options.json_option
+def data_check(source: str, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Count rows, classes, lengths, duplicates and conflicts.
+
+    SOURCE is anything that data.source may be: a file, a folder, tfds:NAME or demo. How many
+    tokens a text has, and how many the length limit cuts, follows the `text` settings.
+
+    \b
+    Examples:
+      textclf data check reviews.yaml
+      textclf data check tfds:imdb_reviews --set data.data_dir=~/tensorflow_datasets
+      textclf data check reviews.csv --set 'data.text_columns=[title, body]' --json
+    """
+    from textclf import config as configuration
+
+    if source.endswith((".yaml", ".yml")):
+        resolved = options.load_config(Path(source), overrides)
+    else:
+        resolved, notices = configuration.from_dict({"data": {"source": source}}, overrides)
+        note_all(notices)
+    arguments = options.prepare_sources(configuration.with_paths(resolved))
+    from textclf import data
+
+    with Progress() as progress:
+        progress.stage("reading the data")
+        dataset = data.open_dataset(**arguments)
+        progress.clear()
+        import_tensorflow()
+        lengths = _lengths(resolved, dataset, progress)
+    if not as_json:
+        from textclf.report import format_data_check
+
+        click.echo(format_data_check(dataset, lengths, resolved.text.sequence_length), nl=False)
+        return
+    found = {
+        "class_names": list(dataset.class_names),
+        "multi_label": dataset.multi_label,
+        "fingerprint": dataset.fingerprint,
+        "splits": {
+            name: {
+                "num_examples": split.num_examples,
+                "class_counts": [int(count) for count in split.class_counts],
+                **lengths[name],
+            }
+            for name, split in dataset.splits.items()
+        },
+        "findings": dataset.findings.to_dict(),
+    }
+    click.echo(json.dumps(found, ensure_ascii=False))
+
+
+def _lengths(
+    resolved: "Config", dataset: "Dataset", progress: Progress
+) -> dict[str, dict[str, Any]]:
+    """Token counts of every split and what the length limit cuts, by split."""
+    from textclf import classifier, text
+
+    tokenizer = text.Tokenizer(**classifier.tokenizer_settings(resolved))
+    limit = resolved.text.sequence_length
+    found = {}
+    for split, summary in dataset.splits.items():
+        stage = f"counting tokens of {split}"
+        texts = (example.text for example in dataset.examples(split))
+        lengths = text.token_lengths(
+            progress.counted(texts, stage, summary.num_examples), tokenizer
+        )
+        shares = {"min": 0, "25%": 0.25, "median": 0.5, "75%": 0.75, "95%": 0.95, "max": 1}
+        found[split] = {
+            "num_tokens": int(lengths.sum()),
+            "length_quantiles": dict(
+                zip(shares, _quantiles(lengths, shares.values()), strict=True)
+            ),
+            "truncated_texts": int((lengths > limit).sum()),
+            "cut_tokens": int((lengths - limit).clip(min=0).sum()),
+        }
+    return found
+
+
+def _quantiles(lengths: Any, shares: Iterable[float]) -> list[int]:
+    import numpy as np
+
+    if not len(lengths):
+        return [0 for _ in shares]
+    return [int(value) for value in np.quantile(lengths, list(shares), method="nearest")]

@@ -1,0 +1,163 @@
+"""The options that commands share, and what they resolve to."""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from textclf.cli.terminal import import_tensorflow, note_all
+from textclf.errors import ArtifactError, ConfigError, DataError
+
+if TYPE_CHECKING:
+    from textclf.artifact import Card
+    from textclf.config import Config
+
+SPLITS = ("train", "validation", "test")
+
+set_option = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="SECTION.SETTING=VALUE",
+    help="Override one setting; may be repeated.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+split_option = click.option(
+    "--split",
+    type=click.Choice(SPLITS),
+    default="test",
+    show_default=True,
+    help="The split to report on.",
+)
+path = click.Path(path_type=Path)
+
+
+def load_config(file: Path, overrides: Sequence[str]) -> "Config":
+    """The configuration of a file; its notices go to stderr."""
+    from textclf.config import load
+
+    resolved, notices = load(file, overrides)
+    note_all(notices)
+    return resolved
+
+
+def check_sections(overrides: Sequence[str], sections: Sequence[str], command: str) -> None:
+    """Refuses overrides of settings that a command does not read.
+
+    Raises:
+        ConfigError: with each of them.
+    """
+    problems = []
+    for override in overrides:
+        name = override.partition("=")[0]
+        if name.partition(".")[0] not in sections:
+            readable = " and ".join(f"{section}.*" for section in sections)
+            problems.append(
+                f"--set {name}: `textclf {command}` reads {readable} only; what a trained "
+                "classifier is was settled by its training"
+            )
+    if problems:
+        raise ConfigError(problems)
+
+
+def read_card(model: Path) -> "Card":
+    """The card of a trained folder, of an exported version, or of the newest version in it.
+
+    Raises:
+        ArtifactError: it is none of these.
+    """
+    from textclf import artifact
+
+    version = artifact.exported_version(model)
+    if version is None:
+        return artifact.read_card(model)
+    extra = version / "assets.extra"
+    if not os.path.exists(extra / artifact.CARD):
+        raise ArtifactError(
+            f"{version}: is a SavedModel that textclf did not write (assets.extra/{artifact.CARD} "
+            "is missing); `textclf export` writes one"
+        )
+    return artifact.read_card(extra)
+
+
+def moved(card: "Card", place: dict[str, Any], overrides: Sequence[str]) -> "Config":
+    """The configuration of a card with other data in the place of its own.
+
+    Args:
+        place: where the other data are, as settings of section `data`.
+
+    Raises:
+        ConfigError: the overrides do not fit.
+    """
+    from textclf.config import RULES, from_dict
+
+    own = ("source", "train", "validation", "test", "format", "data_dir", "class_names_file")
+    kept = {name: value for name, value in card.config["data"].items() if name not in own}
+    place = {**place, "class_names": list(card.class_names)}
+    values = {"data": kept | place}
+    readable = {}
+    for name, value in kept.items():
+        # A delimiter means nothing for Parquet, and nobody asked for it here.
+        rule = RULES.get(f"data.{name}")
+        state = None if rule is None else rule.state(values)
+        if rule is None or state is None or state in rule.read_in:
+            readable[name] = value
+    resolved, notices = from_dict({**card.config, "data": readable | place}, overrides)
+    note_all(notices)
+    return resolved
+
+
+def prepare_sources(settings: "Config") -> dict[str, Any]:
+    """The arguments of `data.open_dataset`, after a look at the sources.
+
+    Args:
+        settings: with its paths resolved.
+
+    Raises:
+        DataError: with all mistakes that can be seen without reading the data.
+    """
+    from textclf.config import data_format
+
+    arguments = settings.data.model_dump()
+    if data_format(arguments) == "tfds":
+        import_tensorflow()  # tensorflow-datasets imports it, noise and all
+    from textclf import data
+
+    data.check_sources(**arguments)
+    return arguments
+
+
+def write_text(file: Path, text: str) -> None:
+    """Writes a file at once and whole.
+
+    Raises:
+        ArtifactError: it cannot be written.
+    """
+    name = None
+    try:
+        descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")
+        with open(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(name, 0o666 & ~umask)
+        os.replace(name, file)
+    except OSError as error:
+        if name is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(name)
+        raise ArtifactError(
+            f"{file}: cannot be written ({error.strerror}); name another file"
+        ) from None
+
+
+def check_split(splits: Sequence[str], split: str) -> None:
+    if split not in splits:
+        raise DataError(
+            f"the data have no {split} split; they have {', '.join(splits)}: use --split, or set "
+            f"data.{split}"
+        )

@@ -1,0 +1,173 @@
+"""What a terminal sees besides results: notes, progress, TensorFlow's noise, Ctrl-C.
+
+All of it goes to stderr. A bar is drawn on a terminal only; elsewhere a stage is a line.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import click
+
+
+def say(message: str) -> None:
+    """Writes a line to stderr."""
+    click.echo(message, err=True)
+
+
+def note_all(messages: Iterable[str]) -> None:
+    for message in messages:
+        say(f"note: {message}")
+
+
+def use_utf8() -> None:
+    """Makes stdout and stderr UTF-8 whatever the locale says: class names may be Chinese.
+
+    Halves of surrogate pairs, which arguments in another encoding become, are replaced.
+    """
+    for stream, errors in ((sys.stdout, "replace"), (sys.stderr, "backslashreplace")):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8", errors=errors)
+
+
+def import_tensorflow() -> None:
+    """Imports TensorFlow without its start-up noise, which no setting of its own silences."""
+    if "tensorflow" in sys.modules:
+        return
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with _stderr_held_back():
+        import tensorflow as tf
+        from absl import logging  # type: ignore[import-untyped]
+
+        logging.set_verbosity(logging.ERROR)  # tensorflow-datasets warns of its own deprecations
+        tf.constant(0)  # the first operation starts the devices, which has its own noise
+
+
+@contextlib.contextmanager
+def _stderr_held_back() -> Iterator[None]:
+    """What is written to file descriptor 2 comes out only if the block fails."""
+    try:
+        saved = os.dup(2)
+    except OSError:  # closed: nobody would see the noise
+        yield
+        return
+    if sys.stderr is not None:
+        sys.stderr.flush()
+    with tempfile.TemporaryFile() as held_back:
+        os.dup2(held_back.fileno(), 2)
+        try:
+            yield
+        except Exception:
+            held_back.seek(0)
+            os.write(saved, held_back.read())
+            raise
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+
+
+@contextlib.contextmanager
+def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
+    """The first Ctrl-C asks to stop at the next step, the second stops at once."""
+    interrupted = False
+
+    def on_interrupt(number: int, frame: Any) -> None:
+        nonlocal interrupted
+        if interrupted:
+            raise KeyboardInterrupt
+        interrupted = True
+        # Not click.echo: the signal may come while that is writing. A terminal shows "^C" first.
+        line = b"stopping at the next step; Ctrl-C again stops at once and saves nothing\n"
+        os.write(2, b"\n" + line if os.isatty(2) else line)
+
+    before = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield lambda: interrupted
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class Progress:
+    """Says how far a long work is: a bar with the time left on a terminal, else a line a stage.
+
+    Use it as a context manager, and `clear` it before anything else is written.
+    """
+
+    def __init__(self) -> None:
+        self._is_terminal = sys.stderr is not None and sys.stderr.isatty()
+        self._bar: Any = None
+        self._task: Any = None
+        self._key: Any = None
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.clear()
+
+    def stage(self, what: str) -> None:
+        """Begins a stage of unknown length."""
+        if self._is_terminal:
+            self.update(what, 0, 0)
+        else:
+            say(what)
+
+    def update(self, stage: str, done: int, total: int, key: Any = None) -> None:
+        """Shows that `done` of `total` are done; a `total` of 0 is not known.
+
+        A new `key` (default: the stage) begins a new bar.
+        """
+        if not self._is_terminal:
+            return
+        if self._bar is None or (key or stage) != self._key:
+            self.clear()
+            self._key = key or stage
+            self._bar = _bar(is_length_known=bool(total))
+            self._task = self._bar.add_task(stage, total=total or None)
+            self._bar.start()
+        self._bar.update(self._task, completed=done, total=total or None, description=stage)
+
+    def clear(self) -> None:
+        """Removes the bar."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def counted(self, items: Iterable, stage: str, total: int) -> Iterator:
+        """The items, counted while they are taken."""
+        for done, item in enumerate(items, start=1):
+            yield item
+            if done % 1024 == 0 or done == total:
+                self.update(stage, done, total)
+
+
+def _bar(*, is_length_known: bool) -> Any:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        SpinnerColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns: list[ProgressColumn] = [TextColumn("{task.description}", markup=False)]
+    if is_length_known:
+        columns += [BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("left")]
+    else:
+        columns += [SpinnerColumn(), TimeElapsedColumn()]
+    return Progress(
+        *columns,
+        console=Console(stderr=True),
+        transient=True,
+        # Results go to stdout, and rich would carry them over to its own console.
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )

@@ -1,5 +1,6 @@
 """The commands as a user meets them: exact output, exit codes, odd input, Ctrl-C."""
 
+import contextlib
 import csv
 import io
 import json
@@ -124,9 +125,9 @@ MISTAKES: list[tuple[str, int, str]] = [
     ("info nowhere", 1, "nowhere: does not exist; `textclf train` writes such a folder"),
     ("info other", 1, "other: is a SavedModel that textclf did not write (assets.extra/card.json is missing); `textclf export` writes one"),
     ("train typo.yaml out", 1, "typo.yaml:4: model.unit: unknown setting; did you mean model.units?\ntypo.yaml:6: training.epochs: expected a whole number of at least 1 and at most 10000, found -1"),
-    ("train nope.yaml out", 1, "nope.yaml: no such configuration file; name a YAML file"),
+    ("train nope.yaml out", 1, "nope.yaml: no such configuration file; did you mean typo.yaml?"),
     ("train variable.yaml out", 1, "data.source: the environment variable TEXTCLF_NOT_SET in '${TEXTCLF_NOT_SET}/x.csv' is not set; set it to the folder that is meant, for instance: export TEXTCLF_NOT_SET=..."),
-    ("train missing.yaml out", 1, "nowhere.tsv: no such file"),
+    ("train missing.yaml out", 1, "nowhere.tsv: no such file; did you mean 'others.csv'?"),
     ("train good.yaml model", 1, "{tmp}/model: exists already; name another folder or add --overwrite"),
     ("train good.yaml other --overwrite", 1, "{tmp}/other: exists and was not written by textclf; name another folder"),
     ("train good.yaml one.csv", 1, "{tmp}/one.csv: is a file; name a folder that can be written"),
@@ -162,17 +163,17 @@ MISTAKES: list[tuple[str, int, str]] = [
     ("export exports/1 out", 1, "exports/1: is an exported SavedModel; a folder written by `textclf train` is needed here"),
     ("verify nowhere", 1, "nowhere: does not exist; `textclf export` writes such a folder"),
     ("verify model", 1, "model: is not an export of textclf (checksums.json is missing); `textclf export` writes one"),
-    ("init nope.tsv new.yaml", 1, "nope.tsv: no such file"),
+    ("init nope.tsv new.yaml", 1, "nope.tsv: no such file; did you mean 'one.csv'?"),
     ("init nolabel.csv new.yaml", 1, "nolabel.csv: no column looks like labels; write new.yaml by hand, with data.source, data.text_columns and data.label_column"),
     ("init unknown.csv good.yaml", 1, "good.yaml: exists already; name another file or add --overwrite"),
     ("init good.yaml one.csv --overwrite", 2, USAGE.format("init [OPTIONS] FILE CONFIG", "init") + "CONFIG one.csv: expected a name that ends in .yaml"),
     ("init unknown.csv none/new.yaml", 1, "none: no such folder; create it first"),
-    ("config show nope.yaml", 1, "nope.yaml: no such configuration file; name a YAML file"),
+    ("config show nope.yaml", 1, "nope.yaml: no such configuration file; did you mean typo.yaml?"),
     ("config check good.yaml typo.yaml", 1, "typo.yaml:4: model.unit: unknown setting; did you mean model.units?\ntypo.yaml:6: training.epochs: expected a whole number of at least 1 and at most 10000, found -1"),
-    ("data check nope.tsv", 1, "nope.tsv: no such file"),
+    ("data check nope.tsv", 1, "nope.tsv: no such file; did you mean 'one.csv'?"),
     ("data check unknown.txt", 1, "unknown.txt: "),
     ("data check others.csv", 1, "others.csv:1: no column 'text'; found id, review, stars; use --set 'data.text_columns=[review]'\nothers.csv:1: no column 'label'; found id, review, stars; use --set data.label_column=stars"),
-    ("baseline missing.yaml", 1, "nowhere.tsv: no such file"),
+    ("baseline missing.yaml", 1, "nowhere.tsv: no such file; did you mean 'others.csv'?"),
     ("fit", 2, "Usage: textclf [OPTIONS] COMMAND [ARGS]...\nTry 'textclf --help' for help.\n\nError: No such command 'fit'."),
 ]  # fmt: skip
 
@@ -368,7 +369,7 @@ def test_the_demo_needs_word_order_and_learns_it(demo_run: Any):
     lstm, linear = accuracies(demo_run.stdout)
     assert lstm >= 0.90
     assert linear <= lstm - 0.10
-    assert demo_run.seconds < (120 if os.environ.get("CI") is None else 600)
+    assert demo_run.cpu_seconds < 120
 
 
 def test_the_demo_prints_its_answers_and_four_commands(demo_run: Any, golden: Golden):
@@ -525,9 +526,9 @@ def test_predict_gives_the_probabilities_of_all_classes_as_json(demo: Path):
 def test_predict_shows_the_most_probable_classes_and_no_more_than_there_are(demo: Path):
     assert re.fullmatch(
         r"negative 0\.\d{4}\tpositive 0\.\d{4}\n",
-        done("predict", "model", "never again, awful", "--top-k", "9"),
+        done("predict", "model", "I hated it", "--top-k", "9"),
     )
-    answer = json.loads(done("predict", "model", "never again, awful", "--top-k", "1", "--json"))
+    answer = json.loads(done("predict", "model", "I hated it", "--top-k", "1", "--json"))
     assert list(answer["probabilities"]) == ["negative"]
 
 
@@ -715,15 +716,17 @@ def test_output_is_utf_8_in_any_locale_and_a_closed_pipe_is_no_error(multi_label
         [*PROGRAM, "predict", str(multi_label / "model"), "--input", "-"], env=environment,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     ) as process:  # fmt: skip
-        assert process.stdin and process.stdout and process.stderr
-        process.stdin.write(b"the service was kind\n")
-        process.stdin.flush()
+        stdin = process.stdin
+        assert stdin and process.stdout and process.stderr
+        stdin.write(b"the service was kind\n")
+        stdin.flush()
         assert process.stdout.readline().decode() == "服务\n", "answered while the input is open"
         process.stdout.close()  # as `head -1` does
         with pytest.raises(BrokenPipeError):
             for _ in range(200_000):
-                process.stdin.write(b"the service was kind\n")
-        process.stdin = None
+                stdin.write(b"the service was kind\n")
+        with contextlib.suppress(BrokenPipeError):
+            stdin.close()
         assert process.stderr.read() == b""
     assert process.returncode == 1
 

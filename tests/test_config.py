@@ -905,8 +905,8 @@ def test_a_leading_variable_and_the_home_folder_are_resolved(
 
 @pytest.mark.parametrize("source", ["tfds:x", "folder/", "demo"])
 def test_the_name_of_a_split_is_no_path(source: str) -> None:
-    found = resolved(data={"source": source, "train": "~train"})
-    assert config.with_paths(found).data.train == "~train"
+    found = resolved(data={"source": source, "train": "~/train"})
+    assert config.with_paths(found).data.train == "~/train"
 
 
 def test_the_path_settings_are_these() -> None:

@@ -199,7 +199,7 @@ MANY = {"source": "FOLDER/many.csv", "multi_label": True}
 # The smallest network there is; the text settings leave some words unknown.
 TINY = {"encoder": "bag", "embedding_dim": 2}
 RECURRENT = {"encoder": "gru", "units": 2, "embedding_dim": 2, "pooling": "max"}
-SHORT = {"epochs": 2, "batch_size": 20, "learning_rate": 0.05, "clip_norm": 0.02}
+SHORT = {"epochs": 1, "batch_size": 20, "learning_rate": 0.05, "clip_norm": 0.02}
 # Encoded once for all runs of the same text settings.
 CACHED = {"cache_dir": "FOLDER/cache"}
 # Weights that do not move: no epoch is better than the first.
@@ -281,7 +281,7 @@ def table() -> Iterator[tuple[str, Row]]:
     yield "model.embedding_vectors", Row(run, None, "FOLDER/vectors.txt", TINY)
     yield "model.train_embedding", Row(run, True, False, TINY | vectors)
     for name, one, other, base in (
-        ("epochs", 2, 1, {}),
+        ("epochs", 1, 2, {}),
         ("batch_size", 20, 10, {}),
         ("optimizer", "adam", "sgd", {}),
         ("learning_rate", 0.05, 0.01, {}),
@@ -294,7 +294,7 @@ def table() -> Iterator[tuple[str, Row]]:
         ("decay_rate", 0.8, 0.2, {"schedule": "exponential"}),
         ("plateau_factor", 0.5, 0.1, STILL | {"schedule": "plateau"}),
         ("plateau_patience_epochs", 1, 2, STILL | {"schedule": "plateau"}),
-        ("monitor", "val_loss", "val_accuracy", {"learning_rate": 1e-4}),
+        ("monitor", "val_loss", "val_accuracy", {"learning_rate": 1e-4, "epochs": 2}),
         ("patience_epochs", 0, 1, STILL),
         ("class_weights", "none", {"pos": 1.0, "neg": 3.0}, {}),
         ("label_smoothing", 0, 0.3, {}),
@@ -399,7 +399,10 @@ _WORDS: dict[str, tuple[Observation, dict[str, dict[str, Any]]]] = {
     "model.recurrent_initializer": (network, {"model": RECURRENT}),
     "training.optimizer": (run, _MOVING),
     "training.schedule": (run, _STILL),
-    "training.monitor": (run, {**_MOVING, "training": SHORT | CACHED | {"learning_rate": 1e-4}}),
+    "training.monitor": (
+        run,
+        {**_MOVING, "training": SHORT | CACHED | {"learning_rate": 1e-4, "epochs": 2}},
+    ),
 }
 
 

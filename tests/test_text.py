@@ -623,3 +623,16 @@ def test_english_reviews_have_the_words_they_should(real_data):
     assert set(vocabulary[:3]) == {"the", "and", "a"}
     assert {"don't", "it's", "!", "?", "movie"} <= set(vocabulary[:200])
     assert "br" not in counted.counts
+
+
+def test_a_vocabulary_written_anew_at_the_same_place_is_the_one_that_is_read(tmp_path):
+    path = tmp_path / "vocabulary.txt"
+    ids = []
+    for words in (["good", "bad"], ["bad", "good"]):
+        text.write_vocabulary(words, path)
+        tokenizer = text.Tokenizer(
+            unit="word", lowercase=True, fold_width=True, unescape_entities=True
+        )
+        encoder = text.TextEncoder(tokenizer, path, sequence_length=9, keep="start")
+        ids.append((encoder, encoder(tf.constant(["good"])).token_ids.numpy().tolist()))
+    assert [found for _, found in ids] == [[[2]], [[3]]]

@@ -7,10 +7,11 @@ split and makes, writes and reads the vocabulary that a `TextEncoder` looks word
 
 import collections
 import dataclasses
+import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -210,6 +211,23 @@ class Encoded(NamedTuple):
     truncated: tf.Tensor  # bool [B], the length limit cut something
 
 
+class _VocabularyInitializer(tf.lookup.TextFileInitializer):
+    """Names the table by what the file holds instead of by where it lies.
+
+    Tables of one name are one table within a process. By TensorFlow's own naming a vocabulary
+    written anew to the same place would go unseen there, and the place, a path of the machine
+    that trained, would stand in every exported graph and make it differ.
+    """
+
+    def __init__(self, path: str, **kwargs: Any):
+        self._content = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        super().__init__(path, **kwargs)
+
+    @property
+    def _shared_name(self) -> str:
+        return f"vocabulary_{self._content}"
+
+
 class TextEncoder(tf.Module):
     """Texts to token ids: tokenizer, length limit and vocabulary in one graph.
 
@@ -260,12 +278,12 @@ class TextEncoder(tf.Module):
         self.vocabulary_size = self._first_bucket + hash_buckets
         self._head = {"start": sequence_length, "end": 0, "both": (sequence_length + 1) // 2}[keep]
         self._table = tf.lookup.StaticHashTable(
-            tf.lookup.TextFileInitializer(
+            _VocabularyInitializer(
                 os.fspath(vocabulary_path),
-                tf.string,
-                tf.lookup.TextFileIndex.WHOLE_LINE,
-                tf.int64,
-                tf.lookup.TextFileIndex.LINE_NUMBER,
+                key_dtype=tf.string,
+                key_index=tf.lookup.TextFileIndex.WHOLE_LINE,
+                value_dtype=tf.int64,
+                value_index=tf.lookup.TextFileIndex.LINE_NUMBER,
                 vocab_size=len(words),
                 value_index_offset=_NUM_RESERVED,
             ),

@@ -174,13 +174,13 @@ def _binary(path: str) -> BinaryIO:
 
     full = os.path.expanduser(path)
     try:
-        if path.lower().endswith(".gz"):
-            return gzip.open(full)  # type: ignore[return-value]
-        return open(full, "rb")
+        stream = gzip.open(full) if path.lower().endswith(".gz") else open(full, "rb")
     except FileNotFoundError:
         raise missing_file(path) from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); name a file") from None
+    click.get_current_context().call_on_close(stream.close)
+    return stream  # type: ignore[return-value]
 
 
 def _decoded(stream: Any, encoding: str, place: str) -> Iterator[list[Row]]:
@@ -226,7 +226,7 @@ def _open_table(
         DataError: it cannot be read, or does not have the text columns.
     """
     from textclf import data
-    from textclf.data.parts import listed
+    from textclf.data.parts import TEXT_NAMES, listed
     from textclf.data.tables import open_table
 
     config = options.moved(card, {"test": path}, overrides)
@@ -245,12 +245,12 @@ def _open_table(
         columns = _columns(found, wanted, table)
     if columns is not None:
         return table, columns
-    likely = found[0]
-    if table.header and table.format in ("csv", "tsv"):
-        likely = next((name for name in recognised.text_columns if name in found), likely)
+    is_text = table.format in ("csv", "tsv")
+    guesses = [*TEXT_NAMES, *(recognised.text_columns if is_text else ()), found[0]]
+    likely = next(name for name in guesses if name in found)
     missing = next(name for name in wanted if _columns(found, [name], table) is None)
     advice = f"use --set {shlex.quote(f'data.text_columns=[{likely}]')}"
-    if table.header and table.format in ("csv", "tsv") and not recognised.header:
+    if is_text and table.header and not recognised.header:
         advice += ", or --set data.header=false --set data.text_columns=[1] if this line is a row"
     raise DataError(f"{path}: no column {missing!r}; found {listed(found)}; {advice}")
 

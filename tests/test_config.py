@@ -395,6 +395,7 @@ def test_a_wrong_setting_does_not_bring_forth_others() -> None:
     text = SOURCE + "model: {encoder: grru, reset_after: true, pooling: last}\n"
     assert len(problems(text)) == 1
     assert len(problems("data: {sorce: a.csv}")) == 1
+    assert len(problems("data: {source: folder, label_ids: from_one}")) == 1
 
 
 def test_a_missing_file_is_named_with_the_likeliest_one(tmp_path: Path) -> None:

@@ -16,14 +16,19 @@ from textclf.errors import ArtifactError, ExportError
 
 
 @pytest.fixture(scope="module")
-def model(reviews, tiny, tmp_path_factory):
+def trained(reviews, tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "trained"
     values = {**tiny, "data": {"source": str(reviews)}, "export": {"golden_texts": ["my own"]}}
     # Vectors wide enough that weights, and not the graph, make the size of the variables.
     values["model"] = tiny["model"] | {"embedding_dim": 64, "ngram_buckets": 4096}
     for _ in training.train(from_dict(values)[0], folder):
         pass
-    return classifier.load(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(trained):
+    return classifier.load(trained)
 
 
 @pytest.fixture(scope="module")
@@ -189,3 +194,27 @@ def test_an_export_that_answers_otherwise_is_not_published(model, tmp_path, monk
 def test_what_is_no_export_is_named_as_such(tmp_path):
     with pytest.raises(ExportError, match="is not an export of textclf"):
         export.verify(tmp_path)
+
+
+FULL_DISK = """
+import resource, signal, sys
+from textclf import classifier, export
+from textclf.errors import ArtifactError
+model = classifier.load(sys.argv[1])
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+try:
+    export.export(model, sys.argv[2])
+except ArtifactError as error:
+    print(error)
+"""
+
+
+def test_a_full_disk_publishes_nothing_and_says_so(trained, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(trained), str(tmp_path / "exports")],
+        capture_output=True,
+        text=True,
+    )
+    assert "cannot be written" in done.stdout, done.stderr
+    assert not list((tmp_path / "exports").iterdir())

@@ -172,7 +172,17 @@ def test_the_frown_and_the_smile_may_touch_the_word_before_them():
             "(:",
             "C:\\dir C:\\ a",
         ),
-        *("::Discuss", "note:Paris", "a :Place", ":Over", "12:P", "x=(a)", "f(x=)", "std::pair"),
+        *(
+            "::Discuss",
+            "note:Paris",
+            "a :Place",
+            ":Over",
+            "12:P",
+            "x=(a)",
+            "x=( a )",
+            "f(x=)",
+            "std::pair",
+        ),
         *(
             "x<3",
             "<30",
@@ -230,7 +240,7 @@ def test_each_setting_can_be_switched_off():
 
 
 def test_every_character_is_a_token_in_the_character_unit():
-    assert words("！～ ～", unit="character") == ["!", "~", "~"]
+    assert tokenize("！", "～", unit="character") == [["!"], ["~"]]  # the range's two ends
     assert words("Good, 好！ 3.14 'x'", unit="character") == list("good,好!3.14'x'")
     assert words("cafe\u0301 か\u3099 हिन्दी", unit="character") == [
         *("c", "a", "f", "e\u0301", "か\u3099", "हि", "न्", "दी"),

@@ -193,16 +193,19 @@ def prepare(
     place = (cache_dir or folder) / key
     if not (place / "statistics.json").exists():
         with artifact.write_folder(place) as temporary:
-            _write_all(
-                dataset,
-                temporary,
-                tokenizer=text.Tokenizer(**tokenizer),
-                encoder=encoder,
-                min_count=min_count,
-                max_tokens=max_tokens,
-                shuffle_buffer=shuffle_buffer,
-                on_progress=on_progress,
-            )
+            try:
+                _write_all(
+                    dataset,
+                    temporary,
+                    tokenizer=text.Tokenizer(**tokenizer),
+                    encoder=encoder,
+                    min_count=min_count,
+                    max_tokens=max_tokens,
+                    shuffle_buffer=shuffle_buffer,
+                    on_progress=on_progress,
+                )
+            except tf.errors.OpError as error:  # a full disk, say
+                raise OSError(None, str(error.message).split("\n")[0]) from error
     return _read_all(place)
 
 

@@ -207,7 +207,10 @@ def _save(model: Any, folder: Path) -> None:
     with networks.portable(model.network):
         module.answer = tf.function(model.answer, input_signature=signature)
         answer = module.answer.get_concrete_function()
-    tf.saved_model.save(module, str(folder), signatures={"serving_default": answer})
+    try:
+        tf.saved_model.save(module, str(folder), signatures={"serving_default": answer})
+    except tf.errors.OpError as error:  # a full disk, say: TensorFlow has errors of its own
+        raise OSError(None, str(error.message).split("\n")[0]) from error
 
 
 def _golden_samples(model: Any, texts: Sequence[str | bytes]) -> dict[str, Any]:

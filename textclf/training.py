@@ -571,7 +571,7 @@ class _Run:
         return matrix
 
     def _text_notices(self) -> Iterator[str]:
-        yield from self.dataset.findings.notes
+        yield from self.dataset.findings.sentences()
         if self.prepared.num_pruned:
             yield (
                 f"{self.prepared.num_pruned} rare tokens were dropped while counting, so counts "

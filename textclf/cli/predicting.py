@@ -15,7 +15,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -53,8 +53,8 @@ class _Predict(click.Command):
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
-            error.message += " Put -- before texts that begin with a dash."
-            raise
+            advice = "Put -- before texts that begin with a dash."
+            raise click.UsageError(f"{error.format_message()} {advice}", ctx) from None
 
 
 @click.command(cls=_Predict)
@@ -165,22 +165,21 @@ def _lines(path: str, encoding: str) -> Iterator[list[Row]]:
     return _decoded(_binary(path), encoding, "stdin" if path == "-" else path)
 
 
-def _binary(path: str) -> BinaryIO:
+def _binary(path: str) -> Any:
     if path == "-":
         if sys.stdin is None:
             raise DataError("stdin is closed; pipe texts into it, or name a file with --input")
-        return sys.stdin.buffer  # type: ignore[return-value]
+        return sys.stdin.buffer
     from textclf.data.tables import missing_file
 
     full = os.path.expanduser(path)
     try:
-        stream = gzip.open(full) if path.lower().endswith(".gz") else open(full, "rb")
+        opened = gzip.open if path.lower().endswith(".gz") else open
+        return click.get_current_context().with_resource(opened(full, "rb"))
     except FileNotFoundError:
         raise missing_file(path) from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); name a file") from None
-    click.get_current_context().call_on_close(stream.close)
-    return stream  # type: ignore[return-value]
 
 
 def _decoded(stream: Any, encoding: str, place: str) -> Iterator[list[Row]]:

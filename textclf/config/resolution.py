@@ -172,6 +172,7 @@ class _Resolution:
                     f"has no effect, because {state}; it is read only if {rule.needed}; remove it "
                     "or change that",
                 )
+                self._wrong.add(path)  # one sentence is enough
 
     def _hinges_on_wrong(self, path: str) -> bool:
         """Whether a wrong value may be what seems to leave a setting unread."""

@@ -1,0 +1,145 @@
+"""Padding and neighbours change nothing, on every way from a text to its probabilities.
+
+For every encoder, direction and pooling: alone, in a batch, over-padded, through the stored shards
+and tf.data, after saving and loading, and from a SavedModel, within 1e-5.
+"""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from textclf import artifact, batches, classifier, data, networks, text
+from textclf.config import from_dict
+
+TEXTS = [
+    "good",
+    "not bad at all, although it took a while",
+    "",
+    "这部电影一点也不好看！",
+    "the the the " * 30,
+    "never again 😀",
+]
+COMBINATIONS = [
+    (encoder, bidirectional, pooling)
+    for encoder in networks.ENCODERS
+    for bidirectional in (False, True)
+    for pooling in networks.POOLINGS
+    if encoder != "bag" or (pooling != "last" and not bidirectional)
+]
+
+
+def close(one, two):
+    np.testing.assert_allclose(one, two, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "texts.csv"
+    rows = [f'"{words}",{"xy"[index % 2]}' for index, words in enumerate(TEXTS * 2)]
+    path.write_text("\n".join(["text,label", *rows]), encoding="utf-8")
+    return data.open_dataset(test=str(path), class_names=["x", "y"])
+
+
+@pytest.fixture(scope="module")
+def vocabulary(tmp_path_factory):
+    path = tmp_path_factory.mktemp("models") / "vocabulary.txt"
+    words = sorted({*"not bad at all good although it took a while never again the".split()})
+    text.write_vocabulary([*words, *"这部电影一点也不好看!😀"], path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def models(vocabulary):
+    """A classifier of every combination, its weights drawn wide so that it says something."""
+    made = {}
+    for combination in COMBINATIONS:
+        encoder, bidirectional, pooling = combination
+        model = {"encoder": encoder, "pooling": pooling, "embedding_dim": 4}
+        if encoder != "bag":
+            model |= {"bidirectional": bidirectional, "units": 3}
+        config, _ = from_dict(
+            {
+                "data": {"source": "demo"},
+                "text": {"sequence_length": 64},
+                "model": {**model, "ngram_buckets": 97},
+            }
+        )
+        text_encoder = classifier.build_text_encoder(config, vocabulary)
+        network = classifier.build_network(
+            config, vocabulary_size=text_encoder.vocabulary_size, num_classes=2
+        )
+        draw = np.random.default_rng(0)
+        for variable in network.parameters:
+            variable.assign(draw.normal(0, 0.5, variable.shape))
+        card = artifact.Card(("x", "y"), False, config.to_dict())
+        made[combination] = config, classifier.Classifier(text_encoder, network, card)
+    return made
+
+
+@pytest.fixture(scope="module")
+def exported(models, tmp_path_factory):
+    """One SavedModel with a signature for every combination."""
+    module = tf.Module()
+    module.parts = [model.text_encoder for _, model in models.values()]
+    module.parameters = [v.value for _, model in models.values() for v in model.network.parameters]
+    signatures = {}
+    for combination, (_, model) in models.items():
+        with networks.portable(model.network):
+            signatures["_".join(map(str, combination))] = model._answer.get_concrete_function()
+    folder = tmp_path_factory.mktemp("exported")
+    tf.saved_model.save(module, str(folder), signatures=signatures)
+    return tf.saved_model.load(str(folder))
+
+
+def test_every_encoder_direction_and_pooling_is_here():
+    assert len(COMBINATIONS) == 3 * 2 * 5 + 4
+
+
+@pytest.mark.parametrize("combination", COMBINATIONS, ids=lambda c: "-".join(map(str, c)))
+def test_padding_and_neighbours_change_nothing(
+    combination, models, vocabulary, exported, dataset, tmp_path
+):
+    config, model = models[combination]
+    alone = np.concatenate([model.predict_proba([words]) for words in TEXTS])
+    assert np.ptp(alone[:, 0]) > 0.01, "answers must differ for this test to mean anything"
+
+    close(model.predict_proba(TEXTS), alone)
+    for batch_size in (2, 3):
+        close(model.predict_proba(TEXTS, batch_size), alone)
+
+    ids = [tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int32)]
+    probabilities = tf.function(lambda *batch: tf.nn.softmax(model.network(*batch)), ids)
+    encoded = model.text_encoder(tf.constant(TEXTS))
+    for padding in (0, 1, 37):
+        padded = tf.pad(encoded.token_ids, [[0, 0], [0, padding]])
+        close(probabilities(padded, encoded.lengths), alone)
+
+    shards = batches.write_shards(
+        dataset.examples("test"),
+        model.text_encoder,
+        tmp_path,
+        name="test",
+        num_examples=12,
+        num_classes=2,
+        rows_in_shard=5,
+    )
+    for batch in batches.training_batches(
+        shards, batch_size=4, length_buckets=2, shuffle_buffer=5, seed=0, epoch=1
+    ):
+        found = probabilities(batch.token_ids, batch.lengths)
+        close(found, np.concatenate([alone, alone])[batch.rows.numpy()])
+
+    classifier.save(
+        tmp_path / "run",
+        config=config,
+        card=model.card,
+        vocabulary_path=vocabulary,
+        weights=classifier.get_weights(model.network),
+        extra_files={},
+    )
+    close(classifier.load(tmp_path / "run").predict_proba(TEXTS), alone)
+
+    served = exported.signatures["_".join(map(str, combination))]
+    close(served(text=tf.constant(TEXTS))["probabilities"], alone)
+    for words, p in zip(TEXTS, alone, strict=True):
+        close(served(text=tf.constant([words]))["probabilities"], [p])

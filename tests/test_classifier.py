@@ -42,8 +42,15 @@ def model(trained):
 @pytest.fixture(scope="module")
 def multi_label(tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("multi")
-    rows = [("hot sun", "red,warm"), ("cold ice", "blue"), ("grey rock", ""), ("sun ice", "red,blue")]
-    lines = [f"{text}{' x' * (index % 3)}\t{labels}" for index in range(12) for text, labels in rows]
+    rows = [
+        ("hot sun", "red,warm"),
+        ("cold ice", "blue"),
+        ("grey rock", ""),
+        ("sun ice", "red,blue"),
+    ]
+    lines = [
+        f"{text}{' x' * (index % 3)}\t{labels}" for index in range(12) for text, labels in rows
+    ]
     for name in ("train", "validation"):
         (folder / f"{name}.tsv").write_text("text\tlabel\n" + "\n".join(lines))
     settings = {name: str(folder / f"{name}.tsv") for name in ("train", "validation")}
@@ -131,7 +138,9 @@ def test_multi_label_answers_are_one_sigmoid_a_class_with_fitted_thresholds(mult
     thresholds = np.array(model.card.thresholds, np.float32)
     np.testing.assert_array_equal(answers["selected"], p >= thresholds)
     assert model.predict(["hot sun"]) == [
-        tuple(name for name, on in zip(model.class_names, answers["selected"][0], strict=True) if on)
+        tuple(
+            name for name, on in zip(model.class_names, answers["selected"][0], strict=True) if on
+        )
     ]
     report = model.evaluate(dataset, "validation", bootstrap_samples=100)
     assert report.get("macro_f1") > 0

@@ -43,7 +43,25 @@ def dataset(tmp_path_factory):
 @pytest.fixture(scope="module")
 def vocabulary(tmp_path_factory):
     path = tmp_path_factory.mktemp("models") / "vocabulary.txt"
-    words = sorted({*"not bad at all good although it took a while never again the".split()})
+    words = sorted(
+        {
+            *[
+                "not",
+                "bad",
+                "at",
+                "all",
+                "good",
+                "although",
+                "it",
+                "took",
+                "a",
+                "while",
+                "never",
+                "again",
+                "the",
+            ]
+        }
+    )
     text.write_vocabulary([*words, *"这部电影一点也不好看!😀"], path)
     return path
 

@@ -165,7 +165,9 @@ def test_the_test_split_decides_nothing(reviews, tiny, tmp_path):
 
 
 def test_every_weight_moves(reviews, tiny, tmp_path, trained):
-    resolved = config(tiny, "model.ngram_buckets=64", "model.pooling=attention", source=str(reviews))
+    resolved = config(
+        tiny, "model.ngram_buckets=64", "model.pooling=attention", source=str(reviews)
+    )
     run(resolved, tmp_path / "run")
     after = classifier.load(tmp_path / "run").network
     before = classifier.build_network(
@@ -254,7 +256,9 @@ def test_a_full_disk_when_saving_leaves_the_earlier_model(reviews, tiny, trained
 def test_vectors_from_a_file_begin_the_embedding_and_their_coverage_is_told(
     reviews, tiny, tmp_path
 ):
-    (tmp_path / "vectors.txt").write_text("3 5\nthe 1 2 3 4 5\n的 5 4 3 2 1\nqqq 0 0 0 0 0\n", encoding="utf-8")
+    (tmp_path / "vectors.txt").write_text(
+        "3 5\nthe 1 2 3 4 5\n的 5 4 3 2 1\nqqq 0 0 0 0 0\n", encoding="utf-8"
+    )
     resolved = config(
         tiny, f"model.embedding_vectors={tmp_path / 'vectors.txt'}", "model.train_embedding=false",
         source=str(reviews),

@@ -179,9 +179,7 @@ def check_output(folder: str | os.PathLike, *, overwrite: bool, is_ours: tuple[s
                 f"{folder}: exists and was not written by textclf; name another folder"
             )
         if not overwrite:
-            raise ArtifactError(
-                f"{folder}: exists already; name another folder or add --overwrite"
-            )
+            raise ArtifactError(f"{folder}: exists already; name another folder or add --overwrite")
     parent = folder.parent
     while not os.path.exists(parent):
         parent = parent.parent
@@ -256,6 +254,4 @@ def _exchange(one: Path, other: Path) -> bool:
     except (AttributeError, OSError):
         return False
     at_fdcwd, rename_exchange = -100, 2
-    return (
-        renameat2(at_fdcwd, os.fsencode(one), at_fdcwd, os.fsencode(other), rename_exchange) == 0
-    )
+    return renameat2(at_fdcwd, os.fsencode(one), at_fdcwd, os.fsencode(other), rename_exchange) == 0

@@ -80,12 +80,11 @@ class TextStatistics:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "TextStatistics":
-        return cls(
-            **{
-                name: np.array(value, np.int64) if isinstance(value, list) else value
-                for name, value in values.items()
-            }
-        )
+        arrays: dict[str, Any] = {
+            name: np.array(value, np.int64) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
+        return cls(**arrays)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -228,9 +227,7 @@ def _write_all(
         ),
         tokenizer,
     )
-    vocabulary = text.build_vocabulary(
-        counts.counts, min_count=min_count, max_tokens=max_tokens
-    )
+    vocabulary = text.build_vocabulary(counts.counts, min_count=min_count, max_tokens=max_tokens)
     if not vocabulary:
         raise TrainingError(
             f"the vocabulary is empty: none of the {counts.num_tokens} tokens of the training "

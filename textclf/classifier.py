@@ -8,8 +8,10 @@
 thresholds and abstention.
 """
 
+import dataclasses
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,9 +19,9 @@ import numpy as np
 import tensorflow as tf
 
 from textclf import artifact, evaluation, networks, text
-from textclf.config import Config, to_yaml
+from textclf.config import Config, from_dict, to_yaml
 from textclf.data import Dataset
-from textclf.errors import ArtifactError, DataError
+from textclf.errors import ArtifactError, ConfigError, DataError
 
 # The outputs of `answer` and of the served graph, with their shapes after [batch].
 OUTPUTS = (
@@ -78,9 +80,7 @@ class Predictor:
         """
         if isinstance(texts, str | bytes):
             raise TypeError("expected a list of texts, found a single one; put it in a list")
-        encoded = [
-            t if isinstance(t, bytes) else t.encode("utf-8", "surrogatepass") for t in texts
-        ]
+        encoded = [t if isinstance(t, bytes) else t.encode("utf-8", "surrogatepass") for t in texts]
         # Texts of similar length share a batch, so that little padding is computed.
         order = np.argsort([len(t) for t in encoded], kind="stable")
         parts: list[dict[str, tf.Tensor]] = []
@@ -129,7 +129,9 @@ class Predictor:
         num_classes = len(self.class_names)
         p = np.empty((n, num_classes), np.float32)
         num_tokens, truncated = np.empty(n, np.int64), np.empty(n, bool)
-        y_true = np.zeros((n, num_classes), bool) if self.card.multi_label else np.empty(n, np.int64)
+        y_true = (
+            np.zeros((n, num_classes), bool) if self.card.multi_label else np.empty(n, np.int64)
+        )
         done = 0
         for chunk in chunks(dataset.examples(split), 1024):
             answers = self.answers([example.text for example in chunk])
@@ -269,9 +271,7 @@ def build_network(
 
 def tokenizer_settings(config: Config) -> dict[str, Any]:
     """The arguments of `text.Tokenizer`."""
-    return config.text.model_dump(
-        include={"unit", "lowercase", "fold_width", "unescape_entities"}
-    )
+    return config.text.model_dump(include={"unit", "lowercase", "fold_width", "unescape_entities"})
 
 
 def encoder_settings(config: Config) -> dict[str, Any]:
@@ -292,7 +292,7 @@ def save(
     card: artifact.Card,
     vocabulary_path: str | os.PathLike,
     weights: dict[str, np.ndarray],
-    extra_files: dict[str, str | os.PathLike],
+    extra_files: Mapping[str, str | os.PathLike],
 ) -> None:
     """Writes a trained folder at once and whole; one that stands there is replaced.
 
@@ -304,9 +304,6 @@ def save(
     Raises:
         ArtifactError: it cannot be written; what was there before is unchanged.
     """
-    import dataclasses
-    import shutil
-
     with artifact.write_folder(folder) as temporary:
         shutil.copyfile(vocabulary_path, temporary / artifact.VOCABULARY)
         # numpy stamps the archive's members with a fixed date: equal weights, equal bytes.
@@ -386,9 +383,6 @@ def set_weights(network: networks.Network, weights: Any, folder: Path) -> None:
 
 
 def _card_config(folder: Path, card: artifact.Card) -> Config:
-    from textclf.config import from_dict
-    from textclf.errors import ConfigError
-
     try:
         config, _ = from_dict(card.config)
     except ConfigError as error:

@@ -247,7 +247,10 @@ class _Run:
         self._train_step = self._make_train_step()
         self._logits = tf.function(
             lambda token_ids, lengths: self.network(token_ids, lengths, training=False),
-            input_signature=[tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int32)],
+            input_signature=[
+                tf.TensorSpec([None, None], tf.int32),
+                tf.TensorSpec([None], tf.int32),
+            ],
         )
         self._y_validation = _targets(prepared.validation)
 
@@ -267,7 +270,8 @@ class _Run:
         Raises:
             _Interrupted: at a step, when `should_stop` says so or a loss is not finite.
         """
-        for self.epoch in range(1, self.settings.epochs + 1):
+        for epoch in range(1, self.settings.epochs + 1):
+            self.epoch = epoch
             started = time.monotonic()
             losses, norms = [], []
             dataset = batches.training_batches(
@@ -581,17 +585,16 @@ class _Run:
         num_cut = int(statistics.truncated_texts.sum())
         if num_cut:
             limit = self.config.text.sequence_length
+            by_class = zip(
+                self.dataset.class_names,
+                statistics.truncated_texts / np.maximum(statistics.texts, 1),
+                statistics.cut_tokens / np.maximum(statistics.tokens, 1),
+                strict=True,
+            )
             shares = ", ".join(
-                f"{name} {cut / max(texts, 1):.1%} of texts and {lost / max(tokens, 1):.1%} of tokens"
-                for name, cut, texts, lost, tokens in zip(
-                    self.dataset.class_names,
-                    statistics.truncated_texts,
-                    statistics.texts,
-                    statistics.cut_tokens,
-                    statistics.tokens,
-                    strict=True,
-                )
-                if cut
+                f"{name} {texts:.1%} of texts and {tokens:.1%} of tokens"
+                for name, texts, tokens in by_class
+                if texts
             )
             yield f"text.sequence_length {limit} cuts training texts: {shares}"
 
@@ -692,14 +695,14 @@ def _unfinished_folder(output: Path) -> Iterator[Path]:
     """
     output = Path(os.path.abspath(output))
     folder = output.with_name(output.name + ".unfinished")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder / "lock", "w")
-    except OSError as error:
-        raise ArtifactError(
-            f"{folder}: cannot be written ({error.strerror}); name another output folder"
-        ) from None
-    with lock:
+    with contextlib.ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context(open(folder / "lock", "w"))
+        except OSError as error:
+            raise ArtifactError(
+                f"{folder}: cannot be written ({error.strerror}); name another output folder"
+            ) from None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -739,5 +742,3 @@ def _writers(work: Path, config: Config) -> Iterator[Callable[[Epoch], None]]:
                             tf.summary.scalar(name, value)
 
         yield write
-
-

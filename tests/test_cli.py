@@ -459,6 +459,14 @@ def test_evaluate_reads_files_with_other_columns_and_separators(demo: Path):
     assert found["report"]["class_names"] == ["negative", "positive"]
 
 
+def test_evaluate_counts_ids_by_the_order_of_the_models_classes(demo: Path):
+    write_csv(demo / "ids.csv", [["text", "label"], ["I loved it", 1], ["I hated it", 0]])
+    found = json.loads(
+        done("evaluate", "model", "ids.csv", "--set", "data.label_ids=from_zero", "--json")
+    )
+    assert found["report"]["metrics"]["accuracy"] == 1.0
+
+
 def test_evaluate_refuses_labels_that_the_model_does_not_know_or_leaves_them_out(demo: Path):
     write_csv(demo / "new.csv", [["text", "label"], ["I loved it", "positive"], ["no", "awful"]])
     result = run("evaluate", "model", "new.csv")
@@ -635,7 +643,7 @@ def test_predict_reads_a_table_without_a_header(demo: Path):
 
 def test_lines_are_answered_before_the_input_ends():
     class Slow(io.RawIOBase):
-        lines = [b"one\ntw", b"o\n", b"three"]
+        lines = [b"one\r\ntw", b"o\n", b"three"]
 
         def read1(self, size: int) -> bytes:
             taken.append(len(answered))

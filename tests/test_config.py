@@ -620,8 +620,8 @@ def test_every_rule_leaves_its_setting_readable_somewhere(path: str) -> None:
     assert accepted and refused
 
 
-NAMED = {"class_names": ["a", "b"]}
-KINDS: list[dict[str, dict[str, Any]]] = [
+NAMED: dict[str, Any] = {"class_names": ["a", "b"]}
+KINDS: list[dict[str, Any]] = [
     *({"data": {"source": s, **NAMED}} for s in ("a.csv", "a.jsonl", "a.parquet", "folder")),
     {"data": {"source": "demo", **NAMED}},
     {"data": {"source": "tfds:x", **NAMED}},
@@ -657,7 +657,7 @@ def _strategy(path: str) -> st.SearchStrategy:
         Literal,
     )
     alternatives = get_args(annotation) if is_union else (annotation,)
-    limits = {}
+    limits: dict[str, Any] = {}
     for limit in field.metadata:
         limits |= vars(limit) if hasattr(limit, "__dict__") else {}
         limits |= {k: getattr(limit, k) for k in ("ge", "gt", "le", "lt") if hasattr(limit, k)}
@@ -721,7 +721,7 @@ def test_a_configuration_survives_its_dictionary_its_json_and_its_yaml(
 
 
 def test_a_written_configuration_reads_well() -> None:
-    values = {
+    values: dict[str, dict[str, Any]] = {
         "data": {
             "source": "${DATA}/a b.csv",
             "train": "${DATA}/a.csv",

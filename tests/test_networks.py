@@ -910,6 +910,8 @@ def test_width_is_that_of_the_encoded_vector():
         ({"l1": -0.1}, "l1: -0.1 is out of range"),
         ({"l2": -0.1}, "l2: -0.1 is out of range"),
         ({"embedding_matrix": np.zeros((2, 3))}, r"its shape is \(2, 3\); expected \(12, 5\)"),
+        ({"output_dropout": 1.0}, r"output_dropout: 1.0 is out of range"),  # nothing would be left
+        ({"token_dropout": -0.1}, r"token_dropout: -0.1 is out of range"),
         *[({dropout: 7}, rf"{dropout}: 7 is out of range; .* in \[0, 1\)") for dropout in DROPOUTS],
     ],
 )  # fmt: skip

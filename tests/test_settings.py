@@ -112,10 +112,10 @@ def start(settings: config.Config, output: Path) -> Any:
     """What a training says before its first step, and what it leaves behind when it is dropped."""
     events = training.train(settings, output)
     first = next(events)
-    events.close()
+    events.close()  # type: ignore[attr-defined]
     assert isinstance(first, training.Started)
-    cached = [] if settings.training.cache_dir is None else Path(settings.training.cache_dir)
-    return first, sorted(path.name for path in cached.iterdir()) if cached else []
+    cache_dir = settings.training.cache_dir
+    return first, cache_dir and sorted(path.name for path in Path(cache_dir).iterdir())
 
 
 def run(settings: config.Config, output: Path) -> Any:
@@ -192,18 +192,22 @@ def golden_samples(settings: config.Config, output: Path) -> Any:
 # === Two values of every setting, and where they differ ===
 
 Observation = Callable[[config.Config, Path], Any]
-FILES = {"train": "FOLDER/train.csv", "validation": "FOLDER/validation.csv"}
-SINGLE = {"source": "FOLDER/train.csv"}
-COLUMNS = {"source": "FOLDER/columns.csv", "text_columns": ["1"], "label_column": "2"}
-MANY = {"source": "FOLDER/many.csv", "multi_label": True}
+FILES: dict[str, Any] = {"train": "FOLDER/train.csv", "validation": "FOLDER/validation.csv"}
+SINGLE: dict[str, Any] = {"source": "FOLDER/train.csv"}
+COLUMNS: dict[str, Any] = {
+    "source": "FOLDER/columns.csv",
+    "text_columns": ["1"],
+    "label_column": "2",
+}
+MANY: dict[str, Any] = {"source": "FOLDER/many.csv", "multi_label": True}
 # The smallest network there is; the text settings leave some words unknown.
-TINY = {"encoder": "bag", "embedding_dim": 2}
-RECURRENT = {"encoder": "gru", "units": 2, "embedding_dim": 2, "pooling": "max"}
-SHORT = {"epochs": 1, "batch_size": 20, "learning_rate": 0.05, "clip_norm": 0.02}
+TINY: dict[str, Any] = {"encoder": "bag", "embedding_dim": 2}
+RECURRENT: dict[str, Any] = {"encoder": "gru", "units": 2, "embedding_dim": 2, "pooling": "max"}
+SHORT: dict[str, Any] = {"epochs": 1, "batch_size": 20, "learning_rate": 0.05, "clip_norm": 0.02}
 # Encoded once for all runs of the same text settings.
-CACHED = {"cache_dir": "FOLDER/cache"}
+CACHED: dict[str, Any] = {"cache_dir": "FOLDER/cache"}
 # Weights that do not move: no epoch is better than the first.
-STILL = {"learning_rate": 1e-30, "patience_epochs": 0, "epochs": 3}
+STILL: dict[str, Any] = {"learning_rate": 1e-30, "patience_epochs": 0, "epochs": 3}
 
 
 class Row(NamedTuple):
@@ -215,6 +219,10 @@ class Row(NamedTuple):
 
 
 def table() -> Iterator[tuple[str, Row]]:
+    name: str
+    one: Any
+    other: Any
+    base: dict[str, Any]
     for name, one, other, base in (
         ("source", "FOLDER/train.csv", "FOLDER/other.csv", {}),
         ("train", "FOLDER/train.csv", "FOLDER/other.csv", {}),
@@ -381,12 +389,12 @@ def test_the_same_settings_give_the_same(
 
 # === The other words that a setting can be set to ===
 
-_STILL = {
+_STILL: dict[str, Any] = {
     "model": TINY,
     "training": SHORT | CACHED | STILL,
     "evaluation": {"bootstrap_samples": 100},
 }
-_MOVING = _STILL | {"training": SHORT | CACHED}
+_MOVING: dict[str, Any] = _STILL | {"training": SHORT | CACHED}
 _WORDS: dict[str, tuple[Observation, dict[str, dict[str, Any]]]] = {
     "data.label_ids": (
         splits,

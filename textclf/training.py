@@ -150,7 +150,7 @@ def train(
     if config.training.deterministic:
         tf.config.experimental.enable_op_determinism()
     dataset = data.open_dataset(**resolved.data.model_dump())
-    if dataset.splits["train"].num_examples == 0:
+    if "train" not in dataset.splits:
         raise DataError("the training split holds no example")
     with _unfinished_folder(Path(output)) as work:
         cache_dir = resolved.training.cache_dir

@@ -151,7 +151,7 @@ def train(
         tf.config.experimental.enable_op_determinism()
     dataset = data.open_dataset(**resolved.data.model_dump())
     if "train" not in dataset.splits:
-        raise DataError("the training split holds no example")
+        raise DataError("there is no training split; name its file as data.train")
     with _unfinished_folder(Path(output)) as work:
         cache_dir = resolved.training.cache_dir
         prepared = batches.prepare(

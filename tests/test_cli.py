@@ -722,7 +722,7 @@ def test_several_labels_come_out_in_each_format(multi_label: Path, folder: Path)
 
 
 def test_output_is_utf_8_in_any_locale_and_a_closed_pipe_is_no_error(multi_label: Path):
-    environment = {**os.environ, "LANG": "C", "LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
+    environment = {**os.environ, "LANG": "C", "LC_ALL": "C", "PYTHONIOENCODING": "latin-1"}
     with subprocess.Popen(
         [*PROGRAM, "predict", str(multi_label / "model"), "--input", "-"], env=environment,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,

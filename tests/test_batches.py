@@ -181,6 +181,18 @@ def test_a_cache_is_read_again_only_for_the_same_data_and_settings(dataset, tmp_
     assert stages(tokenizer=TOKENIZER | {"lowercase": False})[1]
 
 
+def test_a_cache_of_other_data_is_not_read(reviews, tmp_path):
+    for seed in (0, 1):
+        dataset = data.open_dataset(source=str(reviews), split_seed=seed)
+        prepared = prepare(dataset, tmp_path, cache_dir=tmp_path / "cache")
+        for batch in batches.ordered_batches(prepared.validation, batch_size=64):
+            labels = [e.label_ids[0] for e in dataset.examples("validation")]
+            assert batch.targets.numpy().argmax(axis=1).tolist() == [
+                labels[row] for row in batch.rows.numpy()
+            ]
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
 def test_an_unfinished_cache_is_not_used(dataset, tmp_path):
     class Stop(Exception):
         pass

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from test_classifier import WEIRD
 
-from textclf import classifier, export, networks, training
+from textclf import classifier, export, training
 from textclf.config import from_dict
 from textclf.errors import ArtifactError, ExportError
 
@@ -134,7 +134,6 @@ def test_an_export_made_where_a_gpu_is_seen_holds_no_operation_that_needs_one(
     assert "CudnnRNNV3" in found, "without protection it must be there, or this test says nothing"
     version = export.export(model, tmp_path / "exports")
     assert not {op for op in operations(version) if "Cudnn" in op}
-    assert networks.portable is not None
 
 
 def test_versions_count_from_one_and_the_next_is_one_more_than_the_largest(model, version):

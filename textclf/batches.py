@@ -13,7 +13,6 @@ even one sorted by class, in bounded memory.
 import dataclasses
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -312,7 +311,7 @@ def write_shards(
     writers = [tf.io.TFRecordWriter(path) for path in paths]
     try:
         for batch in _grouped(examples):
-            encoded = encode(tf.constant([example.text for example in batch], tf.string))
+            encoded = encode(tf.constant([text.to_utf8(example.text) for example in batch]))
             ids, lengths = encoded.token_ids.numpy(), encoded.lengths.numpy()
             num_tokens, is_cut = encoded.num_tokens.numpy(), encoded.truncated.numpy()
             length_counts += np.bincount(lengths, minlength=len(length_counts))
@@ -423,8 +422,3 @@ def _bucketed(
         .prefetch(4)
         .with_options(options)
     )
-
-
-def remove(folder: Path) -> None:
-    """Removes what `prepare` wrote below `folder`."""
-    shutil.rmtree(folder, ignore_errors=True)

@@ -80,7 +80,7 @@ class Predictor:
         """
         if isinstance(texts, str | bytes):
             raise TypeError("expected a list of texts, found a single one; put it in a list")
-        encoded = [t if isinstance(t, bytes) else t.encode("utf-8", "surrogatepass") for t in texts]
+        encoded = [t if isinstance(t, bytes) else text.to_utf8(t) for t in texts]
         # Texts of similar length share a batch, so that little padding is computed.
         order = np.argsort([len(t) for t in encoded], kind="stable")
         parts: list[dict[str, tf.Tensor]] = []

@@ -214,10 +214,12 @@ def _save(model: Any, folder: Path) -> None:
 
 
 def _golden_samples(model: Any, texts: Sequence[str | bytes]) -> dict[str, Any]:
+    from textclf.text import to_utf8
+
     answers = model.answers(texts)
     samples = []
     for index, text in enumerate(texts):
-        data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
+        data = text if isinstance(text, bytes) else to_utf8(text)
         sample: dict[str, Any] = {"text_base64": base64.b64encode(data).decode()}
         if isinstance(text, str) and len(text) <= 200:
             sample["text"] = text  # for people; the bytes above are what counts

@@ -347,7 +347,7 @@ def test_intervals_depend_on_the_seed_alone():
 
 def test_intervals_do_not_depend_on_how_much_is_drawn_at_once(monkeypatch: pytest.MonkeyPatch):
     whole = one_of("aaabbc" * 9, "aabbcc" * 9)
-    monkeypatch.setattr("textclf.evaluation.MAX_BOOTSTRAP_CELLS", 40)
+    monkeypatch.setattr("textclf.evaluation.intervals.MAX_BOOTSTRAP_CELLS", 40)
     assert one_of("aaabbc" * 9, "aabbcc" * 9) == whole
 
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 from textclf import classifier, data, text, training
 from textclf.config import from_dict
 from textclf.errors import ArtifactError, ConfigError, TrainingError
+from textclf.training import losses
 
 
 def config(settings, *overrides, **data_settings):
@@ -211,11 +212,11 @@ def test_losses_are_those_of_the_definitions():
     p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     smooth = 0.9 * targets + 0.1 / 3
     expected = -(smooth * np.log(p)).sum(axis=1) * [1, 3]
-    found = training._losses(tf.constant(targets), logits, weights, False, 0.1)
+    found = losses.example_losses(tf.constant(targets), logits, weights, False, 0.1)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     q = 1 / (1 + np.exp(-logits))
     expected = -(weights * targets * np.log(q) + (1 - targets) * np.log(1 - q)).sum(axis=1)
-    found = training._losses(tf.constant(targets), logits, weights, True, 0.0)
+    found = losses.example_losses(tf.constant(targets), logits, weights, True, 0.0)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 

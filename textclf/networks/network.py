@@ -1,29 +1,5 @@
-"""Token ids to logits: recurrent encoders, poolings, and the networks made of them.
+"""The network: embedding, recurrent layers, pooling, dense layer and n-grams put together."""
 
-    token_ids [B, T] ── embedding ── recurrent layers ── pooling ── dense ──┐
-        │                                                                   + ── logits [B, C]
-        └── hashed 1-, 2- and 3-grams (`ngram_buckets` > 0) ────────────────┘
-
-B texts, T token positions, E = embedding_dim, D = features of one position after the encoder,
-C classes. Rows are padded on the right, and `lengths` says how many positions of each row are
-real (at least one). **Padding and the other rows of a batch change nothing**, although no layer
-is given a mask:
-
-- Forward, the padding comes after the real tokens, so it cannot touch their outputs.
-- Backward, a row is first reversed *within its own length*. Reversing the whole row, as
-  `keras.layers.Bidirectional` does without a mask, would read the padding first:
-
-      row            [a b c 0 0]     length 3
-      whole row      [0 0 c b a]     the state is spoilt before the first real token
-      within length  [c b a 0 0]     what `tf.reverse_sequence` gives; undone after the layer
-
-- The outputs at padded positions are meaningless, and every pooling leaves them out.
-
-This is exact for every real position, faster than masking on a CPU, and free of the assertions
-about masks that cuDNN kernels bring along.
-"""
-
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
@@ -33,7 +9,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-# === What can be chosen ===
+from textclf.networks.initial import INITIALIZERS, derived_seed
+from textclf.networks.layers import BidirectionalWithinLengths, HashedNgrams
+from textclf.networks.poolings import POOLINGS, Pooling
 
 # Recurrent layers by name; a bag has none: its poolings work on the embeddings themselves.
 ENCODERS: dict[str, Callable[..., keras.layers.RNN] | None] = {
@@ -42,265 +20,6 @@ ENCODERS: dict[str, Callable[..., keras.layers.RNN] | None] = {
     "gru": keras.layers.GRU,  # Cho et al. 2014
     "bag": None,  # Joulin et al. 2016 with "mean"
 }
-
-INITIALIZERS: dict[str, Callable[..., keras.initializers.Initializer]] = {
-    "glorot_uniform": keras.initializers.GlorotUniform,
-    "glorot_normal": keras.initializers.GlorotNormal,
-    "he_uniform": keras.initializers.HeUniform,
-    "he_normal": keras.initializers.HeNormal,
-    "orthogonal": keras.initializers.Orthogonal,
-    "normal": partial(keras.initializers.RandomNormal, stddev=0.05),
-}
-
-
-# === Poolings: what the encoder says at each position -> one vector a text ===
-
-
-class Pooling(keras.layers.Layer):
-    """What every pooling shares: call(outputs [B, T, D], lengths int [B]) -> [B, width_factor * D].
-
-    Args:
-        bidirectional: the first half of D was read forward, the second half backward.
-        kernel_initializer: for the poolings that have weights; a function of a seed.
-        kernel_regularizer: likewise.
-        seed: of the initial weights.
-    """
-
-    width_factor = 1
-
-    def __init__(
-        self,
-        *,
-        bidirectional: bool,
-        kernel_initializer: Callable[..., keras.initializers.Initializer],
-        kernel_regularizer: keras.regularizers.Regularizer | None,
-        seed: int,
-        **kwargs: Any,
-    ):
-        super().__init__(**kwargs)
-        self.bidirectional = bidirectional
-        self.kernel_initializer = kernel_initializer
-        self.kernel_regularizer = kernel_regularizer
-        self.seed = seed
-
-    def build(self, outputs_shape: Any, lengths_shape: Any = None) -> None:
-        """Nothing to make, unless a pooling has weights."""
-
-
-class LastPooling(Pooling):
-    """The state after the whole text: forward at the last real position, backward at the first."""
-
-    def call(self, outputs: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-        """[B, T, D], [B] -> [B, D]."""
-        at_end = tf.gather(outputs, lengths - 1, batch_dims=1)  # [B, D]
-        if not self.bidirectional:
-            return at_end
-        # The backward output at the last real position has read one token only.
-        units = outputs.shape[-1] // 2
-        return tf.concat([at_end[:, :units], outputs[:, 0, units:]], axis=-1)
-
-
-class MaxPooling(Pooling):
-    """The largest value of each feature over the real positions."""
-
-    def call(self, outputs: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-        """[B, T, D], [B] -> [B, D]."""
-        return _max(outputs, lengths)
-
-
-class MeanPooling(Pooling):
-    """The mean of each feature over the real positions."""
-
-    def call(self, outputs: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-        """[B, T, D], [B] -> [B, D]."""
-        return _mean(outputs, lengths)
-
-
-class MaxMeanPooling(Pooling):
-    """Maximum and mean side by side."""
-
-    width_factor = 2
-
-    def call(self, outputs: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-        """[B, T, D], [B] -> [B, 2 D]."""
-        return tf.concat([_max(outputs, lengths), _mean(outputs, lengths)], axis=-1)
-
-
-class AttentionPooling(Pooling):
-    """A weighted mean whose weights are learned: additive attention with one query.
-
-        u_t = tanh(W h_t + b)        a = softmax over the real t of (q . u_t)        sum_t a_t h_t
-
-    The additive score is Bahdanau, Cho & Bengio (2015, arXiv:1409.0473); one learned query in
-    place of a decoder's state is Yang et al. (2016), "Hierarchical Attention Networks for
-    Document Classification", equations 5 to 7.
-    """
-
-    def build(self, outputs_shape: Any, lengths_shape: Any = None) -> None:
-        """Makes W [D, D], b [D] and q [D, 1]."""
-        features = outputs_shape[-1]
-        self.kernel = self.add_weight(
-            name="kernel",
-            shape=(features, features),
-            initializer=self.kernel_initializer(seed=_derived_seed(self.seed, "kernel")),
-            regularizer=self.kernel_regularizer,
-        )
-        self.bias = self.add_weight(name="bias", shape=(features,), initializer="zeros")
-        # Zeros would leave W without a gradient in the first step.
-        self.query = self.add_weight(
-            name="query",
-            shape=(features, 1),
-            initializer=self.kernel_initializer(seed=_derived_seed(self.seed, "query")),
-        )
-
-    def call(self, outputs: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-        """[B, T, D], [B] -> [B, D]."""
-        hidden = tf.tanh(tf.einsum("btd,de->bte", outputs, self.kernel) + self.bias)
-        scores = tf.einsum("btd,do->bt", hidden, self.query)  # [B, T, D] -> [B, T]
-        real = tf.sequence_mask(lengths, tf.shape(outputs)[1])
-        # Not -inf: inf - inf is NaN. The softmax of the lowest finite number is exactly zero.
-        weights = tf.nn.softmax(tf.where(real, scores, scores.dtype.min))
-        return tf.einsum("bt,btd->bd", weights, outputs)
-
-
-def _max(outputs: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-    real = tf.sequence_mask(lengths, tf.shape(outputs)[1])[:, :, tf.newaxis]  # [B, T, 1]
-    return tf.reduce_max(tf.where(real, outputs, outputs.dtype.min), axis=1)
-
-
-def _mean(outputs: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-    real = tf.sequence_mask(lengths, tf.shape(outputs)[1], dtype=outputs.dtype)  # [B, T]
-    total = tf.einsum("bt,btd->bd", real, outputs)
-    return total / tf.cast(lengths, outputs.dtype)[:, tf.newaxis]
-
-
-POOLINGS: dict[str, type[Pooling]] = {
-    "last": LastPooling,
-    "max": MaxPooling,
-    "mean": MeanPooling,
-    "max_mean": MaxMeanPooling,
-    "attention": AttentionPooling,
-}
-
-
-# === Layers ===
-
-
-class BidirectionalWithinLengths(keras.layers.Bidirectional):
-    """Keras' `Bidirectional` with lengths in place of a mask; the same weights in the same order.
-
-    Args:
-        forward_layer: a Keras recurrent layer that returns sequences.
-        backward_layer: likewise, made with `go_backwards=True`.
-        dropout_seeds: of the forward and the backward layer.
-    """
-
-    def __init__(
-        self,
-        forward_layer: keras.layers.RNN,
-        backward_layer: keras.layers.RNN,
-        *,
-        dropout_seeds: tuple[int, int],
-        **kwargs: Any,
-    ):
-        super().__init__(forward_layer, backward_layer=backward_layer, **kwargs)
-        # Keras insists on opposite directions, but here both layers read what they are given.
-        self.backward_layer.go_backwards = False
-        # Keras makes the forward layer anew from its config, where SimpleRNN leaves out the seed.
-        layers = (self.forward_layer, self.backward_layer)
-        for layer, dropout_seed in zip(layers, dropout_seeds, strict=True):
-            layer.cell.seed_generator.state.assign([dropout_seed, 0])
-
-    def call(self, sequences: tf.Tensor, lengths: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """[B, T, E], [B] -> [B, T, 2 units]; every real position as with a mask."""
-        forward = self.forward_layer(sequences, training=training)  # [B, T, units]
-        reversed_rows = tf.reverse_sequence(sequences, lengths, seq_axis=1, batch_axis=0)
-        backward = self.backward_layer(reversed_rows, training=training)  # [B, T, units]
-        backward = tf.reverse_sequence(backward, lengths, seq_axis=1, batch_axis=0)
-        return tf.concat([forward, backward], axis=-1)
-
-
-# A prime modulus and a multiplier with a good lattice structure (L'Ecuyer 1999, "Tables of linear
-# congruential generators of different sizes and good lattice structure"). Both are below 2 ** 31,
-# so that no product of the hash passes 2 ** 62: int64 never overflows, on any device.
-_HASH_MODULUS = 2**31 - 1
-_HASH_MULTIPLIER = 1_583_458_089
-_LONGEST_NGRAM = 3
-
-# Tried on validation rows with a bag (max_mean, 2 ** 17 buckets, Adam 0.001), accuracy after four
-# epochs, one seed each, so that differences of a point say nothing:
-#                       IMDB (5,000 rows)   TREC   SST-2   ChnSentiCorp
-#     no n-grams              87.4          79.8    79.4       86.8
-#     1 * sum / sqrt(n)       88.2          81.3    79.8       90.3
-#     4 * sum / sqrt(n)       88.1          82.9    79.8       92.2
-#     8 * sum / sqrt(n)       88.4          83.3    79.9       92.5
-#    16 * sum / sqrt(n)       88.1          84.0    79.8       91.9
-#     sum                     87.6          83.3    80.3       91.9
-# From 4 up it makes little difference, and 1 learns slowly. The mean, sum / n, was tried at Adam
-# 0.002 only, against "1 *" and "sum", and ended behind both (TREC, SST-2, ChnSentiCorp).
-_NGRAM_SCALE = 8.0
-
-
-class HashedNgrams(keras.layers.Layer):
-    """A linear model of hashed 1-, 2- and 3-grams of token ids: the wide branch of a network.
-
-    A linear classifier beside a deep one is Cheng et al. (2016), "Wide & Deep Learning for
-    Recommender Systems"; hashed word n-grams are fastText's (Joulin et al. 2016,
-    arXiv:1607.01759). Two n-grams that share a bucket share their weights.
-
-    Args:
-        num_buckets: rows of the table.
-        num_classes: its columns.
-    """
-
-    def __init__(self, num_buckets: int, num_classes: int, **kwargs: Any):
-        super().__init__(**kwargs)
-        self.num_buckets = num_buckets
-        self.num_classes = num_classes
-
-    def build(self, token_ids_shape: Any, lengths_shape: Any = None) -> None:
-        """Makes the table, of zeros: an untrained branch says nothing."""
-        self.table = self.add_weight(
-            name="table", shape=(self.num_buckets, self.num_classes), initializer="zeros"
-        )
-
-    def call(self, token_ids: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-        """[B, T], [B] -> [B, C]: 8 * the sum of a text's n-grams / sqrt(their number)."""
-        buckets, real = self.buckets(token_ids, lengths)
-        weights = tf.cast(real, self.compute_dtype)  # [B, N]
-        # With the square root a gradient step moves a text's own logits by as much at any length.
-        weights *= _NGRAM_SCALE / tf.sqrt(tf.reduce_sum(weights, axis=1, keepdims=True))
-        rows = tf.gather(self.table.value, buckets)  # [B, N, C]
-        return tf.einsum("bn,bnc->bc", weights, rows)
-
-    def buckets(self, token_ids: tf.Tensor, lengths: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """The rows of the table that the n-grams of each text use.
-
-        Args:
-            token_ids: int32 [B, T].
-            lengths: int32 [B].
-
-        Returns:
-            buckets int64 [B, N] and real bool [B, N], N = 3 T - 3 (1 if T is 1): an n-gram is
-            real if all its tokens are inside the text.
-        """
-        token_ids = tf.cast(token_ids, tf.int64)
-        width = tf.shape(token_ids)[1]
-        inside = tf.sequence_mask(lengths, width)  # [B, T]
-        buckets, real = [], []
-        for n in range(1, _LONGEST_NGRAM + 1):
-            positions = tf.maximum(width - (n - 1), 0)
-            # A polynomial of the ids that starts with n, so that "a" and "a a" differ.
-            hashed = tf.constant(n, tf.int64)
-            for offset in range(n):
-                ids = token_ids[:, offset : offset + positions]  # [B, T - n + 1]
-                hashed = (hashed * _HASH_MULTIPLIER + ids) % _HASH_MODULUS
-            buckets.append(hashed % self.num_buckets)
-            real.append(inside[:, n - 1 :])  # the n-gram's last token
-        return tf.concat(buckets, axis=1), tf.concat(real, axis=1)
-
-
-# === Network ===
 
 
 class Network(keras.Model):
@@ -572,7 +291,7 @@ def build(
     make_kernel = INITIALIZERS[kernel_initializer]
     make_recurrent_kernel = INITIALIZERS[recurrent_initializer]
     regularizer = keras.regularizers.L1L2(l1=l1, l2=l2) if l1 or l2 else None
-    seed_of = partial(_derived_seed, seed)
+    seed_of = partial(derived_seed, seed)
     # With mixed precision the logits stay in the type of the weights, float32.
     logits_dtype = keras.config.dtype_policy().variable_dtype
 
@@ -674,8 +393,3 @@ def portable(network: Network) -> Iterator[None]:
     finally:
         for layer, use_cudnn in zip(layers, before, strict=True):
             layer.use_cudnn = use_cudnn
-
-
-def _derived_seed(seed: int, name: str) -> int:
-    """A seed for one part, below 2 ** 31, that depends on nothing but `seed` and its name."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:4], "big") >> 1

@@ -1,25 +1,10 @@
-"""The loop: from a configuration to a trained folder, as a stream of events.
+"""Epochs and steps: the network, its optimizer, and what is remembered from epoch to epoch."""
 
-    for event in train(config, "runs/reviews"):
-        ...
-
-It prints nothing. Who runs it decides what to show: `Started`, `Step` and `Epoch` tell how it
-goes, `Finished` where the result is.
-"""
-
-import contextlib
-import dataclasses
 import datetime
-import fcntl
-import importlib.util
-import json
 import math
-import os
 import platform
-import shutil
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import keras
@@ -28,175 +13,12 @@ import tensorflow as tf
 
 import textclf
 from textclf import artifact, batches, classifier, data, evaluation, text
-from textclf.config import Config, with_paths
-from textclf.errors import ArtifactError, ConfigError, DataError, TrainingError
+from textclf.config import Config
+from textclf.training.events import Epoch, Event, Started, Step
+from textclf.training.losses import example_losses, probabilities, weigh_classes
 
 
-@dataclasses.dataclass(frozen=True)
-class Started:
-    """Data, vocabulary and network are ready.
-
-    Attributes:
-        class_names: the classes in order.
-        splits: examples in each split.
-        vocabulary_size: ids, padding and unknown included.
-        num_weights: numbers in the network.
-        steps_per_epoch: steps of one pass.
-        notices: what a person should know before the long work, as sentences.
-    """
-
-    class_names: tuple[str, ...]
-    splits: dict[str, int]
-    vocabulary_size: int
-    num_weights: int
-    steps_per_epoch: int
-    notices: tuple[str, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class Step:
-    """One step is done; `step` counts from 1 within the epoch, `epoch` from 1."""
-
-    epoch: int
-    step: int
-    steps_per_epoch: int
-    loss: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Epoch:
-    """One pass and its validation are done.
-
-    Attributes:
-        epoch: counts from 1.
-        figures: what goes into the history: losses, validation scores, learning rate, and the
-            mean norm of the gradient by layer.
-        is_best: whether these weights are the best so far.
-        seconds: time of the pass and of its validation.
-    """
-
-    epoch: int
-    figures: dict[str, Any]
-    is_best: bool
-    seconds: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Finished:
-    """The trained folder is written.
-
-    Attributes:
-        folder: where.
-        best_epoch: the epoch whose weights it holds.
-        epochs: epochs that were run.
-        why: "epochs", "early stopping", "interrupted" or "not finite".
-        message: for the last two, a sentence for the user.
-        validation: the validation figures of the best epoch.
-    """
-
-    folder: Path
-    best_epoch: int
-    epochs: int
-    why: str
-    message: str
-    validation: dict[str, float]
-
-
-Event = Started | Step | Epoch | Finished
-
-
-def check(config: Config, output: str | os.PathLike, *, overwrite: bool = False) -> None:
-    """What can be refused before the data are read in full.
-
-    Raises:
-        TextclfError: with what is wrong and how to mend it.
-    """
-    if config.training.tensorboard and importlib.util.find_spec("tensorboard") is None:
-        raise ConfigError(
-            [
-                "training.tensorboard: tensorboard is not installed; install it with "
-                "`pip install 'textclf[tensorboard]'` or remove the setting"
-            ]
-        )
-    artifact.check_output(output, overwrite=overwrite, is_ours=(artifact.CARD,))
-    data.check_sources(**with_paths(config).data.model_dump())
-
-
-def train(
-    config: Config,
-    output: str | os.PathLike,
-    *,
-    overwrite: bool = False,
-    should_stop: Callable[[], bool] = lambda: False,
-    on_progress: batches.Progress = lambda stage, done, total: None,
-) -> Iterator[Event]:
-    """Trains a classifier and writes its folder.
-
-    Args:
-        config: the experiment.
-        output: the folder to write; replaced only with `overwrite`, and only when the new one
-            is whole.
-        should_stop: asked at every step; when true, the best epoch so far is saved.
-        on_progress: told about the stages before the first step.
-
-    Yields:
-        Events, the last of which is `Finished`.
-
-    Raises:
-        TextclfError: a mistake in settings or data, or a training that came to nothing.
-    """
-    check(config, output, overwrite=overwrite)
-    resolved = with_paths(config)
-    if config.training.deterministic:
-        tf.config.experimental.enable_op_determinism()
-    dataset = data.open_dataset(**resolved.data.model_dump())
-    if "train" not in dataset.splits:
-        raise DataError("there is no training split; name its file as data.train")
-    with _unfinished_folder(Path(output)) as work:
-        cache_dir = resolved.training.cache_dir
-        prepared = batches.prepare(
-            dataset,
-            folder=work / "batches",
-            cache_dir=None if cache_dir is None else Path(cache_dir),
-            tokenizer=classifier.tokenizer_settings(config),
-            encoder=classifier.encoder_settings(config),
-            min_count=config.text.min_count,
-            max_tokens=config.text.max_tokens,
-            shuffle_buffer=config.training.shuffle_buffer,
-            on_progress=on_progress,
-        )
-        run = _Run(resolved, dataset, prepared)
-        yield run.started()
-        why, message = "epochs", ""
-        with _writers(work, resolved) as write_history:
-            try:
-                for event in run.epochs(should_stop):
-                    if isinstance(event, Epoch):
-                        write_history(event)
-                    yield event
-                if run.stopped_early:
-                    why = "early stopping"
-            except _Interrupted as interruption:
-                why, message = interruption.why, str(interruption)
-        if run.best is None:
-            raise TrainingError(f"{message}; no epoch was complete, so nothing was saved")
-        folder = Path(output)
-        extra_files = {artifact.HISTORY: work / artifact.HISTORY}
-        if config.training.tensorboard:
-            extra_files[artifact.TENSORBOARD] = work / artifact.TENSORBOARD
-        card = run.card(config, why)
-        classifier.save(
-            folder,
-            config=config,
-            card=card,
-            vocabulary_path=prepared.vocabulary_path,
-            weights=run.best.weights,
-            extra_files=extra_files,
-        )
-    yield Finished(folder, run.best.epoch, run.epoch, why, message, card.validation)
-
-
-class _Interrupted(Exception):
+class Interrupted(Exception):
     def __init__(self, why: str, message: str):
         super().__init__(message)
         self.why = why
@@ -209,7 +31,7 @@ class _Best(NamedTuple):
     logits: np.ndarray  # float32 [validation examples, classes]
 
 
-class _Run:
+class Run:
     """One training: network, optimizer and what the loop remembers."""
 
     def __init__(self, config: Config, dataset: data.Dataset, prepared: batches.Prepared):
@@ -218,7 +40,7 @@ class _Run:
         self.dataset = dataset
         self.prepared = prepared
         self.num_classes = len(dataset.class_names)
-        self.class_weights = _class_weights(
+        self.class_weights = weigh_classes(
             self.settings.class_weights, dataset, dataset.splits["train"].class_counts
         )
         vocabulary = text.read_vocabulary(prepared.vocabulary_path)
@@ -268,7 +90,7 @@ class _Run:
         """Trains epoch after epoch.
 
         Raises:
-            _Interrupted: at a step, when `should_stop` says so or a loss is not finite.
+            Interrupted: at a step, when `should_stop` says so or a loss is not finite.
         """
         for epoch in range(1, self.settings.epochs + 1):
             self.epoch = epoch
@@ -284,7 +106,7 @@ class _Run:
             )
             for step, batch in enumerate(dataset, start=1):
                 if should_stop():
-                    raise _Interrupted(
+                    raise Interrupted(
                         "interrupted",
                         f"interrupted in epoch {self.epoch} at step {step} of "
                         f"{self.steps_per_epoch}",
@@ -295,7 +117,7 @@ class _Run:
                 losses.append(float(loss))
                 norms.append(batch_norms.numpy())
                 if not (math.isfinite(losses[-1]) and np.isfinite(norms[-1]).all()):
-                    raise _Interrupted("not finite", self._not_finite(batch, step, losses[-1]))
+                    raise Interrupted("not finite", self._not_finite(batch, step, losses[-1]))
                 yield Step(self.epoch, step, self.steps_per_epoch, losses[-1])
             logits = self._validation_logits()
             figures = {
@@ -316,7 +138,7 @@ class _Run:
         """What the best epoch is, with thresholds fitted on validation."""
         assert self.best is not None
         multi_label = self.dataset.multi_label
-        p = _probabilities(self.best.logits, multi_label)
+        p = probabilities(self.best.logits, multi_label)
         thresholds = evaluation.choose_thresholds(self._y_validation, p) if multi_label else None
         y_true = self._y_validation if multi_label else self._y_validation.argmax(axis=1)
         report = evaluation.evaluate(
@@ -393,7 +215,7 @@ class _Run:
         ) -> tuple[tf.Tensor, tf.Tensor]:
             with tf.GradientTape() as tape:
                 logits = network(token_ids, lengths, training=True)
-                losses = _losses(
+                losses = example_losses(
                     targets, logits, class_weights, multi_label, settings.label_smoothing
                 )
                 loss = tf.reduce_sum(losses * counted) / batch_size
@@ -511,8 +333,8 @@ class _Run:
 
     def _validation_figures(self, logits: np.ndarray) -> dict[str, float]:
         y_true, multi_label = self._y_validation, self.dataset.multi_label
-        p = _probabilities(logits, multi_label)
-        loss = _losses(
+        p = probabilities(logits, multi_label)
+        loss = example_losses(
             tf.constant(y_true, tf.float32),
             tf.constant(logits),
             tf.ones([self.num_classes]),
@@ -607,62 +429,6 @@ def _targets(shards: batches.Shards) -> np.ndarray:
     return y_true
 
 
-def _losses(
-    targets: tf.Tensor,
-    logits: tf.Tensor,
-    class_weights: tf.Tensor,
-    multi_label: bool,
-    label_smoothing: float,
-) -> tf.Tensor:
-    """Negative log-likelihood of each example, float32 [batch].
-
-    One-of: softmax cross-entropy, times the weight of the true class. Multi-label: the sum over
-    the classes of the sigmoid cross-entropy, whose positive term has the class's weight.
-    Label smoothing s as in Szegedy et al. 2016: targets (1 - s) y + s / classes.
-
-    Args:
-        targets: float32 [batch, classes].
-        logits: float32 [batch, classes].
-        class_weights: float32 [classes].
-    """
-    if multi_label:
-        losses = tf.nn.weighted_cross_entropy_with_logits(targets, logits, class_weights)
-        return tf.reduce_sum(losses, axis=1)
-    weights = tf.linalg.matvec(targets, class_weights)  # [batch]
-    if label_smoothing:
-        num_classes = tf.cast(tf.shape(targets)[1], tf.float32)
-        targets = (1 - label_smoothing) * targets + label_smoothing / num_classes
-    return weights * tf.nn.softmax_cross_entropy_with_logits(targets, logits)
-
-
-def _probabilities(logits: np.ndarray, multi_label: bool) -> np.ndarray:
-    """float32 [n, classes] to the same, at temperature 1."""
-    if multi_label:
-        return tf.sigmoid(logits).numpy()
-    return tf.nn.softmax(logits).numpy()
-
-
-def _class_weights(
-    setting: str | dict[str, float], dataset: data.Dataset, counts: np.ndarray
-) -> list[float]:
-    names = dataset.class_names
-    if isinstance(setting, dict):
-        if set(setting) != set(names):
-            raise ConfigError(
-                [
-                    "training.class_weights: expected a weight for each of "
-                    f"{', '.join(names)}, found {', '.join(setting)}"
-                ]
-            )
-        return [float(setting[name]) for name in names]
-    if setting == "none":
-        return [1.0] * len(names)
-    n = dataset.splits["train"].num_examples
-    if dataset.multi_label:  # a positive example weighs as all negative ones of its class
-        return [float((n - count) / max(count, 1)) for count in counts]
-    return [float(n / (len(names) * max(count, 1))) for count in counts]
-
-
 def _optimizer(settings: Any) -> keras.optimizers.Optimizer:
     rate = settings.learning_rate
     if settings.optimizer == "sgd":
@@ -684,61 +450,3 @@ def _strategy(name: str) -> tf.distribute.Strategy:
 
 def _share(part: int, whole: int) -> float:
     return part / whole if whole else 0.0
-
-
-@contextlib.contextmanager
-def _unfinished_folder(output: Path) -> Iterator[Path]:
-    """`OUTPUT.unfinished`: what only the running training needs, removed at its end.
-
-    Raises:
-        ArtifactError: another process is training into the same output.
-    """
-    output = Path(os.path.abspath(output))
-    folder = output.with_name(output.name + ".unfinished")
-    with contextlib.ExitStack() as stack:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = stack.enter_context(open(folder / "lock", "w"))
-        except OSError as error:
-            raise ArtifactError(
-                f"{folder}: cannot be written ({error.strerror}); name another output folder"
-            ) from None
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ArtifactError(
-                f"{output}: another training is writing there; wait for it or name another folder"
-            ) from None
-        for path in folder.iterdir():  # left by a run that was killed
-            if path.name != "lock":
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _writers(work: Path, config: Config) -> Iterator[Callable[[Epoch], None]]:
-    """Writes an epoch's figures to the JSONL history and, if asked for, to TensorBoard."""
-    with contextlib.ExitStack() as stack:
-        history = stack.enter_context(open(work / artifact.HISTORY, "w", encoding="utf-8"))
-        board = None
-        if config.training.tensorboard:
-            board = tf.summary.create_file_writer(str(work / artifact.TENSORBOARD))
-            stack.callback(board.close)
-
-        def write(event: Epoch) -> None:
-            line = {**event.figures, "seconds": round(event.seconds, 3)}
-            history.write(json.dumps(line) + "\n")
-            history.flush()
-            if board is not None:
-                with board.as_default(step=event.epoch):
-                    for name, value in event.figures.items():
-                        if name == "gradient_norms":
-                            for layer, norm in value.items():
-                                tf.summary.scalar(f"gradient_norm/{layer}", norm)
-                        elif name != "epoch":
-                            tf.summary.scalar(name, value)
-
-        yield write

@@ -1,0 +1,170 @@
+"""From the truth and probabilities to a whole `Report`."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from textclf.evaluation.intervals import bootstrap, notes_on_intervals
+from textclf.evaluation.report import Report
+from textclf.evaluation.scores import (
+    Counts,
+    averages,
+    bins_by_confidence,
+    bins_by_length,
+    calibration_error,
+    class_counts,
+    class_scores,
+    confusion_matrix,
+    length_bin,
+    listed,
+    log_loss,
+    roc_auc,
+)
+from textclf.evaluation.selection import check_probabilities, select
+
+
+def evaluate(
+    y_true: np.ndarray,
+    p: np.ndarray,
+    *,
+    class_names: Sequence[str],
+    multi_label: bool,
+    thresholds: np.ndarray | None = None,
+    num_tokens: np.ndarray | None = None,
+    truncated: np.ndarray | None = None,
+    bootstrap_samples: int = 1000,
+    confidence: float = 0.95,
+    calibration_bins: int = 15,
+    length_bins: int = 4,
+    seed: int = 0,
+) -> Report:
+    """Compares predictions with the truth.
+
+    Args:
+        y_true: int64 [n], ids into `class_names` (one-of), or bool [n, C] (multi-label).
+        p: float [n, C], probabilities; one-of: rows that sum to 1.
+        thresholds: float [C], multi-label only; 0.5 for each class if not given.
+        num_tokens: int [n], asks for the scores by text length.
+        truncated: bool [n], texts of which the model saw only a part.
+        bootstrap_samples: resamplings of the examples behind each interval; 0 for no intervals.
+        confidence: level of the intervals, in (0, 1).
+        calibration_bins: equal-width bins of the calibration error (Guo et al. 2017, "On
+            Calibration of Modern Neural Networks"): the mean over predictions of
+            |accuracy - mean confidence| of their bin. Multi-label pools all (example, class)
+            pairs and compares the probability with the share of true ones.
+        length_bins: quantile bins of `num_tokens`; fewer come out where lengths repeat.
+        seed: of the resampling. The order of the examples does not matter to any figure, the
+            order of the classes to none but the intervals (by the noise of resampling).
+
+    Raises:
+        DataError: there is no example, or a probability is not a number in [0, 1].
+        ValueError: the shapes do not fit together, or an argument is out of range.
+    """
+    names = tuple(class_names)
+    p = np.asarray(p)
+    y_true = _check_arguments(y_true, p, names, multi_label)
+    n, num_classes = p.shape
+    if thresholds is not None and not multi_label:
+        raise ValueError("thresholds belong to multi-label classification only")
+    if multi_label:
+        thresholds = np.full(num_classes, 0.5) if thresholds is None else np.asarray(thresholds)
+        if thresholds.shape != (num_classes,):
+            raise ValueError(f"thresholds {thresholds.shape} must be [{num_classes}]")
+    for name, values in (("num_tokens", num_tokens), ("truncated", truncated)):
+        if values is not None and np.shape(values) != (n,):
+            raise ValueError(f"{name} {np.shape(values)} must be [{n}]")
+    if bootstrap_samples < 0 or calibration_bins < 1 or length_bins < 1 or not 0 < confidence < 1:
+        raise ValueError(
+            "expected bootstrap_samples >= 0, calibration_bins >= 1, length_bins >= 1 and "
+            f"0 < confidence < 1, got {bootstrap_samples}, {calibration_bins}, {length_bins} "
+            f"and {confidence}"
+        )
+
+    y_pred = select(p, thresholds)
+    p64 = p.astype(np.float64)
+    counts = class_counts(y_true, y_pred, num_classes)
+    notes = _notes_on_classes(y_true, y_pred, counts, names, multi_label)
+
+    metrics: dict[str, float | None] = dict(averages(counts, n, multi_label))
+    if multi_label:
+        metrics["subset_accuracy"] = float((y_true == y_pred).all(axis=1).mean())
+        metrics["hamming_loss"] = float((y_true != y_pred).mean())
+    metrics["log_loss"] = log_loss(y_true, p64, multi_label)
+    metrics["roc_auc"], more_notes = roc_auc(y_true, p64, names, multi_label)
+    notes += more_notes
+    bins = bins_by_confidence(y_true, y_pred, p64, calibration_bins, multi_label)
+    metrics["calibration_error"] = calibration_error(bins)
+
+    intervals: dict[str, tuple[float, float]] = {}
+    if bootstrap_samples:
+        intervals = bootstrap(
+            y_true, y_pred, num_classes, multi_label, bootstrap_samples, confidence, seed
+        )
+        notes += notes_on_intervals(y_true, y_pred, confidence, multi_label)
+
+    lengths = None if num_tokens is None else np.asarray(num_tokens)
+    cut = None
+    if truncated is not None and np.any(truncated):
+        cut = length_bin(np.asarray(truncated, dtype=bool), lengths, y_true, y_pred)
+    return Report(
+        multi_label=multi_label,
+        num_examples=n,
+        class_names=names,
+        metrics=metrics,
+        intervals=intervals,
+        confidence=float(confidence),
+        bootstrap_samples=int(bootstrap_samples),
+        classes=class_scores(counts, names, thresholds),
+        confusion_matrix=None if multi_label else confusion_matrix(y_true, y_pred, num_classes),
+        calibration=bins,
+        by_length=() if lengths is None else bins_by_length(lengths, y_true, y_pred, length_bins),
+        truncated=cut,
+        notes=tuple(notes),
+    )
+
+
+def _check_arguments(
+    y_true: np.ndarray, p: np.ndarray, names: tuple[str, ...], multi_label: bool
+) -> np.ndarray:
+    """Returns y_true as int64 [n] or bool [n, C]."""
+    y_true = np.asarray(y_true)
+    if p.ndim != 2 or p.shape[1] != len(names):
+        raise ValueError(f"p {p.shape} must be [n, {len(names)}], a column for each class name")
+    check_probabilities(p)
+    if multi_label:
+        if y_true.shape != p.shape:
+            raise ValueError(f"y_true {y_true.shape} must be bool {p.shape}")
+        return y_true.astype(bool)
+    if y_true.shape != p.shape[:1] or not np.issubdtype(y_true.dtype, np.integer):
+        raise ValueError(f"y_true {y_true.dtype} {y_true.shape} must be whole numbers [{len(p)}]")
+    if y_true.min() < 0 or y_true.max() >= len(names):
+        raise ValueError(f"y_true must be from 0 to {len(names) - 1}, one of the classes")
+    if np.abs(p.sum(axis=1, dtype=np.float64) - 1).max() > 1e-3:
+        raise ValueError("the rows of p must sum to 1: are these logits or sigmoids?")
+    return y_true.astype(np.int64)
+
+
+def _notes_on_classes(
+    y_true: np.ndarray,
+    y_pred: np.ndarray,
+    counts: Counts,
+    names: tuple[str, ...],
+    multi_label: bool,
+) -> list[str]:
+    notes = []
+    n = len(y_true)
+    if missing := [names[c] for c in np.flatnonzero(counts.true == 0)]:
+        notes.append(
+            f"no example has {listed(missing)}: precision, recall and F1 of 0 "
+            "enter the macro averages"
+        )
+    used = np.flatnonzero(counts.predicted)
+    if not multi_label and len(used) == 1 and len(names) > 1:
+        notes.append(f"every example was given {names[used[0]]!r}")
+    elif ignored := [names[c] for c in np.flatnonzero((counts.predicted == 0) & (counts.true > 0))]:
+        notes.append(f"never predicted, though examples have it: {listed(ignored)}")
+    if multi_label:
+        for values, verb in ((y_true, "have"), (y_pred, "were given")):
+            if without := int((~values.any(axis=1)).sum()):
+                notes.append(f"{without:,} of {n:,} examples {verb} no class at all")
+    return notes

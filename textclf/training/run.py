@@ -1,0 +1,167 @@
+"""From a configuration to a trained folder: the data, the loop, the files."""
+
+import contextlib
+import fcntl
+import importlib.util
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import tensorflow as tf
+
+from textclf import artifact, batches, classifier, data
+from textclf.config import Config, with_paths
+from textclf.errors import ArtifactError, ConfigError, DataError, TrainingError
+from textclf.training.events import Epoch, Event, Finished
+from textclf.training.loop import Interrupted, Run
+
+
+def check(config: Config, output: str | os.PathLike, *, overwrite: bool = False) -> None:
+    """What can be refused before the data are read in full.
+
+    Raises:
+        TextclfError: with what is wrong and how to mend it.
+    """
+    if config.training.tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise ConfigError(
+            [
+                "training.tensorboard: tensorboard is not installed; install it with "
+                "`pip install 'textclf[tensorboard]'` or remove the setting"
+            ]
+        )
+    artifact.check_output(output, overwrite=overwrite, is_ours=(artifact.CARD,))
+    data.check_sources(**with_paths(config).data.model_dump())
+
+
+def train(
+    config: Config,
+    output: str | os.PathLike,
+    *,
+    overwrite: bool = False,
+    should_stop: Callable[[], bool] = lambda: False,
+    on_progress: batches.Progress = lambda stage, done, total: None,
+) -> Iterator[Event]:
+    """Trains a classifier and writes its folder.
+
+    Args:
+        config: the experiment.
+        output: the folder to write; replaced only with `overwrite`, and only when the new one
+            is whole.
+        should_stop: asked at every step; when true, the best epoch so far is saved.
+        on_progress: told about the stages before the first step.
+
+    Yields:
+        Events, the last of which is `Finished`.
+
+    Raises:
+        TextclfError: a mistake in settings or data, or a training that came to nothing.
+    """
+    check(config, output, overwrite=overwrite)
+    resolved = with_paths(config)
+    if config.training.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    dataset = data.open_dataset(**resolved.data.model_dump())
+    if "train" not in dataset.splits:
+        raise DataError("there is no training split; name its file as data.train")
+    with _unfinished_folder(Path(output)) as work:
+        cache_dir = resolved.training.cache_dir
+        prepared = batches.prepare(
+            dataset,
+            folder=work / "batches",
+            cache_dir=None if cache_dir is None else Path(cache_dir),
+            tokenizer=classifier.tokenizer_settings(config),
+            encoder=classifier.encoder_settings(config),
+            min_count=config.text.min_count,
+            max_tokens=config.text.max_tokens,
+            shuffle_buffer=config.training.shuffle_buffer,
+            on_progress=on_progress,
+        )
+        run = Run(resolved, dataset, prepared)
+        yield run.started()
+        why, message = "epochs", ""
+        with _writers(work, resolved) as write_history:
+            try:
+                for event in run.epochs(should_stop):
+                    if isinstance(event, Epoch):
+                        write_history(event)
+                    yield event
+                if run.stopped_early:
+                    why = "early stopping"
+            except Interrupted as interruption:
+                why, message = interruption.why, str(interruption)
+        if run.best is None:
+            raise TrainingError(f"{message}; no epoch was complete, so nothing was saved")
+        folder = Path(output)
+        extra_files = {artifact.HISTORY: work / artifact.HISTORY}
+        if config.training.tensorboard:
+            extra_files[artifact.TENSORBOARD] = work / artifact.TENSORBOARD
+        card = run.card(config, why)
+        classifier.save(
+            folder,
+            config=config,
+            card=card,
+            vocabulary_path=prepared.vocabulary_path,
+            weights=run.best.weights,
+            extra_files=extra_files,
+        )
+    yield Finished(folder, run.best.epoch, run.epoch, why, message, card.validation)
+
+
+@contextlib.contextmanager
+def _unfinished_folder(output: Path) -> Iterator[Path]:
+    """`OUTPUT.unfinished`: what only the running training needs, removed at its end.
+
+    Raises:
+        ArtifactError: another process is training into the same output.
+    """
+    output = Path(os.path.abspath(output))
+    folder = output.with_name(output.name + ".unfinished")
+    with contextlib.ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context(open(folder / "lock", "w"))
+        except OSError as error:
+            raise ArtifactError(
+                f"{folder}: cannot be written ({error.strerror}); name another output folder"
+            ) from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ArtifactError(
+                f"{output}: another training is writing there; wait for it or name another folder"
+            ) from None
+        for path in folder.iterdir():  # left by a run that was killed
+            if path.name != "lock":
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _writers(work: Path, config: Config) -> Iterator[Callable[[Epoch], None]]:
+    """Writes an epoch's figures to the JSONL history and, if asked for, to TensorBoard."""
+    with contextlib.ExitStack() as stack:
+        history = stack.enter_context(open(work / artifact.HISTORY, "w", encoding="utf-8"))
+        board = None
+        if config.training.tensorboard:
+            board = tf.summary.create_file_writer(str(work / artifact.TENSORBOARD))
+            stack.callback(board.close)
+
+        def write(event: Epoch) -> None:
+            line = {**event.figures, "seconds": round(event.seconds, 3)}
+            history.write(json.dumps(line) + "\n")
+            history.flush()
+            if board is not None:
+                with board.as_default(step=event.epoch):
+                    for name, value in event.figures.items():
+                        if name == "gradient_norms":
+                            for layer, norm in value.items():
+                                tf.summary.scalar(f"gradient_norm/{layer}", norm)
+                        elif name != "epoch":
+                            tf.summary.scalar(name, value)
+
+        yield write

@@ -76,7 +76,7 @@ def test_widths_are_bucket_boundaries_so_that_few_shapes_exist(prepared):
 @pytest.mark.parametrize("num_buckets", [1, 2, 3, 9])
 def test_no_other_boundaries_compute_less_padding(num_buckets):
     counts = np.array([0, 7, 0, 1, 4, 4, 0, 9, 2])
-    statistics = batches.TextStatistics(counts, 0, 0, *np.zeros((4, 2), np.int64))
+    statistics = batches.TextStatistics(counts, 0, 0, 0, *np.zeros((4, 2), np.int64))
     bounds = batches.Shards((), int(counts.sum()), 2, statistics).boundaries(num_buckets)
 
     def computed(bounds):

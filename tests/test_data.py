@@ -163,6 +163,26 @@ def test_packed_files_and_other_encodings_are_read(tmp_path: Path) -> None:
         assert [text for text, _ in contents(dataset, "train")] == list("我爱看电影")
 
 
+def test_reading_tells_how_far_it_is(tmp_path: Path) -> None:
+    from pyarrow import parquet as pq
+    from pyarrow import table
+
+    rows = good_rows(20_000)
+    plain = write_csv(tmp_path / "a.csv", [["text", "label"], *rows])
+    packed = tmp_path / "a.csv.gz"
+    packed.write_bytes(gzip.compress(Path(plain).read_bytes()))
+    parquet = str(tmp_path / "a.parquet")
+    texts, labels = zip(*rows, strict=True)
+    pq.write_table(table({"text": texts, "label": labels}), parquet)
+    for path in (plain, str(packed), parquet):
+        told: list[tuple[str, int, int]] = []
+        data.open_dataset(source=path, on_progress=lambda *call, told=told: told.append(call))
+        stages, done, totals = zip(*told, strict=True)
+        assert set(stages) == {"reading the data"}
+        assert list(done) == [0, 4096, 8192, 12288, 16384], path
+        assert all(abs(total - 20_000) < 200 for total in totals), (path, totals)
+
+
 def test_several_text_columns_are_joined(tmp_path: Path) -> None:
     rows = [["title", "id", "body", "stars"], ["A", "1", "b", "5"], ["C", "2", "d", "1"]]
     path = write_csv(tmp_path / "a.csv", rows)

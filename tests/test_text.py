@@ -511,7 +511,7 @@ def test_characters_are_counted_in_the_character_unit():
 
 def test_batches_end_by_number_and_by_size():
     sizes = [10, 10, 10, 3_999_990, 10, 1, 5_000_000, 9_000_000, 1]
-    batches = list(text._batches(("x" * size for size in sizes), 2))
+    batches = list(text.grouped(("x" * size for size in sizes), 2))
     assert [[len(value) for value in batch] for batch in batches] == [
         *([10, 10], [10, 3_999_990], [10, 1], [5_000_000], [9_000_000], [1]),
     ]

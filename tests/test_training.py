@@ -113,6 +113,21 @@ def test_the_monitored_figure_chooses_the_best_epoch(reviews, tiny, tmp_path):
     assert finished.best_epoch == int(np.argmax(scores)) + 1, "the first of equal ones is kept"
 
 
+def test_the_card_counts_the_unknown_among_the_kept_tokens_of_validation(reviews, tiny, tmp_path):
+    resolved = config(
+        tiny, "text.sequence_length=3", "text.min_count=20", "training.epochs=1",
+        source=str(reviews),
+    )  # fmt: skip
+    run(resolved, tmp_path / "run")
+    model = classifier.load(tmp_path / "run")
+    dataset = data.open_dataset(**resolved.data.model_dump())
+    answers = model.answers([example.text for example in dataset.examples("validation")])
+    kept = np.minimum(answers["num_tokens"], 3)
+    expected = (answers["unknown_fraction"] * kept).sum() / kept.sum()
+    assert 0 < expected < 1 and (answers["num_tokens"] > 3).any()
+    assert model.card.text["unknown_fraction"] == pytest.approx(expected)
+
+
 def test_a_stop_keeps_the_best_epoch_so_far_and_evaluates_nothing_more(reviews, tiny, tmp_path):
     asked = iter(range(1000))
     resolved = config(tiny, "training.epochs=50", source=str(reviews))

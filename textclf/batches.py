@@ -25,7 +25,7 @@ from textclf.data import Dataset, Example
 from textclf.errors import TrainingError
 
 # Raised when the records or the meaning of their ids change, so that no old cache is read.
-_CACHE_VERSION = 1
+_CACHE_VERSION = 2
 _WRITE_BATCH = 1024
 _MAX_SHARDS = 512  # open files while writing
 _MAX_CANDIDATES = 512  # lengths at which a bucket may end
@@ -56,6 +56,7 @@ class TextStatistics:
     Attributes:
         length_counts: int64 [limit + 1], how many texts keep so many tokens.
         num_tokens: tokens before the length limit.
+        num_kept: tokens within it.
         num_unknown: kept tokens that are not in the vocabulary.
         texts: int64 [classes], texts of each class.
         truncated_texts: int64 [classes], those that the limit cuts.
@@ -65,6 +66,7 @@ class TextStatistics:
 
     length_counts: np.ndarray
     num_tokens: int
+    num_kept: int
     num_unknown: int
     texts: np.ndarray
     truncated_texts: np.ndarray
@@ -306,22 +308,23 @@ def write_shards(
     shard_of = np.random.default_rng(0)
     length_counts = np.zeros(encoder.sequence_length + 1, np.int64)
     texts, truncated, tokens, cut = np.zeros((4, num_classes), np.int64)
-    totals = np.zeros(2, np.int64)  # tokens, unknown tokens
+    totals = np.zeros(3, np.int64)  # tokens, those kept, those unknown
     done = 0
     writers = [tf.io.TFRecordWriter(path) for path in paths]
     try:
-        for batch in _grouped(examples):
+        for batch in text.grouped(examples, _WRITE_BATCH, lambda example: example.text):
             encoded = encode(tf.constant([text.to_utf8(example.text) for example in batch]))
             ids, lengths = encoded.token_ids.numpy(), encoded.lengths.numpy()
             num_tokens, is_cut = encoded.num_tokens.numpy(), encoded.truncated.numpy()
             length_counts += np.bincount(lengths, minlength=len(length_counts))
-            totals += [num_tokens.sum(), encoded.num_unknown.numpy().sum()]
+            kept = np.minimum(num_tokens, encoder.sequence_length)
+            totals += [num_tokens.sum(), kept.sum(), encoded.num_unknown.numpy().sum()]
             for index, example in enumerate(batch):
                 labels = list(example.label_ids)
                 texts[labels] += 1
                 truncated[labels] += is_cut[index]
                 tokens[labels] += num_tokens[index]
-                cut[labels] += max(num_tokens[index] - encoder.sequence_length, 0)
+                cut[labels] += num_tokens[index] - kept[index]
                 parts = ([example.row, lengths[index]], ids[index, : lengths[index]], labels)
                 record = np.concatenate(parts, dtype="<i4", casting="unsafe").tobytes()
                 writers[shard_of.integers(num_shards)].write(record)
@@ -331,23 +334,16 @@ def write_shards(
         for writer in writers:
             writer.close()
     statistics = TextStatistics(
-        length_counts, int(totals[0]), int(totals[1]), texts, truncated, tokens, cut
+        length_counts,
+        int(totals[0]),
+        int(totals[1]),
+        int(totals[2]),
+        texts,
+        truncated,
+        tokens,
+        cut,
     )
     return Shards(paths, done, num_classes, statistics)
-
-
-def _grouped(examples: Iterable[Example]) -> Iterator[list[Example]]:
-    """Lists of examples, short enough that very long texts do not fill the memory."""
-    batch: list[Example] = []
-    size = 0
-    for example in examples:
-        batch.append(example)
-        size += len(example.text)
-        if len(batch) == _WRITE_BATCH or size > 4_000_000:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
 
 
 def training_batches(

@@ -9,9 +9,9 @@ import collections
 import dataclasses
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -22,9 +22,11 @@ PADDING_ID = 0
 UNKNOWN_ID = 1
 _NUM_RESERVED = 2
 
-# How many bytes of text go through the graph at once when counting. The graph holds about ten
-# times that for a moment; smaller batches are slower, larger ones no faster.
-_BATCH_BYTES = 4_000_000
+# How many characters go through the graph at once. The graph holds about ten times that for a
+# moment; smaller batches are slower, larger ones no faster.
+_BATCH_CHARACTERS = 4_000_000
+
+_Item = TypeVar("_Item")
 
 # The named entities, and the two numeric ones that HTML writers really emit. & comes last, so
 # that "&amp;lt;" becomes "&lt;" and is not unescaped twice.
@@ -355,9 +357,9 @@ def count_tokens(
 ) -> TokenCounts:
     """Counts the tokens of texts, which are read once and may be more than fits into memory.
 
-    Memory is bounded: a batch ends after `batch_size` texts or 4 MB, whichever comes first, and
-    whenever more than `prune_above` distinct tokens are known, the rarest are dropped until a
-    quarter of the room is free (lossy counting, Manku and Motwani 2002).
+    Memory is bounded: the texts are `grouped`, and whenever more than `prune_above` distinct
+    tokens are known, the rarest are dropped until a quarter of the room is free (lossy counting,
+    Manku and Motwani 2002).
     """
 
     @tf.function(input_signature=[_TEXTS], autograph=False)
@@ -367,8 +369,9 @@ def count_tokens(
 
     counts: collections.Counter[bytes] = collections.Counter()
     num_texts = num_tokens = num_pruned = 0
-    for batch in _batches(texts, batch_size):
-        tokens, _, batch_counts = (part.numpy() for part in count(tf.constant(batch, tf.string)))
+    for batch in grouped(texts, batch_size):
+        encoded = tf.constant([to_utf8(text) for text in batch])
+        tokens, _, batch_counts = (part.numpy() for part in count(encoded))
         for token, token_count in zip(tokens.tolist(), batch_counts.tolist(), strict=True):
             counts[token] += token_count
         num_texts += len(batch)
@@ -387,16 +390,22 @@ def count_tokens(
     )
 
 
-def _batches(texts: Iterable[str], batch_size: int) -> Iterator[list[bytes]]:
-    batch: list[bytes] = []
-    num_bytes = 0
-    for text in texts:
-        encoded = to_utf8(text)
-        if batch and (len(batch) == batch_size or num_bytes + len(encoded) > _BATCH_BYTES):
+def grouped(
+    items: Iterable[_Item], batch_size: int, text_of: Callable[[_Item], str] = str
+) -> Iterator[list[_Item]]:
+    """Lists of items, short enough that very long texts do not fill the memory.
+
+    A list ends after `batch_size` items or four million characters, whichever comes first.
+    """
+    batch: list[_Item] = []
+    num_characters = 0
+    for item in items:
+        length = len(text_of(item))
+        if batch and (len(batch) == batch_size or num_characters + length > _BATCH_CHARACTERS):
             yield batch
-            batch, num_bytes = [], 0
-        batch.append(encoded)
-        num_bytes += len(encoded)
+            batch, num_characters = [], 0
+        batch.append(item)
+        num_characters += length
     if batch:
         yield batch
 
@@ -483,7 +492,10 @@ def token_lengths(texts: Iterable[str], tokenizer: Tokenizer) -> np.ndarray:
     lengths = tf.function(
         lambda batch: tokenizer(batch).row_lengths(), input_signature=[_TEXTS], autograph=False
     )
-    parts = [lengths(tf.constant(batch, tf.string)).numpy() for batch in _batches(texts, 1024)]
+    parts = [
+        lengths(tf.constant([to_utf8(text) for text in batch])).numpy()
+        for batch in grouped(texts, 1024)
+    ]
     return np.concatenate([np.zeros(0, np.int64), *parts])
 
 

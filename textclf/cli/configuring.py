@@ -294,7 +294,7 @@ def data_check(source: str, overrides: tuple[str, ...], as_json: bool) -> None:
 
     with Progress() as progress:
         progress.stage("reading the data")
-        dataset = data.open_dataset(**arguments)
+        dataset = data.open_dataset(on_progress=progress.update, **arguments)
         progress.clear()
         import_tensorflow()
         lengths = _lengths(resolved, dataset, progress)

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ import click
 
 from textclf.cli import options, using
 from textclf.cli.terminal import Progress, import_tensorflow, note_all, say, stop_on_interrupt
-from textclf.errors import DataError, TextclfError, TrainingError
+from textclf.errors import TextclfError, TrainingError
 
 if TYPE_CHECKING:
     from textclf.config import Config
@@ -91,16 +90,11 @@ def run_training(config: "Config", output: Path, overwrite: bool) -> None:
 def _check(config: "Config", output: Path, overwrite: bool) -> None:
     """What can be refused before TensorFlow is imported."""
     from textclf import artifact
-    from textclf.config import with_paths
+    from textclf.config import check_environment, with_paths
 
     settings = with_paths(config)
+    check_environment(settings)
     artifact.check_output(output, overwrite=overwrite, is_ours=(artifact.CARD,))
-    vectors = settings.model.embedding_vectors
-    if vectors is not None and not os.path.isfile(vectors):
-        raise DataError(
-            f"{vectors}: no such file; model.embedding_vectors names a GloVe, word2vec or "
-            "fastText text file"
-        )
     options.prepare_sources(settings)
 
 
@@ -156,7 +150,7 @@ def baseline(config_file: Path, overrides: tuple[str, ...], split: str, as_json:
 
     with Progress() as progress:
         progress.stage("reading the data")
-        dataset = data.open_dataset(**arguments)
+        dataset = data.open_dataset(on_progress=progress.update, **arguments)
         options.check_split(list(dataset.splits), split)
         texts, y = _texts_and_classes(dataset, "train", progress)
         split_texts, y_true = _texts_and_classes(dataset, split, progress)

@@ -80,7 +80,7 @@ def evaluate(
 
     with Progress() as progress:
         progress.stage("reading the data")
-        dataset = data.open_dataset(**arguments)
+        dataset = data.open_dataset(on_progress=progress.update, **arguments)
         progress.clear()
         options.check_split(list(dataset.splits), split)
         if source is None and dataset.fingerprint != card.data.get("fingerprint"):

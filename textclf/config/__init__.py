@@ -14,6 +14,7 @@ path of the setting, what was expected and, for a misspelt name, the likeliest r
 """
 
 import difflib
+import importlib.util
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -40,6 +41,7 @@ __all__ = [
     "SECTIONS",
     "SETTINGS",
     "Config",
+    "check_environment",
     "choices",
     "data_format",
     "expected",
@@ -144,6 +146,31 @@ def with_paths(config: Config) -> Config:
     if problems:
         raise ConfigError(problems)
     return Config.of(values)
+
+
+def check_environment(config: Config) -> None:
+    """Looks for what a training with these settings needs on this machine besides its data.
+
+    Args:
+        config: with its paths resolved.
+
+    Raises:
+        ConfigError: with every package and file that is missing.
+    """
+    problems = []
+    if config.training.tensorboard and importlib.util.find_spec("tensorboard") is None:
+        problems.append(
+            "training.tensorboard: tensorboard is not installed; install it with "
+            "`pip install 'textclf[tensorboard]'` or remove the setting"
+        )
+    vectors = config.model.embedding_vectors
+    if vectors is not None and not os.path.isfile(vectors):
+        problems.append(
+            f"{vectors}: no such file; model.embedding_vectors names a GloVe, word2vec or "
+            "fastText text file"
+        )
+    if problems:
+        raise ConfigError(problems)
 
 
 def to_yaml(values: Mapping[str, Mapping[str, Any]]) -> str:

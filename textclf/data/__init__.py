@@ -13,6 +13,7 @@ A data set is read twice or more: opening it reads everything once, counts and c
 streams from the source again. The texts are never all in memory.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from textclf.data.dataset import Dataset, Example, SplitSummary, open_parts
@@ -40,10 +41,15 @@ __all__ = [
 ]
 
 
-def open_dataset(**settings: Any) -> Dataset:
+def open_dataset(
+    *,
+    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    **settings: Any,
+) -> Dataset:
     """Reads a source once, counts and checks it, and makes the splits.
 
     Args:
+        on_progress: told a stage's name, the rows read so far and how many there are, at a guess.
         **settings: the settings of section `data`, see `Settings`.
 
     Raises:
@@ -51,7 +57,7 @@ def open_dataset(**settings: Any) -> Dataset:
     """
     chosen = Settings(**settings)
     parts = find_parts(chosen)
-    return open_parts(chosen, parts, given_class_names(chosen))
+    return open_parts(chosen, parts, given_class_names(chosen), on_progress)
 
 
 def check_sources(**settings: Any) -> None:

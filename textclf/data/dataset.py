@@ -7,7 +7,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -151,7 +151,10 @@ class Dataset:
 
 
 def open_parts(
-    settings: Settings, parts: dict[str, Part], class_names: tuple[str, ...] | None
+    settings: Settings,
+    parts: dict[str, Part],
+    class_names: tuple[str, ...] | None,
+    on_progress: Callable[[str, int, int], None],
 ) -> Dataset:
     """Reads all parts once, makes the splits, checks them.
 
@@ -160,7 +163,7 @@ def open_parts(
     """
     stamps = {key: part.stamp() for key, part in parts.items()}
     digest = hashlib.sha256()
-    scan = read(settings, parts, class_names, digest)
+    scan = read(settings, parts, class_names, digest, on_progress)
     for key, part in parts.items():
         if part.stamp() != stamps[key]:
             raise DataError(f"{part.name}: the data changed while they were read; start again")

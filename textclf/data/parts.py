@@ -107,6 +107,9 @@ class Part(Protocol):
     def rows(self) -> Iterator[tuple[int, str, Label]]:
         """Line (or number) from 1, text and label as written of every row."""
 
+    def about_rows(self) -> int:
+        """How many rows it has, at a guess where only reading it all could tell."""
+
     def place(self, line: int) -> str:
         """What messages call the row that `rows` gave with this line."""
 
@@ -236,6 +239,9 @@ class TablePart:
             advice += ", or data.header=false if this line is a row"
         return f"{self.name}:{line}: no column {wanted!r}; found {listed(names)}; {advice}"
 
+    def about_rows(self) -> int:
+        return self.table.about_rows()
+
     def place(self, line: int) -> str:
         return f"{self.name}:{line}"
 
@@ -308,6 +314,9 @@ class FolderPart:
                 ) from None
             except OSError as error:
                 raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+
+    def about_rows(self) -> int:
+        return sum(1 for _ in self.paths())
 
     def place(self, line: int) -> str:
         for number, (_, path) in enumerate(self.paths(), 1):
@@ -446,6 +455,9 @@ class TfdsPart:
     def _ours(self) -> str:
         return next((ours for ours in SPLITS if getattr(self.settings, ours) == self.split), "test")
 
+    def about_rows(self) -> int:
+        return self.builder.info.splits[self.split].num_examples
+
     def place(self, line: int) -> str:
         return f"{self.name}:{line}"
 
@@ -473,6 +485,9 @@ class DemoPart:
     def rows(self) -> Iterator[tuple[int, str, Label]]:
         for number, (text, label) in enumerate(demo.examples(self.split), 1):
             yield number, text, label
+
+    def about_rows(self) -> int:
+        return sum(1 for _ in self.rows())
 
     def place(self, line: int) -> str:
         return f"{self.name}:{line}"

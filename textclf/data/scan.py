@@ -6,7 +6,7 @@ It keeps 8 bytes of hash and 4 bytes of label a row, and where lines and rows dr
 import dataclasses
 import itertools
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -127,8 +127,10 @@ def read(
     parts: Mapping[str, Part],
     class_names: Sequence[str] | None,
     digest: Any,
+    on_progress: Callable[[str, int, int], None],
 ) -> Scan:
     """The first pass: this loop is what the time of opening a data set goes into."""
+    num_rows = sum(part.about_rows() for part in parts.values())
     scan = Scan(parts)
     hashes, label_sets = scan.hashes, scan.label_sets
     code_of: dict[tuple[str, ...], int] = {}
@@ -142,6 +144,8 @@ def read(
         row = start - 1
         for line, text, raw in part.rows():
             row += 1
+            if row % 4096 == 0:
+                on_progress("reading the data", row, max(num_rows, row))
             if line != expected_line:
                 lines.jump(row - start, line)
             expected_line = line + 1

@@ -172,7 +172,7 @@ class Run:
                 "pruned_tokens": self.prepared.num_pruned,
                 "unknown_fraction": _share(
                     self.prepared.validation.statistics.num_unknown,
-                    self.prepared.validation.statistics.num_tokens,
+                    self.prepared.validation.statistics.num_kept,
                 ),
                 "train": {
                     "num_tokens": statistics.num_tokens,

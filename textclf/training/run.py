@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import importlib.util
 import json
 import os
 import shutil
@@ -12,8 +11,8 @@ from pathlib import Path
 import tensorflow as tf
 
 from textclf import artifact, batches, classifier, data
-from textclf.config import Config, with_paths
-from textclf.errors import ArtifactError, ConfigError, DataError, TrainingError
+from textclf.config import Config, check_environment, with_paths
+from textclf.errors import ArtifactError, DataError, TrainingError
 from textclf.training.events import Epoch, Event, Finished
 from textclf.training.loop import Interrupted, Run
 
@@ -24,15 +23,10 @@ def check(config: Config, output: str | os.PathLike, *, overwrite: bool = False)
     Raises:
         TextclfError: with what is wrong and how to mend it.
     """
-    if config.training.tensorboard and importlib.util.find_spec("tensorboard") is None:
-        raise ConfigError(
-            [
-                "training.tensorboard: tensorboard is not installed; install it with "
-                "`pip install 'textclf[tensorboard]'` or remove the setting"
-            ]
-        )
+    resolved = with_paths(config)
+    check_environment(resolved)
     artifact.check_output(output, overwrite=overwrite, is_ours=(artifact.CARD,))
-    data.check_sources(**with_paths(config).data.model_dump())
+    data.check_sources(**resolved.data.model_dump())
 
 
 def train(
@@ -62,7 +56,7 @@ def train(
     resolved = with_paths(config)
     if config.training.deterministic:
         tf.config.experimental.enable_op_determinism()
-    dataset = data.open_dataset(**resolved.data.model_dump())
+    dataset = data.open_dataset(on_progress=on_progress, **resolved.data.model_dump())
     if "train" not in dataset.splits:
         raise DataError("there is no training split; name its file as data.train")
     with _unfinished_folder(Path(output)) as work:

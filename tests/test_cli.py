@@ -289,6 +289,13 @@ def test_init_asks_for_names_where_labels_are_numbers(folder: Path, golden: Gold
     assert values["data"]["label_ids"] == "from_one"
 
 
+def test_init_takes_stars_for_names_and_not_for_a_count(folder: Path):
+    rows = [[(1, 5)[i % 2], f"a text about number {i}"] for i in range(60)]
+    write_csv(folder / "rows.csv", [["stars", "text"], *rows])
+    run("init", "rows.csv", "rows.yaml")
+    assert "label_ids" not in (folder / "rows.yaml").read_text()
+
+
 def test_init_knows_semicolons_latin_1_and_paths_with_blanks(folder: Path):
     name = folder / "my file.csv"
     rows = "".join(f"le café numéro {i};{'oui' if i % 2 else 'non'}\n" for i in range(40))

@@ -2,6 +2,7 @@
 
 import json
 import string
+import sys
 import types
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -939,3 +940,17 @@ def test_every_default_is_right_and_described_in_words() -> None:
 def test_a_configuration_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
         resolved().model.units = 3  # type: ignore[misc]
+
+
+def test_a_missing_package_and_a_missing_file_are_told_together(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "tensorboard", None)  # as if it were not installed
+    overrides = ["training.tensorboard=true", "model.embedding_vectors=glove.txt"]
+    chosen, _ = config.from_dict({"data": {"source": "demo"}}, overrides)
+    with pytest.raises(ConfigError) as caught:
+        config.check_environment(chosen)
+    assert list(caught.value.problems) == [
+        "training.tensorboard: tensorboard is not installed; install it with "
+        "`pip install 'textclf[tensorboard]'` or remove the setting",
+        "glove.txt: no such file; model.embedding_vectors names a GloVe, word2vec or fastText "
+        "text file",
+    ]

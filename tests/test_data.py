@@ -955,11 +955,13 @@ def test_stray_quotes_are_recognised(tmp_path: Path, name: str, odd: str, note: 
 def test_encodings_and_marks_are_recognised(tmp_path: Path) -> None:
     chinese = "text,label\n" + "".join(f"这部电影很好看{i},{i % 2}\n" for i in range(20))
     french = "text,label\n" + "".join(f"réussie et préférée {i},{i % 2}\n" for i in range(20))
+    both = "text,label\n" + "".join(f"这部电影 is a good film {i},{i % 2}\n" for i in range(20))
     for content, encoding, script in (
         (chinese.encode("utf-8"), "utf-8", "han"),
         (chinese.encode("utf-8-sig"), "utf-8-sig", "han"),
         (chinese.encode("gb18030"), "gb18030", "han"),
         (french.encode("cp1252"), "cp1252", "latin"),
+        (both.encode("utf-8"), "utf-8", "mixed"),
     ):
         found = data.recognise(write(tmp_path / "a.csv", content))
         assert (found.encoding, found.script) == (encoding, script)

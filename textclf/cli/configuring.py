@@ -172,8 +172,10 @@ def _classes(recognised: "Recognised") -> list[str]:
             f"  class_names_file: {json.dumps(recognised.class_names_file, ensure_ascii=False)}",
             f"  label_ids: {recognised.label_ids}  # the labels count its lines",
         ]
-    if names and all(name.strip('"').isdecimal() for name in names):
-        first = min(int(name) for name in recognised.class_names_seen)
+    numbers = {int(name) for name in recognised.class_names_seen if name.isdecimal()}
+    first = min(numbers, default=-1)
+    # Stars 1 and 5 count nothing; 0, 1, 2 may.
+    if first in (0, 1) and numbers == set(range(first, first + len(names))):
         lines += [
             "  # If these numbers count classes that have names, say so:",
             "  # class_names: [NAME, NAME]",

@@ -460,7 +460,7 @@ def _script(texts: Iterable[str]) -> str:
     # A Han character is a word or half of one, a Latin letter a fifth: so two fifths are plenty.
     if counts["hiragana"] + counts["katakana"] > 0.15 * total:
         return "kana"
-    if counts["cjk"] > 0.4 * total:
-        return "han"
+    if counts["cjk"] > 0.1 * total:
+        return "han" if counts["cjk"] > 0.4 * total else "mixed"
     script, count = counts.most_common(1)[0]
     return script if count > 0.7 * total else "mixed"

@@ -5,12 +5,14 @@
 
 import os
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from textclf import config
 from textclf.cli import main
@@ -110,6 +112,27 @@ def test_the_python_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for line, code in found:
         # The lines before keep the numbers of a traceback right.
         exec(compile("\n" * (line - 1) + code, str(DOCS / "python.md"), "exec"), names)
+
+
+def test_the_commands_of_the_tutorial_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    make, serve = (code for _, code in blocks("tutorial.md", "python"))
+    assert "6000" in make
+    # A tenth of the rows: what is asserted is that every line does what it says, not how well.
+    exec(make.replace("6000", "600"), {})
+    lines = [line for _, text in blocks("tutorial.md", "sh") for line in text.splitlines()]
+    assert len(lines) >= 9
+    output = {}
+    for line in lines:
+        program, *arguments = shlex.split(line)
+        assert program == "textclf"
+        result = CliRunner().invoke(main, arguments)
+        assert result.exit_code == 0, f"{line}\n{result.output}"
+        output[line] = result.stdout
+    assert list(output.values())[0] == "textclf train opinions.yaml runs/opinions\n"
+    answers = next(text for line, text in output.items() if "一点也不差" in line).split()
+    assert len(answers) == 3 and set(answers) <= {"negative", "positive"}
+    exec(serve, {})
 
 
 def test_the_configurations_of_the_data_page_are_right():

@@ -520,6 +520,9 @@ def test_equal_texts_are_found_within_and_across_splits(tmp_path: Path) -> None:
     assert findings.shared["train/validation"].count == 6
     assert findings.conflicting_labels.count == 2
     assert f"{train}:2 (x) = {test}:4 (y)" in findings.conflicting_labels.places
+    short = f"test: 3 rows with a text that stands in train too ({test}:3 = {train}:4; ...)"
+    assert short in findings.sentences(num_places=1)
+    assert short not in findings.sentences()
     assert dataset.leaked("test").tolist() == [False, True, True, True]
     assert dataset.leaked("train").all() and dataset.leaked("validation").all()
 

@@ -58,8 +58,18 @@ class Findings:
         """The same as plain dicts, lists, strings and integers, for JSON."""
         return json.loads(json.dumps(dataclasses.asdict(self)))
 
-    def sentences(self) -> list[str]:
-        """What was seen, a sentence each; empty where there is nothing to say."""
+    def sentences(self, num_places: int = _NUM_PLACES) -> list[str]:
+        """What was seen, a sentence each; empty where there is nothing to say.
+
+        Args:
+            num_places: how many places a sentence names at most.
+        """
+
+        def such_as(finding: Finding) -> str:
+            places = "; ".join(finding.places[:num_places])
+            more = "; ..." if finding.count > num_places else ""
+            return f" ({places}{more})" if places else ""
+
         said = []
         for split, count in self.dropped_unknown_labels.items():
             said.append(f"{split}: {_rows(count)} dropped for labels that train does not have")
@@ -78,27 +88,23 @@ class Findings:
         ]
         for what, by_split in kinds:
             for split, finding in by_split.items():
-                said.append(f"{split}: {_rows(finding.count)} {what}{_such_as(finding)}")
+                said.append(f"{split}: {_rows(finding.count)} {what}{such_as(finding)}")
         for pair, finding in self.shared.items():
             first, second = pair.split("/")
             said.append(
                 f"{second}: {_rows(finding.count)} with a text that stands in {first} too"
-                f"{_such_as(finding)}"
+                f"{such_as(finding)}"
             )
         if self.conflicting_labels.count:
             said.append(
                 f"texts that occur with different labels: {self.conflicting_labels.count}"
-                f"{_such_as(self.conflicting_labels)}"
+                f"{such_as(self.conflicting_labels)}"
             )
         return said + self.notes
 
 
 def _rows(count: int) -> str:
     return f"{count} row" if count == 1 else f"{count} rows"
-
-
-def _such_as(finding: Finding) -> str:
-    return f" ({'; '.join(finding.places)})" if finding.places else ""
 
 
 class _Places:

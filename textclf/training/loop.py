@@ -397,7 +397,7 @@ class Run:
         return matrix
 
     def _text_notices(self) -> Iterator[str]:
-        yield from self.dataset.findings.sentences()
+        yield from self.dataset.findings.sentences(num_places=1)
         if self.prepared.num_pruned:
             yield (
                 f"{self.prepared.num_pruned} rare tokens were dropped while counting, so counts "

@@ -1,7 +1,9 @@
 """A trained folder reaches the disk whole, or not at all."""
 
+import ctypes
 import dataclasses
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -15,7 +17,7 @@ CARD = artifact.Card(class_names=("no", "yes"), multi_label=False, config={"mode
 
 
 def write(folder, text):
-    with artifact.write_folder(folder) as temporary:
+    with artifact.write_folder(folder, overwrite=True) as temporary:
         (temporary / "weights").write_text(text)
         (temporary / "card.json").write_text(CARD.to_json())
 
@@ -49,7 +51,10 @@ def test_a_new_folder_takes_the_place_of_the_old_one(tmp_path):
 
 def test_an_interrupted_write_leaves_the_old_folder_and_nothing_else(tmp_path):
     write(tmp_path / "run", "1")
-    with pytest.raises(KeyboardInterrupt), artifact.write_folder(tmp_path / "run") as temporary:
+    with (
+        pytest.raises(KeyboardInterrupt),
+        artifact.write_folder(tmp_path / "run", overwrite=True) as temporary,
+    ):
         (temporary / "weights").write_text("2")
         raise KeyboardInterrupt
     assert (tmp_path / "run" / "weights").read_text() == "1"
@@ -60,7 +65,7 @@ def test_a_process_killed_while_writing_leaves_the_old_folder(tmp_path):
     write(tmp_path / "run", "1")
     code = (
         "import os, sys; from textclf import artifact\n"
-        "with artifact.write_folder(sys.argv[1]) as temporary:\n"
+        "with artifact.write_folder(sys.argv[1], overwrite=True) as temporary:\n"
         "    (temporary / 'weights').write_text('2'); os.kill(os.getpid(), 9)\n"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "run")])
@@ -75,7 +80,7 @@ def test_a_full_disk_leaves_the_old_folder_and_nothing_else(tmp_path):
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "try:\n"
-        "    with artifact.write_folder(sys.argv[1]) as temporary:\n"
+        "    with artifact.write_folder(sys.argv[1], overwrite=True) as temporary:\n"
         "        (temporary / 'weights').write_text('2' * 2000)\n"
         "except ArtifactError as error:\n"
         "    print(error)\n"
@@ -173,3 +178,75 @@ def test_the_newest_version_stands_for_a_folder_of_exports(tmp_path):
 
 def test_a_card_is_json_that_any_program_reads():
     assert json.loads(CARD.to_json())["class_names"] == ["no", "yes"]
+
+
+def test_there_is_no_instant_without_the_old_or_the_new_folder(tmp_path, monkeypatch):
+    write(tmp_path / "run", "1")
+
+    def rename(*paths):
+        raise AssertionError(f"two renames leave an instant without either: {paths}")
+
+    monkeypatch.setattr(os, "rename", rename)
+    write(tmp_path / "run", "2")
+    assert (tmp_path / "run" / "weights").read_text() == "2"
+
+
+def test_without_an_atomic_exchange_a_failed_rename_brings_the_old_folder_back(
+    tmp_path, monkeypatch
+):
+    def missing(*arguments, **keywords):
+        raise OSError
+
+    write(tmp_path / "run", "1")
+    monkeypatch.setattr(ctypes, "CDLL", missing)
+    write(tmp_path / "run", "2")
+    assert (tmp_path / "run" / "weights").read_text() == "2"
+    calls, rename = [], os.rename
+
+    def fails_once(*paths):
+        calls.append(paths)
+        if len(calls) == 2:
+            raise OSError(5, "Input/output error")
+        rename(*paths)
+
+    monkeypatch.setattr(os, "rename", fails_once)
+    with pytest.raises(ArtifactError, match="Input/output error"):
+        write(tmp_path / "run", "3")
+    assert (tmp_path / "run" / "weights").read_text() == "2"
+
+
+def test_every_file_and_folder_is_on_the_disk_before_the_old_folder_goes(tmp_path, monkeypatch):
+    synced, fsync = set(), os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda number: (synced.add(os.fstat(number).st_ino), fsync(number))
+    )
+    write(tmp_path / "run", "1")
+    paths = [tmp_path, tmp_path / "run", *(tmp_path / "run").iterdir()]
+    assert {path.stat().st_ino for path in paths} <= synced
+
+
+def test_a_folder_that_came_in_between_is_not_replaced_unasked(tmp_path):
+    with (
+        pytest.raises(ArtifactError, match="unchanged"),
+        artifact.write_folder(tmp_path / "run", overwrite=False) as temporary,
+    ):
+        (temporary / "weights").write_text("mine")
+        write(tmp_path / "run", "of another process")
+    assert (tmp_path / "run" / "weights").read_text() == "of another process"
+    assert names(tmp_path) == ["run"]
+
+
+def test_a_link_stays_a_link_to_the_new_folder(tmp_path):
+    write(tmp_path / "run-7", "1")
+    (tmp_path / "latest").symlink_to("run-7")
+    write(tmp_path / "latest", "2")
+    assert (tmp_path / "latest").is_symlink()
+    assert (tmp_path / "run-7" / "weights").read_text() == "2"
+    assert names(tmp_path) == ["latest", "run-7"]
+
+
+@pytest.mark.parametrize("name", ["files", "config", "validation"])
+def test_a_card_with_a_part_of_another_kind_is_damaged(tmp_path, name):
+    (tmp_path / "card.json").write_text(json.dumps(json.loads(CARD.to_json()) | {name: None}))
+    with pytest.raises(ArtifactError, match=f"is damaged \\({name} is no object\\)"):
+        artifact.read_card(tmp_path)

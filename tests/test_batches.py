@@ -1,6 +1,7 @@
 """Examples to shards to batches: nothing lost, little padding, an order that a seed decides."""
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -179,6 +180,18 @@ def test_a_cache_is_read_again_only_for_the_same_data_and_settings(dataset, tmp_
     assert stages(min_count=2)[1]
     assert stages(encoder=ENCODER | {"keep": "end"})[1]
     assert stages(tokenizer=TOKENIZER | {"lowercase": False})[1]
+    assert stages(max_tokens=50)[1]
+    assert stages(shuffle_buffer=77)[1]
+
+
+@pytest.mark.parametrize("how", ["cut", "gone"])
+def test_a_damaged_cache_is_made_anew(dataset, tmp_path, how):
+    first = prepare(dataset, tmp_path, cache_dir=tmp_path / "cache")
+    shard = Path(first.validation.paths[0])
+    whole = shard.read_bytes()
+    shard.write_bytes(b"") if how == "cut" else shard.unlink()
+    again = prepare(dataset, tmp_path, cache_dir=tmp_path / "cache")
+    assert Path(again.validation.paths[0]).read_bytes() == whole
 
 
 def test_a_cache_of_other_data_is_not_read(reviews, tmp_path):

@@ -206,5 +206,6 @@ def test_a_failed_save_leaves_the_earlier_classifier(trained, tmp_path, model):
             vocabulary_path=folder / "vocabulary.txt",
             weights=classifier.get_weights(model.network),
             extra_files={"history.jsonl": tmp_path / "missing"},
+            overwrite=True,
         )
     np.testing.assert_array_equal(classifier.load(folder).predict_proba(["good"]), before)

@@ -133,6 +133,11 @@ MISTAKES: list[tuple[str, int, str]] = [
     ("train good.yaml one.csv", 1, "{tmp}/one.csv: is a file; name a folder that can be written"),
     ("train good.yaml out --set training.epochs=x --set modle.units=3", 1, "--set modle.units: unknown setting; did you mean model.units?\n--set training.epochs: expected a whole number of at least 1 and at most 10000, found 'x'"),
     ("train good.yaml out --set model.embedding_vectors=glove.txt", 1, "glove.txt: no such file; model.embedding_vectors names a GloVe, word2vec or fastText text file"),
+    ("train missing.yaml model --set model.embedding_vectors=glove.txt", 1, "glove.txt: no such file; model.embedding_vectors names a GloVe, word2vec or fastText text file\n{tmp}/model: exists already; name another folder or add --overwrite\nnowhere.tsv: no such file; did you mean 'others.csv'?"),
+    ("train good.yaml out --set training.schedule=plateau --set training.plateau_patience_epochs=3", 1, "--set training.plateau_patience_epochs: training stops after training.patience_epochs=3 epochs without improvement, so the rate would never be lowered; expected fewer"),
+    ("train others.csv out", 1, "others.csv: is a file of texts by its name, expected a configuration; `textclf init others.csv others.yaml` writes one"),
+    ("evaluate model others.csv --set data.text_columns=Rev --set data.label_column=stars", 1, "others.csv:1: no column 'Rev'; found id, review, stars; use --set 'data.text_columns=[review]'"),
+    ("evaluate model far/away.tsv", 1, "far/away.tsv: no such file: the folder far does not exist; a path is looked up from the current folder"),
     ("train good.yaml", 2, USAGE.format("train [OPTIONS] CONFIG OUTPUT", "train") + "Missing argument 'OUTPUT'."),
     ("evaluate nowhere", 1, "nowhere: does not exist; `textclf train` writes such a folder"),
     ("evaluate model others.csv", 1, "others.csv:1: no column 'text'; found id, review, stars; use --set 'data.text_columns=[review]'\nothers.csv:1: no column 'label'; found id, review, stars; use --set data.label_column=stars"),
@@ -394,13 +399,25 @@ def test_progress_of_the_demo_is_one_line_an_epoch_without_noise(demo_run: Any):
         *("reading the data", r"2 classes; examples: train [\d,]+, validation [\d,]+, test [\d,]+"),
         r"[\d,]+ token ids; [\d,]+ weights; [\d,]+ steps an epoch",
         "  epoch     loss  val_loss  val_accuracy  val_macro_f1  seconds",
-        *(epoch, r"(ended|stopped early) after epoch \d; kept epoch \d"),
+        *(epoch, r"(ended|stopped early) after epoch \d; kept epoch \d, the best by val_loss"),
         *("evaluating both on the test split", "with a file of your own: .*"),
         "writing the SavedModel and verifying it in a fresh process",
     ]
     lines = demo_run.stderr.splitlines()
     assert [line for line in lines if not any(re.fullmatch(p, line) for p in patterns)] == []
     assert 2 <= len([line for line in lines if re.fullmatch(epoch, line)]) <= 9
+
+
+def test_the_demo_replaces_no_work_but_its_own(folder: Path):
+    (folder / "runs").mkdir()
+    (folder / "runs" / "demo.yaml").write_text("data: {source: mine.csv}\n")
+    result = run("demo")
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "Error: runs/demo.yaml: exists and is not the demo's; move it, or run the demo in another "
+        "folder\n"
+    )
+    assert [path.name for path in (folder / "runs").iterdir()] == ["demo.yaml"]
 
 
 def test_the_demo_is_the_configuration_of_the_repository(demo_run: Any):
@@ -483,8 +500,26 @@ def test_evaluate_refuses_labels_that_the_model_does_not_know_or_leaves_them_out
     assert (result.exit_code, result.stdout) == (1, "")
     assert "new.csv:3: label 'awful' is not in data.class_names" in result.stderr
     assert "data.drop_unknown_labels=true" in result.stderr
-    report = done("evaluate", "model", "new.csv", "--set", "data.drop_unknown_labels=true")
-    assert report.startswith("model on new.csv: 1 example, 2 classes")
+    how = ("evaluate", "model", "new.csv", "--set", "data.drop_unknown_labels=true")
+    result = run(*how)
+    assert result.stdout.startswith("model on new.csv: 1 example, 2 classes")
+    assert "note: 1 row is left out, because the model does not know its label" in result.stderr
+    assert json.loads(done(*how, "--json"))["dropped_unknown_labels"] == 1
+
+
+def test_another_file_is_read_in_its_own_encoding(demo: Path, folder: Path):
+    rows = "".join(f"le caf\u00e9 {i};{('oui', 'non')[i % 2]}\n" for i in range(40))
+    (folder / "old.csv").write_bytes(("texte;avis\n" + rows).encode("latin-1"))
+    done("init", "old.csv", "old.yaml")
+    quick = ("--set", "training.epochs=1", "--set", "model.units=2")
+    done("train", "old.yaml", "old", *quick)
+    (folder / "new.csv").write_text("texte;avis\ncaf\u00e9;oui\n")
+    result = run("predict", "old", "--input", "new.csv")
+    assert result.stdout.split("\n")[1].startswith("caf\u00e9;oui;")
+    assert "new.csv: is read as the UTF-8 that it is" in result.stderr
+    assert "is read as the UTF-8" not in run("predict", "old", "--input", "old.csv").stderr
+    forced = run("predict", "old", "--input", "new.csv", "--set", "data.encoding=cp1252")
+    assert "caf\u00c3" in forced.stdout
 
 
 def test_a_requirement_that_is_not_met_fails_after_the_report(demo: Path):

@@ -954,3 +954,20 @@ def test_a_missing_package_and_a_missing_file_are_told_together(monkeypatch: pyt
         "glove.txt: no such file; model.embedding_vectors names a GloVe, word2vec or fastText "
         "text file",
     ]
+
+
+@pytest.mark.parametrize(
+    ("content", "width"),
+    [("the 0.1 -2e-3 7\n", 3), (". . . 0.1 0.2\n", 2), ("400000 300\nthe 0.1\n", 300)],
+)
+def test_vectors_of_another_width_are_told_before_the_long_work(
+    tmp_path: Path, content: str, width: int
+):
+    path = tmp_path / "vectors.txt"
+    path.write_text(content)
+    overrides = [f"model.embedding_vectors={path}", "model.embedding_dim=50"]
+    chosen, _ = config.from_dict({"data": {"source": "demo"}}, overrides)
+    with pytest.raises(ConfigError, match=f"holds vectors of {width} numbers, .* to {width}$"):
+        config.check_environment(chosen)
+    overrides[1] = f"model.embedding_dim={width}"
+    config.check_environment(config.from_dict({"data": {"source": "demo"}}, overrides)[0])

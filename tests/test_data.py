@@ -289,6 +289,7 @@ def test_a_text_may_have_several_labels_or_none(tmp_path: Path) -> None:
     dataset = data.open_dataset(train=path, validation=path, label_separator=";", **how)
     assert contents(dataset, "train") == expected
     assert dataset.splits["train"].class_counts.tolist() == [2, 2]
+    assert "train: 1 row without any label" in dataset.findings.sentences()
     lists: list[Any] = [["b", "a"], [], ["b"], "a"]
     lines = [json.dumps({"text": f"t{i}", "label": label}) for i, label in enumerate(lists)]
     path = write(tmp_path / "b.jsonl", "\n".join(lines))
@@ -673,6 +674,32 @@ def test_rows_are_streamed_and_never_all_kept(tmp_path: Path) -> None:
         assert tracemalloc.get_traced_memory()[1] < size / 10
     finally:
         tracemalloc.stop()
+
+
+def test_no_text_is_kept_of_a_row_that_was_read(tmp_path: Path) -> None:
+    peaks = []
+    data.open_dataset(source=good_csv(tmp_path / "b.csv"))  # what is imported late is no growth
+    for num_rows in (20_000, 120_000):
+        path = tmp_path / f"{num_rows}.csv"
+        lines = (f"a text that is number {row},{row % 2}\n" for row in range(num_rows))
+        path.write_text("text,label\n" + "".join(lines))
+        tracemalloc.start()
+        try:
+            data.open_dataset(source=str(path), in_memory_rows=1)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    # Chunks of temporary arrays are larger than this file; benchmarks/memory.py measures what
+    # stays of a row among millions. A string in Python takes more than this.
+    assert peaks[1] - peaks[0] < 100_000 * 50
+
+
+def test_classes_that_look_alike_are_told(tmp_path: Path) -> None:
+    names = ("caf\u00e9", "cafe\u0301", "tea")
+    rows = "".join(f"t{i},{names[i % 3]}\n" for i in range(30))
+    dataset = data.open_dataset(source=write(tmp_path / "a.csv", "text,label\n" + rows))
+    [note] = [note for note in dataset.findings.notes if "hardly differ" in note]
+    assert "2 classes" in note and r"'caf\xe9'" in note and r"'cafe\u0301'" in note
 
 
 def test_neither_tensorflow_nor_pyarrow_is_imported_for_text_files(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The loop keeps its promises: seeds, the best epoch, interruptions, and a test split unseen."""
 
+import fcntl
 import json
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ import tensorflow as tf
 from textclf import classifier, data, text, training
 from textclf.config import from_dict
 from textclf.errors import ArtifactError, ConfigError, TrainingError
-from textclf.training import losses
+from textclf.training import loop, losses
 
 
 def config(settings, *overrides, **data_settings):
@@ -206,11 +207,193 @@ def test_a_second_training_into_the_same_folder_is_refused(reviews, tiny, tmp_pa
 
 def test_what_a_killed_run_left_is_cleared_away(reviews, tiny, tmp_path):
     left = tmp_path / "run.unfinished"
-    left.mkdir()
+    (left / "batches").mkdir(parents=True)
+    (left / "lock").touch()
+    (left / "link").symlink_to(tmp_path)
     (left / "history.jsonl").write_text("old\n")
     run(config(tiny, "training.epochs=1", source=str(reviews)), tmp_path / "run")
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
     assert "old" not in (tmp_path / "run" / "history.jsonl").read_text()
+
+
+def test_what_somebody_else_left_is_not(reviews, tiny, tmp_path):
+    (tmp_path / "run.unfinished").mkdir()
+    (tmp_path / "run.unfinished" / "draft.txt").write_text("my thesis")
+    with pytest.raises(ArtifactError, match="holds something else; move it"):
+        run(config(tiny, source=str(reviews)), tmp_path / "run")
+    assert (tmp_path / "run.unfinished" / "draft.txt").read_text() == "my thesis"
+
+
+def before_the_lock(monkeypatch, happens):
+    """Something that another process does between our opening of the lock and our taking it."""
+    flock, calls = fcntl.flock, []
+
+    def slow(*arguments):
+        if not calls:
+            happens()
+        calls.append(arguments)
+        flock(*arguments)
+
+    monkeypatch.setattr(fcntl, "flock", slow)
+
+
+def test_a_lock_whose_file_was_removed_is_none(reviews, tiny, tmp_path, monkeypatch):
+    lock = tmp_path / "run.unfinished" / "lock"
+    before_the_lock(monkeypatch, lambda: shutil.rmtree(lock.parent))
+    events = training.train(config(tiny, source=str(reviews)), tmp_path / "run")
+    next(events)
+    assert lock.exists()
+    with pytest.raises(ArtifactError, match="another training is writing there"):
+        next(training.train(config(tiny, source=str(reviews)), tmp_path / "run"))
+    events.close()
+
+
+def test_a_training_that_ended_in_between_is_not_replaced(
+    reviews, tiny, trained, tmp_path, monkeypatch
+):
+    before_the_lock(monkeypatch, lambda: shutil.copytree(trained, tmp_path / "run"))
+    with pytest.raises(ArtifactError, match="run: exists already"):
+        run(config(tiny, source=str(reviews)), tmp_path / "run")
+
+
+def test_a_folder_that_appears_during_the_training_is_not_replaced(reviews, tiny, tmp_path):
+    events = training.train(config(tiny, "training.epochs=1", source=str(reviews)), tmp_path / "r")
+    next(events)
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "precious.txt").write_text("")
+    with pytest.raises(ArtifactError, match="cannot be written"):
+        list(events)
+    assert [path.name for path in (tmp_path / "r").iterdir()] == ["precious.txt"]
+
+
+def test_answers_that_are_not_finite_stop_the_training_and_keep_the_best_epoch(
+    reviews, tiny, tmp_path
+):
+    for epoch, multi_label in ((2, False), (1, False), (2, True)):
+        output = tmp_path / f"{epoch}{multi_label}"
+        resolved = config(tiny, "training.epochs=9", source=str(reviews), multi_label=multi_label)
+        events = training.train(resolved, output)
+
+        def broken(events=events, epoch=epoch):
+            for event in events:
+                if isinstance(event, training.Step) and (event.epoch, event.step) == (
+                    epoch,
+                    event.steps_per_epoch,
+                ):
+                    bias = events.gi_frame.f_locals["run"].network.dense.bias
+                    bias.assign([float("nan")] * 2)
+                yield event
+
+        if epoch == 1:
+            with pytest.raises(TrainingError, match="not finite after epoch 1.*nothing was saved"):
+                list(broken())
+            assert not output.exists()
+            continue
+        finished = list(broken())[-1]
+        assert (finished.why, finished.best_epoch) == ("not finite", 1)
+        assert np.isfinite(classifier.load(output).predict_proba(["good"])).all()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "factor"),
+    [
+        ([], lambda step, total, epoch: 1),
+        (["training.schedule=cosine"], lambda s, total, e: 0.5 * (1 + np.cos(np.pi * s / total))),
+        (
+            ["training.schedule=exponential", "training.decay_rate=0.7"],
+            lambda step, total, epoch: 0.7 ** (step / (total / 4)),
+        ),
+        (["training.warmup_steps=1000"], lambda step, total, epoch: (step + 1) / 1000),
+        (
+            ["training.schedule=cosine", "training.warmup_steps=3"],
+            lambda s, total, e: 0.5 * (1 + np.cos(np.pi * (s - 3) / (total - 3))),
+        ),
+        (
+            [
+                "training.schedule=plateau",
+                "training.plateau_factor=0.1",
+                "training.plateau_patience_epochs=2",
+            ],
+            # The first epoch is a gain, the next two are none.
+            lambda step, total, epoch: [1, 1, 1, 0.1][epoch - 1],
+        ),
+    ],
+)
+def test_the_learning_rate_follows_its_schedule(reviews, tiny, tmp_path, overrides, factor):
+    resolved = config(
+        tiny, "training.epochs=4", "training.patience_epochs=0", "training.learning_rate=1e-9",
+        "training.monitor=val_accuracy", *overrides, source=str(reviews),
+    )  # fmt: skip
+    events = list(training.train(resolved, tmp_path / "run"))
+    per_epoch = events[0].steps_per_epoch
+    rates = [line["learning_rate"] for line in history(tmp_path / "run")]
+    expected = [1e-9 * factor(epoch * per_epoch - 1, 4 * per_epoch, epoch) for epoch in range(1, 5)]
+    np.testing.assert_allclose(rates, expected, rtol=1e-6)
+
+
+def one_step(reviews, tiny, tmp_path, *overrides):
+    """How much each weight changes in a single step of plain gradient descent."""
+    resolved = config(
+        tiny, "training.epochs=1", "training.optimizer=sgd", "training.learning_rate=1",
+        "training.batch_size=1000", "training.length_buckets=1", *overrides, source=str(reviews),
+    )  # fmt: skip
+    run(resolved, tmp_path / "run")
+    after = classifier.load(tmp_path / "run").network
+    size = after.embedding.input_dim
+    before = classifier.build_network(resolved, vocabulary_size=size, num_classes=2)
+    pairs = zip(before.parameters, after.parameters, strict=True)
+    return np.concatenate([(new.numpy() - old.numpy()).ravel() for old, new in pairs])
+
+
+def test_gradients_are_clipped_by_value_and_then_by_norm(reviews, tiny, tmp_path):
+    both = one_step(
+        reviews, tiny, tmp_path / "1", "training.clip_value=1e-3", "training.clip_norm=1e-4"
+    )
+    assert np.linalg.norm(both) == pytest.approx(1e-4, rel=1e-2)
+    value = one_step(
+        reviews, tiny, tmp_path / "2", "training.clip_value=1e-3", "training.clip_norm=null"
+    )
+    assert np.abs(value).max() == pytest.approx(1e-3, rel=1e-2)
+    assert np.linalg.norm(value) > 2e-3
+
+
+def test_optimizers_get_their_settings(tiny):
+    def made(*overrides):
+        return loop._optimizer(config(tiny, *overrides, source="demo").training)
+
+    assert made("training.optimizer=rmsprop", "training.momentum=0.7").momentum == 0.7
+    assert made("training.optimizer=sgd", "training.momentum=0.6").momentum == 0.6
+    assert made("training.optimizer=adamw", "training.weight_decay=0.3").weight_decay == 0.3
+    assert type(made()).__name__ == "Adam"
+
+
+def test_balanced_class_weights_are_those_of_the_definition(tmp_path):
+    rows = ["a,x\n"] * 30 + ["b,y\n"] * 10
+    (tmp_path / "a.csv").write_text("text,label\n" + "".join(rows))
+    one_of = data.open_dataset(train=str(tmp_path / "a.csv"), validation=str(tmp_path / "a.csv"))
+    counts = one_of.splits["train"].class_counts
+    assert losses.weigh_classes("balanced", one_of, counts) == [40 / (2 * 30), 40 / (2 * 10)]
+    assert losses.weigh_classes("none", one_of, counts) == [1, 1]
+    assert losses.weigh_classes({"y": 3, "x": 2}, one_of, counts) == [2, 3]
+    rows = ["a\tx,z\n"] * 30 + ["b\ty,z\n"] * 10
+    (tmp_path / "a.tsv").write_text("text\tlabel\n" + "".join(rows))
+    several = data.open_dataset(
+        train=str(tmp_path / "a.tsv"), validation=str(tmp_path / "a.tsv"), multi_label=True
+    )
+    counts = several.splits["train"].class_counts
+    # A label that every text has still gets a gradient.
+    assert losses.weigh_classes("balanced", several, counts) == [10 / 30, 30 / 10, 1 / 40]
+
+
+def test_weights_of_other_classes_are_refused_before_the_texts_are_encoded(reviews, tiny, tmp_path):
+    stages = set()
+    resolved = config(tiny, "training.class_weights={good: 1, bad: 2}", source=str(reviews))
+    with pytest.raises(ConfigError, match="training.class_weights: expected a weight for each of"):
+        run(
+            resolved, tmp_path / "run",
+            on_progress=lambda stage, done, total: stages.add(stage),
+        )  # fmt: skip
+    assert stages <= {"reading the data"}
 
 
 def test_the_history_holds_gradient_norms_by_layer_and_the_learning_rate(trained):

@@ -103,6 +103,9 @@ def read_card(folder: str | os.PathLike) -> Card:
         )
     try:
         values["class_names"] = tuple(values["class_names"])
+        for name in ("config", "data", "text", "training", "validation", "versions", "files"):
+            if not isinstance(values.get(name, {}), dict):
+                raise TypeError(f"{name} is no object")
         for name in ("temperature", "thresholds"):
             if isinstance(values.get(name), list):
                 values[name] = tuple(values[name])
@@ -173,6 +176,11 @@ def check_output(folder: str | os.PathLike, *, overwrite: bool, is_ours: tuple[s
     # os.path rather than Path: without permission to look, Path.exists raises.
     if os.path.exists(folder) and not os.path.isdir(folder):
         raise ArtifactError(f"{folder}: is a file; name a folder that can be written")
+    if os.path.ismount(folder):
+        raise ArtifactError(
+            f"{folder}: a file system is mounted there, which no folder can replace; name a folder "
+            "below it"
+        )
     if os.path.isdir(folder) and os.listdir(folder):
         if not any((folder / name).exists() for name in is_ours):
             raise ArtifactError(
@@ -180,7 +188,7 @@ def check_output(folder: str | os.PathLike, *, overwrite: bool, is_ours: tuple[s
             )
         if not overwrite:
             raise ArtifactError(f"{folder}: exists already; name another folder or add --overwrite")
-    parent = folder.parent
+    parent = Path(os.path.realpath(folder)).parent
     while not os.path.exists(parent):
         parent = parent.parent
     try:
@@ -194,16 +202,21 @@ def check_output(folder: str | os.PathLike, *, overwrite: bool, is_ours: tuple[s
 
 
 @contextlib.contextmanager
-def write_folder(folder: str | os.PathLike) -> Iterator[Path]:
+def write_folder(folder: str | os.PathLike, *, overwrite: bool) -> Iterator[Path]:
     """A temporary sibling that takes `folder`'s place, at once and whole, when the block ends.
 
-    If the block fails, or the process dies, what stood at `folder` stands there still.
+    If the block fails, or the process dies, what stood at `folder` stands there still. A link
+    stays one: the folder that it leads to is replaced.
+
+    Args:
+        overwrite: whether a folder that holds something may be replaced.
 
     Raises:
-        ArtifactError: the disk is full or does not allow writing.
+        ArtifactError: the disk is full or does not allow writing, or a folder that may not be
+            replaced has come to stand there.
     """
-    folder = Path(os.path.abspath(folder))
-    temporary = None
+    shown, folder = os.path.abspath(folder), Path(os.path.realpath(folder))
+    temporary, had_parent = None, folder.parent.exists()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
@@ -214,16 +227,22 @@ def write_folder(folder: str | os.PathLike) -> Iterator[Path]:
         yield temporary
         for path in [*temporary.rglob("*"), temporary]:
             _sync(path)
-        _put(temporary, folder)
+        if overwrite:
+            _put(temporary, folder)
+        else:
+            os.rename(temporary, folder)  # refuses a folder that is not empty
         _sync(folder.parent)
     except OSError as error:
         raise ArtifactError(
-            f"{folder}: cannot be written ({error.strerror or error}); what was there before is "
+            f"{shown}: cannot be written ({error.strerror or error}); what was there before is "
             "unchanged; free some space or name another folder"
         ) from error
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
+        if not had_parent:
+            with contextlib.suppress(OSError):  # it holds the new folder
+                folder.parent.rmdir()
 
 
 def _sync(path: Path) -> None:
@@ -243,7 +262,11 @@ def _put(new: Path, place: Path) -> None:
         # Without an atomic exchange (not Linux) there is an instant without either.
         aside = new.with_name(new.name + ".old")
         os.rename(place, aside)
-        os.rename(new, place)
+        try:
+            os.rename(new, place)
+        except OSError:
+            os.rename(aside, place)
+            raise
         os.rename(aside, new)
 
 

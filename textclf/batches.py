@@ -5,9 +5,10 @@ training reads only these. A record is a row of little-endian int32:
 
     [row, number of tokens, token ids ..., label ids ...]
 
-Rows go to shards at random, and a shard holds no more than half the shuffle buffer, so that
-a random order of shards and a shuffle within the buffer make a good shuffle of any data set,
-even one sorted by class, in bounded memory.
+Rows go to shards at random, and a shard holds about half the shuffle buffer (more where 512
+shards, which are all open while they are written, do not suffice), so that a random order of
+shards and a shuffle within the buffer make a good shuffle of any data set, even one sorted by
+class, in bounded memory.
 """
 
 import dataclasses
@@ -20,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+import textclf
 from textclf import artifact, text
 from textclf.data import Dataset, Example
 from textclf.errors import TrainingError
@@ -114,8 +116,8 @@ class Shards:
         counts = self.statistics.length_counts
         ends = np.flatnonzero(counts)
         if len(ends) > _MAX_CANDIDATES:
-            shares = np.linspace(0, 1, _MAX_CANDIDATES)
-            ends = np.unique(np.quantile(np.repeat(ends, counts[ends]), shares, method="higher"))
+            ranks = np.linspace(0, counts.sum() - 1, _MAX_CANDIDATES).round()
+            ends = np.unique(np.searchsorted(np.cumsum(counts), ranks, side="right"))
         texts = np.cumsum(counts)[ends]  # [ends], as long as that at most
         before = np.concatenate([[0], texts[:-1]])
         # cost[i, j]: tokens computed by a bucket for the lengths ends[i] to ends[j]
@@ -182,7 +184,7 @@ def prepare(
         TrainingError: no token of the training split is frequent enough for the vocabulary.
     """
     settings = {
-        "version": _CACHE_VERSION,
+        "version": [_CACHE_VERSION, textclf.__version__],
         "data": dataset.fingerprint,
         "tokenizer": tokenizer,
         "encoder": encoder,
@@ -191,8 +193,8 @@ def prepare(
     }
     key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:24]
     place = (cache_dir or folder) / key
-    if not (place / "statistics.json").exists():
-        with artifact.write_folder(place) as temporary:
+    if not _is_whole(place):
+        with artifact.write_folder(place, overwrite=True) as temporary:
             try:
                 _write_all(
                     dataset,
@@ -256,8 +258,18 @@ def _write_all(
             "num_classes": shards.num_classes,
             "statistics": shards.statistics.to_dict(),
         }
-    whole = {"num_pruned": num_pruned, "splits": statistics}
+    sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
+    whole = {"num_pruned": num_pruned, "splits": statistics, "sizes": sizes}
     (folder / "statistics.json").write_text(json.dumps(whole))
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether every file is there and as long as it was written."""
+    try:
+        sizes = json.loads((folder / "statistics.json").read_text())["sizes"]
+        return all((folder / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _read_all(folder: Path) -> Prepared:

@@ -293,10 +293,12 @@ def save(
     vocabulary_path: str | os.PathLike,
     weights: dict[str, np.ndarray],
     extra_files: Mapping[str, str | os.PathLike],
+    overwrite: bool,
 ) -> None:
-    """Writes a trained folder at once and whole; one that stands there is replaced.
+    """Writes a trained folder at once and whole.
 
     Args:
+        overwrite: whether one that stands there is replaced.
         card: without `files`, which is filled in.
         weights: the network's weights by name.
         extra_files: further files and folders to copy, by their name in the folder.
@@ -304,7 +306,7 @@ def save(
     Raises:
         ArtifactError: it cannot be written; what was there before is unchanged.
     """
-    with artifact.write_folder(folder) as temporary:
+    with artifact.write_folder(folder, overwrite=overwrite) as temporary:
         shutil.copyfile(vocabulary_path, temporary / artifact.VOCABULARY)
         # numpy stamps the archive's members with a fixed date: equal weights, equal bytes.
         np.savez(temporary / artifact.WEIGHTS, **weights)  # type: ignore[arg-type]

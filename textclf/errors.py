@@ -12,7 +12,7 @@ mend it. The command line prints these without a traceback and exits with 1; any
 that escapes is a bug of this project and keeps its traceback.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 
 class TextclfError(Exception):
@@ -45,3 +45,21 @@ class TrainingError(TextclfError):
 
 class ExportError(TextclfError):
     """An export that did not pass its own verification, or cannot be made."""
+
+
+def check_all(*checks: Callable[[], object]) -> None:
+    """Calls every check, so that all their mistakes come out together.
+
+    Raises:
+        TextclfError: of the type of the first mistake's if there is one only, with all messages.
+    """
+    mistakes = []
+    for check in checks:
+        try:
+            check()
+        except TextclfError as error:
+            mistakes.append(error)
+    if len(mistakes) == 1:
+        raise mistakes[0]
+    if mistakes:
+        raise TextclfError("\n".join(str(mistake) for mistake in mistakes))

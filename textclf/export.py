@@ -14,6 +14,7 @@ neither textclf nor Keras, and only then gets its number.
 import base64
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -128,7 +129,7 @@ def export(
     output = Path(output)
     version = check(output, version)
     place = output / str(version)
-    with artifact.write_folder(place) as temporary:
+    with artifact.write_folder(place, overwrite=False) as temporary:
         _save(model, temporary)
         extra = temporary / "assets.extra"
         extra.mkdir(exist_ok=True)
@@ -181,9 +182,10 @@ def verify(folder: str | os.PathLike) -> int:
 
 
 def _run_verifier(folder: Path) -> list[str]:
-    # Isolated, in another folder, and without a GPU: as a service elsewhere would load it.
+    # In another folder that is not on the path (-P), and without a GPU, as a service elsewhere
+    # would load it. Not -I: TensorFlow may have been found by PYTHONPATH or for this user alone.
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
-    command = [sys.executable, "-I", "-c", _VERIFIER, str(folder.resolve()), str(TOLERANCE)]
+    command = [sys.executable, "-P", "-c", _VERIFIER, str(folder.resolve()), str(TOLERANCE)]
     with tempfile.TemporaryDirectory() as elsewhere:
         done = subprocess.run(
             command, cwd=elsewhere, env=environment, capture_output=True, text=True
@@ -210,7 +212,8 @@ def _save(model: Any, folder: Path) -> None:
     try:
         tf.saved_model.save(module, str(folder), signatures={"serving_default": answer})
     except tf.errors.OpError as error:  # a full disk, say: TensorFlow has errors of its own
-        raise OSError(None, str(error.message).split("\n")[0]) from error
+        reason = re.sub(r"^(\{\{.*?\}\} *)+", "", str(error.message).split("\n")[0])
+        raise OSError(None, reason) from error
 
 
 def _golden_samples(model: Any, texts: Sequence[str | bytes]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import click
 
 from textclf.cli import options, using
 from textclf.cli.terminal import Progress, import_tensorflow, note_all, say, stop_on_interrupt
-from textclf.errors import TextclfError, TrainingError
+from textclf.errors import ArtifactError, TextclfError, TrainingError, check_all
 
 if TYPE_CHECKING:
     from textclf.config import Config
@@ -36,6 +37,7 @@ def train(config_file: Path, output: Path, overrides: tuple[str, ...], overwrite
       textclf train reviews.yaml runs/gru --set model.encoder=gru --set training.epochs=3
     """
     run_training(options.load_config(config_file, overrides), output, overwrite)
+    say(f"next: textclf evaluate {shlex.quote(str(output))} --split validation")
     click.echo(output)
 
 
@@ -84,7 +86,10 @@ def run_training(config: "Config", output: Path, overwrite: bool) -> None:
             f"{finished.folder}"
         )
     ended = "stopped early" if finished.why == "early stopping" else "ended"
-    say(f"{ended} after epoch {finished.epochs}; kept epoch {finished.best_epoch}")
+    say(
+        f"{ended} after epoch {finished.epochs}; kept epoch {finished.best_epoch}, the best by "
+        f"{config.training.monitor}"
+    )
 
 
 def _check(config: "Config", output: Path, overwrite: bool) -> None:
@@ -93,9 +98,11 @@ def _check(config: "Config", output: Path, overwrite: bool) -> None:
     from textclf.config import check_environment, with_paths
 
     settings = with_paths(config)
-    check_environment(settings)
-    artifact.check_output(output, overwrite=overwrite, is_ours=(artifact.CARD,))
-    options.prepare_sources(settings)
+    check_all(
+        lambda: check_environment(settings),
+        lambda: artifact.check_output(output, overwrite=overwrite, is_ours=(artifact.CARD,)),
+        lambda: options.prepare_sources(settings),
+    )
 
 
 def _say_start(event: Any) -> None:
@@ -265,6 +272,7 @@ def demo() -> None:
     exports /= "demo"
     artifact.check_output(folder, overwrite=True, is_ours=(artifact.CARD,))
     export.check(exports)
+    _check_own(config_file, folder)
     resolved, _ = config.from_yaml(DEMO_CONFIG, place="the demo's configuration")
     folder.parent.mkdir(exist_ok=True)
     options.write_text(config_file, DEMO_CONFIG)
@@ -301,3 +309,20 @@ def demo() -> None:
     ):
         click.echo(f"  {command}")
     say("with a file of your own: textclf init FILE.csv FILE.yaml")
+
+
+def _check_own(config_file: Path, folder: Path) -> None:
+    """Refuses to replace what another training or hand has put where the demo writes.
+
+    Raises:
+        ArtifactError: with the place.
+    """
+    from textclf import artifact
+
+    advice = "move it, or run the demo in another folder"
+    first_line = DEMO_CONFIG.partition("\n")[0].encode()
+    if config_file.exists() and not config_file.read_bytes().startswith(first_line):
+        raise ArtifactError(f"{config_file}: exists and is not the demo's; {advice}")
+    is_there = (folder / artifact.CARD).exists()
+    if is_there and artifact.read_card(folder).config["data"].get("source") != "demo":
+        raise ArtifactError(f"{folder}: exists and was not trained on the demo; {advice}")

@@ -106,9 +106,29 @@ def moved(card: "Card", place: dict[str, Any], overrides: Sequence[str]) -> "Con
         state = None if rule is None else rule.state(values)
         if rule is None or state is None or state in rule.read_in:
             readable[name] = value
+    file = place.get("test") or place.get("source") or ""
+    is_set = any(override.startswith("data.encoding=") for override in overrides)
+    if "encoding" in readable and not is_set and _is_other_utf8(file, readable["encoding"]):
+        trained = readable.pop("encoding")
+        note_all(
+            [f"{file}: is read as the UTF-8 that it is, though the training data were {trained}"]
+        )
     resolved, notices = from_dict({**card.config, "data": readable | place}, overrides)
     note_all(notices)
     return resolved
+
+
+def _is_other_utf8(file: str, encoding: str) -> bool:
+    """Whether a file is UTF-8, and would be misread in an encoding that takes any bytes."""
+    from textclf.data.tables import Table, codec_of, guess_encoding
+
+    if codec_of(encoding) == codec_of("utf-8") or not os.path.isfile(os.path.expanduser(file)):
+        return False
+    try:
+        sample = Table(file, "csv", ",", "minimal", True, "utf-8").sample(1 << 20)
+    except DataError:
+        return False
+    return not sample.isascii() and codec_of(guess_encoding(sample)) == codec_of("utf-8")
 
 
 def prepare_sources(settings: "Config") -> dict[str, Any]:

@@ -83,6 +83,17 @@ def evaluate(
         dataset = data.open_dataset(on_progress=progress.update, **arguments)
         progress.clear()
         options.check_split(list(dataset.splits), split)
+        dropped = dataset.findings.dropped_unknown_labels.get(split, 0)
+        if dropped:
+            rows, their = (
+                ("1 row is", "its label")
+                if dropped == 1
+                else (
+                    f"{dropped:,} rows are",
+                    "their labels",
+                )
+            )
+            say(f"note: {rows} left out, because the model does not know {their}")
         if source is None and dataset.fingerprint != card.data.get("fingerprint"):
             say(
                 "note: these are not the data of the training, or they changed since; rows of "
@@ -104,6 +115,7 @@ def evaluate(
             "model": str(model),
             "data": source,
             "split": split,
+            "dropped_unknown_labels": dropped,
             "report": report.to_dict(),
             "without_leaked": None if clean is None else clean.to_dict(),
         }

@@ -15,8 +15,10 @@ path of the setting, what was expected and, for a misspelt name, the likeliest r
 
 import difflib
 import importlib.util
+import itertools
 import os
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -66,6 +68,13 @@ def load(path: str | os.PathLike, overrides: Sequence[str] = ()) -> tuple[Config
         ConfigError: with every mistake of the file and of the overrides.
     """
     path = Path(path)
+    if path.suffix.lower() in (".csv", ".tsv", ".jsonl", ".parquet", ".gz", ".txt"):
+        raise ConfigError(
+            [
+                f"{path}: is a file of texts by its name, expected a configuration; `textclf init "
+                f"{shlex.quote(str(path))} {shlex.quote(path.stem + '.yaml')}` writes one"
+            ]
+        )
     try:
         text = reading.read_text(path)
     except FileNotFoundError:
@@ -169,6 +178,13 @@ def check_environment(config: Config) -> None:
             f"{vectors}: no such file; model.embedding_vectors names a GloVe, word2vec or "
             "fastText text file"
         )
+    elif vectors is not None:
+        width = _vector_width(vectors)
+        if width not in (None, config.model.embedding_dim):
+            problems.append(
+                f"{vectors}: holds vectors of {width} numbers, and model.embedding_dim is "
+                f"{config.model.embedding_dim}; set model.embedding_dim to {width}"
+            )
     if problems:
         raise ConfigError(problems)
 
@@ -185,6 +201,27 @@ def json_schema() -> dict[str, Any]:
         **Config.model_json_schema(),
         "title": "textclf configuration",
     }
+
+
+def _vector_width(path: str) -> int | None:
+    """How many numbers the first line of a file of vectors has, or says that the others have."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            fields = file.readline(1 << 20).split()
+    except OSError:
+        return None
+    if len(fields) == 2 and all(field.isdecimal() for field in fields):  # word2vec, fastText
+        return int(fields[1])
+    numbers = itertools.takewhile(_is_number, reversed(fields[1:]))
+    return sum(1 for _ in numbers) or None
+
+
+def _is_number(field: str) -> bool:
+    try:
+        float(field)
+    except ValueError:
+        return False
+    return True
 
 
 def _names(folder: Path) -> list[str]:

@@ -266,6 +266,16 @@ class _Resolution:
             "a bag has no order and so no last; expected one of max, mean, max_mean, attention",
             "model.encoder",
         )
+        patience = get(values, "training.patience_epochs")
+        check(
+            get(values, "training.schedule") == "plateau"
+            and 0 < patience <= get(values, "training.plateau_patience_epochs"),
+            "training.plateau_patience_epochs",
+            f"training stops after training.patience_epochs={patience} epochs without improvement, "
+            "so the rate would never be lowered; expected fewer",
+            "training.patience_epochs",
+            "training.schedule",
+        )
         check(
             get(values, "model.embedding_vectors") is None
             and get(values, "model.train_embedding") is False,

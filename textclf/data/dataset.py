@@ -15,7 +15,7 @@ import numpy as np
 from textclf.data.findings import Findings, compare, report_oddities
 from textclf.data.parts import SPLITS, Label, Part, Settings
 from textclf.data.scan import BadLabel, Lines, Scan, names_of, place_of, read
-from textclf.data.splits import CHUNK_ROWS, DROPPED, repeated, set_aside
+from textclf.data.splits import CHUNK_ROWS, DROPPED, normalise, repeated, set_aside
 from textclf.errors import DataError
 
 _MAX_PROBLEMS = 10
@@ -196,6 +196,10 @@ def open_parts(
             f"data.label_column={settings.label_column} the label?"
         )
 
+    findings.notes += _alike(class_names)
+    if settings.multi_label:
+        findings.notes += _unlabelled(scan, codes, route)
+
     digest.update(route.tobytes())
     digest.update(json.dumps([settings.multi_label, class_names]).encode())
     routes = {key: route[start:stop].tobytes() for key, (start, stop) in scan.bounds.items()}
@@ -340,6 +344,31 @@ def _make_splits(
                 f"data.{name}"
             )
     return stratified
+
+
+def _alike(class_names: Sequence[str]) -> Iterator[str]:
+    """Classes that only a computer tells apart: other case, other width, composed or not."""
+    by_sight: dict[str, list[str]] = {}
+    for name in class_names:
+        by_sight.setdefault(normalise(name), []).append(name)
+    for names in by_sight.values():
+        if len(names) > 1:
+            yield (
+                f"{len(names)} classes hardly differ in their names: "
+                f"{', '.join(map(ascii, names))}; if they are one, write them alike"
+            )
+
+
+def _unlabelled(scan: Scan, codes: np.ndarray, route: np.ndarray) -> Iterator[str]:
+    without = [code for code, names in enumerate(scan.label_sets) if not names]
+    for number, split in enumerate(SPLITS):
+        count = sum(
+            int(((codes[chunk] == code) & (route[chunk] == number)).sum())
+            for code in without
+            for chunk in _chunks(len(codes))
+        )
+        if count:
+            yield f"{split}: {count} {'row' if count == 1 else 'rows'} without any label"
 
 
 def _shares_by_hash(splits: Mapping[str, SplitSummary], settings: Settings) -> list[str]:

@@ -258,7 +258,9 @@ def _advice(wanted: str, setting: str, names: Sequence[str], settings: Settings)
     usual = TEXT_NAMES if setting == "text_columns" else LABEL_NAMES
     taken = {str(settings.label_column), *map(str, settings.text_columns)}
     free = [name for name in names if name not in taken] or list(names)
-    near = difflib.get_close_matches(wanted, names, n=1)
+    near = difflib.get_close_matches(wanted, names, n=1) or [
+        name for name in free if wanted.casefold() in name.casefold()
+    ]
     known = [name for name in usual if name in free]
     guess = free[:1] if setting == "text_columns" else free[-1:]
     suggestion = (near or known or guess)[0]

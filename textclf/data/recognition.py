@@ -144,7 +144,10 @@ def _delimited(path: str, encoding: str, text: str, whole: bool, notes: list[str
     width = collections.Counter(map(len, rows)).most_common(1)[0][0]
     ragged = sum(len(row) != width for row in rows)
     if ragged:
-        notes.append(f"{ragged} rows do not have {width} fields as the others have")
+        some = "1 row does" if ragged == 1 else f"{ragged} rows do"
+        notes.append(
+            f"{some} not have {width} fields as the others have; `textclf data check` says where"
+        )
     even = [row for row in rows if len(row) == width]
     header = _has_header(even)
     first = even.pop(0) if header else [""] * width

@@ -166,7 +166,7 @@ def read(
                 first_lines.setdefault(code, line)
                 entry = known[raw] = code, "\x1f".join(names)
             scan.codes.append(entry[0])
-            digest.update(f"{entry[1]}\x1e{len(text)}\x1e{text}".encode())
+            digest.update(f"{entry[1]}\x1e{len(text)}\x1e{text}".encode("utf-8", "surrogatepass"))
             normalised = normalise(text)
             hashes += text_hash(normalised)
             if not normalised or "\0" in text or "\ufffd" in text:

@@ -29,7 +29,7 @@ def normalise(text: str) -> str:
 
 def text_hash(normalised: str) -> bytes:
     """8 bytes; the same on every machine and in every process."""
-    return hashlib.blake2b(normalised.encode("utf-8"), digest_size=8).digest()
+    return hashlib.blake2b(normalised.encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
 
 def repeated(hashes: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -61,6 +61,8 @@ def missing_file(path: str, what: str = "file") -> DataError:
     except OSError:
         siblings = []
     hint = did_you_mean(os.path.basename(full), siblings)
+    if not hint and not os.path.isabs(full):
+        hint = "; a path is looked up from the current folder"
     if full != os.path.expanduser(path):
         return DataError(f"{path}: no such {what}: the folder {full} does not exist{hint}")
     return DataError(f"{path}: no such {what}{hint}")

@@ -15,7 +15,7 @@ import textclf
 from textclf import artifact, batches, classifier, data, evaluation, text
 from textclf.config import Config
 from textclf.training.events import Epoch, Event, Started, Step
-from textclf.training.losses import example_losses, probabilities, weigh_classes
+from textclf.training.losses import example_losses, probabilities
 
 
 class Interrupted(Exception):
@@ -34,15 +34,19 @@ class _Best(NamedTuple):
 class Run:
     """One training: network, optimizer and what the loop remembers."""
 
-    def __init__(self, config: Config, dataset: data.Dataset, prepared: batches.Prepared):
+    def __init__(
+        self,
+        config: Config,
+        dataset: data.Dataset,
+        prepared: batches.Prepared,
+        class_weights: list[float],
+    ):
         self.config = config
         self.settings = config.training
         self.dataset = dataset
         self.prepared = prepared
         self.num_classes = len(dataset.class_names)
-        self.class_weights = weigh_classes(
-            self.settings.class_weights, dataset, dataset.splits["train"].class_counts
-        )
+        self.class_weights = class_weights
         vocabulary = text.read_vocabulary(prepared.vocabulary_path)
         self.vocabulary_size = 2 + len(vocabulary) + config.text.hash_buckets
         self.notices: list[str] = []
@@ -65,6 +69,7 @@ class Run:
         self.best: _Best | None = None
         self.epochs_without_gain = 0
         self.plateau_factor = 1.0
+        self.rate = 0.0  # learning rate of the last step
         self.stopped_early = False
         self._train_step = self._make_train_step()
         self._logits = tf.function(
@@ -95,7 +100,7 @@ class Run:
         for epoch in range(1, self.settings.epochs + 1):
             self.epoch = epoch
             started = time.monotonic()
-            losses, norms = [], []
+            losses, sizes, norms = [], [], []
             dataset = batches.training_batches(
                 self.prepared.train,
                 batch_size=self.settings.batch_size,
@@ -111,26 +116,34 @@ class Run:
                         f"interrupted in epoch {self.epoch} at step {step} of "
                         f"{self.steps_per_epoch}",
                     )
-                self.optimizer.learning_rate.assign(self._learning_rate())
+                self.rate = self._learning_rate()
+                self.optimizer.learning_rate.assign(self.rate)
                 loss, batch_norms = self._train_step(*self._distributed(batch))
                 self.step += 1
                 losses.append(float(loss))
+                sizes.append(len(batch.rows))
                 norms.append(batch_norms.numpy())
                 if not (math.isfinite(losses[-1]) and np.isfinite(norms[-1]).all()):
                     raise Interrupted("not finite", self._not_finite(batch, step, losses[-1]))
                 yield Step(self.epoch, step, self.steps_per_epoch, losses[-1])
             logits = self._validation_logits()
+            if not np.isfinite(logits).all():
+                raise Interrupted(
+                    "not finite",
+                    f"the answers to the validation texts are not finite after epoch {self.epoch}; "
+                    "lower training.learning_rate or set training.clip_norm",
+                )
             figures = {
                 "epoch": self.epoch,
-                "loss": float(np.mean(losses)),
+                "loss": float(np.average(losses, weights=sizes)),
                 **self._validation_figures(logits),
-                "learning_rate": float(self._learning_rate()),
+                "learning_rate": self.rate,
                 "gradient_norms": self._norms_by_layer(np.array(norms)),
             }
             is_best = self._remember(figures, logits)
             yield Epoch(self.epoch, figures, is_best, time.monotonic() - started)
             patience = self.settings.patience_epochs
-            if patience and self.epochs_without_gain >= patience < self.settings.epochs:
+            if patience and self.epochs_without_gain >= patience:
                 self.stopped_early = self.epoch < self.settings.epochs
                 break
 
@@ -317,7 +330,7 @@ class Run:
                     break
         return (
             f"the loss or its gradient is not finite in epoch {self.epoch} at step {step} (loss "
-            f"{loss}, learning rate {self._learning_rate():.3g}); lower training.learning_rate "
+            f"{loss}, learning rate {self.rate:.3g}); lower training.learning_rate "
             f"or set training.clip_norm; the batch of {len(rows)} texts holds "
             f"{'; '.join(texts)}"
         )
@@ -403,6 +416,12 @@ class Run:
                 f"{self.prepared.num_pruned} rare tokens were dropped while counting, so counts "
                 "near text.min_count are approximate"
             )
+        num_steps = self.settings.epochs * self.steps_per_epoch
+        if self.settings.warmup_steps >= num_steps:
+            yield (
+                f"training.warmup_steps {self.settings.warmup_steps} is all of the {num_steps} "
+                "steps, so the learning rate never gets to its height"
+            )
         statistics = self.prepared.train.statistics
         num_cut = int(statistics.truncated_texts.sum())
         if num_cut:
@@ -423,7 +442,7 @@ class Run:
 
 def _targets(shards: batches.Shards) -> np.ndarray:
     """bool [examples, classes], in the order of the rows."""
-    y_true = np.empty((shards.num_examples, shards.num_classes), bool)
+    y_true = np.zeros((shards.num_examples, shards.num_classes), bool)
     for batch in batches.ordered_batches(shards, batch_size=1024):
         y_true[batch.rows.numpy()] = batch.targets.numpy() > 0
     return y_true

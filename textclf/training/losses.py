@@ -59,5 +59,5 @@ def weigh_classes(
         return [1.0] * len(names)
     n = dataset.splits["train"].num_examples
     if dataset.multi_label:  # a positive example weighs as all negative ones of its class
-        return [float((n - count) / max(count, 1)) for count in counts]
+        return [float(max(n - count, 1) / max(count, 1)) for count in counts]
     return [float(n / (len(names) * max(count, 1))) for count in counts]

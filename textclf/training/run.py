@@ -12,9 +12,12 @@ import tensorflow as tf
 
 from textclf import artifact, batches, classifier, data
 from textclf.config import Config, check_environment, with_paths
-from textclf.errors import ArtifactError, DataError, TrainingError
+from textclf.errors import ArtifactError, DataError, TrainingError, check_all
 from textclf.training.events import Epoch, Event, Finished
 from textclf.training.loop import Interrupted, Run
+from textclf.training.losses import weigh_classes
+
+_LOCK = "lock"
 
 
 def check(config: Config, output: str | os.PathLike, *, overwrite: bool = False) -> None:
@@ -24,9 +27,15 @@ def check(config: Config, output: str | os.PathLike, *, overwrite: bool = False)
         TextclfError: with what is wrong and how to mend it.
     """
     resolved = with_paths(config)
-    check_environment(resolved)
+    check_all(
+        lambda: check_environment(resolved),
+        lambda: _check_output(output, overwrite),
+        lambda: data.check_sources(**resolved.data.model_dump()),
+    )
+
+
+def _check_output(output: str | os.PathLike, overwrite: bool) -> None:
     artifact.check_output(output, overwrite=overwrite, is_ours=(artifact.CARD,))
-    data.check_sources(**resolved.data.model_dump())
 
 
 def train(
@@ -56,10 +65,15 @@ def train(
     resolved = with_paths(config)
     if config.training.deterministic:
         tf.config.experimental.enable_op_determinism()
-    dataset = data.open_dataset(on_progress=on_progress, **resolved.data.model_dump())
-    if "train" not in dataset.splits:
-        raise DataError("there is no training split; name its file as data.train")
-    with _unfinished_folder(Path(output)) as work:
+    with _unfinished_folder(Path(output)) as work, _mistakes_of_tensorflow_named():
+        # Once more, now that nobody else trains into it: a training may have ended in between.
+        _check_output(output, overwrite)
+        dataset = data.open_dataset(on_progress=on_progress, **resolved.data.model_dump())
+        if "train" not in dataset.splits:
+            raise DataError("there is no training split; name its file as data.train")
+        class_weights = weigh_classes(
+            config.training.class_weights, dataset, dataset.splits["train"].class_counts
+        )
         cache_dir = resolved.training.cache_dir
         prepared = batches.prepare(
             dataset,
@@ -72,7 +86,7 @@ def train(
             shuffle_buffer=config.training.shuffle_buffer,
             on_progress=on_progress,
         )
-        run = Run(resolved, dataset, prepared)
+        run = Run(resolved, dataset, prepared, class_weights)
         yield run.started()
         why, message = "epochs", ""
         with _writers(work, resolved) as write_history:
@@ -99,8 +113,27 @@ def train(
             vocabulary_path=prepared.vocabulary_path,
             weights=run.best.weights,
             extra_files=extra_files,
+            overwrite=overwrite,
         )
     yield Finished(folder, run.best.epoch, run.epoch, why, message, card.validation)
+
+
+@contextlib.contextmanager
+def _mistakes_of_tensorflow_named() -> Iterator[None]:
+    """Turns what the user can mend among TensorFlow's errors into ours."""
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        raise TrainingError(
+            "there is not enough memory for this network and batch "
+            f"({str(error.message).splitlines()[0]}); lower training.batch_size, "
+            "text.sequence_length, text.max_tokens or model.units"
+        ) from error
+    except (tf.errors.DataLossError, tf.errors.NotFoundError) as error:
+        raise TrainingError(
+            f"the encoded texts were damaged while they were in use ({error.message}); start "
+            "again, and if training.cache_dir is set, remove that folder before"
+        ) from error
 
 
 @contextlib.contextmanager
@@ -108,31 +141,55 @@ def _unfinished_folder(output: Path) -> Iterator[Path]:
     """`OUTPUT.unfinished`: what only the running training needs, removed at its end.
 
     Raises:
-        ArtifactError: another process is training into the same output.
+        ArtifactError: another process is training into the same output, or the folder is not
+            one of ours.
     """
     output = Path(os.path.abspath(output))
     folder = output.with_name(output.name + ".unfinished")
     with contextlib.ExitStack() as stack:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = stack.enter_context(open(folder / "lock", "w"))
+            stack.enter_context(_locked(folder))
+        except BlockingIOError:
+            raise ArtifactError(
+                f"{output}: another training is writing there; wait for it or name another folder"
+            ) from None
         except OSError as error:
             raise ArtifactError(
                 f"{folder}: cannot be written ({error.strerror}); name another output folder"
             ) from None
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ArtifactError(
-                f"{output}: another training is writing there; wait for it or name another folder"
-            ) from None
         for path in folder.iterdir():  # left by a run that was killed
-            if path.name != "lock":
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path.name != _LOCK:
+                path.unlink()
         try:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Makes a folder, or takes one over that a killed run of ours left, and holds its lock.
+
+    Raises:
+        BlockingIOError: another process holds it.
+        ArtifactError: the folder is somebody else's.
+    """
+    while True:
+        if os.path.isdir(folder) and os.listdir(folder) and not (folder / _LOCK).exists():
+            raise ArtifactError(
+                f"{folder}: textclf keeps there what only the running training needs, and the "
+                "folder holds something else; move it or name another output folder"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(folder / _LOCK, "a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The holder before us may have removed the folder after we opened the file in it.
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(lock.fileno()), os.stat(folder / _LOCK)):
+                    yield
+                    return
 
 
 @contextlib.contextmanager

@@ -43,7 +43,7 @@ def cli_page() -> str:
     for path, command in commands():
         name = " ".join(("textclf", *path))
         context = click.Context(
-            command, info_name=name, terminal_width=80, help_option_names=["-h", "--help"]
+            command, info_name=name, terminal_width=80, help_option_names=["--help", "-h"]
         )
         parts += [f"## {name}", f"```\n{command.get_help(context)}\n```"]
     return "\n\n".join(parts) + "\n"

@@ -154,6 +154,7 @@ def test_padding_and_neighbours_change_nothing(
         vocabulary_path=vocabulary,
         weights=classifier.get_weights(model.network),
         extra_files={},
+        overwrite=False,
     )
     close(classifier.load(tmp_path / "run").predict_proba(TEXTS), alone)
 

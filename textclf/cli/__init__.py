@@ -43,7 +43,7 @@ class _Group(click.Group):
             raise click.ClickException(f"{error.strerror}; free some space") from error
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Group, context_settings={"help_option_names": ["--help", "-h"]})
 @click.version_option(textclf.__version__, prog_name="textclf")
 def main() -> None:
     """Train, evaluate and export recurrent text classifiers.

@@ -151,7 +151,7 @@ MISTAKES: list[tuple[str, int, str]] = [
     ("evaluate model --require f1=0.5", 2, EVALUATE + "--require f1=0.5: no metric 'f1'; there are accuracy, macro_f1, weighted_f1, macro_precision, macro_recall, weighted_precision, weighted_recall, log_loss, roc_auc, calibration_error"),
     ("evaluate model --set model.units=3", 1, "--set model.units: `textclf evaluate` reads data.* and evaluation.* only; what a trained classifier is was settled by its training"),
     ("predict model", 2, PREDICT + "nothing to answer: give texts, --input FILE, or --input - for stdin"),
-    ("predict model -5", 2, PREDICT + "No such option '-5'. Put -- before texts that begin with a dash."),
+    ("predict model -5", 2, PREDICT + "-5: no such option; put -- before texts that begin with a dash"),
     ("predict model good --input one.csv", 2, PREDICT + "give either texts or --input, not both"),
     ("predict model good --set data.header=false", 2, PREDICT + "--set says how --input is read; texts need none"),
     ("predict model good --top-k 0", 2, PREDICT + "Invalid value for '--top-k': 0 is not in the range x>=1."),

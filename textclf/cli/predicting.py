@@ -53,8 +53,12 @@ class _Predict(click.Command):
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
-            advice = "Put -- before texts that begin with a dash."
-            raise click.UsageError(f"{error.format_message()} {advice}", ctx) from None
+            near = f"did you mean {error.possibilities[0]}? Else " if error.possibilities else ""
+            raise click.UsageError(
+                f"{error.option_name}: no such option; {near}put -- before texts that begin with a "
+                "dash",
+                ctx,
+            ) from None
 
 
 @click.command(cls=_Predict)

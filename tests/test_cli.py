@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import functools
 import io
 import json
 import os
@@ -792,7 +793,13 @@ def interrupted(folder: Path, config: Path, *, at: str) -> tuple[int, str, str]:
     command = [*PROGRAM, "train", str(config), "out", "--set", "training.epochs=9999"]
     command += ["--set", "training.patience_epochs=0"]
     with subprocess.Popen(
-        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell starts what runs in the background with SIGINT ignored, and that is inherited.
+        preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     ) as process:
         assert process.stdout and process.stderr
         stderr = ""

@@ -212,8 +212,16 @@ class Classifier(Predictor):
             unknown_fraction: float32 [batch], of the kept tokens; 0 for a text without tokens.
             truncated: bool [batch].
         """
+        return self.answer_from(*self.read(texts))
+
+    def read(self, texts: tf.Tensor) -> tuple[text.Encoded, tf.Tensor]:
+        """The texts as ids, and as the vectors float32 [batch, width] behind every answer."""
         encoded = self.text_encoder(texts)
-        logits = self.network(encoded.token_ids, encoded.lengths, training=False)
+        return encoded, self.network.encode(encoded.token_ids, encoded.lengths)
+
+    def answer_from(self, encoded: text.Encoded, vectors: tf.Tensor) -> dict[str, tf.Tensor]:
+        """What `answer` gives, from what `read` gives."""
+        logits = self.network.logits(vectors, encoded.token_ids, encoded.lengths)
         num_classes = len(self.class_names)
         scaled = logits / tf.constant(self.card.temperature, tf.float32)  # [batch, classes]
         if self.card.multi_label:
@@ -244,7 +252,7 @@ class Classifier(Predictor):
             "label_id": label_id,
             "confidence": confidence,
             "abstain": abstain,
-            "class_names": tf.tile(names[tf.newaxis, :], [tf.shape(texts)[0], 1]),
+            "class_names": tf.tile(names[tf.newaxis, :], [tf.shape(vectors)[0], 1]),
             "num_tokens": encoded.num_tokens,
             "unknown_fraction": unknown_fraction,
             "truncated": encoded.truncated,

@@ -205,12 +205,39 @@ def _save(model: Any, folder: Path) -> None:
     module.text_encoder = model.text_encoder
     # The variables alone, not the Keras layers around them: those would be written once more.
     module.parameters = [variable.value for variable in model.network.parameters]
-    signature = [tf.TensorSpec([None], tf.string, name="text")]
+    names = tf.constant(model.class_names)
+    strings = [tf.TensorSpec([None], tf.string, name="text")]
     with networks.portable(model.network):
-        module.answer = tf.function(model.answer, input_signature=signature)
-        answer = module.answer.get_concrete_function()
+        # Both traced once and called by every signature: one graph of the text and of the network.
+        read = tf.function(model.read, input_signature=strings)
+        answer = tf.function(lambda text: model.answer_from(*read(text)), input_signature=strings)
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
+        def classify(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+            feature = tf.io.FixedLenFeature([], tf.string, default_value="")
+            answers = answer(tf.io.parse_example(inputs, {"text": feature})["text"])
+            return {"classes": answers["class_names"], "scores": answers["probabilities"]}
+
+        @tf.function(input_signature=strings)
+        def encode(text: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"embedding": read(text)[1]}
+
+        @tf.function(input_signature=strings)
+        def labels(text: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"class_names": tf.tile(names[tf.newaxis, :], [tf.shape(text)[0], 1])}
+
+        module.signatures_of = {
+            "serving_default": answer,
+            "classify": classify,
+            "encode": encode,
+            "labels": labels,
+        }
+        signatures = {
+            name: function.get_concrete_function()
+            for name, function in module.signatures_of.items()
+        }
     try:
-        tf.saved_model.save(module, str(folder), signatures={"serving_default": answer})
+        tf.saved_model.save(module, str(folder), signatures=signatures)
     except tf.errors.OpError as error:  # a full disk, say: TensorFlow has errors of its own
         reason = re.sub(r"^(\{\{.*?\}\} *)+", "", str(error.message).split("\n")[0])
         raise OSError(None, reason) from error

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from textclf.networks.initial import INITIALIZERS, derived_seed
-from textclf.networks.layers import BidirectionalWithinLengths, HashedNgrams
+from textclf.networks.layers import BidirectionalWithinLengths, HashedNgrams, recur
 from textclf.networks.poolings import POOLINGS, Pooling
 
 # Recurrent layers by name; a bag has none: its poolings work on the embeddings themselves.
@@ -117,6 +117,20 @@ class Network(keras.Model):
             float32 [B, num_classes].
         """
         vectors = self.encode(token_ids, lengths, training=training)
+        return self.logits(vectors, token_ids, lengths, training=training)
+
+    def logits(
+        self, vectors: tf.Tensor, token_ids: tf.Tensor, lengths: tf.Tensor, training: bool = False
+    ) -> tf.Tensor:
+        """From what `encode` gives to what `call` gives.
+
+        Args:
+            vectors: float32 [B, width].
+            token_ids, lengths, training: as for `call`; the n-grams are read from the ids.
+
+        Returns:
+            float32 [B, num_classes].
+        """
         logits = self.dense(self.output_dropout(vectors, training=training))  # [B, W] -> [B, C]
         if self.ngrams is not None:
             logits += self.ngrams(token_ids, lengths)
@@ -157,7 +171,7 @@ class Network(keras.Model):
                 if isinstance(layer, BidirectionalWithinLengths):
                     x = layer(x, lengths, training=training)  # [B, T, 2 units]
                 else:
-                    x = layer(x, training=training)  # [B, T, units]
+                    x = recur(layer, x, training)  # [B, T, units]
                 if i < len(self.norms):
                     x = self.norms[i](x)
         return x
@@ -379,17 +393,20 @@ def build(
 
 @contextmanager
 def portable(network: Network) -> Iterator[None]:
-    """Within it, tracing puts no cuDNN kernel into a graph, which then runs on any machine.
+    """Within it, inference is traced for serving: on any machine, and fast for single texts.
 
     Keras chooses the kernel when a call is traced: with a GPU in sight an export would hold
-    `CudnnRNNV3` and could not run on a CPU. Functions traced before or after are not touched.
+    `CudnnRNNV3` and could not run on a CPU. An LSTM becomes a fused operation, see
+    `layers.recur`. Functions traced before or after are not touched.
     """
     layers = [layer for layer in network.recurrent_layers if hasattr(layer, "use_cudnn")]
     before = [layer.use_cudnn for layer in layers]
     for layer in layers:
         layer.use_cudnn = False
+        layer.is_fused = isinstance(layer, keras.layers.LSTM)
     try:
         yield
     finally:
         for layer, use_cudnn in zip(layers, before, strict=True):
             layer.use_cudnn = use_cudnn
+            layer.is_fused = False

@@ -2,6 +2,7 @@
 
 FOLDER/
 ├── card.json         what the classifier is (`Card`), with a checksum of every other file
+├── card.md           the same for people
 ├── config.yaml       the whole resolved configuration, ready for `textclf train`
 ├── vocabulary.txt    one token a line, in the order of their ids
 ├── weights.npz       the network's weights by name, readable with NumPy alone
@@ -27,7 +28,7 @@ from typing import Any
 from textclf.errors import ArtifactError
 
 FORMAT_VERSION = 1
-CARD, CONFIG, VOCABULARY = "card.json", "config.yaml", "vocabulary.txt"
+CARD, CARD_PAGE, CONFIG, VOCABULARY = "card.json", "card.md", "config.yaml", "vocabulary.txt"
 WEIGHTS, HISTORY, TENSORBOARD = "weights.npz", "history.jsonl", "tensorboard"
 
 
@@ -49,6 +50,7 @@ class Card:
         validation: metrics of the best epoch on the validation split.
         versions: of textclf, Python, TensorFlow, Keras and NumPy.
         created: UTC time of writing, ISO 8601.
+        contract_version: of exports, the version of what docs/saved_model.md promises.
         files: SHA-256 of every other file of the folder.
     """
 
@@ -64,6 +66,7 @@ class Card:
     validation: dict[str, Any] = dataclasses.field(default_factory=dict)
     versions: dict[str, str] = dataclasses.field(default_factory=dict)
     created: str = ""
+    contract_version: str = ""
     files: dict[str, str] = dataclasses.field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 

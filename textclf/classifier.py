@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from textclf import artifact, evaluation, networks, text
+from textclf import artifact, evaluation, model_card, networks, text
 from textclf.config import Config, from_dict, to_yaml
 from textclf.data import Dataset
 from textclf.errors import ArtifactError, ConfigError, DataError
@@ -163,6 +163,8 @@ class Predictor:
             thresholds=None if thresholds is None else np.array(thresholds, np.float32),
             num_tokens=scores.num_tokens,
             truncated=scores.truncated,
+            temperature=self.card.temperature,
+            abstain_below=self.card.abstain_below,
             **settings,
         )
 
@@ -322,6 +324,8 @@ def save(
         for name, path in extra_files.items():
             copy = shutil.copytree if Path(path).is_dir() else shutil.copyfile
             copy(path, temporary / name)
+        page = model_card.markdown(card)
+        (temporary / artifact.CARD_PAGE).write_text(page, encoding="utf-8")
         card = dataclasses.replace(card, files=artifact.checksums(temporary))
         (temporary / artifact.CARD).write_text(card.to_json(), encoding="utf-8")
 

@@ -4,6 +4,7 @@ OUTPUT/VERSION/
 ├── saved_model.pb, variables/, assets/vocabulary.txt     loads with TensorFlow alone
 └── assets.extra/
     ├── card.json         what the model is
+    ├── card.md           the same for people
     ├── golden.json       texts with the answers that the trained model gave
     └── checksums.json    SHA-256 of every other file
 
@@ -12,6 +13,7 @@ neither textclf nor Keras, and only then gets its number.
 """
 
 import base64
+import dataclasses
 import json
 import os
 import re
@@ -24,10 +26,12 @@ from typing import Any
 
 import numpy as np
 
-from textclf import artifact
+from textclf import artifact, model_card
 from textclf.errors import ArtifactError, ExportError
 
 CHECKSUMS, GOLDEN = "assets.extra/checksums.json", "assets.extra/golden.json"
+# Of what docs/saved_model.md promises: the first number changes when a client could break.
+CONTRACT_VERSION = "1.0"
 TOLERANCE = 1e-5  # between the trained model's probabilities and those of the SavedModel
 
 # Typical and hostile texts; whatever a client sends, it must be answered.
@@ -133,7 +137,9 @@ def export(
         _save(model, temporary)
         extra = temporary / "assets.extra"
         extra.mkdir(exist_ok=True)
-        (extra / artifact.CARD).write_text(model.card.to_json(), encoding="utf-8")
+        card = dataclasses.replace(model.card, contract_version=CONTRACT_VERSION)
+        (extra / artifact.CARD).write_text(card.to_json(), encoding="utf-8")
+        (extra / artifact.CARD_PAGE).write_text(model_card.markdown(card), encoding="utf-8")
         golden = _golden_samples(model, [*GOLDEN_TEXTS, *golden_texts])
         (temporary / GOLDEN).write_text(json.dumps(golden, indent=1) + "\n", encoding="utf-8")
         sums = artifact.checksums(temporary)

@@ -31,6 +31,7 @@ HEADLINE = {
     "log_loss": "log loss",
     "roc_auc": "ROC-AUC",
     "calibration_error": "calibration error",
+    "uncalibrated_error": "  at temperature 1",
 }
 
 
@@ -65,6 +66,7 @@ def format_report(report: Report, *, title: str = "Evaluation") -> str:
         _matrix(report),
         _lengths(report),
         _calibration(report),
+        _coverage(report),
         _notes(report),
     ]
     head = _cut(head, WIDTH)
@@ -202,6 +204,15 @@ def _calibration(report: Report) -> list[str]:
             ]
         )
     return _table(rows, align="lrrrr")
+
+
+def _coverage(report: Report) -> list[str]:
+    named = [(f"{100 * point.coverage:.1f} %", point) for point in report.coverage]
+    if report.abstention is not None:
+        named.append((f"{100 * report.abstention.coverage:.1f} % (its own)", report.abstention))
+    rows = [["if it answers", "from confidence", "accuracy"]]
+    rows += [[name, _number(point.abstain_below), _number(point.accuracy)] for name, point in named]
+    return _table(rows, align="lrr") if report.coverage else []
 
 
 def _notes(report: Report) -> list[str]:

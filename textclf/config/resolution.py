@@ -266,6 +266,13 @@ class _Resolution:
             "a bag has no order and so no last; expected one of max, mean, max_mean, attention",
             "model.encoder",
         )
+        check(
+            get(values, "training.abstain_precision") is not None
+            and get(values, "training.abstain_coverage") is not None,
+            "training.abstain_coverage",
+            "one threshold cannot be chosen for training.abstain_precision too; remove one of them",
+            "training.abstain_precision",
+        )
         patience = get(values, "training.patience_epochs")
         check(
             get(values, "training.schedule") == "plateau"

@@ -196,6 +196,19 @@ class Training(_Section):
         "none", "weights of the classes in the loss: `balanced`, or one a class name"
     )
     label_smoothing: float = _fraction(0.0, "share of the target spread over all classes")
+    abstain_precision: float | None = _setting(
+        None,
+        "abstain from the least confident answers, so that this share of the others was right on "
+        "validation",
+        gt=0,
+        le=1,
+    )
+    abstain_coverage: float | None = _setting(
+        None,
+        "abstain from the least confident answers, so that this share was answered on validation",
+        gt=0,
+        le=1,
+    )
     seed: int = _seed("seed of initial weights, dropout and order")
     deterministic: bool = _setting(
         True, "same seed, same bytes; on a GPU it costs speed and may be switched off"

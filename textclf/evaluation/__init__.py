@@ -18,16 +18,26 @@ reaches its threshold). The definitions are scikit-learn's wherever it has one:
 Only numpy is imported with this module; scipy waits until it is needed.
 """
 
+from textclf.evaluation.calibration import choose_abstention, fit_temperature
 from textclf.evaluation.measure import evaluate
-from textclf.evaluation.report import CalibrationBin, ClassScores, LengthBin, Report
+from textclf.evaluation.report import (
+    CalibrationBin,
+    ClassScores,
+    CoveragePoint,
+    LengthBin,
+    Report,
+)
 from textclf.evaluation.selection import choose_thresholds, select
 
 __all__ = [
     "CalibrationBin",
     "ClassScores",
+    "CoveragePoint",
     "LengthBin",
     "Report",
+    "choose_abstention",
     "choose_thresholds",
     "evaluate",
+    "fit_temperature",
     "select",
 ]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from textclf.evaluation.calibration import coverage_at, coverage_points, without_temperature
 from textclf.evaluation.intervals import bootstrap, notes_on_intervals
 from textclf.evaluation.report import Report
 from textclf.evaluation.scores import (
@@ -22,6 +23,8 @@ from textclf.evaluation.scores import (
 )
 from textclf.evaluation.selection import check_probabilities, select
 
+COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.5)
+
 
 def evaluate(
     y_true: np.ndarray,
@@ -32,6 +35,8 @@ def evaluate(
     thresholds: np.ndarray | None = None,
     num_tokens: np.ndarray | None = None,
     truncated: np.ndarray | None = None,
+    temperature: float | Sequence[float] | None = None,
+    abstain_below: float | None = None,
     bootstrap_samples: int = 1000,
     confidence: float = 0.95,
     calibration_bins: int = 15,
@@ -46,6 +51,10 @@ def evaluate(
         thresholds: float [C], multi-label only; 0.5 for each class if not given.
         num_tokens: int [n], asks for the scores by text length.
         truncated: bool [n], texts of which the model saw only a part.
+        temperature: what the logits behind `p` were divided by, one number or one a class; asks
+            for the calibration error without it.
+        abstain_below: the confidence below which the model does not answer, None for always. No
+            other figure leaves anything out.
         bootstrap_samples: resamplings of the examples behind each interval; 0 for no intervals.
         confidence: level of the intervals, in (0, 1).
         calibration_bins: equal-width bins of the calibration error (Guo et al. 2017, "On
@@ -94,6 +103,10 @@ def evaluate(
     notes += more_notes
     bins = bins_by_confidence(y_true, y_pred, p64, calibration_bins, multi_label)
     metrics["calibration_error"] = calibration_error(bins)
+    if temperature is not None:
+        raw = without_temperature(p64, temperature, multi_label)
+        raw_bins = bins_by_confidence(y_true, y_pred, raw, calibration_bins, multi_label)
+        metrics["uncalibrated_error"] = calibration_error(raw_bins)
 
     intervals: dict[str, tuple[float, float]] = {}
     if bootstrap_samples:
@@ -117,6 +130,8 @@ def evaluate(
         classes=class_scores(counts, names, thresholds),
         confusion_matrix=None if multi_label else confusion_matrix(y_true, y_pred, num_classes),
         calibration=bins,
+        coverage=coverage_points(y_true, p, COVERAGES),
+        abstention=None if abstain_below is None else coverage_at(y_true, p, abstain_below),
         by_length=() if lengths is None else bins_by_length(lengths, y_true, y_pred, length_bins),
         truncated=cut,
         notes=tuple(notes),

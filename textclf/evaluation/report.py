@@ -60,6 +60,21 @@ class LengthBin:
 
 
 @dataclass(frozen=True)
+class CoveragePoint:
+    """What is won by not answering the least confident examples.
+
+    Attributes:
+        coverage: share of the examples that are answered.
+        abstain_below: the confidence from which on they are.
+        accuracy: share of the answered ones whose most probable class is right; None for none.
+    """
+
+    coverage: float
+    abstain_below: float
+    accuracy: float | None
+
+
+@dataclass(frozen=True)
 class Report:
     """All figures of one evaluation; immutable, comparable with `==`, and JSON-able.
 
@@ -68,6 +83,8 @@ class Report:
         intervals: name -> (low, high), the percentile bootstrap interval at level `confidence`.
         confusion_matrix: [true][predicted] counts; None for multi-label.
         calibration: the bins behind `calibration_error`.
+        coverage: what would be won by not answering the least confident examples.
+        abstention: the same at the model's own threshold, None if it always answers.
         by_length: quantile bins of the number of tokens, shortest first; empty if not asked for.
         truncated: the texts that were longer than the length limit, None if there is none.
         notes: sentences a reader of the figures should know.
@@ -83,6 +100,8 @@ class Report:
     classes: tuple[ClassScores, ...]
     confusion_matrix: tuple[tuple[int, ...], ...] | None
     calibration: tuple[CalibrationBin, ...]
+    coverage: tuple[CoveragePoint, ...]
+    abstention: CoveragePoint | None
     by_length: tuple[LengthBin, ...]
     truncated: LengthBin | None
     notes: tuple[str, ...]
@@ -133,6 +152,7 @@ class Report:
             )
         try:
             matrix, truncated = values["confusion_matrix"], values["truncated"]
+            abstention = values["abstention"]
             return cls(
                 **{
                     **values,
@@ -145,6 +165,8 @@ class Report:
                     "classes": tuple(ClassScores(**row) for row in values["classes"]),
                     "confusion_matrix": None if matrix is None else tuple(map(tuple, matrix)),
                     "calibration": tuple(CalibrationBin(**row) for row in values["calibration"]),
+                    "coverage": tuple(CoveragePoint(**row) for row in values["coverage"]),
+                    "abstention": None if abstention is None else CoveragePoint(**abstention),
                     "by_length": tuple(LengthBin(**row) for row in values["by_length"]),
                     "truncated": None if truncated is None else LengthBin(**truncated),
                     "notes": tuple(values["notes"]),

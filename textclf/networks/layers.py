@@ -12,9 +12,9 @@ import tensorflow as tf
 def recur(layer: keras.layers.RNN, sequences: tf.Tensor, training: bool) -> tf.Tensor:
     """Calls a recurrent layer that returns sequences: [B, T, E] -> [B, T, units].
 
-    An LSTM that `networks.portable` marked as fused is one `BlockLSTMV2` in place of a loop over the time steps: the same
-    numbers to 1e-6, at batch 1 in a third of the time and less. Not in training: the gradient
-    that TensorFlow 2.21 has registered for that operation is another operation's.
+    An LSTM that `networks.portable` marked as fused is one `BlockLSTMV2` in place of a loop over
+    the time steps: the same numbers to 1e-6, at batch 1 in a third of the time and less. Not in
+    training: the gradient that TensorFlow 2.21 has registered for it is another operation's.
     """
     if training or not getattr(layer, "is_fused", False):
         return layer(sequences, training=training)

@@ -64,7 +64,8 @@ class Finished:
         epochs: epochs that were run.
         why: "epochs", "early stopping", "interrupted" or "not finite".
         message: for the last two, a sentence for the user.
-        validation: the validation figures of the best epoch.
+        validation: the validation report of the best epoch, as plain values.
+        notices: what a person should know about it, as sentences.
     """
 
     folder: Path
@@ -72,7 +73,8 @@ class Finished:
     epochs: int
     why: str
     message: str
-    validation: dict[str, float]
+    validation: dict[str, Any]
+    notices: tuple[str, ...]
 
 
 Event = Started | Step | Epoch | Finished

@@ -148,18 +148,37 @@ class Run:
                 break
 
     def card(self, config: Config, why: str) -> artifact.Card:
-        """What the best epoch is, with thresholds fitted on validation."""
+        """What the best epoch is, with all that is fitted on validation.
+
+        First the temperature, then thresholds on calibrated probabilities, then abstention.
+        """
         assert self.best is not None
         multi_label = self.dataset.multi_label
-        p = probabilities(self.best.logits, multi_label)
-        thresholds = evaluation.choose_thresholds(self._y_validation, p) if multi_label else None
         y_true = self._y_validation if multi_label else self._y_validation.argmax(axis=1)
+        logits = self.best.logits
+        temperature = evaluation.fit_temperature(y_true, logits, multi_label=multi_label)
+        p = probabilities(logits / np.asarray(temperature, np.float32), multi_label)
+        thresholds = evaluation.choose_thresholds(y_true, p) if multi_label else None
+        wanted = self.config.training
+        abstention = None
+        if wanted.abstain_precision is not None or wanted.abstain_coverage is not None:
+            abstention = evaluation.choose_abstention(
+                y_true, p, precision=wanted.abstain_precision, coverage=wanted.abstain_coverage
+            )
+            if abstention is None:
+                self.notices.append(
+                    f"no confidence is high enough for training.abstain_precision="
+                    f"{wanted.abstain_precision} on validation, so the model never abstains"
+                )
+        abstain_below = None if abstention is None else abstention.abstain_below
         report = evaluation.evaluate(
             y_true,
             p,
             class_names=self.dataset.class_names,
             multi_label=multi_label,
             thresholds=thresholds,
+            temperature=temperature,
+            abstain_below=abstain_below,
             **config.evaluation.model_dump(),
         )
         statistics = self.prepared.train.statistics
@@ -167,6 +186,8 @@ class Run:
             class_names=self.dataset.class_names,
             multi_label=multi_label,
             config=config.to_dict(),
+            temperature=temperature,
+            abstain_below=abstain_below,
             # As decimal text a float32 threshold would otherwise not come back as it was.
             thresholds=None if thresholds is None else tuple(float(t) for t in thresholds),
             data={

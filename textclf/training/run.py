@@ -88,6 +88,7 @@ def train(
         )
         run = Run(resolved, dataset, prepared, class_weights)
         yield run.started()
+        num_notices = len(run.notices)
         why, message = "epochs", ""
         with _writers(work, resolved) as write_history:
             try:
@@ -115,7 +116,8 @@ def train(
             extra_files=extra_files,
             overwrite=overwrite,
         )
-    yield Finished(folder, run.best.epoch, run.epoch, why, message, card.validation)
+    notices = tuple(run.notices[num_notices:])
+    yield Finished(folder, run.best.epoch, run.epoch, why, message, card.validation, notices)
 
 
 @contextlib.contextmanager

@@ -16,7 +16,14 @@ from sklearn import metrics as reference
 from sklearn.exceptions import UndefinedMetricWarning
 
 from textclf.errors import DataError
-from textclf.evaluation import Report, choose_thresholds, evaluate, select
+from textclf.evaluation import (
+    Report,
+    choose_abstention,
+    choose_thresholds,
+    evaluate,
+    fit_temperature,
+    select,
+)
 
 ABC = ("a", "b", "c")
 
@@ -666,3 +673,103 @@ def test_importing_the_module_loads_neither_scipy_nor_scikit_learn_nor_tensorflo
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+# === Calibration ===
+
+
+def drawn(temperature, n=20_000, num_classes=3, seed=0):
+    """Logits that are `temperature` times too sure, and classes drawn from the honest ones."""
+    rng = np.random.default_rng(seed)
+    honest = rng.normal(scale=1.5, size=(n, num_classes))
+    p = softmax(honest)
+    y_true = (p.cumsum(axis=1) < rng.random((n, 1))).sum(axis=1)
+    return y_true, honest * temperature
+
+
+def softmax(z):
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
+def test_the_temperature_that_the_logits_had_is_found(temperature):
+    y_true, logits = drawn(temperature)
+    found = fit_temperature(y_true, logits, multi_label=False)
+    assert found == pytest.approx(temperature, rel=0.04)
+    before = evaluate(y_true, softmax(logits), class_names="abc", multi_label=False)
+    after = evaluate(
+        y_true, softmax(logits / found), class_names="abc", multi_label=False, temperature=found
+    )
+    assert after.metrics["uncalibrated_error"] == pytest.approx(before.get("calibration_error"))
+    assert after.get("calibration_error") < 0.02
+    assert after.metrics["accuracy"] == before.metrics["accuracy"]
+
+
+def test_no_other_temperature_has_a_lower_smoothed_log_loss():
+    y_true, logits = drawn(2.0, n=50, num_classes=4)
+    found = fit_temperature(y_true, logits, multi_label=False)
+    targets = (50 * np.eye(4)[y_true] + 1) / 54
+
+    def log_loss(temperature):
+        return -(targets * np.log(softmax(logits / temperature))).sum(axis=1).mean()
+
+    others = found * np.array([0.8, 0.95, 0.99, 1.01, 1.05, 1.25])
+    assert all(log_loss(found) < log_loss(other) for other in others)
+
+
+def test_each_label_has_its_own_temperature_and_one_without_contrast_keeps_1():
+    rng = np.random.default_rng(0)
+    honest = rng.normal(scale=2, size=(20_000, 3))
+    y_true = rng.random(honest.shape) < 1 / (1 + np.exp(-honest))
+    y_true[:, 2] = False
+    found = fit_temperature(y_true, honest * [0.5, 4.0, 1.0], multi_label=True)
+    assert found == pytest.approx((0.5, 4.0, 1.0), rel=0.06)
+    assert found[2] == 1.0
+    p = 1 / (1 + np.exp(-honest))
+    report = evaluate(y_true, p, class_names="abc", multi_label=True, temperature=(0.5, 4.0, 1.0))
+    raw = evaluate(
+        y_true, 1 / (1 + np.exp(-honest * [0.5, 4.0, 1.0])), class_names="abc", multi_label=True
+    )
+    assert report.metrics["uncalibrated_error"] == pytest.approx(raw.get("calibration_error"))
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_being_right_throughout_is_no_reason_to_be_certain(multi_label):
+    y_true = np.arange(20) % 2
+    logits = np.where(np.eye(2, dtype=bool)[y_true], 1.0, -1.0)
+    truth = np.eye(2, dtype=bool)[y_true] if multi_label else y_true
+    found = np.array(fit_temperature(truth, logits, multi_label=multi_label))
+    p = 1 / (1 + np.exp(-logits / found)) if multi_label else softmax(logits / found)
+    assert 0.9 < p.max() < 0.98
+
+
+def test_coverage_and_accuracy_are_those_of_the_most_confident():
+    p = np.array([0.9, 0.8, 0.8, 0.7, 0.6, 0.55])
+    p = np.stack([p, 1 - p], axis=1)
+    y_true = np.array([0, 0, 1, 0, 1, 0])
+    report = evaluate(
+        y_true, p, class_names="ab", multi_label=False, abstain_below=0.65, bootstrap_samples=0
+    )
+    points = {round(point.coverage, 3): point for point in report.coverage}
+    assert points[1.0].abstain_below == 0 and points[1.0].accuracy == pytest.approx(4 / 6)
+    half = points[0.5]  # 0.9 and both of 0.8: equal ones stay together
+    assert half.abstain_below == pytest.approx(0.75) and half.accuracy == pytest.approx(2 / 3)
+    assert report.abstention.coverage == pytest.approx(4 / 6)
+    assert report.abstention.accuracy == pytest.approx(3 / 4)
+    assert Report.from_dict(json.loads(json.dumps(report.to_dict()))) == report
+
+
+def test_abstention_reaches_what_was_wanted_and_says_where_nothing_does():
+    p = np.array([0.95, 0.9, 0.8, 0.7, 0.6, 0.55])
+    p = np.stack([p, 1 - p], axis=1)
+    y_true = np.array([1, 0, 0, 0, 1, 1])  # the most confident answer is wrong
+    chosen = choose_abstention(y_true, p, precision=0.7)
+    assert (chosen.coverage, chosen.accuracy) == (pytest.approx(4 / 6), pytest.approx(3 / 4))
+    assert chosen.abstain_below == pytest.approx(0.65)
+    assert choose_abstention(y_true, p, precision=0.8) is None
+    chosen = choose_abstention(y_true, p, coverage=0.5)
+    assert chosen.coverage == 0.5 and chosen.abstain_below == pytest.approx(0.75)
+    assert choose_abstention(y_true, p, coverage=1).abstain_below == 0
+    several = np.eye(2, dtype=bool)[y_true]
+    assert choose_abstention(several, p, precision=0.7).coverage == pytest.approx(4 / 6)

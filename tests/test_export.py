@@ -1,13 +1,16 @@
 """A SavedModel that stands alone, answers as the classifier does, and notices damage."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 from test_classifier import WEIRD
 
 from textclf import classifier, export, training
@@ -71,14 +74,8 @@ def test_it_loads_and_answers_with_tensorflow_alone(model, version):
     )
 
 
-def test_the_signature_is_the_contract(version):
-    signature = tf.saved_model.load(str(version)).signatures["serving_default"]
-    [(name, spec)] = signature.structured_input_signature[1].items()
-    assert (name, spec.dtype, spec.shape.as_list()) == ("text", tf.string, [None])
-    assert {
-        name: (spec.dtype.name, spec.shape.as_list())
-        for name, spec in signature.structured_outputs.items()
-    } == {
+SIGNATURES = {
+    "serving_default": {
         "probabilities": ("float32", [None, 2]),
         "selected": ("bool", [None, 2]),
         "label": ("string", [None]),
@@ -89,7 +86,86 @@ def test_the_signature_is_the_contract(version):
         "num_tokens": ("int64", [None]),
         "unknown_fraction": ("float32", [None]),
         "truncated": ("bool", [None]),
+    },
+    "classify": {"classes": ("string", [None, 2]), "scores": ("float32", [None, 2])},
+    "encode": {"embedding": ("float32", [None, 24])},
+    "labels": {"class_names": ("string", [None, 2])},
+}
+
+
+def test_the_signatures_are_the_contract(version):
+    loaded = tf.saved_model.load(str(version))
+    assert set(loaded.signatures) == set(SIGNATURES)
+    for name, outputs in SIGNATURES.items():
+        signature = loaded.signatures[name]
+        [(key, spec)] = signature.structured_input_signature[1].items()
+        assert (key, spec.dtype, spec.shape.as_list()) == (
+            "inputs" if name == "classify" else "text", tf.string, [None],
+        )  # fmt: skip
+        found = signature.structured_outputs.items()
+        assert {k: (spec.dtype.name, spec.shape.as_list()) for k, spec in found} == outputs
+
+
+def example(**features):
+    values = {
+        name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+        for name, value in features.items()
     }
+    return tf.train.Example(features=tf.train.Features(feature=values)).SerializeToString()
+
+
+def test_all_signatures_say_the_same(model, version):
+    loaded = tf.saved_model.load(str(version))
+    texts = ["not bad at all", "", "一点也不差", "bad " * 500]
+    p = model.predict_proba(texts)
+    classified = loaded.signatures["classify"](
+        inputs=tf.constant([example(text=text.encode(), other=b"ignored") for text in texts])
+    )
+    np.testing.assert_allclose(classified["scores"], p, atol=1e-5)
+    names = [name.encode() for name in model.class_names]
+    assert classified["classes"].numpy().tolist() == [names] * 4
+    missing = loaded.signatures["classify"](inputs=tf.constant([example()]))
+    np.testing.assert_allclose(missing["scores"], p[1:2], atol=1e-5)
+    labels = loaded.signatures["labels"](text=tf.constant(["ignored", "too"]))
+    assert labels["class_names"].numpy().tolist() == [names] * 2
+    embedding = loaded.signatures["encode"](text=tf.constant(texts))["embedding"]
+    encoded = model.text_encoder(tf.constant(texts))
+    expected = model.network.encode(encoded.token_ids, encoded.lengths)
+    np.testing.assert_allclose(embedding, expected, atol=1e-5)
+
+
+def test_no_text_at_all_is_answered_with_no_answer(version):
+    loaded = tf.saved_model.load(str(version))
+    for name, outputs in SIGNATURES.items():
+        key = "inputs" if name == "classify" else "text"
+        answer = loaded.signatures[name](**{key: tf.constant([], tf.string)})
+        assert {output: value.shape[0] for output, value in answer.items()} == dict.fromkeys(
+            outputs, 0
+        )
+
+
+def test_temperature_thresholds_and_abstention_are_in_the_graph(model, tmp_path):
+    card = dataclasses.replace(model.card, temperature=2.5, abstain_below=0.6)
+    changed = classifier.Classifier(model.text_encoder, model.network, card)
+    version = export.export(changed, tmp_path / "exports")
+    serve = tf.saved_model.load(str(version)).signatures
+    texts = ["not bad at all", "not good at all", "", "splendid"]
+    answers = {k: v.numpy() for k, v in serve["serving_default"](text=tf.constant(texts)).items()}
+    plain = dataclasses.replace(card, temperature=1.0)
+    p = classifier.Classifier(model.text_encoder, model.network, plain).predict_proba(texts)
+    expected = p ** (1 / 2.5)
+    expected /= expected.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(answers["probabilities"], expected, atol=1e-5)
+    np.testing.assert_array_equal(answers["abstain"], answers["confidence"] < np.float32(0.6))
+
+
+def test_the_card_is_there_for_machines_and_for_people(model, version):
+    card = json.loads((version / "assets.extra/card.json").read_text())
+    assert card["contract_version"] == export.CONTRACT_VERSION == "1.0"
+    page = (version / "assets.extra/card.md").read_text()
+    for words in ("# Text classifier", "`negative`, `positive`", "## Weak spots", "Fingerprint"):
+        assert words in page
+    assert model.card.data["fingerprint"] in page
 
 
 def test_weights_are_stored_once(model, version):
@@ -217,3 +293,101 @@ def test_a_full_disk_publishes_nothing_and_says_so(trained, tmp_path):
     )
     assert "cannot be written" in done.stdout, done.stderr
     assert not (tmp_path / "exports").exists()
+
+
+# === Clients ===
+
+
+def test_the_warmup_requests_of_tf_serving_are_answered(version):
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    loaded = tf.saved_model.load(str(version))
+    asked = set()
+    for record in tf.data.TFRecordDataset(str(version / export.WARMUP)):
+        log = prediction_log_pb2.PredictionLog.FromString(record.numpy())
+        if log.WhichOneof("log_type") == "classify_log":
+            request = log.classify_log.request
+            examples = request.input.example_list.examples
+            inputs = {"inputs": tf.constant([each.SerializeToString() for each in examples])}
+        else:
+            request = log.predict_log.request
+            inputs = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
+            inputs = {name: tf.constant(value) for name, value in inputs.items()}
+        [num_texts] = {len(value) for value in inputs.values()}
+        answer = loaded.signatures[request.model_spec.signature_name](**inputs)
+        assert {value.shape[0] for value in answer.values()} == {num_texts}
+        asked.add((request.model_spec.signature_name, num_texts))
+    many = len(export.GOLDEN_TEXTS) + 1
+    assert asked == {(name, size) for name in SIGNATURES for size in (1, many)}
+
+
+def test_tf_servings_rules_for_its_apis_are_kept(version):
+    meta = saved_model_pb2.SavedModel.FromString((version / "saved_model.pb").read_bytes())
+    signatures = dict(meta.meta_graphs[0].signature_def)
+    assert set(signatures) - {"__saved_model_init_op"} == set(SIGNATURES)
+    classify = signatures["classify"]
+    assert set(classify.inputs) == {"inputs"} and set(classify.outputs) == {"classes", "scores"}
+    for name in SIGNATURES:  # joined batches need a first dimension of any size everywhere
+        assert signatures[name].inputs, "a signature without inputs cannot be called over REST"
+        for info in (*signatures[name].inputs.values(), *signatures[name].outputs.values()):
+            assert info.tensor_shape.dim[0].size == -1
+    assert [path.name for path in version.parent.iterdir() if path.name.isdecimal()]
+
+
+TEXTS = ["not bad at all", "", "一点也不差", "very 好看 film", "word " * 3000]
+
+
+@pytest.fixture(scope="module")
+def c_client(tmp_path_factory):
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("there is no C compiler: this test compiles a client")
+    library = Path(tf.sysconfig.get_lib())
+    program = tmp_path_factory.mktemp("client") / "client"
+    names = [f"-l:{path.name}" for path in sorted(library.glob("libtensorflow_*.so.2"))]
+    assert len(names) == 2, "the TensorFlow wheel ships its C library in two files"
+    subprocess.run(
+        [
+            *(compiler, "-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-O1"),
+            *(f"-I{tf.sysconfig.get_include()}", str(Path(__file__).with_name("client.c"))),
+            *("-o", str(program), f"-L{library}", *names, f"-Wl,-rpath,{library}"),
+        ],
+        check=True,
+    )
+    return program
+
+
+def test_a_program_in_c_gets_the_same_answers(c_client, model, version):
+    told = subprocess.run(
+        [str(c_client), str(version)], input="\n".join(TEXTS).encode() + b"\n\xff\xfe broken\n",
+        capture_output=True, check=True,
+    )  # fmt: skip
+    lines = [line.split("\t") for line in told.stdout.decode().splitlines()]
+    texts = [*TEXTS, b"\xff\xfe broken"]
+    p = model.predict_proba(texts)
+    assert [line[0] for line in lines] == model.predict(texts)
+    np.testing.assert_allclose([[float(x) for x in line[2:]] for line in lines], p, atol=1e-5)
+    np.testing.assert_allclose([float(line[1]) for line in lines], p.max(axis=1), atol=1e-5)
+
+
+def test_a_program_in_c_is_told_what_is_no_saved_model(c_client, tmp_path):
+    told = subprocess.run([str(c_client), str(tmp_path)], input=b"", capture_output=True)
+    assert told.returncode == 1 and b"Could not find SavedModel" in told.stderr
+
+
+def test_saved_model_cli_shows_and_runs_every_signature(model, version):
+    def cli(*arguments):
+        program = Path(sys.executable).with_name("saved_model_cli")
+        told = subprocess.run([str(program), *arguments], capture_output=True, text=True)
+        assert told.returncode == 0, told.stderr
+        return told.stdout
+
+    shown = cli("show", "--dir", str(version), "--all")
+    for name, outputs in SIGNATURES.items():
+        assert f"signature_def['{name}']" in shown
+        assert all(f"outputs['{output}']" in shown for output in outputs)
+    run = ("run", "--dir", str(version), "--tag_set", "serve", "--signature_def")
+    answer = cli(*run, "serving_default", "--input_exprs", 'text=["not bad at all"]')
+    assert model.predict(["not bad at all"])[0] in answer
+    answer = cli(*run, "classify", "--input_examples", 'inputs=[{"text":["not bad at all"]}]')
+    assert "Result for output key scores" in answer

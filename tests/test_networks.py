@@ -858,11 +858,31 @@ def test_portable_graphs_hold_no_cudnn_kernel_where_a_gpu_is_in_sight(
     assert "CudnnRNNV3" in operations(network), "the GPU must be in sight for this to mean anything"
     with networks.portable(network):
         portable = operations(network)
-    assert "CudnnRNNV3" not in portable and portable & {"While", "StatelessWhile"}
+    kernels = {"BlockLSTMV2"} if encoder == "lstm" else {"While", "StatelessWhile"}
+    assert "CudnnRNNV3" not in portable and portable & kernels
     assert "Assert" not in portable
     with pytest.raises(KeyError), networks.portable(network):
         raise KeyError("an export that fails")
     assert "CudnnRNNV3" in operations(network), "afterwards training is as fast as before"
+
+
+@pytest.mark.parametrize("num_layers", [1, 2])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_a_fused_lstm_gives_what_the_loop_gives_and_only_while_serving(bidirectional, num_layers):
+    settings = {"units": 7, "num_layers": num_layers, "input_dropout": 0.3}
+    network = shake(make("lstm", bidirectional=bidirectional, **settings))
+    ids = np.random.default_rng(0).integers(0, VOCABULARY_SIZE, (4, 6))
+    loop = traced(network)(tf.constant(ids, tf.int32), LENGTHS)
+    assert "BlockLSTMV2" not in operations(network)
+    with networks.portable(network):
+        fused = traced(network)
+        np.testing.assert_allclose(fused(tf.constant(ids, tf.int32), LENGTHS), loop, atol=1e-6)
+        training = tf.function(
+            lambda ids, lengths: network(ids, lengths, training=True), input_signature=SIGNATURE
+        ).get_concrete_function()
+    functions = training.graph.as_graph_def().library.function
+    names = {node.op for function in functions for node in function.node_def}
+    assert "BlockLSTMV2" not in names | {node.op for node in training.graph.as_graph_def().node}
 
 
 def test_portable_leaves_networks_without_such_kernels_alone():

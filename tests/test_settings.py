@@ -119,7 +119,7 @@ def start(settings: config.Config, output: Path) -> Any:
 
 
 def run(settings: config.Config, output: Path) -> Any:
-    """Losses of all steps, the history without its times, how it ended, and the weights kept."""
+    """Losses of all steps, the history, how it ended, the weights kept, and when to abstain."""
     events = list(training.train(settings, output))
     finished = events[-1]
     assert isinstance(finished, training.Finished)
@@ -128,6 +128,7 @@ def run(settings: config.Config, output: Path) -> Any:
         [event.figures for event in events if isinstance(event, training.Epoch)],
         (finished.best_epoch, finished.epochs, finished.why),
         {name: weights.tolist() for name, weights in np.load(output / artifact.WEIGHTS).items()},
+        (finished.notices, artifact.read_card(output).abstain_below),
     )
 
 
@@ -306,6 +307,8 @@ def table() -> Iterator[tuple[str, Row]]:
         ("patience_epochs", 0, 1, STILL),
         ("class_weights", "none", {"pos": 1.0, "neg": 3.0}, {}),
         ("label_smoothing", 0, 0.3, {}),
+        ("abstain_precision", None, 0.9, {}),
+        ("abstain_coverage", None, 0.5, {}),
         ("seed", 0, 1, {}),
         ("length_buckets", 12, 1, {}),
         ("shuffle_buffer", 20_000, 1, {}),

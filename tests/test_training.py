@@ -1,5 +1,6 @@
 """The loop keeps its promises: seeds, the best epoch, interruptions, and a test split unseen."""
 
+import dataclasses
 import fcntl
 import json
 import shutil
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from textclf import classifier, data, text, training
+from textclf import artifact, classifier, data, evaluation, text, training
 from textclf.config import from_dict
 from textclf.errors import ArtifactError, ConfigError, TrainingError
 from textclf.training import loop, losses
@@ -127,6 +128,44 @@ def test_the_card_counts_the_unknown_among_the_kept_tokens_of_validation(reviews
     expected = (answers["unknown_fraction"] * kept).sum() / kept.sum()
     assert 0 < expected < 1 and (answers["num_tokens"] > 3).any()
     assert model.card.text["unknown_fraction"] == pytest.approx(expected)
+
+
+def test_temperature_thresholds_and_abstention_are_fitted_on_validation(reviews, tiny, tmp_path):
+    for multi_label in (False, True):
+        resolved = config(
+            tiny, "training.abstain_coverage=0.6", source=str(reviews), multi_label=multi_label
+        )
+        output = tmp_path / str(multi_label)
+        run(resolved, output)
+        model = classifier.load(output)
+        dataset = data.open_dataset(**resolved.data.model_dump())
+        scores = model.score(dataset, "validation")
+        raw = classifier.Classifier(
+            model.text_encoder,
+            model.network,
+            dataclasses.replace(model.card, temperature=1.0),
+        ).score(dataset, "validation")
+        logits = np.log(raw.p) - (np.log1p(-raw.p) if multi_label else 0)
+        fitted = evaluation.fit_temperature(raw.y_true, logits, multi_label=multi_label)
+        assert model.card.temperature == pytest.approx(fitted, rel=1e-2)
+        point = evaluation.choose_abstention(scores.y_true, scores.p, coverage=0.6)
+        assert model.card.abstain_below == pytest.approx(point.abstain_below, abs=1e-5)
+        if multi_label:
+            chosen = evaluation.choose_thresholds(scores.y_true, scores.p)
+            assert model.card.thresholds == pytest.approx(chosen.tolist(), abs=1e-5)
+
+
+def test_a_precision_out_of_reach_is_told_and_nothing_is_withheld(tiny, tmp_path):
+    for name in ("train", "validation"):  # one text, and half of its labels are wrong
+        (tmp_path / f"{name}.csv").write_text("text,label\n" + "same,x\nsame,y\n" * 5)
+    files = {name: str(tmp_path / f"{name}.csv") for name in ("train", "validation")}
+    resolved = config(tiny, "training.abstain_precision=0.9", "training.epochs=1", **files)
+    _, finished = run(resolved, tmp_path / "run")
+    assert finished.notices == (
+        "no confidence is high enough for training.abstain_precision=0.9 on validation, so the "
+        "model never abstains",
+    )
+    assert artifact.read_card(tmp_path / "run").abstain_below is None
 
 
 def test_a_stop_keeps_the_best_epoch_so_far_and_evaluates_nothing_more(reviews, tiny, tmp_path):

@@ -255,8 +255,8 @@ def test_an_export_that_answers_otherwise_is_not_published(model, tmp_path, monk
     class Other(classifier.Classifier):
         """Answers in Python as the model does, but not in the graph that is exported."""
 
-        def answer(self, texts):
-            answers = super().answer(texts)
+        def answer_from(self, encoded, vectors):
+            answers = super().answer_from(encoded, vectors)
             return answers | {"probabilities": answers["probabilities"] + 1e-3}
 
     other = Other(model.text_encoder, model.network, model.card)

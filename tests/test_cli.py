@@ -149,7 +149,7 @@ MISTAKES: list[tuple[str, int, str]] = [
     ("evaluate model --require macro_f1", 2, EVALUATE + "--require macro_f1: expected METRIC=VALUE, for instance macro_f1=0.85"),
     ("evaluate model --require macro_f1=nan", 2, EVALUATE + "--require macro_f1=nan: expected METRIC=VALUE, for instance macro_f1=0.85"),
     ("evaluate model --require accuracy=85", 2, EVALUATE + "--require accuracy=85: accuracy lies between 0 and 1"),
-    ("evaluate model --require f1=0.5", 2, EVALUATE + "--require f1=0.5: no metric 'f1'; there are accuracy, macro_f1, weighted_f1, macro_precision, macro_recall, weighted_precision, weighted_recall, log_loss, roc_auc, calibration_error"),
+    ("evaluate model --require f1=0.5", 2, EVALUATE + "--require f1=0.5: no metric 'f1'; there are accuracy, macro_f1, weighted_f1, macro_precision, macro_recall, weighted_precision, weighted_recall, log_loss, roc_auc, calibration_error, uncalibrated_error"),
     ("evaluate model --set model.units=3", 1, "--set model.units: `textclf evaluate` reads data.* and evaluation.* only; what a trained classifier is was settled by its training"),
     ("predict model", 2, PREDICT + "nothing to answer: give texts, --input FILE, or --input - for stdin"),
     ("predict model -5", 2, PREDICT + "-5: no such option; put -- before texts that begin with a dash"),
@@ -432,7 +432,8 @@ def test_info_prints_the_card_of_folder_and_export(demo: Path):
     assert card["class_names"] == ["negative", "positive"]
     assert card["files"]
     for export in ("exports/1", "exports"):
-        assert json.loads(done("info", export)) == card
+        exported = json.loads(done("info", export))
+        assert exported == card | {"contract_version": "1.0"}
 
 
 def test_verify_checks_a_version_or_the_newest(demo: Path):
@@ -460,7 +461,7 @@ def test_evaluate_reports_on_the_test_split(demo: Path, demo_run: Any):
     assert result.stdout.startswith("model on test: 1,000 examples, 2 classes\n====")
     assert result.stderr == "reading the data\n"
     lstm, _ = accuracies(demo_run.stdout)
-    assert f"accuracy           {lstm:.3f}" in result.stdout
+    assert f"accuracy            {lstm:.3f}" in result.stdout
 
 
 def test_evaluate_gives_the_same_figures_as_json_and_from_the_export(demo: Path):

@@ -76,6 +76,12 @@ def tiny() -> dict[str, dict[str, object]]:
     }
 
 
+@pytest.fixture(scope="session")
+def bag(tiny: dict[str, dict[str, object]]) -> dict[str, dict[str, object]]:
+    """`tiny` without recurrence, which is traced in half the time: where any network will do."""
+    return {**tiny, "model": {"encoder": "bag", "pooling": "mean", "embedding_dim": 5}}
+
+
 class DemoRun(NamedTuple):
     """What `textclf demo` did: `folder` holds runs/demo and saved_models/demo/1."""
 

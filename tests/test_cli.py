@@ -505,7 +505,7 @@ def test_evaluate_refuses_labels_that_the_model_does_not_know_or_leaves_them_out
     how = ("evaluate", "model", "new.csv", "--set", "data.drop_unknown_labels=true")
     result = run(*how)
     assert result.stdout.startswith("model on new.csv: 1 example, 2 classes")
-    assert "note: 1 row is left out, because the model does not know its label" in result.stderr
+    assert "note: 1 row is left out for labels that the model does not know" in result.stderr
     assert json.loads(done(*how, "--json"))["dropped_unknown_labels"] == 1
 
 

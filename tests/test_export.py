@@ -147,7 +147,8 @@ def test_no_text_at_all_is_answered_with_no_answer(version):
 def test_temperature_thresholds_and_abstention_are_in_the_graph(model, tmp_path):
     card = dataclasses.replace(model.card, temperature=2.5, abstain_below=0.6)
     changed = classifier.Classifier(model.text_encoder, model.network, card)
-    version = export.export(changed, tmp_path / "exports")
+    version = export.export(changed, tmp_path / "exports", version=7)
+    assert version == tmp_path / "exports" / "7"
     serve = tf.saved_model.load(str(version)).signatures
     texts = ["not bad at all", "not good at all", "", "splendid"]
     answers = {k: v.numpy() for k, v in serve["serving_default"](text=tf.constant(texts)).items()}
@@ -190,12 +191,9 @@ def operations(version):
 
 
 def test_an_export_made_where_a_gpu_is_seen_holds_no_operation_that_needs_one(
-    reviews, tiny, tmp_path, monkeypatch
+    trained, tmp_path, monkeypatch
 ):
-    values = {**tiny, "data": {"source": str(reviews)}}
-    for _ in training.train(from_dict(values, ["training.epochs=1"])[0], tmp_path / "run"):
-        pass
-    model = classifier.load(tmp_path / "run")
+    model = classifier.load(trained)
     model.answers(["traced while no GPU is there, which could not run here"])
     real = tf.config.list_logical_devices
     gpu = tf.config.LogicalDevice("/GPU:0", "GPU")
@@ -212,15 +210,15 @@ def test_an_export_made_where_a_gpu_is_seen_holds_no_operation_that_needs_one(
     assert not {op for op in operations(version) if "Cudnn" in op}
 
 
-def test_versions_count_from_one_and_the_next_is_one_more_than_the_largest(model, version):
-    output = version.parent
+def test_versions_count_from_one_and_the_next_is_one_more_than_the_largest(
+    model, version, tmp_path
+):
     assert version.name == "1"
-    assert export.next_version(output) == 2
-    seventh = export.export(model, output, version=7)
-    assert export.next_version(output) == 8
+    assert export.next_version(version.parent) == 2
+    shutil.copytree(version, tmp_path / "7")
+    assert export.next_version(tmp_path) == 8
     with pytest.raises(ArtifactError, match="7: exists already"):
-        export.export(model, output, version=7)
-    shutil.rmtree(seventh)
+        export.export(model, tmp_path, version=7)
 
 
 def test_golden_samples_hold_typical_hostile_and_own_texts(version):

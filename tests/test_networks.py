@@ -53,7 +53,9 @@ def shake(network: networks.Network, seed: int = 1) -> networks.Network:
 
 
 def traced(network: networks.Network) -> tf.types.experimental.PolymorphicFunction:
-    return tf.function(lambda ids, lengths: network(ids, lengths), input_signature=SIGNATURE)
+    return tf.function(
+        lambda ids, lengths: network(ids, lengths), input_signature=SIGNATURE, autograph=False
+    )
 
 
 @functools.cache

@@ -6,12 +6,15 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from click.testing import CliRunner
 
-from textclf import artifact, classifier, data, evaluation, text, training
+from textclf import artifact, classifier, data, evaluation, export, text, training
+from textclf.cli import main
 from textclf.config import from_dict
 from textclf.errors import ArtifactError, ConfigError, TrainingError
 from textclf.training import loop, losses
@@ -39,38 +42,37 @@ def trained(reviews, tiny, tmp_path_factory):
     return folder
 
 
+def what_follows(output):
+    """Probabilities, what `predict` prints, and the fingerprint of the export of a trained folder."""
+    model = classifier.load(output)
+    p = model.predict_proba(["not bad at all", "", "很好看！"])
+    printed = CliRunner().invoke(main, ["predict", str(output), "--json", "not bad", ""]).stdout
+    version = export.export(model, f"{output}-exports")
+    fingerprint = tf.saved_model.experimental.read_fingerprint(str(version))
+    return f"{p.tobytes().hex()} {printed} {fingerprint.singleprint()}"
+
+
 SCRIPT = """
 import json, sys
-from textclf import classifier, config, export, training
-values, output = json.loads(sys.argv[1]), sys.argv[2]
-for event in training.train(config.from_dict(values)[0], output): pass
-model = classifier.load(output)
-p = model.predict_proba(["not bad at all", "", "很好看！"])
-from click.testing import CliRunner
-from textclf.cli import main
-print(CliRunner().invoke(main, ["predict", output, "--json", "not bad", ""]).stdout)
-version = export.export(model, output + "-exports")
-import tensorflow as tf
-print(p.tobytes().hex(), tf.saved_model.experimental.read_fingerprint(str(version)).singleprint())
+from test_training import config, run, what_follows
+run(config(json.loads(sys.argv[1]), source=sys.argv[2]), sys.argv[3])
+print(what_follows(sys.argv[3]))
 """
 
 
-def test_the_same_seed_gives_the_same_bytes_in_two_processes(reviews, tiny, tmp_path):
-    values = json.dumps({**tiny, "data": {"source": str(reviews)}})
-    printed = [
-        subprocess.run(
-            [sys.executable, "-c", SCRIPT, values, str(tmp_path / name)],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for name in ("one", "two")
-    ]
-    assert printed[0] == printed[1] and '"confidence"' in printed[0]
+def test_the_same_seed_gives_the_same_bytes_in_another_process(reviews, tiny, trained, tmp_path):
+    other = tmp_path / "run"
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, json.dumps(tiny), str(reviews), str(other)],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == what_follows(trained) + "\n" and '"confidence"' in done.stdout
     for name in ("weights.npz", "vocabulary.txt", "config.yaml"):
-        one, two = (tmp_path / run / name for run in ("one", "two"))
-        assert one.read_bytes() == two.read_bytes(), name
-    assert history(tmp_path / "one") == history(tmp_path / "two")
+        assert (other / name).read_bytes() == (trained / name).read_bytes(), name
+    assert history(other) == history(trained)
 
 
 def test_another_seed_gives_other_weights(reviews, tiny, trained, tmp_path):
@@ -78,9 +80,9 @@ def test_another_seed_gives_other_weights(reviews, tiny, trained, tmp_path):
     assert history(tmp_path / "run") != history(trained)
 
 
-def test_the_best_epoch_is_kept_and_not_the_last(reviews, tiny, tmp_path):
+def test_the_best_epoch_is_kept_and_not_the_last(reviews, bag, tmp_path):
     resolved = config(
-        tiny, "training.epochs=12", "training.learning_rate=0.2", "training.clip_norm=100",
+        bag, "training.epochs=12", "training.learning_rate=0.2", "training.clip_norm=100",
         "training.patience_epochs=0", source=str(reviews),
     )  # fmt: skip
     epochs, finished = run(resolved, tmp_path / "run")
@@ -101,18 +103,18 @@ def test_the_best_epoch_is_kept_and_not_the_last(reviews, tiny, tmp_path):
     assert report.get("log_loss") == pytest.approx(losses[best], abs=1e-5)
 
 
-def test_training_stops_when_validation_no_longer_improves(reviews, tiny, tmp_path):
+def test_training_stops_when_validation_no_longer_improves(reviews, bag, tmp_path):
     resolved = config(
-        tiny, "training.epochs=30", "training.learning_rate=0.5", "training.patience_epochs=2",
+        bag, "training.epochs=30", "training.learning_rate=0.5", "training.patience_epochs=2",
         source=str(reviews),
     )  # fmt: skip
     epochs, finished = run(resolved, tmp_path / "run")
     assert finished.why == "early stopping" and len(epochs) == finished.best_epoch + 2 < 30
 
 
-def test_the_monitored_figure_chooses_the_best_epoch(reviews, tiny, tmp_path):
+def test_the_monitored_figure_chooses_the_best_epoch(reviews, bag, tmp_path):
     resolved = config(
-        tiny, "training.epochs=6", "training.monitor=val_macro_f1", "training.patience_epochs=0",
+        bag, "training.epochs=6", "training.monitor=val_macro_f1", "training.patience_epochs=0",
         source=str(reviews),
     )  # fmt: skip
     epochs, finished = run(resolved, tmp_path / "run")
@@ -120,9 +122,9 @@ def test_the_monitored_figure_chooses_the_best_epoch(reviews, tiny, tmp_path):
     assert finished.best_epoch == int(np.argmax(scores)) + 1, "the first of equal ones is kept"
 
 
-def test_the_card_counts_the_unknown_among_the_kept_tokens_of_validation(reviews, tiny, tmp_path):
+def test_the_card_counts_the_unknown_among_the_kept_tokens_of_validation(reviews, bag, tmp_path):
     resolved = config(
-        tiny, "text.sequence_length=3", "text.min_count=20", "training.epochs=1",
+        bag, "text.sequence_length=3", "text.min_count=20", "training.epochs=1",
         source=str(reviews),
     )  # fmt: skip
     run(resolved, tmp_path / "run")
@@ -135,10 +137,10 @@ def test_the_card_counts_the_unknown_among_the_kept_tokens_of_validation(reviews
     assert model.card.text["unknown_fraction"] == pytest.approx(expected)
 
 
-def test_temperature_thresholds_and_abstention_are_fitted_on_validation(reviews, tiny, tmp_path):
+def test_temperature_thresholds_and_abstention_are_fitted_on_validation(reviews, bag, tmp_path):
     for multi_label in (False, True):
         resolved = config(
-            tiny, "training.abstain_coverage=0.6", source=str(reviews), multi_label=multi_label
+            bag, "training.abstain_coverage=0.6", source=str(reviews), multi_label=multi_label
         )
         output = tmp_path / str(multi_label)
         run(resolved, output)
@@ -160,11 +162,11 @@ def test_temperature_thresholds_and_abstention_are_fitted_on_validation(reviews,
             assert model.card.thresholds == pytest.approx(chosen.tolist(), abs=1e-5)
 
 
-def test_a_precision_out_of_reach_is_told_and_nothing_is_withheld(tiny, tmp_path):
+def test_a_precision_out_of_reach_is_told_and_nothing_is_withheld(bag, tmp_path):
     for name in ("train", "validation"):  # one text, and half of its labels are wrong
         (tmp_path / f"{name}.csv").write_text("text,label\n" + "same,x\nsame,y\n" * 5)
     files = {name: str(tmp_path / f"{name}.csv") for name in ("train", "validation")}
-    resolved = config(tiny, "training.abstain_precision=0.9", "training.epochs=1", **files)
+    resolved = config(bag, "training.abstain_precision=0.9", "training.epochs=1", **files)
     _, finished = run(resolved, tmp_path / "run")
     assert finished.notices == (
         "no confidence is high enough for training.abstain_precision=0.9 on validation, so the "
@@ -173,9 +175,9 @@ def test_a_precision_out_of_reach_is_told_and_nothing_is_withheld(tiny, tmp_path
     assert artifact.read_card(tmp_path / "run").abstain_below is None
 
 
-def test_a_stop_keeps_the_best_epoch_so_far_and_evaluates_nothing_more(reviews, tiny, tmp_path):
+def test_a_stop_keeps_the_best_epoch_so_far_and_evaluates_nothing_more(reviews, bag, tmp_path):
     asked = iter(range(1000))
-    resolved = config(tiny, "training.epochs=50", source=str(reviews))
+    resolved = config(bag, "training.epochs=50", source=str(reviews))
     epochs, finished = run(resolved, tmp_path / "run", should_stop=lambda: next(asked) >= 20)
     assert finished.why == "interrupted" and "interrupted in epoch" in finished.message
     assert len(epochs) == finished.epochs - 1 >= 1
@@ -194,9 +196,9 @@ def test_a_stop_before_the_first_epoch_saves_nothing_and_leaves_what_was_there(
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_step_the_texts_and_the_advice(
-    reviews, tiny, tmp_path
+    reviews, bag, tmp_path
 ):
-    resolved = config(tiny, "model.l2=1e38", source=str(reviews))
+    resolved = config(bag, "model.l2=1e38", source=str(reviews))
     with pytest.raises(TrainingError) as caught:
         run(resolved, tmp_path / "run")
     message = str(caught.value)
@@ -206,7 +208,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_the_texts_and_the_advice(
     assert not list(tmp_path.iterdir())
 
 
-def test_the_test_split_decides_nothing(reviews, tiny, tmp_path):
+def test_the_test_split_decides_nothing(reviews, bag, tmp_path):
     lines = reviews.read_text(encoding="utf-8").splitlines(keepends=True)
     for name, some in {
         "train": lines[1:200],
@@ -217,7 +219,7 @@ def test_the_test_split_decides_nothing(reviews, tiny, tmp_path):
         (tmp_path / f"{name}.csv").write_text(lines[0] + "".join(some), encoding="utf-8")
     for test in ("test", "other"):
         files = {split: str(tmp_path / f"{split}.csv") for split in ("train", "validation")}
-        resolved = config(tiny, **files, test=str(tmp_path / f"{test}.csv"))
+        resolved = config(bag, **files, test=str(tmp_path / f"{test}.csv"))
         run(resolved, tmp_path / f"run-{test}")
     one, two = tmp_path / "run-test", tmp_path / "run-other"
     for name in ("weights.npz", "vocabulary.txt"):
@@ -249,13 +251,13 @@ def test_a_second_training_into_the_same_folder_is_refused(reviews, tiny, tmp_pa
     assert not list(tmp_path.iterdir())
 
 
-def test_what_a_killed_run_left_is_cleared_away(reviews, tiny, tmp_path):
+def test_what_a_killed_run_left_is_cleared_away(reviews, bag, tmp_path):
     left = tmp_path / "run.unfinished"
     (left / "batches").mkdir(parents=True)
     (left / "lock").touch()
     (left / "link").symlink_to(tmp_path)
     (left / "history.jsonl").write_text("old\n")
-    run(config(tiny, "training.epochs=1", source=str(reviews)), tmp_path / "run")
+    run(config(bag, "training.epochs=1", source=str(reviews)), tmp_path / "run")
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
     assert "old" not in (tmp_path / "run" / "history.jsonl").read_text()
 
@@ -300,8 +302,8 @@ def test_a_training_that_ended_in_between_is_not_replaced(
         run(config(tiny, source=str(reviews)), tmp_path / "run")
 
 
-def test_a_folder_that_appears_during_the_training_is_not_replaced(reviews, tiny, tmp_path):
-    events = training.train(config(tiny, "training.epochs=1", source=str(reviews)), tmp_path / "r")
+def test_a_folder_that_appears_during_the_training_is_not_replaced(reviews, bag, tmp_path):
+    events = training.train(config(bag, "training.epochs=1", source=str(reviews)), tmp_path / "r")
     next(events)
     (tmp_path / "r").mkdir()
     (tmp_path / "r" / "precious.txt").write_text("")
@@ -311,11 +313,11 @@ def test_a_folder_that_appears_during_the_training_is_not_replaced(reviews, tiny
 
 
 def test_answers_that_are_not_finite_stop_the_training_and_keep_the_best_epoch(
-    reviews, tiny, tmp_path
+    reviews, bag, tmp_path
 ):
     for epoch, multi_label in ((2, False), (1, False), (2, True)):
         output = tmp_path / f"{epoch}{multi_label}"
-        resolved = config(tiny, "training.epochs=9", source=str(reviews), multi_label=multi_label)
+        resolved = config(bag, "training.epochs=9", source=str(reviews), multi_label=multi_label)
         events = training.train(resolved, output)
 
         def broken(events=events, epoch=epoch):
@@ -363,9 +365,9 @@ def test_answers_that_are_not_finite_stop_the_training_and_keep_the_best_epoch(
         ),
     ],
 )
-def test_the_learning_rate_follows_its_schedule(reviews, tiny, tmp_path, overrides, factor):
+def test_the_learning_rate_follows_its_schedule(reviews, bag, tmp_path, overrides, factor):
     resolved = config(
-        tiny, "training.epochs=4", "training.patience_epochs=0", "training.learning_rate=1e-9",
+        bag, "training.epochs=4", "training.patience_epochs=0", "training.learning_rate=1e-9",
         "training.monitor=val_accuracy", *overrides, source=str(reviews),
     )  # fmt: skip
     events = list(training.train(resolved, tmp_path / "run"))
@@ -483,9 +485,9 @@ except ArtifactError as error:
 """
 
 
-def test_a_full_disk_when_saving_leaves_the_earlier_model(reviews, tiny, trained, tmp_path):
+def test_a_full_disk_when_saving_leaves_the_earlier_model(reviews, bag, trained, tmp_path):
     folder = shutil.copytree(trained, tmp_path / "run")
-    values = {**tiny, "training": {**tiny["training"], "epochs": 1}}
+    values = {**bag, "training": {**bag["training"], "epochs": 1}}
     values = repr({**values, "data": {"source": str(reviews)}})
     done = subprocess.run(
         [sys.executable, "-c", FULL_DISK, values, str(folder)], capture_output=True, text=True
@@ -496,14 +498,12 @@ def test_a_full_disk_when_saving_leaves_the_earlier_model(reviews, tiny, trained
     classifier.load(folder)
 
 
-def test_vectors_from_a_file_begin_the_embedding_and_their_coverage_is_told(
-    reviews, tiny, tmp_path
-):
+def test_vectors_from_a_file_begin_the_embedding_and_their_coverage_is_told(reviews, bag, tmp_path):
     (tmp_path / "vectors.txt").write_text(
         "3 5\nthe 1 2 3 4 5\n的 5 4 3 2 1\nqqq 0 0 0 0 0\n", encoding="utf-8"
     )
     resolved = config(
-        tiny, f"model.embedding_vectors={tmp_path / 'vectors.txt'}", "model.train_embedding=false",
+        bag, f"model.embedding_vectors={tmp_path / 'vectors.txt'}", "model.train_embedding=false",
         source=str(reviews),
     )  # fmt: skip
     events = list(training.train(resolved, tmp_path / "run"))
@@ -532,11 +532,13 @@ print(json.dumps(losses))
 
 
 def test_two_devices_train_as_one_does(reviews, tiny, tmp_path):
-    without_dropout = {"embedding_dropout": 0.0, "output_dropout": 0.0, "l2": 1e-4}
+    # One direction: each device's part of the step is traced by itself.
+    model = {"encoder": "gru", "bidirectional": False, "l2": 1e-4}
+    model |= {"embedding_dropout": 0.0, "output_dropout": 0.0}
     values = {**tiny, "data": {"source": str(reviews)}}
     # 270 rows in batches of 33: an odd last batch leaves one device short of a row.
-    values = values | {"model": tiny["model"] | without_dropout}
-    values = values | {"training": tiny["training"] | {"batch_size": 33}}
+    values = values | {"model": tiny["model"] | model}
+    values = values | {"training": tiny["training"] | {"batch_size": 33, "length_buckets": 1}}
     done = subprocess.run(
         [sys.executable, "-c", MIRRORED, json.dumps(values), str(tmp_path)],
         capture_output=True,

@@ -315,7 +315,9 @@ def write_shards(
     """
     num_shards = min(max(-(-num_examples // rows_in_shard), 1), _MAX_SHARDS)
     paths = tuple(str(folder / f"{name}-{shard:05d}.tfrecord") for shard in range(num_shards))
-    encode = tf.function(encoder, input_signature=[tf.TensorSpec([None], tf.string)])
+    encode = tf.function(
+        encoder, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False
+    )
     # A fixed seed: the training's own seed orders the shards and the rows within.
     shard_of = np.random.default_rng(0)
     length_counts = np.zeros(encoder.sequence_length + 1, np.int64)
@@ -396,10 +398,12 @@ def _bucketed(
     def bucket_of(lengths: tf.Tensor) -> tf.Tensor:
         return tf.searchsorted(bounds, tf.reshape(lengths, [-1]))  # int32 [lengths]
 
+    @tf.autograph.experimental.do_not_convert
     def key(record: tf.Tensor) -> tf.Tensor:
         length = tf.io.decode_raw(tf.strings.substr(record, 4, 4), tf.int32)  # [1]
         return tf.cast(bucket_of(length)[0], tf.int64)
 
+    @tf.autograph.experimental.do_not_convert
     def parse(records: tf.Tensor) -> Batch:
         sizes = tf.strings.length(records) // 4  # int32 [batch], as numbers in a record
         values = tf.io.decode_raw(records, tf.int32, fixed_length=4 * tf.reduce_max(sizes))

@@ -194,7 +194,7 @@ class Classifier(Predictor):
         self.network = network
         self.card = card
         signature = [tf.TensorSpec([None], tf.string, name="text")]
-        super().__init__(tf.function(self.answer, input_signature=signature), card)
+        super().__init__(tf.function(self.answer, input_signature=signature, autograph=False), card)
 
     def answer(self, texts: tf.Tensor) -> dict[str, tf.Tensor]:
         """The whole way from strings to answers, in core TensorFlow operations.

@@ -41,7 +41,7 @@ def _head(card: Card) -> list[str]:
 
 def _use(card: Card) -> list[str]:
     text = card.config.get("text", {})
-    lines = [
+    return [
         "## Use",
         "",
         "For texts like those it was trained on: the same language, the same kind of writing, the "
@@ -56,7 +56,6 @@ def _use(card: Card) -> list[str]:
         f"It reads the {text.get('keep', 'start')} of a text, up to "
         f"{text.get('sequence_length', 0):,} tokens, and says `truncated` where there was more.",
     ]
-    return lines
 
 
 def _data(card: Card) -> list[str]:
@@ -78,9 +77,13 @@ def _data(card: Card) -> list[str]:
 
 def _scores(card: Card, report: Report) -> list[str]:
     level = f"{100 * report.confidence:.4g} % interval"
-    lines = ["## Scores", "", "On the validation split, which chose the epoch, the temperature"]
-    lines[-1] += " and the thresholds" if card.multi_label else ""
-    lines[-1] += ", so they flatter a little; `textclf evaluate` gives those of the test split."
+    chosen = "the epoch, the temperature" + (" and the thresholds" if card.multi_label else "")
+    lines = [
+        "## Scores",
+        "",
+        f"On the validation split, which chose {chosen}, so they flatter a little; `textclf "
+        "evaluate` gives those of the test split.",
+    ]
     lines += ["", f"| figure | value | {level} |", "|---|---|---|"]
     for name in ("accuracy", "micro_f1", "macro_f1", "log_loss", "calibration_error"):
         value = report.metrics.get(name)

@@ -85,15 +85,8 @@ def evaluate(
         options.check_split(list(dataset.splits), split)
         dropped = dataset.findings.dropped_unknown_labels.get(split, 0)
         if dropped:
-            rows, their = (
-                ("1 row is", "its label")
-                if dropped == 1
-                else (
-                    f"{dropped:,} rows are",
-                    "their labels",
-                )
-            )
-            say(f"note: {rows} left out, because the model does not know {their}")
+            rows = "1 row is" if dropped == 1 else f"{dropped:,} rows are"
+            say(f"note: {rows} left out for labels that the model does not know")
         if source is None and dataset.fingerprint != card.data.get("fingerprint"):
             say(
                 "note: these are not the data of the training, or they changed since; rows of "

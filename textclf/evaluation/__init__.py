@@ -27,6 +27,7 @@ from textclf.evaluation.report import (
     LengthBin,
     Report,
 )
+from textclf.evaluation.scores import macro_f1
 from textclf.evaluation.selection import choose_thresholds, select
 
 __all__ = [
@@ -39,5 +40,6 @@ __all__ = [
     "choose_thresholds",
     "evaluate",
     "fit_temperature",
+    "macro_f1",
     "select",
 ]

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from textclf.evaluation.report import CoveragePoint
+from textclf.evaluation.selection import cuts
 
 _MAX_TEMPERATURE = 100.0
 
@@ -100,8 +101,8 @@ def coverage_points(
         y_true: int64 [n], or bool [n, C] for multi-label.
         p: float [n, C].
     """
-    cuts = _Cuts(y_true, p)
-    return tuple(cuts.point(int(np.argmax(cuts.coverage >= share - 1e-12))) for share in shares)
+    curve = _CoverageCurve(y_true, p)
+    return tuple(curve.answering(share) for share in shares)
 
 
 def coverage_at(y_true: np.ndarray, p: np.ndarray, abstain_below: float) -> CoveragePoint:
@@ -131,34 +132,32 @@ def choose_abstention(
     Returns:
         The point; None where no threshold reaches the precision.
     """
-    cuts = _Cuts(y_true, p)
+    curve = _CoverageCurve(y_true, p)
     if coverage is not None:
-        return cuts.point(int(np.argmax(cuts.coverage >= coverage - 1e-12)))
+        return curve.answering(coverage)
     assert precision is not None
-    enough = np.flatnonzero(cuts.accuracy >= precision - 1e-12)
-    return cuts.point(int(enough[-1])) if len(enough) else None
+    enough = np.flatnonzero(curve.accuracy >= precision - 1e-12)
+    return curve.point(int(enough[-1])) if len(enough) else None
 
 
-class _Cuts:
-    """Every place where the examples, by falling confidence, can be cut in two."""
+class _CoverageCurve:
+    """What is answered, and how well, for every threshold of confidence; coverage grows."""
 
     def __init__(self, y_true: np.ndarray, p: np.ndarray):
         confidence, right = _confidence(y_true, p)
-        values, where = np.unique(-confidence, return_inverse=True)
+        _, where, self.thresholds = cuts(confidence)
+        self.thresholds[-1] = 0  # everything is answered
         num_answered = np.bincount(where).cumsum()
-        self.confidence = -values  # falling; cut k answers confidence >= confidence[k]
         self.coverage = num_answered / len(confidence)
         self.accuracy = np.bincount(where, right).cumsum() / num_answered
 
+    def answering(self, share: float) -> CoveragePoint:
+        return self.point(int(np.argmax(self.coverage >= share - 1e-12)))
+
     def point(self, cut: int) -> CoveragePoint:
-        # Midway to the next confidence below, which is as likely to come as the one above.
-        low = self.confidence[cut + 1] if cut + 1 < len(self.confidence) else np.float32(0)
-        high = self.confidence[cut]
-        middle = np.float32((np.float64(high) + np.float64(low)) / 2)
-        below = middle if middle > low else high
-        if cut + 1 == len(self.confidence):
-            below = np.float32(0)  # everything is answered
-        return CoveragePoint(float(self.coverage[cut]), float(below), float(self.accuracy[cut]))
+        return CoveragePoint(
+            float(self.coverage[cut]), float(self.thresholds[cut]), float(self.accuracy[cut])
+        )
 
 
 def _confidence(y_true: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

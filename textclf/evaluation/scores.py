@@ -52,6 +52,11 @@ def class_counts(y_true: np.ndarray, y_pred: np.ndarray, num_classes: int) -> Co
     return Counts(*(np.bincount(ids, minlength=num_classes) for ids in (right, y_true, y_pred)))
 
 
+def macro_f1(y_true: np.ndarray, y_pred: np.ndarray) -> float:
+    """The mean F1 of the classes; both bool [n, C]."""
+    return float(class_counts(y_true, y_pred, y_true.shape[1]).f1.mean())
+
+
 def averages(counts: Counts, n: int, multi_label: bool) -> dict[str, float]:
     """The metrics that follow from the counts alone, the most wanted first."""
     scores = {"precision": counts.precision, "recall": counts.recall, "f1": counts.f1}

@@ -54,17 +54,11 @@ def choose_thresholds(y_true: np.ndarray, p: np.ndarray) -> np.ndarray:
 def _best_threshold(y_true: np.ndarray, p: np.ndarray) -> np.float32:
     half = np.float32(0.5)
     num_positives = int(y_true.sum())
-    values, where = np.unique(p, return_inverse=True)
-    values, where = values[::-1], len(values) - 1 - where  # falling; cut k selects p >= values[k]
+    values, where, middle = cuts(p)  # cut k selects p >= values[k]
     num_selected = np.bincount(where, minlength=len(values)).cumsum()
     num_right = np.bincount(where[y_true], minlength=len(values)).cumsum()
     f1 = 2 * num_right / (num_selected + num_positives)
 
-    below = np.append(values[1:], np.float32(0))
-    middle = ((values.astype(np.float64) + below) / 2).astype(np.float32)
-    # Between float32 neighbours the middle rounds onto one of them: onto the lower one would
-    # select it too.
-    middle = np.where(middle > below, middle, values)
     allowed = (middle > 0) & (middle < 1) & (f1 > 0)
     if not allowed.any():
         return half
@@ -73,6 +67,25 @@ def _best_threshold(y_true: np.ndarray, p: np.ndarray) -> np.float32:
     best = np.flatnonzero(f1 >= f1.max() - 1e-12)
     # `values` fall, so among equally near ones the first is the highest.
     return middle[best[np.abs(middle[best] - half).argmin()]]
+
+
+def cuts(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Every place where numbers, sorted from the largest, can be cut in two.
+
+    Args:
+        values: float32 [n], not negative.
+
+    Returns:
+        The distinct values, falling, float32 [k]; where each number stands among them, int64 [n];
+        and thresholds float32 [k] midway to the next lower one, the last midway to 0.
+    """
+    distinct, where = np.unique(values, return_inverse=True)
+    distinct, where = distinct[::-1], len(distinct) - 1 - where
+    below = np.append(distinct[1:], np.float32(0))
+    middle = ((distinct.astype(np.float64) + below) / 2).astype(np.float32)
+    # Between float32 neighbours the middle rounds onto one of them: onto the lower one would
+    # take it in too.
+    return distinct, where, np.where(middle > below, middle, distinct)
 
 
 def check_probabilities(p: np.ndarray) -> None:

@@ -140,9 +140,7 @@ class Network(keras.Model):
         """The pooled vectors of a batch of texts, before the output dropout.
 
         Args:
-            token_ids: int32 [B, T], T >= 1, padded on the right with any ids.
-            lengths: int32 [B], the number of real tokens of each row, 1 to T.
-            training: whether dropout is at work; a Python bool.
+            token_ids, lengths, training: as for `call`.
 
         Returns:
             float32 [B, width].
@@ -156,9 +154,7 @@ class Network(keras.Model):
         """What the encoder says at each position, before the pooling; a bag: the embeddings.
 
         Args:
-            token_ids: int32 [B, T], T >= 1, padded on the right with any ids.
-            lengths: int32 [B], the number of real tokens of each row, 1 to T.
-            training: whether dropout is at work; a Python bool.
+            token_ids, lengths, training: as for `call`.
 
         Returns:
             float32 [B, T, features]; meaningless at and after each row's length.

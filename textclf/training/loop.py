@@ -78,8 +78,10 @@ class Run:
                 tf.TensorSpec([None, None], tf.int32),
                 tf.TensorSpec([None], tf.int32),
             ],
+            autograph=False,
         )
-        self._y_validation = _targets(prepared.validation)
+        self._validation = batches.ordered_batches(prepared.validation, batch_size=256)
+        self._y_validation = self._of_validation(lambda batch: batch.targets) > 0
 
     def started(self) -> Started:
         return Started(
@@ -126,7 +128,7 @@ class Run:
                 if not (math.isfinite(losses[-1]) and np.isfinite(norms[-1]).all()):
                     raise Interrupted("not finite", self._not_finite(batch, step, losses[-1]))
                 yield Step(self.epoch, step, self.steps_per_epoch, losses[-1])
-            logits = self._validation_logits()
+            logits = self._of_validation(lambda batch: self._logits(batch.token_ids, batch.lengths))
             if not np.isfinite(logits).all():
                 raise Interrupted(
                     "not finite",
@@ -288,7 +290,7 @@ class Run:
             return total, norms
 
         if num_replicas > 1:  # values of several replicas have no signature to give
-            return tf.function(distributed_step, reduce_retracing=True)
+            return tf.function(distributed_step, reduce_retracing=True, autograph=False)
         signature = [
             tf.TensorSpec([None, None], tf.int32),
             tf.TensorSpec([None], tf.int32),
@@ -296,7 +298,7 @@ class Run:
             tf.TensorSpec([None], tf.float32),
             tf.TensorSpec([], tf.float32),
         ]
-        return tf.function(replica_step, input_signature=signature)
+        return tf.function(replica_step, input_signature=signature, autograph=False)
 
     def _distributed(self, batch: batches.Batch) -> tuple:
         """The arguments of a step: the batch, or a share of its rows for every replica."""
@@ -358,12 +360,12 @@ class Run:
 
     # === Validation ===
 
-    def _validation_logits(self) -> np.ndarray:
-        shards = self.prepared.validation
-        logits = np.empty((shards.num_examples, self.num_classes), np.float32)
-        for batch in batches.ordered_batches(shards, batch_size=256):
-            logits[batch.rows.numpy()] = self._logits(batch.token_ids, batch.lengths).numpy()
-        return logits
+    def _of_validation(self, values_of: Callable[[batches.Batch], tf.Tensor]) -> np.ndarray:
+        """float32 [validation examples, classes], in the order of the rows."""
+        values = np.empty((self.prepared.validation.num_examples, self.num_classes), np.float32)
+        for batch in self._validation:
+            values[batch.rows.numpy()] = values_of(batch).numpy()
+        return values
 
     def _validation_figures(self, logits: np.ndarray) -> dict[str, float]:
         y_true, multi_label = self._y_validation, self.dataset.multi_label
@@ -379,13 +381,10 @@ class Run:
             selected = evaluation.select(p, evaluation.choose_thresholds(y_true, p))
         else:
             selected = np.eye(self.num_classes, dtype=bool)[p.argmax(axis=1)]
-        both = (selected & y_true).sum(axis=0)
-        sizes = selected.sum(axis=0) + y_true.sum(axis=0)
-        f1 = 2 * both / np.maximum(sizes, 1)  # [classes]
         return {
             "val_loss": float(np.mean(loss.numpy())),
             "val_accuracy": float((selected == y_true).all(axis=1).mean()),
-            "val_macro_f1": float(f1.mean()),
+            "val_macro_f1": evaluation.macro_f1(y_true, selected),
         }
 
     def _remember(self, figures: dict[str, Any], logits: np.ndarray) -> bool:
@@ -459,14 +458,6 @@ class Run:
                 if texts
             )
             yield f"text.sequence_length {limit} cuts training texts: {shares}"
-
-
-def _targets(shards: batches.Shards) -> np.ndarray:
-    """bool [examples, classes], in the order of the rows."""
-    y_true = np.zeros((shards.num_examples, shards.num_classes), bool)
-    for batch in batches.ordered_batches(shards, batch_size=1024):
-        y_true[batch.rows.numpy()] = batch.targets.numpy() > 0
-    return y_true
 
 
 def _optimizer(settings: Any) -> keras.optimizers.Optimizer:

@@ -36,7 +36,7 @@ def example_losses(
 
 
 def probabilities(logits: np.ndarray, multi_label: bool) -> np.ndarray:
-    """float32 [n, classes] to the same, at temperature 1."""
+    """float32 [n, classes] to the same; logits are divided by a temperature before."""
     if multi_label:
         return tf.sigmoid(logits).numpy()
     return tf.nn.softmax(logits).numpy()

@@ -78,7 +78,7 @@ def test_the_grammar_is_complete():
     assert [" ".join(path) for path in commands() if path] == [
         *("init", "config", "config show", "config check", "config schema"),
         *("data", "data check", "train", "baseline", "demo"),
-        *("evaluate", "predict", "export", "verify", "info"),
+        *("evaluate", "predict", "export", "verify", "info", "serve"),
     ]
 
 
@@ -169,6 +169,12 @@ MISTAKES: list[tuple[str, int, str]] = [
     ("export exports/1 out", 1, "exports/1: is an exported SavedModel; a folder written by `textclf train` is needed here"),
     ("verify nowhere", 1, "nowhere: does not exist; `textclf export` writes such a folder"),
     ("verify model", 1, "model: is not an export of textclf (checksums.json is missing); `textclf export` writes one"),
+    ("serve nowhere", 1, "nowhere: does not exist; `textclf export` writes such a folder"),
+    ("serve model", 1, "model: holds no exported version; `textclf export` writes one"),
+    ("serve other", 1, "other: is a SavedModel that textclf did not write (assets.extra/card.json is missing); `textclf export` writes one"),
+    ("serve exports --label stable", 2, USAGE.format("serve [OPTIONS] MODEL", "serve") + "--label stable: expected LABEL=VERSION, for instance stable=3"),
+    ("serve exports --name a/b", 2, USAGE.format("serve [OPTIONS] MODEL", "serve") + "--name a/b: expected a name without / and :"),
+    ("serve exports --host 192.0.2.1", 1, "192.0.2.1:8501: cannot be listened at (Cannot assign requested address); use another --port or --host"),
     ("init nope.tsv new.yaml", 1, "nope.tsv: no such file; did you mean 'one.csv'?"),
     ("init nolabel.csv new.yaml", 1, "nolabel.csv: no column looks like labels; write new.yaml by hand, with data.source, data.text_columns and data.label_column"),
     ("init unknown.csv good.yaml", 1, "good.yaml: exists already; name another file or add --overwrite"),

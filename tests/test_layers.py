@@ -30,6 +30,7 @@ LAYERS = {
     "training": 5,
     "export": 5,
     "report": 6,
+    "serving": 6,
     "cli": 8,
     "__main__": 9,
 }

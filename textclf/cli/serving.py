@@ -1,0 +1,125 @@
+"""From exported versions to answers over HTTP: `serve`."""
+
+import importlib.util
+import os
+import socket
+from pathlib import Path
+from urllib.parse import quote
+
+import click
+
+from textclf.cli import options
+from textclf.cli.terminal import import_tensorflow, say
+from textclf.errors import ArtifactError, TextclfError
+
+_NEEDED = ("starlette", "uvicorn", "prometheus_client")
+
+
+@click.command()
+@click.argument("model", type=options.path)
+@click.option("--name", help="The model's name in the paths.  [default: the folder's]")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8501, show_default=True)
+@click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    metavar="LABEL=VERSION",
+    help="A version's name for /labels/LABEL; may be repeated.",
+)
+@click.option("--max-body-bytes", type=click.IntRange(min=1), default=4 << 20, show_default=True)
+@click.option("--max-texts", type=click.IntRange(min=1), default=1024, show_default=True)
+@click.option("--max-text-bytes", type=click.IntRange(min=1), default=100_000, show_default=True)
+@click.option("--max-batch-size", type=click.IntRange(min=1), default=64, show_default=True)
+@click.option("--max-queue", type=click.IntRange(min=1), default=128, show_default=True)
+@click.option("--max-connections", type=click.IntRange(min=1), default=512, show_default=True)
+@click.option("--read-seconds", type=click.FloatRange(0.1, 3600), default=10.0, show_default=True)
+@click.option("--answer-seconds", type=click.FloatRange(0.1, 3600), default=30.0, show_default=True)
+def serve(
+    model: Path, name: str | None, host: str, port: int, labels: tuple[str, ...], **limits: float
+) -> None:
+    """Answer over HTTP with the newest version of MODEL.
+
+    MODEL is a folder of exported versions, in which newer ones are looked for every second, or
+    one version. Speaks TF Serving's REST dialect, and shows people a page at /. Prints the
+    address when it answers; SIGTERM and Ctrl-C end it after the last answer.
+
+    \b
+    Examples:
+      textclf serve saved_models/reviews
+      textclf serve saved_models/reviews --name opinions --port 8080
+    """
+    numbers = _labels(labels)
+    if any(importlib.util.find_spec(module) is None for module in _NEEDED):
+        raise TextclfError(
+            "textclf serve needs packages that are not installed: pip install 'textclf[serve]'"
+        )
+    _check_exported(model)
+    named = name or model_name(model)
+    if not named or set(named) & set("/:"):
+        raise click.UsageError(f"--name {named}: expected a name without / and :")
+    bound = bind(host, port)
+    import_tensorflow()
+    from textclf import serving
+
+    shown, number = bound.getsockname()[:2]
+    address = f"[{shown}]:{number}" if ":" in shown else f"{shown}:{number}"
+    serving.serve(
+        model,
+        named,
+        bound,
+        labels=numbers,
+        limits=serving.Limits(**limits),  # type: ignore[arg-type]
+        log=say,
+        on_ready=lambda: click.echo(f"http://{address}/v1/models/{quote(named)}"),
+    )
+
+
+def _labels(written: tuple[str, ...]) -> dict[str, int]:
+    labels = {}
+    for each in written:
+        label, _, number = each.partition("=")
+        if not label or set(label) & set("/:") or not (number.isascii() and number.isdecimal()):
+            raise click.UsageError(f"--label {each}: expected LABEL=VERSION, for instance stable=3")
+        labels[label] = int(number)
+    return labels
+
+
+def _check_exported(model: Path) -> None:
+    from textclf import artifact
+
+    if not os.path.exists(model):
+        raise ArtifactError(f"{model}: does not exist; `textclf export` writes such a folder")
+    if artifact.exported_version(model) is None:
+        raise ArtifactError(f"{model}: holds no exported version; `textclf export` writes one")
+    options.read_card(model)
+
+
+def model_name(place: Path) -> str:
+    """The name that a folder of versions, or one version, suggests."""
+    folder = Path(os.path.abspath(place))
+    return folder.parent.name if os.path.exists(folder / "saved_model.pb") else folder.name
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket at an address, before the long work; port 0 is any free one.
+
+    Raises:
+        TextclfError: it is taken, or no address of this machine.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        bound = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise TextclfError(f"--host {host}: {error.strerror}; use 127.0.0.1") from None
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except OSError as error:
+        bound.close()
+        raise TextclfError(
+            f"{host}:{port}: cannot be listened at ({error.strerror}); use another --port or --host"
+        ) from None
+    return bound

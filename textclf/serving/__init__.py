@@ -1,0 +1,143 @@
+"""An HTTP server for exported versions, which speaks TF Serving's REST dialect.
+
+    dialect     JSON to texts and answers to JSON, as TF Serving reads and writes them
+    versions    loading, joining requests to batches, replacing a version under load
+    app         the web application, its limits and its metrics
+    page.html   the page for people
+
+`serve` runs until SIGTERM or Ctrl-C, and answers what it has accepted.
+"""
+
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from textclf.serving.app import Limits, Service
+
+__all__ = ["Limits", "Service", "serve"]
+
+
+def serve(
+    place: Path,
+    name: str,
+    bound: socket.socket,
+    *,
+    labels: Mapping[str, int],
+    limits: Limits,
+    log: Callable[[str], None],
+    on_ready: Callable[[], None],
+) -> None:
+    """Serves until SIGTERM or Ctrl-C, then answers what was accepted.
+
+    Args:
+        place: a folder of versions, of which the newest is served, or one version.
+        name: of the model, in the paths.
+        bound: a socket that is bound to where to listen.
+        labels: names of versions.
+        log: is told what a person should know.
+        on_ready: is called when requests are answered.
+
+    Raises:
+        ArtifactError: `place` holds no version that can be loaded.
+    """
+    service = Service(place, name, labels=labels, limits=limits, log=log)
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # strangers' broken requests
+    config = uvicorn.Config(
+        service.app,
+        http=_protocol(limits),
+        ws="none",
+        loop="asyncio",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        limit_concurrency=limits.max_connections,
+        timeout_graceful_shutdown=int(limits.read_seconds + limits.answer_seconds) + 1,
+    )
+    with _uvicorns_signals_end_here():
+        _Server(config, service, on_ready).run(sockets=[bound])
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, service: Service, on_ready: Callable[[], None]):
+        super().__init__(config)
+        self._service = service
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_ready()
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        self._service.stop()
+        super().handle_exit(sig, frame)
+
+
+@contextlib.contextmanager
+def _uvicorns_signals_end_here() -> Iterator[None]:
+    """uvicorn raises the signal that stopped it once more; being stopped is no failure."""
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, lambda *_: None) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _protocol(limits: Limits) -> type[H11Protocol]:
+    """uvicorn's HTTP with a time limit for the head of a request, which it has not itself."""
+
+    class Protocol(H11Protocol):
+        _head_timer: Any = None
+
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            self._watch_head()
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            self._watch_head()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            super().connection_lost(exc)
+            self._stop_timer()
+
+        def on_response_complete(self) -> None:
+            super().on_response_complete()
+            self._watch_head()
+
+        def _is_idle(self) -> bool:
+            return self.cycle is None or self.cycle.response_complete
+
+        def _watch_head(self) -> None:
+            if not self._is_idle() or self.transport.is_closing():
+                self._stop_timer()
+            elif self._head_timer is None:
+                self._head_timer = self.loop.call_later(limits.read_seconds, self._too_slow)
+
+        def _stop_timer(self) -> None:
+            if self._head_timer is not None:
+                self._head_timer.cancel()
+                self._head_timer = None
+
+        def _too_slow(self) -> None:
+            self._head_timer = None
+            if self.transport.is_closing() or not self._is_idle():
+                return
+            if self.conn.trailing_data[0]:
+                body = b'{"error":"The head of the request did not arrive in time"}'
+                self.transport.write(
+                    b"HTTP/1.1 408 Request Timeout\r\nContent-Type: application/json\r\n"
+                    b"Content-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(body), body)
+                )
+            self.transport.close()
+
+    return Protocol

@@ -123,6 +123,9 @@ class Batcher:
             elif not batch[0][1].done():
                 if isinstance(error, tf.errors.InvalidArgumentError):
                     error = RequestError(400, str(error.message)[:1024])
+                elif isinstance(error, UnicodeDecodeError):
+                    # TensorFlow quotes the refused bytes, and fails to make its error of them.
+                    error = RequestError(400, "The graph refuses the bytes of an input")
                 batch[0][1].set_exception(error)
             return
         start = 0

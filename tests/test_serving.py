@@ -274,6 +274,18 @@ def test_unknown_models_versions_labels_and_paths_are_named(server):
         400, "Expected regression signature; a classifier has none",
     )  # fmt: skip
     assert told("/nowhere", "GET") == (404, "Not Found: /nowhere")
+    for path in (f"{models}/no%0A:predict", f"{models}/no%0D%0A:predict"):
+        assert told(path)[0] == 404
+    for method in ("TRACE", "FOO", "DELETE"):
+        path = f"{models}/reviews:predict"
+        assert told(path, method) == (400, f"Malformed request: {method} {path}")
+
+
+def test_a_target_in_absolute_form_is_its_path_and_an_asterisk_is_none(server):
+    end = b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    assert raw(server, b"GET http://x/healthz" + end).startswith(b"HTTP/1.1 200 ")
+    told = raw(server, b"OPTIONS *" + end)
+    assert told.startswith(b"HTTP/1.1 4") and b'{"error":' in told
 
 
 def test_versions_and_labels_are_found(server):
@@ -555,6 +567,29 @@ def test_sigterm_loses_no_accepted_request(exports):
     assert (code, stderr) == (0, "")
     assert set(codes) == {200}
     assert all(isinstance(error, httpx.ConnectError) for error in lost), lost
+
+
+def test_who_comes_or_asks_after_sigterm_is_answered_before_the_end(exports):
+    with serving(exports / "reviews") as server, contextlib.ExitStack() as stack:
+
+        def connect() -> socket.socket:
+            return stack.enter_context(socket.create_connection(("127.0.0.1", server.port), 30))
+
+        body = b'{"instances": ["a"]}'
+        request = (
+            b"POST /v1/models/reviews:predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s"
+            % (len(body), body)
+        )
+        idle = connect()
+        idle.sendall(request)
+        assert idle.recv(65536).startswith(b"HTTP/1.1 200 ")
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)
+        for connection in (idle, connect()):
+            connection.sendall(request)
+            told = connection.recv(65536)
+            assert told.startswith(b"HTTP/1.1 200 ") and b"connection: close" in told.lower()
+        assert server.process.wait(60) == 0
 
 
 def test_a_missing_package_is_one_sentence_without_tensorflow(exports):

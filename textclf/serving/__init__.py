@@ -8,6 +8,7 @@
 `serve` runs until SIGTERM or Ctrl-C, and answers what it has accepted.
 """
 
+import asyncio
 import contextlib
 import logging
 import signal
@@ -20,6 +21,10 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from textclf.serving.app import Limits, Service
+
+# Between the signal and the end of listening: balancers and clients learn that it stops.
+_GRACE_SECONDS = 0.5
+_READ_SECONDS = 0.1  # for the first bytes of a connection that came last
 
 __all__ = ["Limits", "Service", "serve"]
 
@@ -74,6 +79,30 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's, but what the kernel has taken in for us is answered too."""
+        await asyncio.sleep(_GRACE_SECONDS)
+        loop = asyncio.get_running_loop()
+        waiting = []
+        for bound in sockets or []:
+            # Closing a listener resets the connections that nobody has accepted yet.
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    waiting.append(bound.accept()[0])
+        for server in self.servers:
+            server.close()
+        for connection in waiting:
+            connection.setblocking(False)
+            with contextlib.suppress(OSError):  # gone meanwhile
+                await loop.connect_accepted_socket(self._connection, connection)
+        await asyncio.sleep(_READ_SECONDS)
+        await super().shutdown(sockets)
+
+    def _connection(self) -> asyncio.Protocol:
+        return self.config.http_protocol_class(  # type: ignore[call-arg,return-value]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         self._service.stop()

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import prometheus_client
-from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Router
+from starlette.types import Receive, Scope, Send
 
 from textclf.serving import dialect
 from textclf.serving.dialect import RequestError
@@ -128,13 +128,11 @@ class Service:
         self._page = (
             importlib.resources.files("textclf.serving").joinpath("page.html").read_text("utf-8")
         )
-        methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-        self.app = Starlette(
-            routes=[Route("/{path:path}", self._answer, methods=methods)], lifespan=self._lifespan
-        )
+        # No routes: theirs know neither every method nor every path, and answer in plain text.
+        self.app = Router(default=self._respond, lifespan=self._lifespan, redirect_slashes=False)
 
     def stop(self) -> None:
-        """/healthz says from now on that no more requests should be sent."""
+        """From now on /healthz and every answer say that no more requests should be sent."""
         self._stopping = True
 
     def _batcher(self, call: Call) -> Batcher:
@@ -147,7 +145,7 @@ class Service:
         )
 
     @contextlib.asynccontextmanager
-    async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
+    async def _lifespan(self, app: Router) -> AsyncIterator[None]:
         watching = asyncio.create_task(self.versions.watch())
         try:
             yield
@@ -157,11 +155,17 @@ class Service:
                 await watching
             self._executor.shutdown()
 
+    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self._answer(Request(scope, receive))
+        await response(scope, receive, send)
+
     async def _answer(self, request: Request) -> Response:
         """Any request: measured, and with every error in TF Serving's form."""
         began, verb, closes = time.perf_counter(), "other", False
         try:
             path = request.scope["path"]
+            if not path.startswith("/"):  # the absolute form: http://host/path
+                path = "/" + path.partition("://")[2].partition("/")[2]
             if path.lower().startswith("/v1/"):
                 asked = dialect.target(request.method, path)
                 verb = asked.verb
@@ -176,7 +180,7 @@ class Service:
         except Exception:
             logger.exception("a request failed")
             response = _json({"error": "Internal error"}, 500)
-        if closes:
+        if closes or self._stopping:
             response.headers["Connection"] = "close"
         self._metrics.requests.labels(verb, str(response.status_code)).inc()
         self._metrics.seconds.labels(verb).observe(time.perf_counter() - began)

@@ -246,6 +246,7 @@ class Versions:
         if folder is None:
             raise ArtifactError(f"{place}: holds no exported version; `textclf export` writes one")
         self.current = self._load(folder)
+        _settle()
         self.states[self.current.number] = ("AVAILABLE", "")
 
     @property
@@ -310,6 +311,7 @@ class Versions:
             self._log(f"version {number} cannot be loaded and is left out: {error}")
             return
         old, self.current, self._failed = self.current, version, None
+        _settle()
         self.states[number] = ("AVAILABLE", "")
         self.states[old.number] = ("UNLOADING", "")
         self._retired.append(old)
@@ -329,7 +331,18 @@ class Versions:
             self._log(f"version {version.number} is released")
         if drained:
             del drained, version
-            gc.collect()  # a loaded graph is a cycle, and may hold gigabytes
+            _settle()
+
+
+def _settle() -> None:
+    """Frees graphs that are no longer used, and keeps the collector off those that are.
+
+    A loaded graph is a cycle and may hold gigabytes; and going through all of TensorFlow's
+    objects takes a fifth of a second, in which nobody is answered.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 def number_of(folder: Path) -> int:

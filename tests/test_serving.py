@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import dataclasses
+import http.client
 import json
 import os
 import random
@@ -570,25 +571,23 @@ def test_sigterm_loses_no_accepted_request(exports):
 
 
 def test_who_comes_or_asks_after_sigterm_is_answered_before_the_end(exports):
-    with serving(exports / "reviews") as server, contextlib.ExitStack() as stack:
+    with serving(exports / "reviews") as server:
 
-        def connect() -> socket.socket:
-            return stack.enter_context(socket.create_connection(("127.0.0.1", server.port), 30))
+        def ask(connection: http.client.HTTPConnection) -> http.client.HTTPResponse:
+            connection.request("POST", "/v1/models/reviews:predict", b'{"instances": ["a"]}')
+            response = connection.getresponse()
+            assert response.status == 200 and b"predictions" in response.read()
+            return response
 
-        body = b'{"instances": ["a"]}'
-        request = (
-            b"POST /v1/models/reviews:predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s"
-            % (len(body), body)
+        first, second = (
+            http.client.HTTPConnection("127.0.0.1", server.port, timeout=30) for _ in range(2)
         )
-        idle = connect()
-        idle.sendall(request)
-        assert idle.recv(65536).startswith(b"HTTP/1.1 200 ")
+        assert ask(first).getheader("connection") is None
         server.process.send_signal(signal.SIGTERM)
         time.sleep(0.2)
-        for connection in (idle, connect()):
-            connection.sendall(request)
-            told = connection.recv(65536)
-            assert told.startswith(b"HTTP/1.1 200 ") and b"connection: close" in told.lower()
+        for connection in (first, second):
+            assert ask(connection).getheader("connection") == "close"
+            connection.close()
         assert server.process.wait(60) == 0
 
 

@@ -164,7 +164,7 @@ class Service:
         began, verb, closes = time.perf_counter(), "other", False
         try:
             path = request.scope["path"]
-            if not path.startswith("/"):  # the absolute form: http://host/path
+            if not path.startswith("/") and "://" in path:  # the absolute form, http://host/path
                 path = "/" + path.partition("://")[2].partition("/")[2]
             if path.lower().startswith("/v1/"):
                 asked = dialect.target(request.method, path)

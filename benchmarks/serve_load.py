@@ -45,22 +45,15 @@ ALLOWED_MB = 30  # of growth under hostile requests, before it is called so
 
 def make(folder: Path) -> None:
     """Versions 1 and 2 of a network with random weights."""
-    from textclf import artifact, classifier, export
-    from textclf.config import from_dict
+    from serving import untrained
 
-    model = {"encoder": "lstm", "bidirectional": True, "units": 64, "embedding_dim": 100}
-    config, _ = from_dict({"data": {"source": "demo"}, "model": {**model, "pooling": "max_mean"}})
-    vocabulary = folder / "vocabulary.txt"
-    vocabulary.write_text("\n".join(WORDS) + "\n")
-    card = artifact.Card(("no", "yes"), multi_label=False, config=config.to_dict())
-    text_encoder = classifier.build_text_encoder(config, vocabulary)
-    network = classifier.build_network(
-        config, vocabulary_size=text_encoder.vocabulary_size, num_classes=2
-    )
+    from textclf import classifier, export
+
+    made = untrained("lstm", bidirectional=True, units=64, folder=folder)
     for version, temperature in ((1, 1.0), (2, 5.0)):
-        other = dataclasses.replace(card, temperature=temperature)
-        made = classifier.Classifier(text_encoder, network, other)
-        export.export(made, folder / "made", version=version)
+        card = dataclasses.replace(made.card, temperature=temperature)
+        other = classifier.Classifier(made.text_encoder, made.network, card)
+        export.export(other, folder / "made", version=version)
 
 
 def versions_of(folder: Path) -> list[Path]:

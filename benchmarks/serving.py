@@ -41,8 +41,8 @@ EMBEDDING_DIM, SEQUENCE_LENGTH, NUM_CLASSES = 100, 400, 2
 Answer = Callable[[Sequence[str]], np.ndarray]
 
 
-def ours(encoder: str, bidirectional: bool, units: int, folder: Path) -> Answer:
-    """The SavedModel that `textclf export` writes."""
+def untrained(encoder: str, bidirectional: bool, units: int, folder: Path) -> classifier.Classifier:
+    """A classifier with random weights, whose vocabulary stands in `folder`."""
     config, _ = from_dict(
         {
             "data": {"source": "demo"},
@@ -62,7 +62,12 @@ def ours(encoder: str, bidirectional: bool, units: int, folder: Path) -> Answer:
     network = classifier.build_network(
         config, vocabulary_size=text_encoder.vocabulary_size, num_classes=NUM_CLASSES
     )
-    model = classifier.Classifier(text_encoder, network, card)
+    return classifier.Classifier(text_encoder, network, card)
+
+
+def ours(encoder: str, bidirectional: bool, units: int, folder: Path) -> Answer:
+    """The SavedModel that `textclf export` writes."""
+    model = untrained(encoder, bidirectional, units, folder)
     return _signature(export.export(model, folder / "ours"), "text", "probabilities")
 
 

@@ -259,14 +259,14 @@ def test_the_linear_baseline_is_as_good_as_it_is_known_to_be(
     assert floor <= report.get("accuracy") < floor + 0.03, "better than known: a leak?"
 
 
-@pytest.mark.slow
 def test_the_multi_label_baseline_is_as_good_as_it_is_known_to_be(real_data: Path):
+    # A quarter of the rows; from all of them it has 0.437 and 0.52, in half a minute.
     folder = real_data / "data" / "goemotions"
     names = (folder / "labels.txt").read_text(encoding="utf-8").split()
 
     def read(split: str) -> tuple[list[str], np.ndarray]:
         lines = (folder / f"{split}.tsv").read_text(encoding="utf-8").split("\n")
-        rows = [line.split("\t") for line in lines if line]
+        rows = [line.split("\t") for line in lines if line][:: 4 if split == "train" else 1]
         y = np.zeros((len(rows), len(names)), bool)
         for row, (_, ids, *_) in zip(y, rows, strict=True):
             row[[int(label) for label in ids.split(",")]] = True
@@ -275,4 +275,4 @@ def test_the_multi_label_baseline_is_as_good_as_it_is_known_to_be(real_data: Pat
     model = tfidf(*read("train"), class_names=names, multi_label=True)
     texts, y_true = read("test")
     report = evaluate(y_true, model.predict_proba(texts), class_names=names, multi_label=True)
-    assert report.get("macro_f1") > 0.437 and report.get("micro_f1") > 0.52
+    assert 0.37 < report.get("macro_f1") < 0.4 and 0.49 < report.get("micro_f1") < 0.52

@@ -168,10 +168,12 @@ MISTAKES: list[tuple[str, int, str]] = [
     ("export model exports --version 1", 1, "exports/1: exists already; leave the version out to write the next one"),
     ("export exports/1 out", 1, "exports/1: is an exported SavedModel; a folder written by `textclf train` is needed here"),
     ("verify nowhere", 1, "nowhere: does not exist; `textclf export` writes such a folder"),
-    ("verify model", 1, "model: is not an export of textclf (checksums.json is missing); `textclf export` writes one"),
+    ("verify model", 1, "model: holds no exported version; `textclf export` writes one"),
+    ("verify other", 1, "other: is not an export of textclf (checksums.json is missing); `textclf export` writes one"),
     ("serve nowhere", 1, "nowhere: does not exist; `textclf export` writes such a folder"),
     ("serve model", 1, "model: holds no exported version; `textclf export` writes one"),
     ("serve other", 1, "other: is a SavedModel that textclf did not write (assets.extra/card.json is missing); `textclf export` writes one"),
+    ("serve nowhere --host 192.0.2.1", 1, "nowhere: does not exist; `textclf export` writes such a folder\n192.0.2.1:8501: cannot be listened at (Cannot assign requested address); use another --port or --host"),
     ("serve exports --label stable", 2, USAGE.format("serve [OPTIONS] MODEL", "serve") + "--label stable: expected LABEL=VERSION, for instance stable=3"),
     ("serve exports --name a/b", 2, USAGE.format("serve [OPTIONS] MODEL", "serve") + "--name a/b: expected a name without / and :"),
     ("serve exports --host 192.0.2.1", 1, "192.0.2.1:8501: cannot be listened at (Cannot assign requested address); use another --port or --host"),
@@ -730,7 +732,7 @@ def multi_label(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_csv(folder / "rows.csv", [["text", "label"], *rows])
     (folder / "rows.yaml").write_text(
         f"data: {{source: {folder}/rows.csv, multi_label: true, label_separator: '|'}}\n"
-        "model: {units: 8, embedding_dim: 8}\n"
+        "model: {encoder: bag, pooling: mean, embedding_dim: 8}\n"
         "training: {epochs: 8, batch_size: 16, learning_rate: 0.03, length_buckets: 2}\n"
         "evaluation: {bootstrap_samples: 100}\n"
     )

@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import chromium
 import httpx
 import numpy as np
 import pytest
@@ -358,8 +359,14 @@ def test_requests_that_come_together_share_batches(server, predictor):
 def narrow(exports):
     limits = ["--max-body-bytes", "5000", "--max-texts", "4", "--max-text-bytes", "100"]
     limits += ["--read-seconds", "1"]
-    with serving(exports / "reviews", *limits) as server:
+    with serving(exports / "next/2", *limits) as server:
         yield server
+
+
+def test_one_version_is_served_under_the_name_of_its_folder(narrow):
+    assert narrow.model.endswith("/v1/models/next")
+    assert httpx.get(narrow.root + "/healthz").json()["version"] == "2"
+    assert narrow.ask({"instances": ["a"]}, at="/versions/2").is_success
 
 
 def test_too_much_is_refused_and_what_just_fits_is_not(narrow):
@@ -381,7 +388,7 @@ def test_a_large_body_is_refused_with_413_and_the_sender_reads_it(narrow, size):
 
 def test_a_large_body_that_is_announced_is_refused_before_it_is_sent(narrow):
     head = b"Host: x\r\nContent-Length: 99999999\r\nExpect: 100-continue\r\n\r\n"
-    told = raw(narrow, b"POST /v1/models/reviews:predict HTTP/1.1\r\n" + head)
+    told = raw(narrow, b"POST /v1/models/next:predict HTTP/1.1\r\n" + head)
     assert told.startswith(b"HTTP/1.1 413 ")
 
 
@@ -397,7 +404,7 @@ def raw(server: Server, data: bytes) -> bytes:
 
 
 def test_who_sends_too_slowly_is_cut_off(narrow):
-    head = b"POST /v1/models/reviews:predict HTTP/1.1\r\nHost: x\r\n"
+    head = b"POST /v1/models/next:predict HTTP/1.1\r\nHost: x\r\n"
     assert raw(narrow, head).startswith(b"HTTP/1.1 408 ")
     told = raw(narrow, head + b'Content-Length: 90\r\n\r\n{"instances"')
     assert told.startswith(b"HTTP/1.1 408 ") and b"did not arrive within 1 seconds" in told
@@ -547,13 +554,6 @@ def test_a_version_that_cannot_be_loaded_is_left_out_until_its_files_change(expo
     assert "version 2 cannot be loaded and is left out" in stderr
 
 
-def test_one_version_is_served_under_the_name_of_its_folder(exports):
-    with serving(exports / "next/2") as server:
-        assert server.model.endswith("/v1/models/next")
-        assert httpx.get(server.root + "/healthz").json()["version"] == "2"
-        assert server.ask({"instances": ["a"]}, at="/versions/2").is_success
-
-
 def test_sigterm_loses_no_accepted_request(exports):
     with serving(exports / "reviews", "--max-queue", "64") as server:
         body = {"instances": ["not bad " * 400] * 256}
@@ -619,3 +619,43 @@ def test_a_port_that_is_taken_is_one_sentence(exports, server):
         f"Error: 127.0.0.1:{server.port}: cannot be listened at (Address already in use); use "
         "another --port or --host\n"
     )
+
+
+# === The page, in a browser ===
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    if chromium.PROGRAM is None:
+        pytest.skip("no Chromium on this machine: this test looks at the page with one")
+    with chromium.page(tmp_path_factory.mktemp("chromium")) as page:
+        yield page
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "dark"), [(1280, 800, False), (360, 640, False), (360, 640, True)]
+)
+def test_the_page_shows_the_classes_while_a_person_types(
+    server, predictor, page, width, height, dark
+):
+    page.open(server.root, width=width, height=height, dark=dark)
+    page.type("#text", "not bad at all")
+    page.until("document.querySelectorAll('#classes li').length == 2")
+    answer = predictor.answers(["not bad at all"])
+    label = answer["label"][0].decode()
+    assert page.evaluate("document.querySelector('#label').textContent") == label
+    chosen = page.evaluate("document.querySelector('li.selected').textContent")
+    assert chosen == f"{label}{100 * answer['probabilities'][0].max():.1f} %"
+    facts = page.evaluate("document.querySelector('#facts').textContent")
+    assert facts.startswith(
+        f"Confidence {100 * answer['confidence'][0]:.1f} % · 4 tokens · unknown"
+    )
+    page.type("#text", " <img src=x onerror=alert(1)> " + "qwertz" * 200 + " " + "无聊" * 300)
+    page.until("/^Conf.* \\d{2,} tokens/.test(document.querySelector('#facts').textContent)")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert background == ("rgb(13, 17, 23)" if dark else "rgb(255, 255, 255)")
+    page.evaluate("document.querySelector('textarea').value = ' '")
+    page.evaluate("document.querySelector('textarea').dispatchEvent(new Event('input'))")
+    page.until("document.querySelector('#label').textContent == ''")
+    assert page.problems == []

@@ -129,6 +129,22 @@ def exported_version(folder: str | os.PathLike) -> Path | None:
     return max(numbered, key=lambda path: int(path.name), default=None)
 
 
+def find_export(folder: str | os.PathLike) -> Path:
+    """The exported version that a path means, which must be there.
+
+    Raises:
+        ArtifactError: it is not.
+    """
+    version = exported_version(folder)
+    if version is None:
+        if os.path.exists(folder):
+            what = "holds no exported version; `textclf export` writes one"
+        else:
+            what = "does not exist; `textclf export` writes such a folder"
+        raise ArtifactError(f"{folder}: {what}")
+    return version
+
+
 def check_files(folder: str | os.PathLike, files: dict[str, str]) -> None:
     """Compares files with their SHA-256.
 

@@ -398,12 +398,10 @@ def _bucketed(
     def bucket_of(lengths: tf.Tensor) -> tf.Tensor:
         return tf.searchsorted(bounds, tf.reshape(lengths, [-1]))  # int32 [lengths]
 
-    @tf.autograph.experimental.do_not_convert
     def key(record: tf.Tensor) -> tf.Tensor:
         length = tf.io.decode_raw(tf.strings.substr(record, 4, 4), tf.int32)  # [1]
         return tf.cast(bucket_of(length)[0], tf.int64)
 
-    @tf.autograph.experimental.do_not_convert
     def parse(records: tf.Tensor) -> Batch:
         sizes = tf.strings.length(records) // 4  # int32 [batch], as numbers in a record
         values = tf.io.decode_raw(records, tf.int32, fixed_length=4 * tf.reduce_max(sizes))

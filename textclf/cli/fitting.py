@@ -249,7 +249,7 @@ model:
   embedding_dropout: 0.0
   output_dropout: 0.0
 training:
-  epochs: 5
+  epochs: 3
   batch_size: 32
   learning_rate: 0.005
 """

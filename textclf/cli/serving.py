@@ -10,7 +10,7 @@ import click
 
 from textclf.cli import options
 from textclf.cli.terminal import import_tensorflow, say
-from textclf.errors import ArtifactError, TextclfError
+from textclf.errors import TextclfError, check_all
 
 _NEEDED = ("starlette", "uvicorn", "prometheus_client")
 
@@ -49,16 +49,24 @@ def serve(
       textclf serve saved_models/reviews
       textclf serve saved_models/reviews --name opinions --port 8080
     """
+    from textclf import artifact
+
     numbers = _labels(labels)
-    if any(importlib.util.find_spec(module) is None for module in _NEEDED):
-        raise TextclfError(
-            "textclf serve needs packages that are not installed: pip install 'textclf[serve]'"
-        )
-    _check_exported(model)
-    named = name or model_name(model)
+    named = name or _model_name(model)
     if not named or set(named) & set("/:"):
         raise click.UsageError(f"--name {named}: expected a name without / and :")
-    bound = bind(host, port)
+    listening: list[socket.socket] = []
+    try:
+        check_all(
+            _check_installed,
+            lambda: options.read_card(artifact.find_export(model)),
+            lambda: listening.append(_listen(host, port)),
+        )
+    except TextclfError:
+        for bound in listening:
+            bound.close()
+        raise
+    bound = listening[0]
     import_tensorflow()
     from textclf import serving
 
@@ -85,23 +93,20 @@ def _labels(written: tuple[str, ...]) -> dict[str, int]:
     return labels
 
 
-def _check_exported(model: Path) -> None:
-    from textclf import artifact
-
-    if not os.path.exists(model):
-        raise ArtifactError(f"{model}: does not exist; `textclf export` writes such a folder")
-    if artifact.exported_version(model) is None:
-        raise ArtifactError(f"{model}: holds no exported version; `textclf export` writes one")
-    options.read_card(model)
+def _check_installed() -> None:
+    if any(importlib.util.find_spec(module) is None for module in _NEEDED):
+        raise TextclfError(
+            "textclf serve needs packages that are not installed: pip install 'textclf[serve]'"
+        )
 
 
-def model_name(place: Path) -> str:
+def _model_name(place: Path) -> str:
     """The name that a folder of versions, or one version, suggests."""
     folder = Path(os.path.abspath(place))
     return folder.parent.name if os.path.exists(folder / "saved_model.pb") else folder.name
 
 
-def bind(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int) -> socket.socket:
     """A socket at an address, before the long work; port 0 is any free one.
 
     Raises:

@@ -11,7 +11,7 @@ import click
 
 from textclf.cli import options
 from textclf.cli.terminal import Progress, import_tensorflow, note_all, say
-from textclf.errors import ArtifactError, DataError, TextclfError
+from textclf.errors import DataError, TextclfError
 
 if TYPE_CHECKING:
     from textclf.artifact import Card
@@ -224,9 +224,8 @@ def verify(saved_model: Path) -> None:
     from textclf import artifact
     from textclf import export as exporting
 
-    if not os.path.exists(saved_model):
-        raise ArtifactError(f"{saved_model}: does not exist; `textclf export` writes such a folder")
-    version = artifact.exported_version(saved_model) or saved_model
+    is_version = os.path.exists(saved_model / exporting.CHECKSUMS)
+    version = saved_model if is_version else artifact.find_export(saved_model)
     count = exporting.verify(version)
     click.echo(f"{version}: verified, {count} golden samples")
 

@@ -94,8 +94,10 @@ class _Server(uvicorn.Server):
             server.close()
         for connection in waiting:
             connection.setblocking(False)
-            with contextlib.suppress(OSError):  # gone meanwhile
+            try:
                 await loop.connect_accepted_socket(self._connection, connection)
+            except OSError:  # gone meanwhile
+                connection.close()
         await asyncio.sleep(_READ_SECONDS)
         await super().shutdown(sockets)
 

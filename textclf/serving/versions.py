@@ -242,10 +242,7 @@ class Versions:
         self._log = log
         self._retired: list[Version] = []
         self._failed: tuple[int, Any] | None = None
-        folder = artifact.exported_version(place)
-        if folder is None:
-            raise ArtifactError(f"{place}: holds no exported version; `textclf export` writes one")
-        self.current = self._load(folder)
+        self.current = self._load(artifact.find_export(place))
         _settle()
         self.states[self.current.number] = ("AVAILABLE", "")
 

@@ -16,7 +16,7 @@ PROGRAM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 
 
 class Page:
-    """One tab. Every problem that the page reports stands in `problems`."""
+    """One tab. Every error of the page that is open stands in `problems`."""
 
     def __init__(self, write: int, read: int):
         self.problems: list[str] = []
@@ -51,6 +51,7 @@ class Page:
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         self.call("Emulation.setDeviceMetricsOverride", **size)
         self._is_loaded = False
+        self.problems.clear()
         self.call("Page.navigate", url=address)
         while not self._is_loaded:
             self._note(self._receive())
@@ -87,7 +88,9 @@ class Page:
         elif event.get("method") == "Page.loadEventFired":
             self._is_loaded = True
         elif event.get("method") == "Log.entryAdded":
-            self.problems.append(event["params"]["entry"]["text"])
+            entry = event["params"]["entry"]
+            if entry["level"] == "error":
+                self.problems.append(entry["text"])
 
     def _receive(self) -> dict[str, Any]:
         while b"\0" not in self._buffer:

@@ -96,10 +96,11 @@ def exported(models, tmp_path_factory):
     """One SavedModel with a signature for every combination."""
     module = tf.Module()
     module.parts = [model.text_encoder for _, model in models.values()]
-    module.parameters = [v.value for _, model in models.values() for v in model.network.parameters]
+    module.parameters = []
     signatures = {}
     for combination, (_, model) in models.items():
-        with networks.portable(model.network):
+        with networks.portable(model.network) as variables:
+            module.parameters.append(variables)
             signatures["_".join(map(str, combination))] = model._answer.get_concrete_function()
     folder = tmp_path_factory.mktemp("exported")
     tf.saved_model.save(module, str(folder), signatures=signatures)

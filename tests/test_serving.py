@@ -384,6 +384,10 @@ def test_a_large_body_is_refused_with_413_and_the_sender_reads_it(narrow, size):
         response = httpx.post(f"{narrow.model}:predict", content=content, timeout=60)
         assert response.status_code == 413
         assert response.json() == {"error": "The request is larger than 5000 bytes"}
+    # A sender that does not look for an answer before it has sent everything.
+    head = f"POST /v1/models/next:predict HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n"
+    told = raw(narrow, head.encode() + b" " * size)
+    assert told.startswith(b"HTTP/1.1 413 ")
 
 
 def test_a_large_body_that_is_announced_is_refused_before_it_is_sent(narrow):

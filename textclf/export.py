@@ -236,12 +236,13 @@ def _save(model: Any, folder: Path) -> None:
     from textclf import networks
 
     module = tf.Module()
-    module.text_encoder = model.text_encoder
-    # The variables alone, not the Keras layers around them: those would be written once more.
-    module.parameters = [variable.value for variable in model.network.parameters]
+    # The table and the variables alone, not the modules around them: their functions would be
+    # traced once more and their Keras layers written once more.
+    module.vocabulary = model.text_encoder.table
     names = tf.constant(model.class_names)
     strings = [tf.TensorSpec([None], tf.string, name="text")]
-    with networks.portable(model.network):
+    with networks.portable(model.network) as variables:
+        module.parameters = variables
         # Both traced once and called by every signature: one graph of the text and of the network.
         traced = functools.partial(tf.function, autograph=False)
         read = traced(model.read, input_signature=strings)
@@ -261,15 +262,13 @@ def _save(model: Any, folder: Path) -> None:
         def labels(text: tf.Tensor) -> dict[str, tf.Tensor]:
             return {"class_names": tf.tile(names[tf.newaxis, :], [tf.shape(text)[0], 1])}
 
-        module.functions = {
+        functions = {
             "serving_default": answer,
             "classify": classify,
             "encode": encode,
             "labels": labels,
         }
-        signatures = {
-            name: function.get_concrete_function() for name, function in module.functions.items()
-        }
+        signatures = {name: each.get_concrete_function() for name, each in functions.items()}
     try:
         tf.saved_model.save(module, str(folder), signatures=signatures)
     except tf.errors.OpError as error:  # a full disk, say: TensorFlow has errors of its own

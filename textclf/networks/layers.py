@@ -12,15 +12,13 @@ import tensorflow as tf
 def recur(layer: keras.layers.RNN, sequences: tf.Tensor, training: bool) -> tf.Tensor:
     """Calls a recurrent layer that returns sequences: [B, T, E] -> [B, T, units].
 
-    An LSTM that `networks.portable` marked as fused is one `BlockLSTMV2` in place of a loop over
-    the time steps: the same numbers to 1e-6, at batch 1 in a third of the time and less. Not in
-    training: the gradient that TensorFlow 2.21 has registered for it is another operation's.
+    An LSTM to which `networks.portable` gave `fused_weights` is one `BlockLSTMV2` in place of a
+    loop over the time steps: the same numbers to 1e-6, at batch 1 in a third of the time and less.
+    Not in training: the gradient that TensorFlow 2.21 has registered for it is another operation's.
     """
-    if training or not getattr(layer, "is_fused", False):
+    weights = getattr(layer, "fused_weights", None)  # [E + units, 4 units]
+    if training or weights is None:
         return layer(sequences, training=training)
-    cell = layer.cell
-    # [E, 4 units] and [units, 4 units], gates in Keras' order, which is this operation's too.
-    weights = tf.concat([cell.kernel, cell.recurrent_kernel], axis=0)
     none = tf.zeros([layer.units])
     state = tf.zeros([tf.shape(sequences)[0], layer.units])
     outputs = tf.raw_ops.BlockLSTMV2(
@@ -32,7 +30,7 @@ def recur(layer: keras.layers.RNN, sequences: tf.Tensor, training: bool) -> tf.T
         wci=none,
         wcf=none,
         wco=none,
-        b=cell.bias,
+        b=layer.cell.bias,
         use_peephole=False,
         cell_clip=0.0,
     )

@@ -388,21 +388,31 @@ def build(
 
 
 @contextmanager
-def portable(network: Network) -> Iterator[None]:
+def portable(network: Network) -> Iterator[list[tf.Variable]]:
     """Within it, inference is traced for serving: on any machine, and fast for single texts.
 
     Keras chooses the kernel when a call is traced: with a GPU in sight an export would hold
     `CudnnRNNV3` and could not run on a CPU. An LSTM becomes a fused operation, see
     `layers.recur`. Functions traced before or after are not touched.
+
+    Yields:
+        The variables that graphs traced here read, with the present weights; keep them as long
+        as such a graph.
     """
     layers = [layer for layer in network.recurrent_layers if hasattr(layer, "use_cudnn")]
     before = [layer.use_cudnn for layer in layers]
+    variables = {variable.path: variable.value for variable in network.parameters}
     for layer in layers:
         layer.use_cudnn = False
-        layer.is_fused = isinstance(layer, keras.layers.LSTM)
+        if isinstance(layer, keras.layers.LSTM):
+            # The operation wants one matrix: joined here, and not again in every call. Gates
+            # stand in Keras' order in both.
+            parts = [layer.cell.kernel, layer.cell.recurrent_kernel]
+            joined = tf.Variable(tf.concat([variables.pop(p.path) for p in parts], axis=0))
+            layer.fused_weights = variables[layer.path] = joined
     try:
-        yield
+        yield list(variables.values())
     finally:
         for layer, use_cudnn in zip(layers, before, strict=True):
             layer.use_cudnn = use_cudnn
-            layer.is_fused = False
+            layer.fused_weights = None

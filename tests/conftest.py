@@ -25,6 +25,15 @@ def real_data() -> Path:
     return Path(folder).resolve()
 
 
+# The files that take longest, so that no worker of `pytest -n` is still at one when the rest is done.
+LONGEST = ("training", "cli", "serving", "export", "docs", "invariance", "settings")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = [f"test_{name}.py" for name in LONGEST]
+    items.sort(key=lambda item: order.index(item.path.name) if item.path.name in order else 99)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-golden", action="store_true", help="rewrite tests/golden instead of comparing"
@@ -80,6 +89,20 @@ def tiny() -> dict[str, dict[str, object]]:
 def bag(tiny: dict[str, dict[str, object]]) -> dict[str, dict[str, object]]:
     """`tiny` without recurrence, which is traced in half the time: where any network will do."""
     return {**tiny, "model": {"encoder": "bag", "pooling": "mean", "embedding_dim": 5}}
+
+
+@pytest.fixture(scope="session")
+def trained(
+    reviews: Path, tiny: dict[str, dict[str, object]], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The folder of `tiny` trained on `reviews`; to read, not to change."""
+    from textclf import config, training
+
+    folder = tmp_path_factory.mktemp("runs") / "trained"
+    resolved, _ = config.from_dict({**tiny, "data": {"source": str(reviews)}})
+    for _ in training.train(resolved, folder):
+        pass
+    return folder
 
 
 class DemoRun(NamedTuple):

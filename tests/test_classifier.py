@@ -26,15 +26,6 @@ WEIRD = [
 
 
 @pytest.fixture(scope="module")
-def trained(reviews, tiny, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "trained"
-    resolved, _ = from_dict({**tiny, "data": {"source": str(reviews)}})
-    for _ in training.train(resolved, folder):
-        pass
-    return folder
-
-
-@pytest.fixture(scope="module")
 def model(trained):
     return classifier.load(trained)
 

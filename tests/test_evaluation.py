@@ -744,6 +744,23 @@ def test_being_right_throughout_is_no_reason_to_be_certain(multi_label):
     assert 0.9 < p.max() < 0.98
 
 
+def test_no_other_temperature_of_a_label_has_a_lower_smoothed_log_loss():
+    rng = np.random.default_rng(0)
+    honest = rng.normal(scale=2, size=12)
+    y_true = rng.random(12) < 1 / (1 + np.exp(-honest))
+    logits = 3 * honest[:, np.newaxis]
+    (found,) = fit_temperature(y_true[:, np.newaxis], logits, multi_label=True)
+    positives = y_true.sum()
+    targets = np.where(y_true, (positives + 1) / (positives + 2), 1 / (12 - positives + 2))
+
+    def log_loss(temperature):
+        z = logits[:, 0] / temperature
+        return (np.logaddexp(0, z) - targets * z).mean()
+
+    others = found * np.array([0.8, 0.95, 0.99, 1.01, 1.05, 1.25])
+    assert all(log_loss(found) < log_loss(other) for other in others)
+
+
 def test_coverage_and_accuracy_are_those_of_the_most_confident():
     p = np.array([0.9, 0.8, 0.8, 0.7, 0.6, 0.55])
     p = np.stack([p, 1 - p], axis=1)
@@ -768,6 +785,9 @@ def test_abstention_reaches_what_was_wanted_and_says_where_nothing_does():
     assert (chosen.coverage, chosen.accuracy) == (pytest.approx(4 / 6), pytest.approx(3 / 4))
     assert chosen.abstain_below == pytest.approx(0.65)
     assert choose_abstention(y_true, p, precision=0.8) is None
+    # Both two thirds and four sixths of these are right: the larger coverage is taken.
+    again = choose_abstention(np.array([0, 0, 1, 0, 0, 1]), p, precision=2 / 3)
+    assert (again.coverage, again.accuracy) == (1, pytest.approx(2 / 3))
     chosen = choose_abstention(y_true, p, coverage=0.5)
     assert chosen.coverage == 0.5 and chosen.abstain_below == pytest.approx(0.75)
     assert choose_abstention(y_true, p, coverage=1).abstain_below == 0

@@ -27,18 +27,14 @@ import pytest
 import tensorflow as tf
 from test_classifier import WEIRD
 
-from textclf import classifier, export, training
-from textclf.config import from_dict
+from textclf import classifier, export
 
 TEXTS = ["not bad at all", "", "一点也不差", "bad " * 500]
 
 
 @pytest.fixture(scope="module")
-def model(reviews, tiny, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "trained"
-    for _ in training.train(from_dict({**tiny, "data": {"source": str(reviews)}})[0], folder):
-        pass
-    return classifier.load(folder)
+def model(trained):
+    return classifier.load(trained)
 
 
 @pytest.fixture(scope="module")
@@ -425,12 +421,17 @@ def test_more_than_may_wait_is_refused_with_429_and_all_others_are_answered(expo
         assert "queue" in refused.json()["error"]
 
 
+ODD_NAME = "<!--<script> & 好"
+
+
 def test_an_answer_that_takes_too_long_is_given_up_with_504(exports):
-    with serving(exports / "reviews", "--answer-seconds", "0.1") as server:
+    with serving(exports / "reviews", "--answer-seconds", "0.1", "--name", ODD_NAME) as server:
         response = server.ask({"instances": ["not bad " * 400] * 1024})
         assert response.status_code == 504
         assert response.json() == {"error": "Timed out waiting for the answer"}
         until(lambda: server.ask({"instances": ["a"]}).is_success)
+        page = httpx.get(server.root + "/").text
+        assert page.count("<script>") == page.count("</script>") == 1, "the name is not escaped"
 
 
 def hostile(seed: int) -> bytes:

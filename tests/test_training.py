@@ -35,13 +35,6 @@ def history(folder):
     return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
 
 
-@pytest.fixture(scope="module")
-def trained(reviews, tiny, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "trained"
-    run(config(tiny, source=str(reviews)), folder)
-    return folder
-
-
 def what_follows(output):
     """Probabilities, what `predict` prints, and the fingerprint of the export of a trained folder."""
     model = classifier.load(output)

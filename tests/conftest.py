@@ -26,7 +26,7 @@ def real_data() -> Path:
 
 
 # The files that take longest, so that no worker of `pytest -n` is still at one when the rest is done.
-LONGEST = ("training", "cli", "serving", "export", "docs", "invariance", "settings")
+LONGEST = ("training", "cli", "settings", "networks", "invariance", "serving", "export", "docs")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

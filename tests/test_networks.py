@@ -876,9 +876,15 @@ def test_a_fused_lstm_gives_what_the_loop_gives_and_only_while_serving(bidirecti
     ids = np.random.default_rng(0).integers(0, VOCABULARY_SIZE, (4, 6))
     loop = traced(network)(tf.constant(ids, tf.int32), LENGTHS)
     assert "BlockLSTMV2" not in operations(network)
-    with networks.portable(network):
+    with networks.portable(network) as variables:
+        assert sum(v.numpy().size for v in variables) == sum(
+            w.numpy().size for w in network.parameters
+        )
         fused = traced(network)
         np.testing.assert_allclose(fused(tf.constant(ids, tf.int32), LENGTHS), loop, atol=1e-6)
+        # Larger batches take the loop, with parts of the joined weights.
+        many = fused(tf.constant(np.tile(ids, (9, 1)), tf.int32), np.tile(LENGTHS, 9))
+        np.testing.assert_allclose(many, np.tile(loop, (9, 1)), atol=1e-6)
         training = tf.function(
             lambda ids, lengths: network(ids, lengths, training=True), input_signature=SIGNATURE
         ).get_concrete_function()

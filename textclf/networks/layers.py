@@ -3,22 +3,41 @@
 And `recur`, the one place where a recurrent layer is called, with the kernel that suits.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+# The largest batch for which the fused operation is the faster one: LSTMs of 64 and 128 units on
+# two cores. From 32 texts on its many small parts cost more than the loop's two products.
+_MOST_FUSED = 16
+
 
 def recur(layer: keras.layers.RNN, sequences: tf.Tensor, training: bool) -> tf.Tensor:
     """Calls a recurrent layer that returns sequences: [B, T, E] -> [B, T, units].
 
-    An LSTM to which `networks.portable` gave `fused_weights` is one `BlockLSTMV2` in place of a
-    loop over the time steps: the same numbers to 1e-6, at batch 1 in a third of the time and less.
-    Not in training: the gradient that TensorFlow 2.21 has registered for it is another operation's.
+    An LSTM to which `networks.portable` gave `fused_weights` is, for small batches, one
+    `BlockLSTMV2` in place of a loop over the time steps: the same numbers to 1e-6, at batch 1 in a
+    third of the time and less. Not in training: the gradient that TensorFlow 2.21 has registered
+    for it is another operation's.
     """
     weights = getattr(layer, "fused_weights", None)  # [E + units, 4 units]
     if training or weights is None:
         return layer(sequences, training=training)
+
+    def loop() -> tf.Tensor:
+        cell, width = layer.cell, sequences.shape[-1]
+        parts = [(cell.kernel, weights[:width]), (cell.recurrent_kernel, weights[width:])]
+        with keras.StatelessScope([*parts, *constant_seeds([layer])]):
+            return layer(sequences, training=False)
+
+    return tf.cond(
+        tf.shape(sequences)[0] <= _MOST_FUSED, lambda: _fused(layer, sequences, weights), loop
+    )
+
+
+def _fused(layer: keras.layers.LSTM, sequences: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
     none = tf.zeros([layer.units])
     state = tf.zeros([tf.shape(sequences)[0], layer.units])
     outputs = tf.raw_ops.BlockLSTMV2(
@@ -35,6 +54,20 @@ def recur(layer: keras.layers.RNN, sequences: tf.Tensor, training: bool) -> tf.T
         cell_clip=0.0,
     )
     return tf.transpose(outputs.h, [1, 0, 2])  # [T, B, units] -> [B, T, units]
+
+
+def constant_seeds(layers: Iterable[keras.layers.RNN]) -> list[tuple[keras.Variable, tf.Tensor]]:
+    """What a `keras.StatelessScope` puts in place of the seeds of recurrent layers.
+
+    Keras draws the masks of a recurrent layer in every call and then uses them in training only.
+    An exported graph would hold, read and advance the seeds, and an evaluation between two epochs
+    would change the training after it.
+    """
+    return [
+        (layer.cell.seed_generator.state, tf.zeros(2, layer.cell.seed_generator.state.dtype))
+        for layer in layers
+        if layer.dropout or layer.recurrent_dropout
+    ]
 
 
 class BidirectionalWithinLengths(keras.layers.Bidirectional):

@@ -1,7 +1,7 @@
 """The network: embedding, recurrent layers, pooling, dense layer and n-grams put together."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -10,7 +10,12 @@ import numpy as np
 import tensorflow as tf
 
 from textclf.networks.initial import INITIALIZERS, derived_seed
-from textclf.networks.layers import BidirectionalWithinLengths, HashedNgrams, recur
+from textclf.networks.layers import (
+    BidirectionalWithinLengths,
+    HashedNgrams,
+    constant_seeds,
+    recur,
+)
 from textclf.networks.poolings import POOLINGS, Pooling
 
 # Recurrent layers by name; a bag has none: its poolings work on the embeddings themselves.
@@ -162,7 +167,8 @@ class Network(keras.Model):
         x = self.embedding(token_ids)  # [B, T, E]
         x = self.token_dropout(x, training=training)
         x = self.embedding_dropout(x, training=training)
-        with nullcontext() if training else self._no_dropout():
+        seeds = [] if training else constant_seeds(self.recurrent_layers)
+        with keras.StatelessScope(seeds) if seeds else nullcontext():
             for i, layer in enumerate(self.encoder_layers):
                 if isinstance(layer, BidirectionalWithinLengths):
                     x = layer(x, lengths, training=training)  # [B, T, 2 units]
@@ -171,22 +177,6 @@ class Network(keras.Model):
                 if i < len(self.norms):
                     x = self.norms[i](x)
         return x
-
-    def _no_dropout(self) -> AbstractContextManager[Any]:
-        """Hides the seeds of the recurrent layers from a call that is not training.
-
-        Keras draws the masks of a recurrent layer in every call and then uses them in training
-        only. An exported graph would hold, read and advance the seeds, and an evaluation between
-        two epochs would change the training after it. In this scope they are constants.
-        """
-        states = [
-            layer.cell.seed_generator.state
-            for layer in self.recurrent_layers
-            if layer.dropout or layer.recurrent_dropout
-        ]
-        if not states:
-            return nullcontext()
-        return keras.StatelessScope([(state, tf.zeros(2, state.dtype)) for state in states])
 
 
 def build(

@@ -321,7 +321,8 @@ async def stopped(port: int, path: str, pid: int, delay: float) -> dict[str, int
         while True:
             try:
                 connection = Connection(port)
-            except ConnectionRefusedError:
+            except (ConnectionRefusedError, ConnectionResetError):
+                # Reset: the listener closed during the handshake, so nothing was accepted.
                 refused += 1
                 return
             try:

@@ -10,9 +10,11 @@
 
 import asyncio
 import contextlib
+import ctypes
 import logging
 import signal
 import socket
+import struct
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,9 @@ from textclf.serving.app import Limits, Service
 
 # Between the signal and the end of listening: balancers and clients learn that it stops.
 _GRACE_SECONDS = 0.5
-_READ_SECONDS = 0.1  # for the first bytes of a connection that came last
+_SO_ATTACH_FILTER = 26  # of Linux; Python does not name it
+_READ_SECONDS = 0.5  # for the first bytes of a connection that came last
+_HANDSHAKE_SECONDS = 0.05  # for the connections that are being made when no more are taken in
 
 __all__ = ["Limits", "Service", "serve"]
 
@@ -83,6 +87,9 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """As uvicorn's, but what the kernel has taken in for us is answered too."""
         await asyncio.sleep(_GRACE_SECONDS)
+        for bound in sockets or []:
+            _refuse_new(bound)
+        await asyncio.sleep(_HANDSHAKE_SECONDS)
         loop = asyncio.get_running_loop()
         waiting = []
         for bound in sockets or []:
@@ -109,6 +116,26 @@ class _Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: Any) -> None:
         self._service.stop()
         super().handle_exit(sig, frame)
+
+
+def _refuse_new(bound: socket.socket) -> None:
+    """Lets a listening socket ignore who asks for a connection from now on.
+
+    Linux resets what has been connected and not yet accepted when the listener closes, so between
+    the last `accept` and the end somebody could always be lost. A filter drops the packets that
+    ask (SYN without ACK); those who sent one ask again in a second, and are refused then.
+    """
+    instructions = (
+        (0x30, 0, 0, 13),  # load the flags, byte 13 of the TCP header
+        (0x54, 0, 0, 0x12),  # keep SYN and ACK
+        (0x15, 0, 1, 0x02),  # SYN alone?
+        (0x06, 0, 0, 0),  # drop
+        (0x06, 0, 0, 0xFFFFFFFF),  # pass
+    )
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *i) for i in instructions))
+    program = struct.pack("HP", len(instructions), ctypes.addressof(code))
+    with contextlib.suppress(OSError):  # no Linux, or not allowed: as good as it goes
+        bound.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
 
 
 @contextlib.contextmanager

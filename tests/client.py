@@ -3,7 +3,7 @@
     python tests/client.py saved_models/demo/1
 
 Sends an export its golden texts, alone and together, and fails where an answer is another one.
-Run by the tox environments `client-new` and `client-2.16`.
+Run by the tox environments `client-new` and `client-tf2.16`.
 """
 
 import base64

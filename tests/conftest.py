@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -30,8 +30,8 @@ LONGEST = ("training", "cli", "settings", "networks", "invariance", "serving", "
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    order = [f"test_{name}.py" for name in LONGEST]
-    items.sort(key=lambda item: order.index(item.path.name) if item.path.name in order else 99)
+    order = {f"test_{name}.py": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -103,6 +103,14 @@ def trained(
     for _ in training.train(resolved, folder):
         pass
     return folder
+
+
+@pytest.fixture(scope="session")
+def model(trained: Path) -> Any:
+    """`trained`, loaded."""
+    from textclf import classifier
+
+    return classifier.load(trained)
 
 
 class DemoRun(NamedTuple):

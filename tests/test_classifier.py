@@ -26,11 +26,6 @@ WEIRD = [
 
 
 @pytest.fixture(scope="module")
-def model(trained):
-    return classifier.load(trained)
-
-
-@pytest.fixture(scope="module")
 def multi_label(tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("multi")
     rows = [

@@ -28,13 +28,9 @@ import tensorflow as tf
 from test_classifier import WEIRD
 
 from textclf import classifier, export
+from textclf.serving import _ignore_new
 
 TEXTS = ["not bad at all", "", "一点也不差", "bad " * 500]
-
-
-@pytest.fixture(scope="module")
-def model(trained):
-    return classifier.load(trained)
 
 
 @pytest.fixture(scope="module")
@@ -595,6 +591,17 @@ def test_who_comes_or_asks_after_sigterm_is_answered_before_the_end(exports):
             assert ask(connection).getheader("connection") == "close"
             connection.close()
         assert server.process.wait(60) == 0
+
+
+def test_who_asks_when_no_more_are_taken_in_is_ignored_and_who_came_before_is_not():
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        before = socket.create_connection(bound.getsockname())
+        _ignore_new(bound)
+        with pytest.raises(TimeoutError):
+            socket.create_connection(bound.getsockname(), timeout=0.3)
+        with before, bound.accept()[0] as accepted:
+            before.sendall(b"a request")
+            assert accepted.recv(9) == b"a request"
 
 
 def test_a_missing_package_is_one_sentence_without_tensorflow(exports):

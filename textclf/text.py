@@ -156,7 +156,7 @@ class Tokenizer(tf.Module):
     def cut(self, text: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The tokens, string [N], and where each stands, int64 [N, 2]: text and place in it.
 
-        The same as the ragged tensor of a call, in a third of the operations.
+        What a call gives, without the operations that make a ragged tensor of it.
         """
         replace = tf.strings.regex_replace
         text = replace(text, _LINE_BREAK, " ")

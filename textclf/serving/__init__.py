@@ -26,9 +26,9 @@ from textclf.serving.app import Limits, Service
 
 # Between the signal and the end of listening: balancers and clients learn that it stops.
 _GRACE_SECONDS = 0.5
-_SO_ATTACH_FILTER = 26  # of Linux; Python does not name it
-_READ_SECONDS = 0.5  # for the first bytes of a connection that came last
 _HANDSHAKE_SECONDS = 0.05  # for the connections that are being made when no more are taken in
+_READ_SECONDS = 0.5  # for the first bytes of a connection that came last
+_SO_ATTACH_FILTER = 26  # of Linux; Python does not name it
 
 __all__ = ["Limits", "Service", "serve"]
 
@@ -88,7 +88,7 @@ class _Server(uvicorn.Server):
         """As uvicorn's, but what the kernel has taken in for us is answered too."""
         await asyncio.sleep(_GRACE_SECONDS)
         for bound in sockets or []:
-            _refuse_new(bound)
+            _ignore_new(bound)
         await asyncio.sleep(_HANDSHAKE_SECONDS)
         loop = asyncio.get_running_loop()
         waiting = []
@@ -118,7 +118,7 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def _refuse_new(bound: socket.socket) -> None:
+def _ignore_new(bound: socket.socket) -> None:
     """Lets a listening socket ignore who asks for a connection from now on.
 
     Linux resets what has been connected and not yet accepted when the listener closes, so between

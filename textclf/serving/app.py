@@ -206,7 +206,6 @@ class Service:
             "name": self.versions.name,
             "version": version.number,
             "multi_label": version.card.multi_label,
-            "max_text_bytes": self._limits.max_text_bytes,
         }
         # "<" written so cannot end the script element, whatever a name holds.
         written = json.dumps(values).replace("<", "\\u003c")

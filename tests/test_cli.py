@@ -521,8 +521,8 @@ def test_another_file_is_read_in_its_own_encoding(demo: Path, folder: Path):
     rows = "".join(f"le caf\u00e9 {i};{('oui', 'non')[i % 2]}\n" for i in range(40))
     (folder / "old.csv").write_bytes(("texte;avis\n" + rows).encode("latin-1"))
     done("init", "old.csv", "old.yaml")
-    quick = ("--set", "training.epochs=1", "--set", "model.units=2")
-    done("train", "old.yaml", "old", *quick)
+    quick = "--set training.epochs=1 --set model.encoder=bag --set model.pooling=mean"
+    done("train", "old.yaml", "old", *quick.split())
     (folder / "new.csv").write_text("texte;avis\ncaf\u00e9;oui\n")
     result = run("predict", "old", "--input", "new.csv")
     assert result.stdout.split("\n")[1].startswith("caf\u00e9;oui;")

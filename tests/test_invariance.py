@@ -1,12 +1,13 @@
 """Padding and neighbours change nothing, on every way from a text to its probabilities.
 
 For every encoder, direction and pooling: alone, in a batch, over-padded, through the stored shards
-and tf.data, after saving and loading, and from a SavedModel, within 1e-5.
+and tf.data, before and after saving, and from a SavedModel, within 1e-5.
 """
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from test_networks import EVERY_NETWORK
 
 from textclf import artifact, batches, classifier, data, networks, text
 from textclf.config import from_dict
@@ -19,25 +20,10 @@ TEXTS = [
     "the the the " * 30,
     "never again 😀",
 ]
-COMBINATIONS = [
-    (encoder, bidirectional, pooling)
-    for encoder in networks.ENCODERS
-    for bidirectional in (False, True)
-    for pooling in networks.POOLINGS
-    if encoder != "bag" or (pooling != "last" and not bidirectional)
-]
 
 
 def close(one, two):
     np.testing.assert_allclose(one, two, atol=1e-5)
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    path = tmp_path_factory.mktemp("data") / "texts.csv"
-    rows = [f'"{words}",{"xy"[index % 2]}' for index, words in enumerate(TEXTS * 2)]
-    path.write_text("\n".join(["text,label", *rows]), encoding="utf-8")
-    return data.open_dataset(test=str(path), class_names=["x", "y"])
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +53,7 @@ def models(vocabulary):
     """A classifier of every combination, its weights drawn wide so that it says something."""
     made = {}
     text_encoder = None  # one for all: its graph is the largest part of each
-    for combination in COMBINATIONS:
+    for combination in EVERY_NETWORK:
         encoder, bidirectional, pooling = combination
         model = {"encoder": encoder, "pooling": pooling, "embedding_dim": 4}
         if encoder != "bag":
@@ -92,6 +78,30 @@ def models(vocabulary):
 
 
 @pytest.fixture(scope="module")
+def stored(models, tmp_path_factory):
+    """The texts, twice, as training reads them: through shards and tf.data."""
+    folder = tmp_path_factory.mktemp("data")
+    rows = [f'"{words}",{"xy"[index % 2]}' for index, words in enumerate(TEXTS * 2)]
+    path = folder / "texts.csv"
+    path.write_text("\n".join(["text,label", *rows]), encoding="utf-8")
+    dataset = data.open_dataset(test=str(path), class_names=["x", "y"])
+    shards = batches.write_shards(
+        dataset.examples("test"),
+        models[EVERY_NETWORK[0]][1].text_encoder,
+        folder,
+        name="test",
+        num_examples=12,
+        num_classes=2,
+        rows_in_shard=5,
+    )
+    return list(
+        batches.training_batches(
+            shards, batch_size=4, length_buckets=2, shuffle_buffer=5, seed=0, epoch=1
+        )
+    )
+
+
+@pytest.fixture(scope="module")
 def exported(models, tmp_path_factory):
     """One SavedModel with a signature for every combination."""
     module = tf.Module()
@@ -108,45 +118,14 @@ def exported(models, tmp_path_factory):
 
 
 def test_every_encoder_direction_and_pooling_is_here():
-    assert len(COMBINATIONS) == 3 * 2 * 5 + 4
+    assert len(EVERY_NETWORK) == 3 * 2 * 5 + 4
 
 
-@pytest.mark.parametrize("combination", COMBINATIONS, ids=lambda c: "-".join(map(str, c)))
+@pytest.mark.parametrize("combination", EVERY_NETWORK, ids=lambda c: "-".join(map(str, c)))
 def test_padding_and_neighbours_change_nothing(
-    combination, models, vocabulary, exported, dataset, tmp_path
+    combination, models, vocabulary, exported, stored, tmp_path
 ):
     config, model = models[combination]
-    alone = np.concatenate([model.predict_proba([words]) for words in TEXTS])
-    assert np.ptp(alone[:, 0]) > 0.01, "answers must differ for this test to mean anything"
-
-    close(model.predict_proba(TEXTS), alone)
-    for batch_size in (2, 3):
-        close(model.predict_proba(TEXTS, batch_size), alone)
-
-    ids = [tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int32)]
-    probabilities = tf.function(
-        lambda *batch: tf.nn.softmax(model.network(*batch)), ids, autograph=False
-    )
-    encoded = model.text_encoder(tf.constant(TEXTS))
-    for padding in (0, 1, 37):
-        padded = tf.pad(encoded.token_ids, [[0, 0], [0, padding]])
-        close(probabilities(padded, encoded.lengths), alone)
-
-    shards = batches.write_shards(
-        dataset.examples("test"),
-        model.text_encoder,
-        tmp_path,
-        name="test",
-        num_examples=12,
-        num_classes=2,
-        rows_in_shard=5,
-    )
-    for batch in batches.training_batches(
-        shards, batch_size=4, length_buckets=2, shuffle_buffer=5, seed=0, epoch=1
-    ):
-        found = probabilities(batch.token_ids, batch.lengths)
-        close(found, np.concatenate([alone, alone])[batch.rows.numpy()])
-
     classifier.save(
         tmp_path / "run",
         config=config,
@@ -156,7 +135,28 @@ def test_padding_and_neighbours_change_nothing(
         extra_files={},
         overwrite=False,
     )
-    close(classifier.load(tmp_path / "run").predict_proba(TEXTS), alone)
+    loaded = classifier.load(tmp_path / "run")
+    alone = np.concatenate([loaded.predict_proba([words]) for words in TEXTS])
+    assert np.ptp(alone[:, 0]) > 0.01, "answers must differ for this test to mean anything"
+    for batch_size in (len(TEXTS), 2, 3):
+        close(loaded.predict_proba(TEXTS, batch_size), alone)
+
+    # The network as it was before it was saved.
+    ids = [tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int32)]
+    probabilities = tf.function(
+        lambda *batch: tf.nn.softmax(model.network(*batch)), ids, autograph=False
+    )
+    encoded = model.text_encoder(tf.constant(TEXTS))
+    for padding in (0, 1, 37):
+        padded = tf.pad(encoded.token_ids, [[0, 0], [0, padding]])
+        close(probabilities(padded, encoded.lengths), alone)
+    # Nor does what stands in the padding, or the order of the rows.
+    is_real = tf.sequence_mask(encoded.lengths, tf.shape(padded)[1])
+    close(probabilities(tf.where(is_real, padded, 7), encoded.lengths), alone)
+    close(probabilities(padded[::-1], encoded.lengths[::-1]), alone[::-1])
+    for batch in stored:
+        found = probabilities(batch.token_ids, batch.lengths)
+        close(found, np.concatenate([alone, alone])[batch.rows.numpy()])
 
     served = exported.signatures["_".join(map(str, combination))]
     close(served(text=tf.constant(TEXTS))["probabilities"], alone)

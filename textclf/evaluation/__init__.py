@@ -27,10 +27,11 @@ from textclf.evaluation.report import (
     LengthBin,
     Report,
 )
-from textclf.evaluation.scores import macro_f1
+from textclf.evaluation.scores import CONTRIBUTED, contributions, macro_f1
 from textclf.evaluation.selection import choose_thresholds, select
 
 __all__ = [
+    "CONTRIBUTED",
     "CalibrationBin",
     "ClassScores",
     "CoveragePoint",
@@ -38,6 +39,7 @@ __all__ = [
     "Report",
     "choose_abstention",
     "choose_thresholds",
+    "contributions",
     "evaluate",
     "fit_temperature",
     "macro_f1",

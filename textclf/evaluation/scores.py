@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from textclf.evaluation.report import CalibrationBin, ClassScores, LengthBin
+from textclf.evaluation.selection import select
 
 LOG_LOSS_CLIP = 2.0**-23
 
@@ -205,3 +206,55 @@ def listed(names: Sequence[str], limit: int = 10) -> str:
     shown = ", ".join(repr(name) for name in names[:limit])
     more = len(names) - limit
     return f"{shown} and {more:,} more" if more > 0 else shown
+
+
+# === By example ===
+
+CONTRIBUTED = ("accuracy", "micro_f1", "macro_f1", "log_loss")
+
+
+def contributions(
+    metric: str, y_true: np.ndarray, p: np.ndarray, thresholds: np.ndarray | None = None
+) -> np.ndarray:
+    """What each example contributes to a metric: numbers whose mean estimates it.
+
+    Of accuracy and log loss these are the examples' own values, and their mean is the metric. An
+    F1 is no mean over examples; there they are the pseudo-values of the jackknife (Tukey 1958),
+    n * F1 - (n - 1) * F1 without the example, whose mean differs from F1 by its bias, of the order
+    of 1/n.
+
+    Args:
+        metric: one of `CONTRIBUTED`; "accuracy" for one-of tasks, "micro_f1" for several labels.
+        y_true: int64 [n], or bool [n, C] for several labels.
+        p: float [n, C].
+        thresholds: float [C] for several labels.
+
+    Returns:
+        float64 [n].
+    """
+    multi_label = y_true.ndim == 2
+    if metric == "log_loss":
+        clipped = np.clip(p.astype(float), LOG_LOSS_CLIP, 1 - LOG_LOSS_CLIP)
+        if multi_label:
+            return -np.log(np.where(y_true, clipped, 1 - clipped)).mean(axis=1)
+        return -np.log(clipped[np.arange(len(p)), y_true])
+    selected = select(p, thresholds)
+    if metric == "accuracy" and not multi_label:
+        return (selected == y_true).astype(float)
+    if metric not in ("micro_f1", "macro_f1") or (metric == "micro_f1" and not multi_label):
+        raise ValueError(f"no contributions to {metric!r} in this task")
+    classes = np.arange(p.shape[1])
+    true, predicted = (
+        (y_true, selected)
+        if multi_label
+        else (np.equal.outer(ids, classes) for ids in (y_true, selected))
+    )  # bool [n, C]
+    each = Counts(true & predicted, true, predicted)
+    whole = Counts(each.right.sum(0), each.true.sum(0), each.predicted.sum(0))
+    without = Counts(
+        whole.right - each.right, whole.true - each.true, whole.predicted - each.predicted
+    )
+    n = len(y_true)
+    if metric == "micro_f1":
+        whole, without = whole.summed(), without.summed()
+    return n * whole.f1.mean() - (n - 1) * without.f1.mean(axis=-1)

@@ -129,6 +129,8 @@ def test_the_seeds_needed_are_the_fewest_that_do():
     needed = found.seeds_needed(0.02, 0.05)
     assert needed is not None and needed > 3
     assert found.power(0.02, 0.05, needed) >= 0.8 > found.power(0.02, 0.05, needed - 1)
+    powers = [found.power(0.1, 0.01, num_seeds) for num_seeds in range(2, 200)]
+    assert (np.diff(powers) >= -1e-9).all() and powers[-1] > 0.99
     few = statistics.compare_cells(*simulate(rng, 3, 50, 0.0, 3.0))
     assert few.seeds_needed(0.005, 0.05) is None, "50 examples never show half a point"
 

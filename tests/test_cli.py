@@ -79,6 +79,7 @@ def test_the_grammar_is_complete():
         *("init", "config", "config show", "config check", "config schema"),
         *("data", "data check", "train", "baseline", "demo"),
         *("evaluate", "predict", "export", "verify", "info", "serve"),
+        *("benchmark", "compare"),
     ]
 
 

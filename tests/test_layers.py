@@ -31,6 +31,7 @@ LAYERS = {
     "export": 5,
     "report": 6,
     "serving": 6,
+    "benchmark": 7,
     "cli": 8,
     "__main__": 9,
 }
@@ -45,6 +46,9 @@ LIGHT = (
     "report",
     "cli",
     "baselines",
+    "benchmark.summary",
+    "benchmark.tables",
+    "benchmark.worker",
 )
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from textclf.data import Dataset
 from textclf.errors import ConfigError, DataError
 
 Unit = Literal["auto", "word", "character"]
@@ -80,6 +81,27 @@ def fit(
     if not multi_label and (y.min() < 0 or y.max() >= num_classes):
         raise ValueError(f"y must be from 0 to {num_classes - 1}, one of the classes")
     return _FITTERS[name](texts, y, num_classes, unit, seed)
+
+
+def texts_and_classes(
+    dataset: Dataset,
+    split: str,
+    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+) -> tuple[list[str], np.ndarray]:
+    """Reads a split: n texts, and their classes as `fit` takes them."""
+    num_examples = dataset.splits[split].num_examples
+    texts, labels = [], []
+    for done, example in enumerate(dataset.examples(split), start=1):
+        texts.append(example.text)
+        labels.append(example.label_ids)
+        if done % 1024 == 0 or done == num_examples:
+            on_progress(f"reading {split}", done, num_examples)
+    if not dataset.multi_label:
+        return texts, np.array([ids[0] for ids in labels], np.int64)
+    y = np.zeros((len(texts), len(dataset.class_names)), bool)
+    for row, ids in enumerate(labels):
+        y[row, list(ids)] = True
+    return texts, y
 
 
 class Majority:

@@ -74,7 +74,9 @@ class CellDifference:
             return 1.0
         limit = stats.t.isf(alpha / 2, df)
         shift = difference / np.sqrt(variance)
-        return float(stats.nct.sf(limit, df, shift) + stats.nct.cdf(-limit, df, shift))
+        far, near = stats.nct.cdf(-limit, df, shift), stats.nct.sf(limit, df, shift)
+        # scipy gives NaN where the far tail is too small to be worked out.
+        return float(near + np.nan_to_num(far))
 
     def seeds_needed(self, difference: float, alpha: float, power: float = 0.8) -> int | None:
         """The fewest seeds a cell that find a true `difference` with this power.
@@ -173,7 +175,7 @@ def compare_cells(
             mean_square = (residual**2).sum() / ((num_seeds - 1) * (num_examples - 1))
             noise += mean_square / (num_seeds * num_examples)
     by_example = a.mean(axis=0) - b.mean(axis=0)
-    test_variance = max(float(by_example.var(ddof=1)) / num_examples - noise, 0.0)
+    test_variance = max(float(by_example.var(ddof=1) / num_examples - noise), 0.0)
     found = CellDifference(
         difference=difference,
         seed_variances=(seed_variances[0], seed_variances[1]),
@@ -200,7 +202,7 @@ def compare_cells(
         standard_error=error,
         degrees_of_freedom=float(df),
         p_value=float(p_value),
-        interval=(difference - half, difference + half),
+        interval=(float(difference - half), float(difference + half)),
         effect_size=_hedges_g(difference, seed_variances, found.num_seeds),
     )
 

@@ -160,8 +160,8 @@ def baseline(config_file: Path, overrides: tuple[str, ...], split: str, as_json:
         progress.stage("reading the data")
         dataset = data.open_dataset(on_progress=progress.update, **arguments)
         options.check_split(list(dataset.splits), split)
-        texts, y = _texts_and_classes(dataset, "train", progress)
-        split_texts, y_true = _texts_and_classes(dataset, split, progress)
+        texts, y = baselines.texts_and_classes(dataset, "train", progress.update)
+        split_texts, y_true = baselines.texts_and_classes(dataset, split, progress.update)
     leaked = dataset.leaked(split)
     has_leaked = 0 < leaked.sum() < len(leaked)
     reports, described, without_leaked, seconds = {}, {}, {}, {}
@@ -213,24 +213,6 @@ def _report(dataset: "Dataset", y_true: Any, p: Any, config: "Config") -> Any:
         multi_label=dataset.multi_label,
         **config.evaluation.model_dump(),
     )
-
-
-def _texts_and_classes(dataset: "Dataset", split: str, progress: Progress) -> tuple[list[str], Any]:
-    """The texts of a split, and their ids [n], or indicators [n, classes] for multi-label."""
-    import numpy as np
-
-    texts, labels = [], []
-    examples = dataset.examples(split)
-    num_examples = dataset.splits[split].num_examples
-    for example in progress.counted(examples, f"reading {split}", num_examples):
-        texts.append(example.text)
-        labels.append(example.label_ids)
-    if not dataset.multi_label:
-        return texts, np.array([ids[0] for ids in labels], np.int64)
-    y = np.zeros((len(texts), len(dataset.class_names)), bool)
-    for row, ids in enumerate(labels):
-        y[row, list(ids)] = True
-    return texts, y
 
 
 # === demo ===
@@ -285,8 +267,8 @@ def demo() -> None:
     dataset = data.open_dataset(**resolved.data.model_dump())
     report = classifier.load(folder).evaluate(dataset, "test", **resolved.evaluation.model_dump())
     with Progress() as progress:
-        texts, y = _texts_and_classes(dataset, "train", progress)
-        test_texts, y_true = _texts_and_classes(dataset, "test", progress)
+        texts, y = baselines.texts_and_classes(dataset, "train", progress.update)
+        test_texts, y_true = baselines.texts_and_classes(dataset, "test", progress.update)
     linear = baselines.fit(
         "tfidf_logistic_regression", texts, y, class_names=dataset.class_names, multi_label=False
     )

@@ -84,6 +84,37 @@ def read_card(model: Path) -> "Card":
     return artifact.read_card(extra)
 
 
+def data_to_score(
+    card: "Card", source: str | None, split: str, is_split_given: bool, overrides: Sequence[str]
+) -> tuple["Config", str, str]:
+    """Where the texts stand that a trained classifier is scored on.
+
+    Args:
+        source: a file whose rows are all scored, or anything else that data.source may be; None
+            for the data of the training.
+        split: which part, where there are several.
+        is_split_given: whether the user named it.
+
+    Returns:
+        The configuration with these data, the split to score, and both in words.
+
+    Raises:
+        ConfigError: the overrides do not fit.
+    """
+    from textclf.config import from_dict
+
+    if source is None:
+        resolved, notices = from_dict(card.config, overrides)
+        note_all(notices)
+        return resolved, split, split
+    if source == "demo" or source.startswith("tfds:") or os.path.isdir(os.path.expanduser(source)):
+        return moved(card, {"source": source}, overrides), split, f"{split} of {source}"
+    if is_split_given:
+        raise click.UsageError(f"--split: all rows of the file {source} are scored; leave it")
+    # A file given as test needs no train beside it, and no row of it is set aside.
+    return moved(card, {"test": source}, overrides), "test", source
+
+
 def moved(card: "Card", place: dict[str, Any], overrides: Sequence[str]) -> "Config":
     """The configuration of a card with other data in the place of its own.
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from textclf.cli import options
-from textclf.cli.terminal import Progress, import_tensorflow, note_all, say
+from textclf.cli.terminal import Progress, import_tensorflow, say
 from textclf.errors import DataError, TextclfError
 
 if TYPE_CHECKING:
@@ -59,22 +60,10 @@ def evaluate(
     options.check_sections(overrides, ("data", "evaluation"), "evaluate")
     card = options.read_card(model)
     needed = [_requirement(text, card) for text in requirements]
-    from textclf.config import from_dict, with_paths
+    from textclf.config import with_paths
 
-    if source is None:
-        resolved, notices = from_dict(card.config, overrides)
-        note_all(notices)
-        where = f"{split}"
-    elif _holds_splits(source):
-        resolved = options.moved(card, {"source": source}, overrides)
-        where = f"{split} of {source}"
-    else:
-        given = context.get_parameter_source("split")
-        if given is not None and given.name == "COMMANDLINE":
-            raise click.UsageError(f"--split: all rows of the file {source} are scored; leave it")
-        # A file given as test needs no train beside it, and no row of it is set aside.
-        resolved = options.moved(card, {"test": source}, overrides)
-        split, where = "test", source
+    is_given = context.get_parameter_source("split") is ParameterSource.COMMANDLINE
+    resolved, split, where = options.data_to_score(card, source, split, is_given, overrides)
     arguments = options.prepare_sources(with_paths(resolved))
     from textclf import data
 
@@ -125,12 +114,6 @@ def evaluate(
                 f"macro F1 {clean.get('macro_f1'):.4f}"
             )
     _check_requirements(report, needed)
-
-
-def _holds_splits(source: str) -> bool:
-    return source == "demo" or source.startswith("tfds:") or os.path.isdir(
-        os.path.expanduser(source)
-    )  # fmt: skip
 
 
 def _requirement(text: str, card: "Card") -> tuple[str, float]:

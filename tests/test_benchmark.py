@@ -1,0 +1,520 @@
+"""A benchmark makes each run once, keeps what is finished, and says what the runs say."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from textclf import evaluation
+from textclf.benchmark import grid, running, summary, tables, worker
+from textclf.cli import main
+from textclf.errors import ArtifactError, ConfigError, DataError
+
+TINY = """
+data: {{source: {reviews}}}
+model: {{encoder: bag, pooling: mean, embedding_dim: 5}}
+training: {{epochs: 1, batch_size: 32, length_buckets: 2}}
+evaluation: {{bootstrap_samples: 100}}
+"""
+GRID = """
+datasets: {tiny: tiny.yaml}
+grid:
+  model.embedding_dim: [2, 3]
+seeds: 1
+"""
+CELLS = """
+datasets: {tiny: tiny.yaml}
+settings: {model.embedding_dropout: 0.0}
+grid:
+  model.encoder: [simple_rnn, gru]
+  model.bidirectional: [false, true]
+exclude: [{model.encoder: simple_rnn, model.bidirectional: false}]
+seeds: 3
+"""
+
+
+@pytest.fixture
+def folder(reviews: Path, tmp_path: Path) -> Path:
+    (tmp_path / "tiny.yaml").write_text(TINY.format(reviews=reviews))
+    (tmp_path / "grid.yaml").write_text(GRID)
+    (tmp_path / "cells.yaml").write_text(CELLS)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def made(reviews: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """A folder with a finished benchmark in `out`, and what the command said."""
+    folder = tmp_path_factory.mktemp("benchmark")
+    (folder / "tiny.yaml").write_text(TINY.format(reviews=reviews))
+    (folder / "grid.yaml").write_text(GRID)
+    return folder, run(folder, "grid.yaml", "out")
+
+
+def run(folder: Path, grid_file: str, output: str, *options: str) -> Any:
+    arguments = ["benchmark", str(folder / grid_file), str(folder / output), *options]
+    return CliRunner().invoke(main, arguments)
+
+
+# === The grid ===
+
+
+def test_a_grid_is_every_combination_with_every_seed_and_the_simple_classifiers(folder: Path):
+    found = grid.read(folder / "cells.yaml")
+    names = [run.name for run in found.runs]
+    assert names[:6] == [
+        "tiny.majority",
+        "tiny.tfidf_logistic_regression",
+        "tiny.bisimple_rnn.seed0",
+        "tiny.gru.seed0",
+        "tiny.bigru.seed0",
+        "tiny.bag_of_embeddings.seed0",
+    ], "all cells with one seed come before the next seed"
+    assert len(names) == len(set(names)) == 2 + 3 * 4
+    by_name = {run.name: run for run in found.runs}
+    assert by_name["tiny.bigru.seed2"].config.training.seed == 2
+    assert by_name["tiny.bigru.seed2"].config.model.bidirectional is True
+    assert by_name["tiny.gru.seed0"].config.model.embedding_dropout == 0.0
+    assert by_name["tiny.bag_of_embeddings.seed1"].config.model.encoder == "bag"
+    assert [run.cell for run in found.runs if run.is_asked and run.seed == 1] == [
+        "bisimple_rnn",
+        "gru",
+        "bigru",
+    ]
+    fingerprints = {run.fingerprint for run in found.runs}
+    assert len(fingerprints) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[1]", "expected a benchmark with `datasets:` and `grid:`"),
+        (GRID + "seed: 3", "grid.yaml:6: seed: no such entry; did you mean 'seeds'?"),
+        (GRID.replace("tiny.yaml", "tini.yaml"), "no such configuration file; did you mean"),
+        (GRID.replace("embedding_dim", "embeding_dim"), "did you mean 'model.embedding_dim'?"),
+        (GRID.replace("[2, 3]", "[2, 2]"), "a value stands twice in [2, 2]"),
+        (GRID.replace("[2, 3]", "3"), "expected a list of values, found 3"),
+        (GRID.replace("[2, 3]", "[2, -3]"), "model.embedding_dim: expected"),
+        (GRID.replace("seeds: 1", "seeds: 0"), "seeds: expected a number of seeds from 1 to 1000"),
+        (GRID.replace("seeds: 1", "seeds: [1, 1]"), "or a list of different ones"),
+        (GRID.replace("model.embedding_dim: [2, 3]", "data.header: [true]"), "the same data"),
+        (GRID.replace("model.embedding_dim: [2, 3]", "training.seed: [1]"), "name it as `seeds`"),
+        (GRID + "metric: f1", "metric: expected one of accuracy, macro_f1"),
+        (GRID + "confidence: 95", "confidence: expected a number between 0.5 and 1, found 95"),
+        (GRID + "exclude: [{model.embedding_dim: 9}]", "is no combination of the grid"),
+        (GRID + "datasets: {}", "datasets"),
+        # A bag reads nothing of directions: an invalid combination.
+        (
+            GRID.replace("model.embedding_dim: [2, 3]", "model.bidirectional: [true, false]"),
+            "model.bidirectional",
+        ),
+    ],
+)
+def test_a_mistake_in_a_grid_is_told_before_anything_runs(folder: Path, text: str, message: str):
+    (folder / "grid.yaml").write_text(text)
+    result = run(folder, "grid.yaml", "out")
+    assert result.exit_code == 1 and message in result.stderr, result.output
+    assert "Traceback" not in result.stderr and not (folder / "out").exists()
+
+
+def test_all_mistakes_of_a_grid_come_at_once(folder: Path):
+    (folder / "grid.yaml").write_text(GRID.replace("seeds: 1", "seeds: x") + "metric: f\nodd: 1")
+    with pytest.raises(ConfigError) as error:
+        grid.read(folder / "grid.yaml")
+    assert len(error.value.problems) == 3
+
+
+def test_a_dry_run_names_the_runs_and_makes_nothing(folder: Path):
+    result = run(folder, "cells.yaml", "out", "--dry-run")
+    assert result.exit_code == 0 and len(result.stdout.splitlines()) == 14
+    assert "14 runs: 0 finished, 0 failed, 14 to make" in result.stderr
+    assert not (folder / "out").exists()
+
+
+# === Making the runs ===
+
+
+def test_every_run_is_one_file_and_the_report_needs_only_these(made: tuple[Path, Any]):
+    folder, result = made
+    assert result.exit_code == 0, result.output
+    found = grid.read(folder / "grid.yaml")
+    results = running.finished(found, folder / "out")
+    assert list(results) == [run.name for run in found.runs] and len(results) == 4
+    one = results["tiny.embedding_dim=2.seed0"]
+    p = worker.unpack(one["probabilities"])
+    y_true = worker.unpack(one["y_true"])
+    assert p.dtype == np.float16 and len(p) == len(y_true) == one["data"]["splits"]["test"]
+    assert (p.argmax(axis=1) == y_true).mean() == one["test"]["accuracy"]
+    assert one["cost"].keys() >= {
+        "weights", "training_seconds", "tokens_per_second", "peak_memory_mb", "latency_p50_ms",
+        "latency_p99_ms", "texts_per_second", "size_mb",
+    }  # fmt: skip
+    assert len(one["history"]) == 1 and one["cost"]["shared_cores"] is False
+    vocabularies = {r["vocabulary"] for r in results.values() if "vocabulary" in r}
+    assert len(vocabularies) == 1, "runs of a data set share it"
+    for line in (folder / "out" / "test_reads.jsonl").read_text().splitlines():
+        assert json.loads(line)["run"] in results
+    with open(folder / "out" / "results.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["run"] for row in rows] == list(results)
+    assert {row["status"] for row in rows} == {"finished"}
+    verdicts = json.loads((folder / "out" / "verdicts.json").read_text())
+    words = verdicts["datasets"]["tiny"]["comparisons"][0]["words"]
+    assert "one seed says nothing about what another would have given" in words
+    assert words in result.stdout
+
+
+def test_what_is_finished_is_not_made_again(made: tuple[Path, Any]):
+    folder, _ = made
+    results = folder / "out" / "results"
+    (results / "tiny.majority.json").unlink()
+    before = {path.name: path.stat().st_mtime_ns for path in results.iterdir()}
+    again = run(folder, "grid.yaml", "out", "--json")
+    assert again.exit_code == 0 and "3 finished, 0 failed, 1 to make" in again.stderr
+    assert len(json.loads(again.stdout)["datasets"]["tiny"]["cells"]) == 4
+    after = {path.name: path.stat().st_mtime_ns for path in results.iterdir()}
+    assert after.keys() == before.keys() | {"tiny.majority.json"}
+    assert before.items() <= after.items()
+
+
+def test_a_run_that_takes_too_much_fails_with_its_reason_and_the_rest_goes_on(folder: Path):
+    (folder / "grid.yaml").write_text(GRID + "memory_mb_per_run: 30\n")
+    result = run(folder, "grid.yaml", "out", "--jobs", "2")
+    assert result.exit_code == 1 and "4 of 4 runs have no result" in result.stderr
+    assert "the grid allows memory_mb_per_run: 30" in result.stdout
+    assert len(list((folder / "out" / "failures").iterdir())) == 4
+    assert not list((folder / "out" / "claims").iterdir())
+    again = run(folder, "grid.yaml", "out")
+    assert "0 finished, 4 failed, 0 to make" in again.stderr
+    dry = run(folder, "grid.yaml", "out", "--retry-failed", "--dry-run")
+    assert len(dry.stdout.splitlines()) == 4
+
+
+def test_a_killed_benchmark_takes_its_runs_with_it_and_begins_them_anew(folder: Path):
+    command = [sys.executable, "-m", "textclf", "benchmark", "grid.yaml", "out"]
+    process = subprocess.Popen(command, cwd=folder, stderr=subprocess.DEVNULL)
+    claims = folder / "out" / "claims"
+    until = time.monotonic() + 60
+    while not (claims.is_dir() and list(claims.glob("*.json"))):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    [worker_process] = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    while os.path.exists(f"/proc/{worker_process}"):
+        assert time.monotonic() < until, "a run must not outlive who wanted it"
+        time.sleep(0.05)
+    found = grid.read(folder / "grid.yaml")
+    events = running.make(found, folder / "out")
+    first = next(events)
+    assert isinstance(first, running.Begun)
+    assert f"process {process.pid}" in first.taken_over and "has ended" in first.taken_over
+    events.close()  # type: ignore[attr-defined]
+    assert not list(claims.glob("*.json"))
+
+
+# === Claims ===
+
+
+@pytest.fixture
+def one_run(folder: Path) -> grid.Run:
+    (folder / "claims").mkdir()
+    return grid.read(folder / "grid.yaml").runs[0]
+
+
+def test_only_one_takes_a_run_until_it_is_released(folder: Path, one_run: grid.Run):
+    claim = running._Claim.take(one_run, folder)
+    assert claim is not None and claim.taken_over == ""
+    assert running._Claim.take(one_run, folder) is None
+    claim.release()
+    again = running._Claim.take(one_run, folder)
+    assert again is not None
+    claim.release()  # no longer its own
+    assert running._Claim.take(one_run, folder) is None
+    assert len(list((folder / "claims").iterdir())) == 1
+
+
+@pytest.mark.parametrize("minutes", [9, 11])
+def test_a_claim_of_another_machine_is_taken_over_after_ten_silent_minutes(
+    folder: Path, one_run: grid.Run, minutes: int
+):
+    path = folder / "claims" / f"{one_run.name}.json"
+    path.write_text(json.dumps({"host": "elsewhere", "pid": 1, "process_started": "1"}))
+    os.utime(path, (time.time() - 60 * minutes,) * 2)
+    claim = running._Claim.take(one_run, folder)
+    if minutes < 10:
+        assert claim is None
+    else:
+        assert claim is not None
+        assert claim.taken_over == "process 1 on elsewhere, silent for 11 minutes"
+
+
+def test_a_heartbeat_keeps_a_claim(folder: Path, one_run: grid.Run):
+    claim = running._Claim.take(one_run, folder)
+    assert claim is not None
+    path = folder / "claims" / f"{one_run.name}.json"
+    os.utime(path, (1, 1))
+    claim._touched -= running.HEARTBEAT_SECONDS
+    claim.beat()
+    assert time.time() - path.stat().st_mtime < 60
+
+
+def test_the_first_of_two_results_stays(tmp_path: Path):
+    path = tmp_path / "result.json"
+    assert running._publish(path, {"by": 1}) and not running._publish(path, {"by": 2})
+    assert json.loads(path.read_text()) == {"by": 1} and os.listdir(tmp_path) == ["result.json"]
+
+
+# === What may not change ===
+
+
+def test_a_folder_of_something_else_or_of_another_benchmark_is_refused(folder: Path):
+    found = grid.read(folder / "grid.yaml")
+    (folder / "own").mkdir()
+    (folder / "own" / "novel.txt").touch()
+    with pytest.raises(ArtifactError, match="holds no benchmark"):
+        running.check(found, folder / "own")
+    out = folder / "out"
+    out.mkdir()
+    running.check(found, out)
+    running._remember(found, out)
+    running.check(found, out)
+    (folder / "grid.yaml").write_text(GRID.replace("seeds: 1", "seeds: 2"))
+    running.check(grid.read(folder / "grid.yaml"), out)  # more of the same is welcome
+    (folder / "grid.yaml").write_text(GRID + "settings: {training.epochs: 7}\n")
+    with pytest.raises(ArtifactError, match="describes otherwise now"):
+        running.check(grid.read(folder / "grid.yaml"), out)
+    (folder / "grid.yaml").write_text(GRID.replace("tiny:", "huge:"))
+    with pytest.raises(ArtifactError, match="holds another benchmark"):
+        running.check(grid.read(folder / "grid.yaml"), out)
+
+
+def test_data_that_changed_between_runs_are_refused(folder: Path, reviews: Path):
+    rows = reviews.read_text(encoding="utf-8")
+    changed = folder / "changed.csv"
+    (folder / "tiny.yaml").write_text(TINY.format(reviews=changed))
+    found = grid.read(folder / "grid.yaml").runs[0]
+    job = {
+        "name": found.name, "dataset": found.dataset, "kind": found.kind, "cell": found.cell,
+        "config": found.config.to_dict(), "folder": str(folder),
+    }  # fmt: skip
+    changed.write_text(rows, encoding="utf-8")
+    worker.run(job, lambda *_: None)
+    changed.write_text(rows + "one more,positive\n", encoding="utf-8")
+    with pytest.raises(DataError, match="have changed since the first run"):
+        worker.run(job, lambda *_: None)
+    changed.write_text(rows, encoding="utf-8")
+    worker.run(job, lambda *_: None)
+
+
+# === Models ===
+
+
+def test_two_models_are_compared_on_the_same_texts(made: tuple[Path, Any], reviews: Path):
+    folder, _ = made
+    models = [str(folder / "out/models" / f"tiny.embedding_dim={n}.seed0") for n in (2, 3)]
+    result = CliRunner().invoke(main, ["compare", *models, "--json"])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    [one] = found["comparisons"]
+    results = running.finished(grid.read(folder / "grid.yaml"), folder / "out")
+    scores = {
+        name.split("/")[-1]: results[name.split("/")[-1]]["test"]["accuracy"] for name in models
+    }
+    assert {m["name"].split("/")[-1]: m["score"] for m in found["models"]} == pytest.approx(scores)
+    assert one["difference"] == pytest.approx(
+        abs(scores["tiny.embedding_dim=2.seed0"] - scores["tiny.embedding_dim=3.seed0"])
+    )
+    assert one["verdict"] in one["words"] and "McNemar" in one["words"] and found["cells"] == []
+    printed = CliRunner().invoke(main, ["compare", *models, "--data", str(reviews)])
+    assert "Which of these models?" in printed.stdout and "300 texts" in printed.stdout
+    assert "Which cell?" not in printed.stdout, "one seed each says nothing of cells"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "message"),
+    [
+        (["one"], 2, "at least two models"),
+        (["one", "one"], 2, "each of them once"),
+        (["one", "nowhere"], 1, "nowhere: does not exist"),
+        (["one", "other"], 1, "models of one task can be compared"),
+        (["one", "strange"], 1, "was trained on other data than one; name what to score them on"),
+        (["one", "same", "--metric", "micro_f1"], 2, "not of this task"),
+        (["one", "same", "--data", "no.csv"], 1, "no.csv: no such file"),
+    ],
+)
+def test_models_that_cannot_be_compared_are_refused_at_once(
+    made: tuple[Path, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str], exit_code: int, message: str,
+):  # fmt: skip
+    model = made[0] / "out/models/tiny.embedding_dim=2.seed0"
+    monkeypatch.chdir(tmp_path)
+    for name in ("one", "same"):
+        os.symlink(model, name)
+    card = json.loads((model / "card.json").read_text())
+    for name, change in (("other", {"class_names": ["x", "y"]}), ("strange", {"data": {}})):
+        os.mkdir(name)
+        Path(name, "card.json").write_text(json.dumps(card | change))
+    result = CliRunner().invoke(main, ["compare", *arguments])
+    assert result.exit_code == exit_code and message in result.stderr, result.output
+
+
+def test_models_that_differ_in_the_seed_alone_are_one_cell():
+    rng = np.random.default_rng(0)
+    y_true = np.arange(1000) % 2
+
+    def answers(accuracy: float) -> Any:
+        right = rng.random(1000) < accuracy
+        p = np.where(right == (y_true == 1), 0.9, 0.1)
+        return y_true, np.stack([1 - p, p], axis=1), None
+
+    scores = {"a0": answers(0.9), "a1": answers(0.9), "b0": answers(0.6), "b1": answers(0.6)}
+    found = summary.compare_models(
+        scores,
+        cells={"a0": "A", "a1": "A", "b0": "B", "b1": "B"},
+        metric="accuracy",
+        confidence=0.95,
+        num_resamples=200,
+        seed=0,
+    )
+    assert len(found["comparisons"]) == 6
+    [cells] = found["cells"]
+    assert (cells["a"], cells["b"], cells["verdict"]) == ("A", "B", "better")
+    verdicts = {(c["a"], c["b"]): c["verdict"] for c in found["comparisons"]}
+    assert verdicts["a0", "b0"] == "better"
+    assert "no difference shown" in {verdicts.get(("a0", "a1")), verdicts.get(("a1", "a0"))}
+
+
+# === What the runs say ===
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_rounding_changes_no_prediction(multi_label: bool):
+    rng = np.random.default_rng(0)
+    p = np.clip(0.5 + rng.normal(0, 1e-4, (1000, 3)), 0, 1).astype(np.float32)
+    thresholds = np.array([0.5, 0.50001, 0.49999], np.float32) if multi_label else None
+    small = worker.to_float16(p, thresholds)
+    assert small.dtype == np.float16
+    np.testing.assert_array_equal(
+        evaluation.select(small, thresholds), evaluation.select(p, thresholds)
+    )
+    np.testing.assert_allclose(small, p, atol=2e-3)
+    if multi_label:
+        assert (
+            evaluation.select(p.astype(np.float16), thresholds) != evaluation.select(p, thresholds)
+        ).any()
+    np.testing.assert_array_equal(worker.unpack(worker.pack(small)), small)
+    with pytest.raises(ValueError, match="not an array"):
+        worker.unpack({**worker.pack(small), "zlib_base64": "eJwDAAAAAAE="})
+
+
+Y_TRUE = np.arange(4000) % 2
+
+
+def forged(run: grid.Run, accuracy: float) -> dict[str, Any]:
+    """A result whose answers are right for this share of the texts, for others with each seed."""
+    rng = np.random.default_rng(sum(map(ord, run.name)))
+    right = rng.permutation(len(Y_TRUE)) < accuracy * len(Y_TRUE)
+    p = np.where(right == (Y_TRUE == 1), 0.9, 0.1)
+    p = np.stack([1 - p, p], axis=1)
+    return {
+        "run": run.name, "cell": run.cell, "kind": run.kind, "seed": run.seed,
+        "dataset": run.dataset, "thresholds": None, "vocabulary": "v", "code": "c" * 64,
+        "data": {"multi_label": False, "class_names": ["no", "yes"], "splits": {"test": 4000},
+                 "fingerprint": "f", "leaked_test_rows": 0},
+        "test": {"accuracy": float(right.mean()), "log_loss": float(-np.log(p[range(4000), Y_TRUE]).mean())}, "validation": {"accuracy": 0.5},
+        "versions": {"textclf": "0"}, "machine": {"host": "here"}, "history": [{}],
+        "cost": {"training_seconds": 3.0, "shared_cores": False},
+        "probabilities": worker.pack(worker.to_float16(p, None)),
+        "y_true": worker.pack(Y_TRUE.astype(np.int16)),
+    }  # fmt: skip
+
+
+def summarized(folder: Path, accuracies: dict[str, Any], grid_text: str = CELLS) -> Any:
+    (folder / "cells.yaml").write_text(grid_text)
+    found = grid.read(folder / "cells.yaml")
+    results = {}
+    for one in found.runs:
+        accuracy = accuracies.get(one.cell, 0.5)
+        if isinstance(accuracy, list):
+            accuracy = accuracy[one.seed]
+        results[one.name] = forged(one, accuracy)
+    return found, results, summary.summarize(found, results, {})
+
+
+def by_pair(found: Any, key: str) -> dict[tuple[str, str], Any]:
+    return {(c["a"], c["b"]): c for c in found["datasets"]["tiny"][key]}
+
+
+def test_verdicts_say_better_none_and_too_few(folder: Path):
+    accuracies = {"gru": 0.8, "bigru": [0.8, 0.802, 0.799], "bisimple_rnn": [0.5, 0.9, 0.7]}
+    accuracies |= {"tfidf_logistic_regression": 0.9, "bag_of_embeddings": 0.6}
+    _, _, found = summarized(folder, accuracies)
+    cells = by_pair(found, "comparisons")
+    even = cells["bigru", "gru"]
+    assert even["verdict"] == "no difference shown" and even["power"] > 0.8
+    assert "no difference shown between BiGRU and GRU: they differ by 0.0 points" in even["words"]
+    few = next(c for pair, c in cells.items() if "bisimple_rnn" in pair)
+    assert few["verdict"] == "too few seeds" and few["seeds_needed"] > 3
+    assert f"{few['seeds_needed']} seeds a cell are needed" in few["words"]
+    simple = by_pair(found, "with_simple")
+    assert simple["tfidf_logistic_regression", "gru"]["verdict"] == "better"
+    assert simple["gru", "bag_of_embeddings"]["verdict"] == "better"
+    words = " ".join(found["datasets"]["tiny"]["words"])
+    assert "No recurrent network here is shown to be better than TF-IDF + logistic" in words
+    assert "TF-IDF + logistic regression is better than GRU and BiGRU." in words
+    assert "GRU and BiGRU are better than a bag of embeddings." in words
+    assert [c["cell"] for c in found["datasets"]["tiny"]["cells"]][0] == "tfidf_logistic_regression"
+
+
+def test_more_comparisons_need_more_evidence(folder: Path):
+    accuracies = {"gru": 0.8, "bigru": [0.8, 0.83, 0.81], "bisimple_rnn": [0.78, 0.8, 0.81]}
+    _, _, found = summarized(folder, accuracies)
+    cells = by_pair(found, "comparisons")
+    assert all(c["p_value_holm"] >= c["p_value"] for c in cells.values())
+    smallest = min(cells.values(), key=lambda c: c["p_value"])
+    assert smallest["p_value_holm"] == pytest.approx(3 * smallest["p_value"])
+
+
+def test_a_loss_is_better_when_it_is_lower(folder: Path):
+    accuracies = {"gru": 0.8, "bigru": 0.9, "bisimple_rnn": 0.5}
+    _, results, found = summarized(folder, accuracies, CELLS + "metric: log_loss\n")
+    assert ("bigru", "gru") in by_pair(found, "comparisons")
+
+
+def test_what_limits_the_comparison_is_noted(folder: Path):
+    found, results, _ = summarized(folder, {"gru": 0.8})
+    names = list(results)
+    results[names[2]]["code"] = "other"
+    results[names[3]]["machine"] = {"host": "there"}
+    results[names[4]]["cost"]["shared_cores"] = True
+    results[names[5]]["vocabulary"] = "w"
+    del results[names[-1]]
+    notes = "\n".join(summary.summarize(found, results, {names[-2]: "no memory"})["notes"])
+    assert f"1 of {len(names)} runs are not made yet" in notes
+    assert f"{names[-2]} failed: no memory" in notes
+    for part in ("2 different versions of textclf's code", "2 machines", "shared cores",
+                 "different vocabularies"):  # fmt: skip
+        assert part in notes
+
+
+def test_tables_hold_every_cell_and_escape_what_they_must(folder: Path):
+    found, results, said = summarized(folder, {"gru": [0.8, 0.81, 0.82]})
+    page = tables.markdown(said)
+    assert "| GRU | 81.0 | 1.0 | 80.0 to 82.0 | 3 | 3.0 |" in page
+    assert r"a bag of embeddings & 50.0" in tables.latex(said)
+    assert tables._tex("50 % of_it") == r"50 \% of\_it"
+    del results["tiny.gru.seed2"]
+    rows = list(csv.DictReader(tables.results_csv(found, results, {}).splitlines()))
+    statuses = {row["run"]: row["status"] for row in rows}
+    assert statuses["tiny.gru.seed2"] == "missing" and statuses["tiny.gru.seed1"] == "finished"
+    row = next(row for row in rows if row["run"] == "tiny.bigru.seed1")
+    assert (row["encoder"], row["bidirectional"], row["seed"]) == ("gru", "True", "1")

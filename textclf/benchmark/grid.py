@@ -1,0 +1,359 @@
+"""What is compared: a grid of settings, data sets and seeds, read from YAML.
+
+    datasets: {sst2: ../configs/sst2.yaml}     # configuration files, beside the grid's
+    settings: {model.ngram_buckets: 0}         # what all runs have, over the files
+    grid:
+      model.encoder: [simple_rnn, lstm, gru]
+      model.bidirectional: [false, true]
+    exclude: [{model.encoder: simple_rnn, model.bidirectional: false}]
+    seeds: 5                                   # 0 to 4, or a list
+
+Every combination of the grid is a *cell*; a cell with a seed on a data set is a *run*.
+"""
+
+import dataclasses
+import difflib
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from textclf import baselines
+from textclf.config import SETTINGS, Config, load, reading
+from textclf.errors import ConfigError
+
+BAG = "bag_of_embeddings"
+METRICS = ("accuracy", "macro_f1", "micro_f1", "log_loss")
+
+Kind = Literal["network", "baseline"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One training, or one fit of a baseline.
+
+    Attributes:
+        name: unique in the grid, fit for a file.
+        dataset: the name of its data set.
+        cell: the name of its combination of settings, or of a baseline.
+        kind: "network", or "baseline" for what is no network.
+        seed: of the training; 0 for a baseline, which draws nothing.
+        config: whole.
+        is_asked: whether the grid names its cell, and not only the rule that simple classifiers
+            are always there.
+    """
+
+    name: str
+    dataset: str
+    cell: str
+    kind: Kind
+    seed: int
+    config: Config
+    is_asked: bool
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of what the run is, in hexadecimal digits."""
+        values = self.config.to_dict()
+        return hashlib.sha256(
+            json.dumps([self.kind, self.cell, values], sort_keys=True).encode()
+        ).hexdigest()
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """What a benchmark compares.
+
+    Attributes:
+        place: the file.
+        runs: in the order in which they are made: all cells with one seed before the next seed,
+            so that a slow hour of the machine is shared by all cells.
+        metric: by which cells are compared; None for each task's own (accuracy, or macro F1
+            where a text may have several labels).
+        confidence: of the intervals; 1 - confidence is the level of the tests.
+        smallest_difference: the smallest difference worth knowing, in the metric's unit.
+        minutes_per_run: a run that takes longer is stopped and counts as failed.
+        memory_mb_per_run: a run that takes more resident memory (MiB), likewise.
+        notices: what was dropped from the files because the grid made it meaningless.
+    """
+
+    place: str
+    runs: tuple[Run, ...]
+    metric: str | None
+    confidence: float
+    smallest_difference: float
+    minutes_per_run: float
+    memory_mb_per_run: float
+    notices: tuple[str, ...]
+
+
+def read(path: Path) -> Grid:
+    """Reads a grid and resolves every run.
+
+    Raises:
+        ConfigError: with every mistake of the grid and of the configurations in it.
+    """
+    try:
+        parsed = reading.parse(reading.read_text(path), str(path))
+    except FileNotFoundError:
+        raise ConfigError([f"{path}: no such file; expected a benchmark as YAML"]) from None
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read ({error.strerror})"]) from None
+    except ValueError as error:
+        raise ConfigError([str(error)]) from None
+    return _Reader(path, parsed).grid()
+
+
+# What a grid may hold, with what messages say of it.
+_KEYS = {
+    "datasets": "names of data sets with their configuration files",
+    "settings": "settings that all runs have, such as {training.epochs: 5}",
+    "grid": "settings with lists of values, such as {model.encoder: [lstm, gru]}",
+    "exclude": "a list of combinations to leave out",
+    "seeds": "a number of seeds from 1 to 1000, or a list of different ones",
+    "metric": f"one of {', '.join(METRICS)}",
+    "confidence": "a number between 0.5 and 1",
+    "smallest_difference": "a number above 0",
+    "minutes_per_run": "a number above 0",
+    "memory_mb_per_run": "a number above 0",
+}
+_OWN = {
+    "training.seed": "name it as `seeds`",
+    "training.cache_dir": "the benchmark keeps one for each data set",
+}
+
+
+class _Reader:
+    def __init__(self, path: Path, parsed: reading.Parsed):
+        self.path = path
+        self.places = parsed.places
+        self.problems = list(parsed.problems)
+        self.notices: dict[str, None] = {}
+        self.values: dict[str, Any] = {}
+        if not isinstance(parsed.value, Mapping):
+            self.problems.append(f"{path}: expected a benchmark with `datasets:` and `grid:`")
+            return
+        for key, value in parsed.value.items():
+            if key in _KEYS:
+                self.values[key] = value
+            else:
+                near = difflib.get_close_matches(str(key), _KEYS, 1)
+                hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(_KEYS)}"
+                self._wrong(str(key), f"no such entry; {hint}")
+
+    def grid(self) -> Grid:
+        datasets = self._datasets()
+        seeds = self._seeds()
+        combinations = self._combinations()
+        settings = self._mapping("settings")
+        for name in settings:
+            self._check_name("settings", name)
+        numbers = {
+            name: self._number(name, default, most)
+            for name, default, most in (
+                ("confidence", 0.95, 1.0),
+                ("smallest_difference", 0.01, None),
+                ("minutes_per_run", 240.0, None),
+                ("memory_mb_per_run", 16_384.0, None),
+            )
+        }
+        metric = self.values.get("metric")
+        if metric is not None and metric not in METRICS:
+            self._expected("metric", metric)
+        runs = [] if self.problems else self._runs(datasets, settings, combinations, seeds)
+        if self.problems:
+            raise ConfigError(list(dict.fromkeys(self.problems)))
+        return Grid(str(self.path), tuple(runs), metric, **numbers, notices=tuple(self.notices))
+
+    # === The entries ===
+
+    def _datasets(self) -> dict[str, Path]:
+        found = self.values.get("datasets")
+        if not isinstance(found, Mapping) or not found:
+            self._expected("datasets", found)
+            return {}
+        files = {}
+        for name, file in found.items():
+            if not isinstance(file, str) or not _is_name(str(name)):
+                self._wrong(
+                    f"datasets.{name}",
+                    "expected a name of letters, digits, `_` and `-` with a configuration file",
+                )
+            else:
+                files[str(name)] = self.path.parent / file
+        return files
+
+    def _seeds(self) -> list[int]:
+        found = self.values.get("seeds", 5)
+        if isinstance(found, int) and not isinstance(found, bool) and 0 < found <= 1000:
+            return list(range(found))
+        is_list = isinstance(found, list) and all(
+            isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0 for seed in found
+        )
+        if not is_list or not found or len(set(found)) < len(found):
+            self._expected("seeds", found)
+            return []
+        return found
+
+    def _combinations(self) -> list[dict[str, Any]]:
+        lists = self._mapping("grid")
+        if not lists:
+            self._expected("grid", self.values.get("grid"))
+        for name, values in lists.items():
+            self._check_name("grid", name)
+            if not isinstance(values, list) or not values:
+                self._wrong(f"grid.{name}", f"expected a list of values, found {values!r}")
+                lists = {}
+            elif len({json.dumps(value) for value in values}) < len(values):
+                self._wrong(f"grid.{name}", f"a value stands twice in {values!r}; remove one")
+        if self.problems:
+            return []
+        products = itertools.product(*lists.values())
+        every = [dict(zip(lists, values, strict=True)) for values in products]
+        excluded = self.values.get("exclude") or []
+        if not isinstance(excluded, list) or not all(isinstance(e, Mapping) for e in excluded):
+            self._expected("exclude", excluded)
+            return []
+        for one in excluded:
+            if not any(_matches(combination, one) for combination in every):
+                self._wrong("exclude", f"{dict(one)!r} is no combination of the grid")
+        kept = [c for c in every if not any(_matches(c, one) for one in excluded)]
+        if not kept:
+            self._wrong("exclude", "nothing of the grid is left")
+        return kept
+
+    def _mapping(self, key: str) -> dict[str, Any]:
+        found = self.values.get(key)
+        if found is None:
+            return {}
+        if not isinstance(found, Mapping):
+            self._expected(key, found)
+            return {}
+        return dict(found)
+
+    def _number(self, key: str, default: float, most: float | None) -> float:
+        found = self.values.get(key, default)
+        is_number = isinstance(found, int | float) and not isinstance(found, bool)
+        low = 0.5 if key == "confidence" else 0
+        if not is_number or not found > low or (most is not None and not found < most):
+            self._expected(key, found)
+            return default
+        return float(found)
+
+    def _check_name(self, key: str, name: str) -> None:
+        if name in _OWN:
+            self._wrong(f"{key}.{name}", f"cannot be set here; {_OWN[name]}")
+        elif key == "grid" and name.partition(".")[0] in ("data", "evaluation", "export"):
+            self._wrong(
+                f"{key}.{name}",
+                "all runs of a data set have the same data and are scored alike; name a setting "
+                "of text, model or training",
+            )
+        elif name not in SETTINGS:
+            near = difflib.get_close_matches(name, SETTINGS, 1)
+            hint = f"did you mean {near[0]!r}?" if near else "`textclf config schema` lists all"
+            self._wrong(f"{key}.{name}", f"no such setting; {hint}")
+
+    def _expected(self, key: str, found: Any) -> None:
+        self._wrong(key, f"expected {_KEYS[key]}, found {reading.shown(found)}")
+
+    def _wrong(self, path: str, message: str) -> None:
+        place = self.places.get(path) or self.places.get(path.partition(".")[0]) or self.path
+        self.problems.append(f"{place}: {path}: {message}")
+
+    # === The runs ===
+
+    def _runs(
+        self,
+        datasets: Mapping[str, Path],
+        settings: Mapping[str, Any],
+        combinations: Sequence[Mapping[str, Any]],
+        seeds: Sequence[int],
+    ) -> list[Run]:
+        common = [_override(name, value) for name, value in settings.items()]
+        cells = {_cell_name(combination): combination for combination in combinations}
+        runs, fixed = [], []
+        for seed in seeds:
+            for dataset, file in datasets.items():
+                has_bag = False
+                for cell, combination in cells.items():
+                    overrides = [_override(name, value) for name, value in combination.items()]
+                    found = self._config(file, [*common, *overrides], seed)
+                    if found is not None:
+                        has_bag |= found.model.encoder == "bag"
+                        runs.append(_run(dataset, cell, "network", seed, found, True))
+                bag = self._bag(file, common, seed)
+                if bag is not None and not has_bag:
+                    runs.append(_run(dataset, BAG, "network", seed, bag, False))
+                if seed == seeds[0] and bag is not None:
+                    fixed += [
+                        _run(dataset, name, "baseline", 0, bag, False)
+                        for name in baselines.BASELINES
+                    ]
+        return [*fixed, *runs]
+
+    def _bag(self, file: Path, common: Sequence[str], seed: int) -> Config | None:
+        """The same text and training without recurrence."""
+        plain = [
+            override
+            for override in common
+            if override.partition("=")[0] not in ("model.encoder", "model.pooling")
+        ]
+        return self._config(
+            file, [*plain, "model.encoder=bag", "model.pooling=max_mean"], seed, quietly=True
+        )
+
+    def _config(
+        self, file: Path, overrides: Sequence[str], seed: int, quietly: bool = False
+    ) -> Config | None:
+        try:
+            config, notices = load(file, [*overrides, f"training.seed={seed}"])
+        except ConfigError as error:
+            if not quietly:
+                self.problems += [
+                    re.sub(r"^--set ", f"{self.path}: ", problem) for problem in error.problems
+                ]
+            return None
+        if not quietly:
+            self.notices |= dict.fromkeys(notices)
+        return config
+
+
+def _run(dataset: str, cell: str, kind: Kind, seed: int, config: Config, is_asked: bool) -> Run:
+    name = f"{dataset}.{cell}" + (f".seed{seed}" if kind == "network" else "")
+    return Run(name, dataset, cell, kind, seed, config, is_asked)
+
+
+def _is_name(name: str) -> bool:
+    return re.fullmatch(r"[\w-]+", name) is not None
+
+
+def _matches(combination: Mapping[str, Any], part: Mapping[str, Any]) -> bool:
+    return all(name in combination and combination[name] == part[name] for name in part)
+
+
+def _override(name: str, value: Any) -> str:
+    """`section.setting=value` as `--set` reads it."""
+    if value is None:
+        return f"{name}="
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n")
+        return f"{name}={escaped}"
+    return f"{name}={json.dumps(value, ensure_ascii=False)}"
+
+
+def _cell_name(combination: Mapping[str, Any]) -> str:
+    """Such as "bilstm" or "gru-units=64", fit for a file."""
+    parts: list[str] = []
+    for name, value in combination.items():
+        if name == "model.encoder":
+            direction = "bi" if combination.get("model.bidirectional") else ""
+            parts.insert(0, f"{direction}{value}")
+        elif name != "model.bidirectional" or "model.encoder" not in combination:
+            shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            fit = re.sub(r"[^-+.\w]+", "_", shown)
+            parts.append(f"{name.partition('.')[2]}={fit}")
+    return "-".join(parts)

@@ -1,0 +1,164 @@
+"""The files that a benchmark leaves for people and machines: CSV, JSON, Markdown and LaTeX."""
+
+import csv
+import io
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from textclf.benchmark.grid import Grid, Run
+from textclf.errors import ArtifactError
+
+_COST = {
+    "weights": ("weights", "{:,.0f}"),
+    "training_seconds": ("s a training", "{:,.1f}"),
+    "tokens_per_second": ("tokens/s", "{:,.0f}"),
+    "peak_memory_mb": ("peak MiB", "{:,.0f}"),
+    "latency_p50_ms": ("p50 ms", "{:,.2f}"),
+    "latency_p99_ms": ("p99 ms", "{:,.2f}"),
+    "texts_per_second": ("texts/s", "{:,.0f}"),
+    "size_mb": ("SavedModel MiB", "{:,.2f}"),
+}
+
+
+def write(
+    grid: Grid,
+    folder: Path,
+    results: Mapping[str, Mapping[str, Any]],
+    failures: Mapping[str, str],
+    summary: Mapping[str, Any],
+) -> list[Path]:
+    """Writes results.csv, verdicts.json, report.md and report.tex; returns where.
+
+    Raises:
+        ArtifactError: the folder cannot be written.
+    """
+    contents = {
+        "results.csv": results_csv(grid, results, failures),
+        "verdicts.json": json.dumps(summary, ensure_ascii=False, indent=2) + "\n",
+        "report.md": markdown(summary),
+        "report.tex": latex(summary),
+    }
+    for name, content in contents.items():
+        _replace(folder / name, content)
+    return [folder / name for name in contents]
+
+
+def results_csv(
+    grid: Grid, results: Mapping[str, Mapping[str, Any]], failures: Mapping[str, str]
+) -> str:
+    """A row for every run of the grid, made or not."""
+    rows = [_row(run, results.get(run.name), failures.get(run.name)) for run in grid.runs]
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _row(run: Run, result: Mapping[str, Any] | None, reason: str | None) -> dict[str, Any]:
+    is_recurrent = run.kind == "network" and run.config.model.encoder != "bag"
+    row: dict[str, Any] = {
+        "run": run.name,
+        "dataset": run.dataset,
+        "cell": run.cell,
+        "encoder": run.config.model.encoder if run.kind == "network" else run.cell,
+        "bidirectional": run.config.model.bidirectional if is_recurrent else "",
+        "seed": run.seed if run.kind == "network" else "",
+        "status": "finished" if result else "failed" if reason else "missing",
+        "reason": reason or "",
+    }
+    if result is None:
+        return row
+    row |= {f"test_{name}": value for name, value in result["test"].items()}
+    row |= {f"validation_{name}": value for name, value in (result["validation"] or {}).items()}
+    row["best_epoch"] = result.get("best_epoch", "")
+    row["epochs"] = len(result["history"]) if "history" in result else ""
+    row |= result["cost"]
+    row |= {"host": result["machine"]["host"], "code": result["code"][:12]}
+    return row
+
+
+def markdown(summary: Mapping[str, Any]) -> str:
+    """The verdicts and tables of all data sets."""
+    parts = ["# Which cell?"]
+    if summary["notes"]:
+        parts.append("\n".join(f"- {note}" for note in summary["notes"]))
+    for dataset, found in summary["datasets"].items():
+        parts.append(f"## {dataset}")
+        parts.append("\n".join(found["words"]))
+        parts.append(_markdown_table(*_scores(found)))
+        for title, key in (
+            ("Between cells", "comparisons"),
+            ("With the simple classifiers", "with_simple"),
+        ):
+            if found[key]:
+                lines = "\n".join(f"- {comparison['words']}" for comparison in found[key])
+                parts.append(f"{title}, corrected for their number (Holm):\n\n{lines}")
+    return "\n\n".join(parts) + "\n"
+
+
+def latex(summary: Mapping[str, Any]) -> str:
+    """A `tabular` for each data set."""
+    parts = []
+    for dataset, found in summary["datasets"].items():
+        header, rows = _scores(found)
+        lines = [" & ".join(map(_tex, cells)) + r" \\" for cells in (header, *rows)]
+        parts.append(
+            f"% {dataset}: {found['metric']} on {found['num_test']} test texts\n"
+            f"\\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}\n\\hline\n{lines[0]}\n\\hline\n"
+            + "\n".join(lines[1:])
+            + "\n\\hline\n\\end{tabular}\n"
+        )
+    return "\n".join(parts)
+
+
+def _scores(found: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows: the score over the seeds, and what it costs."""
+    is_loss = found["metric"] == "log_loss"
+    known = [name for name in _COST if any(name in cell["cost"] for cell in found["cells"])]
+    header = ["cell", found["metric"], "sd", "range", "seeds", *(_COST[name][0] for name in known)]
+    rows = []
+    for cell in found["cells"]:
+
+        def score(value: float | None) -> str:
+            return "-" if value is None else f"{value:.3f}" if is_loss else f"{100 * value:.1f}"
+
+        seeds = str(len(cell["seeds"])) if cell["kind"] == "network" else "-"
+        spread = f"{score(cell['min'])} to {score(cell['max'])}" if seeds not in "-1" else "-"
+        shared = "*" if cell["cost"].get("shared_cores") else ""
+        costs = [
+            _COST[name][1].format(cell["cost"][name])
+            + (shared if name not in ("weights", "size_mb", "peak_memory_mb") else "")
+            if name in cell["cost"]
+            else "-"
+            for name in known
+        ]
+        rows.append([cell["name"], score(cell["mean"]), score(cell["sd"]), spread, seeds, *costs])
+    return header, rows
+
+
+def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines
+    )
+
+
+def _tex(text: str) -> str:
+    return "".join(f"\\{letter}" if letter in "&%$#_{}" else letter for letter in text)
+
+
+def _replace(path: Path, content: str) -> None:
+    try:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.name)
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(content)
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot be written ({error.strerror})") from None

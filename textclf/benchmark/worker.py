@@ -1,0 +1,356 @@
+"""One run in a process of its own: train or fit, test once, measure, write one file.
+
+    python -m textclf.benchmark.worker
+
+The job is a line of JSON on stdin, which stays open: when it ends, whoever wanted the run is gone,
+and so is the process. Progress goes to stdout, a JSON list [stage, done, total] a line; the last
+line is {"result": ...} or {"failed": ...}. What TensorFlow has to say goes to stderr.
+"""
+
+import base64
+import hashlib
+import json
+import os
+import platform
+import resource
+import shutil
+import statistics
+import sys
+import threading
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import textclf
+from textclf import artifact, baselines, data, evaluation
+from textclf.config import Config, from_dict, with_paths
+from textclf.errors import DataError, TextclfError
+
+LATENCY_TEXTS = 100  # answered one at a time, after as many to warm up
+THROUGHPUT_SECONDS = 2.0
+
+Tell = Callable[[str, int, int], None]
+
+
+def main() -> None:
+    job = json.loads(sys.stdin.readline())
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    out = sys.stdout
+    sys.stdout = sys.stderr  # nothing else may stand between the lines
+
+    def write(value: Any) -> None:
+        out.write(json.dumps(value, ensure_ascii=False) + "\n")
+        out.flush()
+
+    said = 0.0
+
+    def tell(stage: str, done: int, total: int) -> None:
+        nonlocal said
+        if time.monotonic() - said > 0.2 or done == total:
+            said = time.monotonic()
+            write([stage, done, total])
+
+    try:
+        write({"result": run(job, tell)})
+    except TextclfError as error:
+        write({"failed": str(error)})
+    except MemoryError:
+        write({"failed": "there is not enough memory"})
+
+
+def _end_with_parent() -> None:
+    sys.stdin.read()
+    os._exit(1)
+
+
+def run(job: dict[str, Any], tell: Tell) -> dict[str, Any]:
+    """Makes one run.
+
+    Args:
+        job: `name`, `kind`, `cell`, `config` (as `Config.to_dict` gives it), `folder` (of the
+            benchmark).
+        tell: told how far it is.
+
+    Returns:
+        What the result file holds, besides what the run is.
+
+    Raises:
+        TextclfError: it cannot be made.
+    """
+    folder = Path(job["folder"])
+    config, _ = from_dict(job["config"])
+    started = time.time()
+    make = _baseline if job["kind"] == "baseline" else _network
+    found = make(job, config, folder, tell)
+    return {
+        **found,
+        "started": started,
+        "ended": time.time(),
+        "code": code_fingerprint(),
+        "versions": _versions(),
+        "machine": {
+            "host": platform.node(),
+            "cpus": os.cpu_count(),
+            "processor": platform.machine(),
+        },
+    }
+
+
+def code_fingerprint() -> str:
+    """SHA-256 of textclf's own modules, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    package = Path(textclf.__file__).parent
+    for path in sorted(package.rglob("*.py")):
+        digest.update(str(path.relative_to(package)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+# === The two kinds ===
+
+
+def _network(job: dict[str, Any], config: Config, folder: Path, tell: Tell) -> dict[str, Any]:
+    from textclf import classifier, export, training
+
+    settings = with_paths(config)
+    dataset = data.open_dataset(on_progress=tell, **settings.data.model_dump())
+    described = _check_dataset(job, dataset, folder)
+    output = folder / "models" / job["name"]
+    shutil.rmtree(output, ignore_errors=True)  # left by a run that was killed before its end
+    cached = config.model_copy(
+        update={
+            "training": config.training.model_copy(
+                update={"cache_dir": str(folder / "cache" / job["dataset"])}
+            )
+        }
+    )
+    epochs, seconds = [], 0.0
+    for event in training.train(cached, output, overwrite=False, on_progress=tell):
+        if isinstance(event, training.Step):
+            done = (event.epoch - 1) * event.steps_per_epoch + event.step
+            tell("training", done, config.training.epochs * event.steps_per_epoch)
+        elif isinstance(event, training.Epoch):
+            epochs.append(event.figures)
+            seconds += event.seconds
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    model = classifier.load(output)
+    _log_test_read(job, folder)
+    scores = model.score(dataset, "test", tell)
+    tokens = model.card.text["train"]["num_tokens"] * len(epochs)
+    tell("exporting", 0, 0)
+    exports = folder / "exports" / job["name"]
+    shutil.rmtree(exports, ignore_errors=True)
+    version = export.export(model, exports)
+    served = classifier.load_predictor(version)
+    texts = _some_texts(dataset)
+    tell("measuring one answer", 0, 0)
+    cost = {
+        "weights": model.card.training["num_weights"],
+        "training_seconds": round(seconds, 2),
+        "tokens_per_second": round(tokens / seconds, 1),
+        "peak_memory_mb": round(peak, 1),
+        "size_mb": round(_size(version) / 2**20, 3),
+        **_speed(served.predict_proba, texts),
+    }
+    shutil.rmtree(exports)
+    report = model.report(scores, **config.evaluation.model_dump())
+    return {
+        "validation": model.card.validation["metrics"],
+        "test": report.to_dict()["metrics"],
+        "history": epochs,
+        "best_epoch": model.card.training["best_epoch"],
+        "ended_by": model.card.training["ended_by"],
+        "thresholds": None if model.card.thresholds is None else list(model.card.thresholds),
+        "cost": cost,
+        "data": described,
+        "vocabulary": artifact.sha256(output / artifact.VOCABULARY),
+        "probabilities": pack(to_float16(scores.p, model.card.thresholds)),
+        "num_tokens": pack(scores.num_tokens.astype(np.int32)),
+        "y_true": pack(scores.y_true.astype(np.uint8 if scores.y_true.ndim == 2 else np.int16)),
+    }
+
+
+def _baseline(job: dict[str, Any], config: Config, folder: Path, tell: Tell) -> dict[str, Any]:
+    settings = with_paths(config)
+    dataset = data.open_dataset(on_progress=tell, **settings.data.model_dump())
+    described = _check_dataset(job, dataset, folder)
+    texts, y = baselines.texts_and_classes(dataset, "train", tell)
+    started = time.monotonic()
+    tell("fitting", 0, 0)
+    model = baselines.fit(
+        job["cell"],
+        texts,
+        y,
+        class_names=dataset.class_names,
+        multi_label=dataset.multi_label,
+        unit="character" if config.text.unit == "character" else "auto",
+    )
+    seconds = time.monotonic() - started
+    thresholds = None
+    if dataset.multi_label:
+        validation_texts, y_validation = baselines.texts_and_classes(dataset, "validation", tell)
+        thresholds = evaluation.choose_thresholds(
+            y_validation, model.predict_proba(validation_texts)
+        )
+    _log_test_read(job, folder)
+    test_texts, y_true = baselines.texts_and_classes(dataset, "test", tell)
+    p = model.predict_proba(test_texts)
+    report = evaluation.evaluate(
+        y_true,
+        p,
+        class_names=dataset.class_names,
+        multi_label=dataset.multi_label,
+        thresholds=thresholds,
+        **config.evaluation.model_dump(),
+    )
+    return {
+        "validation": None,
+        "test": report.to_dict()["metrics"],
+        "description": model.describe(),
+        "thresholds": None if thresholds is None else [float(t) for t in thresholds],
+        "cost": {
+            "training_seconds": round(seconds, 2),
+            "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+            **_speed(model.predict_proba, _some_texts(dataset)),
+        },
+        "data": described,
+        "probabilities": pack(to_float16(p, thresholds)),
+        "y_true": pack(y_true.astype(np.uint8 if y_true.ndim == 2 else np.int16)),
+    }
+
+
+def _check_dataset(job: dict[str, Any], dataset: data.Dataset, folder: Path) -> dict[str, Any]:
+    """What the data are; the same for all runs of a data set, and its first run says what.
+
+    Raises:
+        DataError: there is no test split, or the data are others than those of an earlier run.
+    """
+    if "test" not in dataset.splits:
+        raise DataError(
+            "the data have no test split, on which cells are compared; set data.test or "
+            "data.test_fraction"
+        )
+    described = {
+        "fingerprint": dataset.fingerprint,
+        "class_names": list(dataset.class_names),
+        "multi_label": dataset.multi_label,
+        "splits": {name: split.num_examples for name, split in dataset.splits.items()},
+        "leaked_test_rows": int(dataset.leaked("test").sum()),
+    }
+    known = folder / "data" / f"{job['dataset']}.json"
+    known.parent.mkdir(parents=True, exist_ok=True)
+    mine = known.with_name(f".{job['name']}.{os.getpid()}")
+    mine.write_text(json.dumps(described, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    try:
+        os.link(mine, known)
+    except FileExistsError:
+        before = json.loads(known.read_text(encoding="utf-8"))
+        if before["fingerprint"] != described["fingerprint"]:
+            raise DataError(
+                f"the data of {job['dataset']} have changed since the first run of this "
+                "benchmark (texts, labels, order or splits); bring the old files back, or name "
+                "another output folder"
+            ) from None
+    finally:
+        mine.unlink()
+    return described
+
+
+def _log_test_read(job: dict[str, Any], folder: Path) -> None:
+    """A line for every time that a test split is looked at."""
+    line = {"run": job["name"], "time": time.time(), "host": platform.node()}
+    with open(folder / "test_reads.jsonl", "a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+# === Cost ===
+
+
+def _some_texts(dataset: data.Dataset) -> list[str]:
+    """Texts to measure with: validation's, so that the test split is read once."""
+    split = "validation" if "validation" in dataset.splits else "train"
+    texts = []
+    for example in dataset.examples(split):
+        texts.append(example.text)
+        if len(texts) == 512:
+            break
+    return texts
+
+
+def _speed(answer: Callable[[Sequence[str]], np.ndarray], texts: list[str]) -> dict[str, float]:
+    """Milliseconds of one text at a time, and texts a second in batches of 64."""
+    one_by_one = [texts[index % len(texts)] for index in range(2 * LATENCY_TEXTS)]
+    taken = []
+    for text in one_by_one:
+        started = time.perf_counter()
+        answer([text])
+        taken.append(time.perf_counter() - started)
+    taken = taken[LATENCY_TEXTS:]
+    answer(texts)
+    started, done = time.perf_counter(), 0
+    while time.perf_counter() - started < THROUGHPUT_SECONDS:
+        answer(texts)
+        done += len(texts)
+    return {
+        "latency_p50_ms": round(1e3 * statistics.median(taken), 3),
+        "latency_p99_ms": round(1e3 * float(np.quantile(taken, 0.99)), 3),
+        "texts_per_second": round(done / (time.perf_counter() - started), 1),
+    }
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _versions() -> dict[str, str]:
+    found = {"textclf": textclf.__version__, "python": platform.python_version()}
+    for name in ("tensorflow", "keras", "numpy", "sklearn"):
+        if name in sys.modules:
+            found[name] = sys.modules[name].__version__
+    return found
+
+
+# === Arrays in JSON ===
+
+
+def to_float16(p: np.ndarray, thresholds: Sequence[float] | np.ndarray | None) -> np.ndarray:
+    """Probabilities [n, C] in half the space, rounded so that no prediction becomes another."""
+    limits = None if thresholds is None else np.asarray(thresholds, np.float32)
+    selected = evaluation.select(p, limits)
+    small = p.astype(np.float16)
+    if limits is None:
+        rows = np.flatnonzero(small.argmax(axis=1) != selected)
+        # No probability is 1 where another class has as much.
+        small[rows, selected[rows]] = np.nextafter(small[rows].max(axis=1), np.float16(1))
+        return small
+    wrong = evaluation.select(small, limits) != selected
+    toward = np.where(selected, np.float16(1), np.float16(0))
+    return np.where(wrong, np.nextafter(small, toward), small)
+
+
+def pack(array: np.ndarray) -> dict[str, Any]:
+    return {
+        "dtype": array.dtype.str,
+        "shape": list(array.shape),
+        "zlib_base64": base64.b64encode(zlib.compress(array.tobytes(), 9)).decode(),
+    }
+
+
+def unpack(packed: dict[str, Any]) -> np.ndarray:
+    """The array that `pack` was given.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    try:
+        content = zlib.decompress(base64.b64decode(packed["zlib_base64"], validate=True))
+        return np.frombuffer(content, packed["dtype"]).reshape(packed["shape"])
+    except (KeyError, TypeError, ValueError, zlib.error) as error:
+        raise ValueError(f"not an array: {error}") from error
+
+
+if __name__ == "__main__":
+    main()

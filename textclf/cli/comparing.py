@@ -1,0 +1,295 @@
+"""From many trainings to a verdict: `benchmark` and `compare`."""
+
+import contextlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from textclf.cli import options
+from textclf.cli.terminal import Progress, import_tensorflow, note_all, say, stop_on_interrupt
+from textclf.errors import DataError, TrainingError, check_all
+
+if TYPE_CHECKING:
+    from textclf.artifact import Card
+    from textclf.benchmark.grid import Grid
+
+# === benchmark ===
+
+
+@click.command()
+@click.argument("grid_file", metavar="CONFIG", type=options.path)
+@click.argument("output", type=options.path)
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 256),
+    default=1,
+    show_default=True,
+    help="Runs at a time; with more than one, times are marked as shared.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be made, and make nothing.")
+@click.option("--retry-failed", is_flag=True, help="Make runs again that failed before.")
+@options.json_option
+def benchmark(
+    grid_file: Path, output: Path, jobs: int, dry_run: bool, retry_failed: bool, as_json: bool
+) -> None:
+    """Compare cells over seeds, by the grid that CONFIG describes.
+
+    Every run is a training in a process of its own. Finished runs are kept in the folder OUTPUT,
+    and the same command makes what is missing: after Ctrl-C, after a crash, or on several
+    machines that share the folder. The verdicts go to stdout.
+
+    \b
+    Examples:
+      textclf benchmark cells.yaml benchmarks/cells --dry-run
+      textclf benchmark cells.yaml benchmarks/cells
+      textclf benchmark cells.yaml benchmarks/cells --jobs 4 --json
+    """
+    from textclf.benchmark import grid as grids
+    from textclf.benchmark import running, summary, tables
+
+    grid = grids.read(grid_file)
+    note_all(grid.notices)
+    _check(grid, output)
+    done = running.finished(grid, output)
+    failed = {} if retry_failed else running.failures(grid, output)
+    missing = [run for run in grid.runs if run.name not in done and run.name not in failed]
+    say(
+        f"{len(grid.runs)} runs: {len(done)} finished, {len(failed)} failed, {len(missing)} to make"
+    )
+    if dry_run:
+        for run in missing:
+            click.echo(run.name)
+        return
+    if missing:
+        _make(grid, output, jobs, retry_failed)
+    results, failed = running.finished(grid, output), running.failures(grid, output)
+    found = summary.summarize(grid, results, failed)
+    written = tables.write(grid, output, results, failed, found)
+    click.echo(
+        json.dumps(found, ensure_ascii=False) if as_json else tables.markdown(found), nl=as_json
+    )
+    say(f"written: {', '.join(map(str, written))}")
+    if len(results) < len(grid.runs):
+        raise TrainingError(
+            f"{len(grid.runs) - len(results)} of {len(grid.runs)} runs have no result; the report "
+            "says why" + ("; --retry-failed makes them again" if failed else "")
+        )
+
+
+def _check(grid: "Grid", output: Path) -> None:
+    """What can be refused before the first run."""
+    from textclf import data
+    from textclf.benchmark import running
+    from textclf.config import check_environment, with_paths
+
+    checks: list[Any] = [lambda: running.check(grid, output)]
+    sources, environments = {}, {}
+    for run in grid.runs:
+        settings = with_paths(run.config)
+        sources[repr(settings.data)] = settings.data.model_dump()
+        environments[repr(settings.model) + repr(settings.training.tensorboard)] = settings
+    checks += [lambda arguments=a: data.check_sources(**arguments) for a in sources.values()]
+    checks += [lambda settings=s: check_environment(settings) for s in environments.values()]
+    check_all(*checks)
+
+
+def _make(grid: "Grid", output: Path, jobs: int, retry_failed: bool) -> None:
+    from textclf.benchmark import running
+
+    over = sum(running.is_over(run, output) for run in grid.runs)
+    times: list[float] = []
+    with Progress() as progress, contextlib.ExitStack() as stack:
+        should_stop = stack.enter_context(stop_on_interrupt())
+        events = running.make(
+            grid, output, jobs=jobs, retry_failed=retry_failed, should_stop=should_stop
+        )
+        for event in events:
+            if isinstance(event, running.Advanced):
+                stage = f"{event.run.name}: {event.stage}"
+                progress.update(stage, event.done, event.total)
+                continue
+            progress.clear()
+            if isinstance(event, running.Begun):
+                if event.taken_over:
+                    say(f"{event.run.name}: taken over from {event.taken_over}")
+                continue
+            over += 1
+            times.append(event.seconds)
+            say(_ended(event, over, len(grid.runs), times, jobs))
+        if should_stop():
+            raise TrainingError(
+                "interrupted; what was finished is kept, and the same command goes on from there"
+            )
+
+
+def _ended(event: Any, over: int, total: int, times: list[float], jobs: int) -> str:
+    left = (total - over) * sum(times) / len(times) / jobs
+    what = f"failed: {event.reason}"
+    if event.result is not None:
+        name, value = next(iter(event.result["test"].items()))
+        what = f"{name} {value:.4f}"
+    eta = f", about {_duration(left)} left" if over < total else ""
+    return f"{over}/{total} {event.run.name}: {what}, {_duration(event.seconds)}{eta}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+# === compare ===
+
+
+@click.command()
+@click.argument("models", metavar="MODEL MODEL...", nargs=-1, required=True, type=options.path)
+@click.option(
+    "--data",
+    "source",
+    metavar="DATA",
+    help="What to score them on; default: the data that all of them were trained on.",
+)
+@options.split_option
+@options.set_option
+@click.option(
+    "--metric",
+    type=click.Choice(("accuracy", "macro_f1", "micro_f1", "log_loss")),
+    help="By what; default: accuracy, or macro_f1 where a text may have several labels.",
+)
+@options.json_option
+@click.pass_context
+def compare(
+    context: click.Context,
+    models: tuple[Path, ...],
+    source: str | None,
+    split: str,
+    overrides: tuple[str, ...],
+    metric: str | None,
+    as_json: bool,
+) -> None:
+    """Compare trained models on the same texts.
+
+    Each MODEL is a trained folder or an exported SavedModel. What is said of two models holds for
+    these two. Models that differ in their seed alone are seen as runs of one cell, and where a
+    cell has two of them or more, cells are compared too.
+
+    \b
+    Examples:
+      textclf compare runs/lstm runs/gru
+      textclf compare runs/lstm saved_models/gru/1 --data new.csv
+      textclf compare runs/lstm-0 runs/lstm-1 runs/gru-0 runs/gru-1 --metric macro_f1
+    """
+    options.check_sections(overrides, ("data", "evaluation"), "compare")
+    names = [str(model) for model in models]
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise click.UsageError("expected at least two models, each of them once")
+    cards = {name: options.read_card(model) for name, model in zip(names, models, strict=True)}
+    first = cards[names[0]]
+    _check_comparable(cards, source)
+    from textclf.config import with_paths
+
+    is_given = context.get_parameter_source("split") is ParameterSource.COMMANDLINE
+    resolved, split, where = options.data_to_score(first, source, split, is_given, overrides)
+    arguments = options.prepare_sources(with_paths(resolved))
+    metric = metric or ("macro_f1" if first.multi_label else "accuracy")
+    if metric == ("accuracy" if first.multi_label else "micro_f1"):
+        raise click.UsageError(f"--metric {metric}: not of this task; choose another")
+    from textclf import data
+
+    with Progress() as progress:
+        progress.stage("reading the data")
+        dataset = data.open_dataset(on_progress=progress.update, **arguments)
+        options.check_split(list(dataset.splits), split)
+        import_tensorflow()
+        from textclf import classifier
+
+        scores = {}
+        for name, model in zip(names, models, strict=True):
+            predictor = classifier.load_predictor(model)
+            scores[name] = _in_order_of(first, predictor, dataset, split, progress)
+    from textclf.benchmark import summary
+
+    found = summary.compare_models(
+        scores,
+        cells=_cells(cards),
+        metric=metric,
+        confidence=resolved.evaluation.confidence,
+        num_resamples=resolved.evaluation.bootstrap_samples,
+        seed=resolved.evaluation.seed,
+    )
+    if as_json:
+        click.echo(json.dumps({"data": source, "split": split, **found}, ensure_ascii=False))
+        return
+    click.echo(f"{metric} on {where}, {found['num_test']:,} texts:\n")
+    width = max(map(len, names))
+    for model in found["models"]:
+        click.echo(f"  {model['name']:<{width}}  {model['score']:.4f}")
+    click.echo("\nWhich of these models? (other trainings of the same cells may differ)\n")
+    for one in found["comparisons"]:
+        click.echo(f"- {one['words']}")
+    if found["cells"]:
+        click.echo("\nWhich cell? (a run is a training with a seed of its own)\n")
+        for one in found["cells"]:
+            click.echo(f"- {one['words']}")
+
+
+def _check_comparable(cards: "dict[str, Card]", source: str | None) -> None:
+    """Refuses models that cannot be scored on the same texts.
+
+    Raises:
+        DataError: with what differs.
+    """
+    names = list(cards)
+    first = cards[names[0]]
+    for name in names[1:]:
+        card = cards[name]
+        if set(card.class_names) != set(first.class_names) or card.multi_label != first.multi_label:
+            raise DataError(
+                f"{name}: knows the classes {', '.join(card.class_names)}, and {names[0]} knows "
+                f"{', '.join(first.class_names)}; models of one task can be compared"
+            )
+        if source is None and card.data.get("fingerprint") != first.data.get("fingerprint"):
+            raise DataError(
+                f"{name}: was trained on other data than {names[0]}; name what to score them on "
+                "as --data"
+            )
+
+
+def _in_order_of(
+    card: "Card", predictor: Any, dataset: Any, split: str, progress: Progress
+) -> tuple[Any, Any, Any]:
+    """True classes, probabilities and thresholds, with the classes in the order of a card."""
+    import numpy as np
+
+    scores = predictor.score(dataset, split, progress.update)
+    order = [predictor.class_names.index(name) for name in card.class_names]
+    thresholds = predictor.card.thresholds
+    if card.multi_label:
+        return scores.y_true[:, order], scores.p[:, order], np.asarray(thresholds)[order]
+    place = np.argsort(order)
+    return place[scores.y_true], scores.p[:, order], None
+
+
+def _cells(cards: "dict[str, Card]") -> dict[str, str]:
+    """The cell of each model: what differs in nothing but the seed is one."""
+    from textclf.benchmark.summary import display_name
+
+    cells: dict[str, str] = {}
+    known: dict[str, str] = {}
+    for name, card in cards.items():
+        training = {
+            key: value
+            for key, value in card.config["training"].items()
+            if key not in ("seed", "cache_dir")
+        }
+        values = repr([card.config["text"], card.config["model"], training])
+        if values not in known:
+            model = card.config["model"]
+            direction = "bi" if model.get("bidirectional") and model["encoder"] != "bag" else ""
+            cell = display_name(direction + model["encoder"])
+            known[values] = f"{cell} of {name}" if cell in known.values() else cell
+        cells[name] = known[values]
+    return cells

@@ -1,21 +1,27 @@
 """A benchmark makes each run once, keeps what is finished, and says what the runs say."""
 
+import concurrent.futures
 import csv
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import chromium
+import keras
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from textclf import evaluation
+from textclf import evaluation, networks
 from textclf.benchmark import grid, running, summary, tables, worker
+from textclf.benchmark.page import render
 from textclf.cli import main
 from textclf.errors import ArtifactError, ConfigError, DataError
 
@@ -242,6 +248,19 @@ def test_only_one_takes_a_run_until_it_is_released(folder: Path, one_run: grid.R
     assert len(list((folder / "claims").iterdir())) == 1
 
 
+def test_of_many_who_ask_at_once_one_gets_the_run(folder: Path, one_run: grid.Run):
+    for _ in range(50):
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            start = threading.Barrier(8)
+
+            def ask(_: int, start: threading.Barrier = start) -> Any:
+                start.wait()
+                return running._Claim.take(one_run, folder)
+
+            [claim] = filter(None, pool.map(ask, range(8)))
+        claim.release()
+
+
 @pytest.mark.parametrize("minutes", [9, 11])
 def test_a_claim_of_another_machine_is_taken_over_after_ten_silent_minutes(
     folder: Path, one_run: grid.Run, minutes: int
@@ -269,8 +288,8 @@ def test_a_heartbeat_keeps_a_claim(folder: Path, one_run: grid.Run):
 
 def test_the_first_of_two_results_stays(tmp_path: Path):
     path = tmp_path / "result.json"
-    assert running._publish(path, {"by": 1}) and not running._publish(path, {"by": 2})
-    assert json.loads(path.read_text()) == {"by": 1} and os.listdir(tmp_path) == ["result.json"]
+    assert running.publish(path, "first") and not running.publish(path, "second")
+    assert path.read_text() == "first" and os.listdir(tmp_path) == ["result.json"]
 
 
 # === What may not change ===
@@ -425,15 +444,21 @@ def forged(run: grid.Run, accuracy: float) -> dict[str, Any]:
     right = rng.permutation(len(Y_TRUE)) < accuracy * len(Y_TRUE)
     p = np.where(right == (Y_TRUE == 1), 0.9, 0.1)
     p = np.stack([1 - p, p], axis=1)
+    network = {
+        "history": [{"val_loss": 0.7}, {"val_loss": 0.5}],
+        "num_tokens": worker.pack(np.arange(4000, dtype=np.int32) % 50),
+        "gradient_by_distance": {"0": 2.0, "1": 1.0, "8": 0.1},
+    }
     return {
         "run": run.name, "cell": run.cell, "kind": run.kind, "seed": run.seed,
         "dataset": run.dataset, "thresholds": None, "vocabulary": "v", "code": "c" * 64,
         "data": {"multi_label": False, "class_names": ["no", "yes"], "splits": {"test": 4000},
                  "fingerprint": "f", "leaked_test_rows": 0},
         "test": {"accuracy": float(right.mean()), "log_loss": float(-np.log(p[range(4000), Y_TRUE]).mean())}, "validation": {"accuracy": 0.5},
-        "versions": {"textclf": "0"}, "machine": {"host": "here"}, "history": [{}],
-        "cost": {"training_seconds": 3.0, "shared_cores": False},
+        "versions": {"textclf": "0"}, "machine": {"host": "here"},
+        "cost": {"training_seconds": 3.0, "latency_p50_ms": 2.0, "shared_cores": False},
         "probabilities": worker.pack(worker.to_float16(p, None)),
+        **(network if run.kind == "network" else {}),
         "y_true": worker.pack(Y_TRUE.astype(np.int16)),
     }  # fmt: skip
 
@@ -506,10 +531,71 @@ def test_what_limits_the_comparison_is_noted(folder: Path):
         assert part in notes
 
 
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[chromium.Page]:
+    if chromium.PROGRAM is None:
+        pytest.skip("no Chromium on this machine: this test looks at the report with one")
+    with chromium.page(tmp_path_factory.mktemp("chromium")) as page:
+        yield page
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (360, False), (360, True)])
+def test_the_report_is_one_page_that_fits_and_can_be_read(
+    page: chromium.Page, folder: Path, width: int, dark: bool
+):
+    found, results, said = summarized(folder, {"gru": [0.8, 0.81, 0.82], "bigru": 0.9})
+    said["notes"].append("<b>a note</b>")
+    (folder / "report.html").write_text(render(found, folder, results, said), encoding="utf-8")
+    page.open(f"file://{folder}/report.html", width=width, height=800, dark=dark)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    images = page.evaluate(
+        "[...document.querySelectorAll('svg')].map(s => [s.getAttribute('role'), "
+        "s.getAttribute('aria-label'), s.getBoundingClientRect().width])"
+    )
+    assert len(images) == 7
+    for role, label, shown in images:
+        assert role == "img" and len(label) > 30 and 200 < shown < width
+    names = ("BiGRU", "GRU", "BiSimpleRNN", "TF-IDF + logistic regression", "a bag of embeddings")
+    for picture in page.evaluate("[...document.querySelectorAll('svg')].map(s => s.textContent)"):
+        assert all(name in picture for name in names[:3])
+    ids = page.evaluate("[...document.querySelectorAll('[id]')].map(e => e.id)")
+    assert len(ids) == len(set(ids)), "two plots share an id"
+    colours = page.evaluate(
+        "[getComputedStyle(document.body).backgroundColor, "
+        "getComputedStyle(document.querySelector('svg text')).fill]"
+    )
+    dark_ones = ["rgb(13, 17, 23)", "rgb(230, 237, 243)"]
+    assert colours == (dark_ones if dark else ["rgb(255, 255, 255)", "rgb(27, 31, 36)"])
+    text = page.evaluate("document.body.innerText")
+    assert "<b>a note</b>" in text and "BiGRU is better than GRU" in text
+    assert page.evaluate("performance.getEntriesByType('resource').length") == 0
+    assert page.problems == []
+
+
+def test_gradients_by_distance_are_those_of_a_cell_worked_by_hand(model: Any):
+    # Of a linear recurrence h[t] = w h[t - 1] + v x[t], dh[n - 1] / dx[n - 1 - k] is v w^k.
+    network = networks.build(
+        vocabulary_size=model.text_encoder.vocabulary_size, num_classes=2, encoder="simple_rnn", bidirectional=False, units=1,
+        num_layers=1, pooling="last", embedding_dim=1,
+    )  # fmt: skip
+    cell = network.recurrent_layers[0].cell
+    cell.activation = keras.activations.linear
+    for variable, value in zip(cell.weights, ([[3.0]], [[0.5]], [0.0]), strict=True):
+        variable.assign(value)
+
+    class OneWord:
+        text_encoder = model.text_encoder
+
+    OneWord.network = network  # type: ignore[attr-defined]
+    found = worker.gradient_by_distance(OneWord, ["a b c d e f", "a b"])
+    assert found == pytest.approx({"0": 3.0, "1": 1.5, "2": 0.75, "4": 3 / 16})
+    assert worker.gradient_by_distance(model, ["good"]).keys() == {"0"}
+
+
 def test_tables_hold_every_cell_and_escape_what_they_must(folder: Path):
     found, results, said = summarized(folder, {"gru": [0.8, 0.81, 0.82]})
     page = tables.markdown(said)
-    assert "| GRU | 81.0 | 1.0 | 80.0 to 82.0 | 3 | 3.0 |" in page
+    assert "| GRU | 81.0 | 1.0 | 80.0 to 82.0 | 3 | 3.0 | 2.00 |" in page
     assert r"a bag of embeddings & 50.0" in tables.latex(said)
     assert tables._tex("50 % of_it") == r"50 \% of\_it"
     del results["tiny.gru.seed2"]

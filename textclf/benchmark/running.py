@@ -210,15 +210,15 @@ def _remember(grid: Grid, folder: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         known = json.loads((folder / _IDENTITY).read_text(encoding="utf-8"))["runs"]
     known |= {run.name: run.fingerprint for run in grid.runs}
-    _publish(folder / _IDENTITY, {"grid": grid.place, "runs": known}, replace=True)
+    publish(folder / _IDENTITY, _json({"grid": grid.place, "runs": known}), replace=True)
 
 
-def _publish(path: Path, value: dict[str, Any], *, replace: bool = False) -> bool:
-    """Writes a JSON file at once and whole; False if one is there already."""
+def publish(path: Path, content: str, *, replace: bool = False) -> bool:
+    """Writes a file at once and whole; False if one is there already that may not be replaced."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.name)
     try:
         with open(descriptor, "w", encoding="utf-8") as file:
-            json.dump(value, file, ensure_ascii=False)
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(name, 0o644)
@@ -232,6 +232,10 @@ def _publish(path: Path, value: dict[str, Any], *, replace: bool = False) -> boo
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
     return True
+
+
+def _json(value: dict[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False) + "\n"
 
 
 def _some(names: list[str]) -> str:
@@ -429,13 +433,13 @@ class _Process:
             result = {**described, **result}
             result["cost"]["shared_cores"] = self._is_shared
             path = self._folder / "results" / f"{self.run.name}.json"
-            _publish(path, result)  # not if another process has made it meanwhile
+            publish(path, _json(result))  # not if another process has made it meanwhile
             reason = ""
         else:
             result = None
             reason = self._reason or last.get("failed") or self._crash(code)
             path = self._folder / "failures" / f"{self.run.name}.json"
-            _publish(path, {**described, "reason": reason, "time": time.time()})
+            publish(path, _json({**described, "reason": reason, "time": time.time()}))
         self._claim.release()
         return Ended(self.run, result, reason, seconds)
 

@@ -1,16 +1,11 @@
-"""The files that a benchmark leaves for people and machines: CSV, JSON, Markdown and LaTeX."""
+"""What the runs say as tables: CSV, Markdown and LaTeX."""
 
 import csv
 import io
-import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from textclf.benchmark.grid import Grid, Run
-from textclf.errors import ArtifactError
 
 _COST = {
     "weights": ("weights", "{:,.0f}"),
@@ -22,29 +17,6 @@ _COST = {
     "texts_per_second": ("texts/s", "{:,.0f}"),
     "size_mb": ("SavedModel MiB", "{:,.2f}"),
 }
-
-
-def write(
-    grid: Grid,
-    folder: Path,
-    results: Mapping[str, Mapping[str, Any]],
-    failures: Mapping[str, str],
-    summary: Mapping[str, Any],
-) -> list[Path]:
-    """Writes results.csv, verdicts.json, report.md and report.tex; returns where.
-
-    Raises:
-        ArtifactError: the folder cannot be written.
-    """
-    contents = {
-        "results.csv": results_csv(grid, results, failures),
-        "verdicts.json": json.dumps(summary, ensure_ascii=False, indent=2) + "\n",
-        "report.md": markdown(summary),
-        "report.tex": latex(summary),
-    }
-    for name, content in contents.items():
-        _replace(folder / name, content)
-    return [folder / name for name in contents]
 
 
 def results_csv(
@@ -91,7 +63,7 @@ def markdown(summary: Mapping[str, Any]) -> str:
     for dataset, found in summary["datasets"].items():
         parts.append(f"## {dataset}")
         parts.append("\n".join(found["words"]))
-        parts.append(_markdown_table(*_scores(found)))
+        parts.append(_markdown_table(*scores_table(found)))
         for title, key in (
             ("Between cells", "comparisons"),
             ("With the simple classifiers", "with_simple"),
@@ -106,7 +78,7 @@ def latex(summary: Mapping[str, Any]) -> str:
     """A `tabular` for each data set."""
     parts = []
     for dataset, found in summary["datasets"].items():
-        header, rows = _scores(found)
+        header, rows = scores_table(found)
         lines = [" & ".join(map(_tex, cells)) + r" \\" for cells in (header, *rows)]
         parts.append(
             f"% {dataset}: {found['metric']} on {found['num_test']} test texts\n"
@@ -117,7 +89,7 @@ def latex(summary: Mapping[str, Any]) -> str:
     return "\n".join(parts)
 
 
-def _scores(found: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+def scores_table(found: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Header and rows: the score over the seeds, and what it costs."""
     is_loss = found["metric"] == "log_loss"
     known = [name for name in _COST if any(name in cell["cost"] for cell in found["cells"])]
@@ -151,14 +123,3 @@ def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str
 
 def _tex(text: str) -> str:
     return "".join(f"\\{letter}" if letter in "&%$#_{}" else letter for letter in text)
-
-
-def _replace(path: Path, content: str) -> None:
-    try:
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.name)
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(content)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except OSError as error:
-        raise ArtifactError(f"{path}: cannot be written ({error.strerror})") from None

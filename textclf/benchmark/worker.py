@@ -146,6 +146,8 @@ def _network(job: dict[str, Any], config: Config, folder: Path, tell: Tell) -> d
     version = export.export(model, exports)
     served = classifier.load_predictor(version)
     texts = _some_texts(dataset)
+    tell("measuring gradients", 0, 0)
+    gradients = gradient_by_distance(model, texts)
     tell("measuring one answer", 0, 0)
     cost = {
         "weights": model.card.training["num_weights"],
@@ -164,6 +166,7 @@ def _network(job: dict[str, Any], config: Config, folder: Path, tell: Tell) -> d
         "best_epoch": model.card.training["best_epoch"],
         "ended_by": model.card.training["ended_by"],
         "thresholds": None if model.card.thresholds is None else list(model.card.thresholds),
+        "gradient_by_distance": gradients,
         "cost": cost,
         "data": described,
         "vocabulary": artifact.sha256(output / artifact.VOCABULARY),
@@ -264,6 +267,59 @@ def _log_test_read(job: dict[str, Any], folder: Path) -> None:
     line = {"run": job["name"], "time": time.time(), "host": platform.node()}
     with open(folder / "test_reads.jsonl", "a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
+
+
+# === How far back a network looks ===
+
+DISTANCES = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+def gradient_by_distance(model: Any, texts: Sequence[str]) -> dict[str, float] | None:
+    """How much the forward state after the last token owes to the token so many steps before.
+
+    For each of `DISTANCES` k, the mean over the texts with more than k tokens of
+
+        |d(r . h[n - 1]) / d x[n - 1 - k]|
+
+    with x the embeddings, h the states of the last forward layer, n the length and r a fixed
+    vector of random signs. Where a cell forgets, it falls towards zero (Bengio et al. 1994,
+    "Learning long-term dependencies with gradient descent is difficult").
+
+    Args:
+        model: a `classifier.Classifier`.
+        texts: what to measure with.
+
+    Returns:
+        By distance; None for a network that is not recurrent.
+    """
+    import tensorflow as tf
+
+    network = model.network
+    if not network.recurrent_layers:
+        return None
+    units = network.recurrent_layers[-1].units
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], units).astype(np.float32)
+
+    @tf.function(reduce_retracing=True, autograph=False)
+    def norms(x: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            states = network.encode_vectors(x, lengths)[:, :, :units]  # [B, T, units], forward
+            last = tf.gather(states, lengths - 1, axis=1, batch_dims=1)  # [B, units]
+            total = tf.reduce_sum(last * signs)
+        return tf.norm(tape.gradient(total, x), axis=2)  # [B, T]
+
+    found: dict[int, list[float]] = {distance: [] for distance in DISTANCES}
+    # By length, so that a batch holds little padding.
+    ordered = sorted(texts[:256], key=len)
+    for start in range(0, len(ordered), 32):
+        encoded = model.text_encoder(tf.constant(ordered[start : start + 32]))
+        each = norms(network.embedding(encoded.token_ids), encoded.lengths).numpy()
+        for row, length in zip(each, encoded.lengths.numpy(), strict=True):
+            for distance in DISTANCES:
+                if distance < length:
+                    found[distance].append(float(row[length - 1 - distance]))
+    return {str(k): float(np.mean(values)) for k, values in found.items() if values}
 
 
 # === Cost ===

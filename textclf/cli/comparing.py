@@ -48,7 +48,7 @@ def benchmark(
       textclf benchmark cells.yaml benchmarks/cells --jobs 4 --json
     """
     from textclf.benchmark import grid as grids
-    from textclf.benchmark import running, summary, tables
+    from textclf.benchmark import report, running, summary, tables
 
     grid = grids.read(grid_file)
     note_all(grid.notices)
@@ -67,7 +67,7 @@ def benchmark(
         _make(grid, output, jobs, retry_failed)
     results, failed = running.finished(grid, output), running.failures(grid, output)
     found = summary.summarize(grid, results, failed)
-    written = tables.write(grid, output, results, failed, found)
+    written = report.write(grid, output, results, failed, found)
     click.echo(
         json.dumps(found, ensure_ascii=False) if as_json else tables.markdown(found), nl=as_json
     )

@@ -167,6 +167,18 @@ class Network(keras.Model):
         x = self.embedding(token_ids)  # [B, T, E]
         x = self.token_dropout(x, training=training)
         x = self.embedding_dropout(x, training=training)
+        return self.encode_vectors(x, lengths, training=training)
+
+    def encode_vectors(self, x: tf.Tensor, lengths: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """The same from the vectors of the tokens on.
+
+        Args:
+            x: float32 [B, T, E], T >= 1; what stands at and after each row's length is not read.
+            lengths, training: as for `call`.
+
+        Returns:
+            float32 [B, T, features], as of `encode_positions`.
+        """
         seeds = [] if training else constant_seeds(self.recurrent_layers)
         with keras.StatelessScope(seeds) if seeds else nullcontext():
             for i, layer in enumerate(self.encoder_layers):

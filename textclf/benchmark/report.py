@@ -1,0 +1,38 @@
+"""The files that a benchmark leaves for people and machines."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from textclf.benchmark import page, tables
+from textclf.benchmark.grid import Grid
+from textclf.benchmark.running import publish
+from textclf.errors import ArtifactError
+
+
+def write(
+    grid: Grid,
+    folder: Path,
+    results: Mapping[str, Mapping[str, Any]],
+    failures: Mapping[str, str],
+    summary: Mapping[str, Any],
+) -> list[Path]:
+    """Writes report.html, report.md, report.tex, results.csv and verdicts.json; returns where.
+
+    Raises:
+        ArtifactError: the folder cannot be written.
+    """
+    contents = {
+        "report.html": page.render(grid, folder, results, summary),
+        "report.md": tables.markdown(summary),
+        "report.tex": tables.latex(summary),
+        "results.csv": tables.results_csv(grid, results, failures),
+        "verdicts.json": json.dumps(summary, ensure_ascii=False, indent=2) + "\n",
+    }
+    for name, content in contents.items():
+        try:
+            publish(folder / name, content, replace=True)
+        except OSError as error:
+            raise ArtifactError(f"{folder / name}: cannot be written ({error.strerror})") from None
+    return [folder / name for name in contents]

@@ -30,12 +30,12 @@ def simulate(rng, num_seeds, num_examples, between_seeds, between_cells, gain=0.
 
 
 @pytest.mark.parametrize("num_seeds", [3, 5, 10])
-@pytest.mark.parametrize(("between_seeds", "between_cells"), [(0.02, 0.0), (0.02, 1.0), (0.4, 0.5)])
+@pytest.mark.parametrize(("between_seeds", "between_cells"), [(0.02, 0.0), (0.4, 0.5)])
 def test_equal_cells_are_told_apart_as_often_as_the_level_says(
     num_seeds, between_seeds, between_cells
 ):
     rng = np.random.default_rng([num_seeds, int(100 * between_seeds), int(10 * between_cells)])
-    kind = num_seeds, 300, between_seeds, between_cells
+    kind = num_seeds, 200, between_seeds, between_cells
     false = 0
     for _ in range(NUM_COMPARISONS):
         found = statistics.compare_cells(*simulate(rng, *kind))
@@ -43,11 +43,11 @@ def test_equal_cells_are_told_apart_as_often_as_the_level_says(
         assert (found.p_value < 0.05) != (found.interval[0] <= 0 <= found.interval[1])
     power = np.mean(
         [
-            statistics.compare_cells(*simulate(rng, *kind, gain=0.5)).p_value < 0.05
+            statistics.compare_cells(*simulate(rng, *kind, gain=0.7)).p_value < 0.05
             for _ in range(200)
         ]
     )
-    print(f"\n{kind}: type-I error {false / NUM_COMPARISONS:.3f}, power at 0.5 logits {power:.2f}")
+    print(f"\n{kind}: type-I error {false / NUM_COMPARISONS:.3f}, power at 0.7 logits {power:.2f}")
     assert 0.03 <= false / NUM_COMPARISONS <= 0.07
 
 

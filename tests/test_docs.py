@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from textclf import config
+from textclf.benchmark import grid
 from textclf.cli import main
 
 ROOT = Path(__file__).parents[1]
@@ -149,6 +150,16 @@ def test_the_data_page_names_every_data_setting():
     text = (DOCS / "data.md").read_text(encoding="utf-8")
     missing = [name for name in config.SECTIONS["data"].model_fields if f"{name}" not in text]
     assert missing == []
+
+
+def test_the_grid_of_the_benchmark_page_is_right(tmp_path: Path):
+    [(_, text)] = blocks("benchmark.md", "yaml")
+    (tmp_path / "cells.yaml").write_text(text, encoding="utf-8")
+    (tmp_path / "reviews.yaml").write_text("data: {source: demo}\n")
+    found = grid.read(tmp_path / "cells.yaml")
+    assert len(found.runs) == 2 + 5 * (5 + 1)
+    page = (DOCS / "benchmark.md").read_text(encoding="utf-8")
+    assert [key for key in grid.KEYS if f"`{key}`" not in page] == []
 
 
 def test_every_command_and_every_setting_is_in_the_docs():

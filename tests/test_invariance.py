@@ -103,15 +103,24 @@ def stored(models, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def exported(models, tmp_path_factory):
-    """One SavedModel with a signature for every combination."""
+    """One SavedModel with a signature for every combination, and one graph of the text for all."""
     module = tf.Module()
-    module.parts = [model.text_encoder for _, model in models.values()]
+    module.text_encoder = models[EVERY_NETWORK[0]][1].text_encoder
     module.parameters = []
+    strings = [tf.TensorSpec([None], tf.string, name="text")]
+    encode = tf.function(module.text_encoder, strings, autograph=False)
     signatures = {}
     for combination, (_, model) in models.items():
+
+        def answer(text, model=model):
+            encoded = encode(text)
+            vectors = model.network.encode(encoded.token_ids, encoded.lengths)
+            return model.answer_from(encoded, vectors)
+
         with networks.portable(model.network) as variables:
             module.parameters.append(variables)
-            signatures["_".join(map(str, combination))] = model._answer.get_concrete_function()
+            traced = tf.function(answer, strings, autograph=False)
+            signatures["_".join(map(str, combination))] = traced.get_concrete_function()
     folder = tmp_path_factory.mktemp("exported")
     tf.saved_model.save(module, str(folder), signatures=signatures)
     return tf.saved_model.load(str(folder))

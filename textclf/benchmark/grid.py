@@ -108,7 +108,7 @@ def read(path: Path) -> Grid:
 
 
 # What a grid may hold, with what messages say of it.
-_KEYS = {
+KEYS = {
     "datasets": "names of data sets with their configuration files",
     "settings": "settings that all runs have, such as {training.epochs: 5}",
     "grid": "settings with lists of values, such as {model.encoder: [lstm, gru]}",
@@ -137,11 +137,11 @@ class _Reader:
             self.problems.append(f"{path}: expected a benchmark with `datasets:` and `grid:`")
             return
         for key, value in parsed.value.items():
-            if key in _KEYS:
+            if key in KEYS:
                 self.values[key] = value
             else:
-                near = difflib.get_close_matches(str(key), _KEYS, 1)
-                hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(_KEYS)}"
+                near = difflib.get_close_matches(str(key), KEYS, 1)
+                hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(KEYS)}"
                 self._wrong(str(key), f"no such entry; {hint}")
 
     def grid(self) -> Grid:
@@ -258,7 +258,7 @@ class _Reader:
             self._wrong(f"{key}.{name}", f"no such setting; {hint}")
 
     def _expected(self, key: str, found: Any) -> None:
-        self._wrong(key, f"expected {_KEYS[key]}, found {reading.shown(found)}")
+        self._wrong(key, f"expected {KEYS[key]}, found {reading.shown(found)}")
 
     def _wrong(self, path: str, message: str) -> None:
         place = self.places.get(path) or self.places.get(path.partition(".")[0]) or self.path

@@ -126,7 +126,7 @@ def _plots(
             axes.plot([np.mean(values)] * 2, [place - 0.3, place + 0.3], color=looks[cell]["color"])
         axes.set_yticks(range(len(by_cell)), [display_name(cell) for cell in from_below])
         axes.set_xlabel(f"{metric} on test")
-        return f"{metric} of every run; the bar is the mean of the cell."
+        return f"Every run by {metric}; the bar is the mean of the cell."
 
     def curves(axes: Any) -> str:
         name = "val_loss"
@@ -209,7 +209,8 @@ def _plots(
     def pareto(cost: str, label: str) -> Callable[[Any], str]:
         def draw(axes: Any) -> str:
             for cell in found["cells"]:
-                if cell["cost"].get(cost):
+                # The majority costs so little that the others would stand in one place.
+                if cell["cost"].get(cost) and cell["cell"] != "majority":
                     axes.plot(
                         cell["cost"][cost], cell["mean"], linestyle="", label=cell["name"],
                         **looks[cell["cell"]],
@@ -217,7 +218,7 @@ def _plots(
             axes.set_xscale("log")
             axes.set_xlabel(label)
             axes.set_ylabel(metric)
-            return f"{metric} against its cost: what lies to the upper left is the better bargain."
+            return f"By {metric} and cost: what lies to the upper left is the better bargain."
 
         return draw
 

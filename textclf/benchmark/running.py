@@ -32,12 +32,17 @@ from pathlib import Path
 from typing import Any
 
 from textclf.benchmark.grid import Grid, Run
-from textclf.errors import ArtifactError
+from textclf.errors import ArtifactError, TrainingError
 
 HEARTBEAT_SECONDS = 30.0
 SILENT_SECONDS = 600.0  # a claim as old as that is nobody's any more
 _IDENTITY = "benchmark.json"
 _TICK_SECONDS = 1.0
+_WORKER = [sys.executable, "-m", "textclf.benchmark.worker"]
+
+
+def _environment() -> dict[str, str]:
+    return {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -242,6 +247,42 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
+def estimate(run: Run) -> dict[str, float]:
+    """What a training will take, from its first steps, in a process of its own.
+
+    Returns:
+        `seconds` up to the end of the training, if no early stopping ends it sooner, and
+        `peak_memory_mb`.
+
+    Raises:
+        TrainingError: it cannot be told.
+    """
+    job = {"kind": "estimate", "config": run.config.to_dict(), "folder": "", "name": run.name}
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8") as log,
+        subprocess.Popen(
+            _WORKER,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            encoding="utf-8",
+            env=_environment(),
+        ) as child,
+    ):
+        assert child.stdin is not None and child.stdout is not None
+        child.stdin.write(json.dumps(job) + "\n")
+        child.stdin.flush()  # and it stays open
+        lines = child.stdout.read().splitlines()
+        log.seek(0)
+        said = (log.read().strip().splitlines() or ["it said nothing"])[-1]
+    last = json.loads(lines[-1]) if lines else {}
+    if isinstance(last, list) or "result" not in last:
+        reason = said if isinstance(last, list) else last.get("failed", said)
+        raise TrainingError(f"{run.name}: cannot be tried ({reason})")
+    return last["result"]
+
+
 # === Claims ===
 
 
@@ -370,13 +411,13 @@ class _Process:
         }
         with open(self._log, "w", encoding="utf-8") as log:
             self._child = subprocess.Popen(
-                [sys.executable, "-m", "textclf.benchmark.worker"],
+                _WORKER,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
                 encoding="utf-8",
-                env={"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ},
+                env=_environment(),
                 start_new_session=True,  # Ctrl-C is for the parent, which ends its children
             )
         assert self._child.stdin is not None and self._child.stdout is not None

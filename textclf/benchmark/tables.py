@@ -15,7 +15,7 @@ _COST = {
     "latency_p50_ms": ("p50 ms", "{:,.2f}"),
     "latency_p99_ms": ("p99 ms", "{:,.2f}"),
     "texts_per_second": ("texts/s", "{:,.0f}"),
-    "size_mb": ("SavedModel MiB", "{:,.2f}"),
+    "size_mb": ("export MiB", "{:,.2f}"),
 }
 
 

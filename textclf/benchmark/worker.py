@@ -8,6 +8,7 @@ line is {"result": ...} or {"failed": ...}. What TensorFlow has to say goes to s
 """
 
 import base64
+import contextlib
 import hashlib
 import json
 import os
@@ -16,6 +17,7 @@ import resource
 import shutil
 import statistics
 import sys
+import tempfile
 import threading
 import time
 import zlib
@@ -28,10 +30,11 @@ import numpy as np
 import textclf
 from textclf import artifact, baselines, data, evaluation
 from textclf.config import Config, from_dict, with_paths
-from textclf.errors import DataError, TextclfError
+from textclf.errors import DataError, TextclfError, TrainingError
 
 LATENCY_TEXTS = 100  # answered one at a time, after as many to warm up
 THROUGHPUT_SECONDS = 2.0
+ESTIMATE_STEPS = 30
 
 Tell = Callable[[str, int, int], None]
 
@@ -63,7 +66,9 @@ def main() -> None:
 
 
 def _end_with_parent() -> None:
-    sys.stdin.read()
+    # Not sys.stdin, whose lock would be held when this process ends by itself.
+    while os.read(0, 1024):
+        pass
     os._exit(1)
 
 
@@ -83,6 +88,8 @@ def run(job: dict[str, Any], tell: Tell) -> dict[str, Any]:
     """
     folder = Path(job["folder"])
     config, _ = from_dict(job["config"])
+    if job["kind"] == "estimate":
+        return _estimate(config, tell)
     started = time.time()
     make = _baseline if job["kind"] == "baseline" else _network
     found = make(job, config, folder, tell)
@@ -173,6 +180,36 @@ def _network(job: dict[str, Any], config: Config, folder: Path, tell: Tell) -> d
         "probabilities": pack(to_float16(scores.p, model.card.thresholds)),
         "num_tokens": pack(scores.num_tokens.astype(np.int32)),
         "y_true": pack(scores.y_true.astype(np.uint8 if scores.y_true.ndim == 2 else np.int16)),
+    }
+
+
+def _estimate(config: Config, tell: Tell) -> dict[str, float]:
+    """Seconds and memory of a training, from its first steps."""
+    from textclf import training
+
+    began = time.monotonic()
+    times: list[float] = []
+    steps = 0
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        contextlib.suppress(TrainingError),  # it has no epoch to keep
+    ):
+        events = training.train(
+            config,
+            Path(folder) / "run",
+            should_stop=lambda: len(times) > ESTIMATE_STEPS,
+            on_progress=tell,
+        )
+        for event in events:
+            if isinstance(event, training.Step):
+                times.append(time.monotonic())
+                steps = event.steps_per_epoch
+    # The first steps trace, and see few of the widths.
+    known = times[min(2, len(times) - 1) :]
+    a_step = (known[-1] - known[0]) / max(len(known) - 1, 1)
+    return {
+        "seconds": (times[0] - began) + a_step * steps * config.training.epochs,
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
 
 

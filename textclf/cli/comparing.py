@@ -14,7 +14,7 @@ from textclf.errors import DataError, TrainingError, check_all
 
 if TYPE_CHECKING:
     from textclf.artifact import Card
-    from textclf.benchmark.grid import Grid
+    from textclf.benchmark.grid import Grid, Run
 
 # === benchmark ===
 
@@ -60,8 +60,7 @@ def benchmark(
         f"{len(grid.runs)} runs: {len(done)} finished, {len(failed)} failed, {len(missing)} to make"
     )
     if dry_run:
-        for run in missing:
-            click.echo(run.name)
+        _estimate(missing, jobs)
         return
     if missing:
         _make(grid, output, jobs, retry_failed)
@@ -94,6 +93,29 @@ def _check(grid: "Grid", output: Path) -> None:
     checks += [lambda arguments=a: data.check_sources(**arguments) for a in sources.values()]
     checks += [lambda settings=s: check_environment(settings) for s in environments.values()]
     check_all(*checks)
+
+
+def _estimate(missing: "list[Run]", jobs: int) -> None:
+    """Prints the runs that are to be made, and what the first steps of each cell tell of them."""
+    from textclf.benchmark import running
+
+    found: dict[tuple[str, str], dict[str, float]] = {}
+    with Progress() as progress:
+        cells = dict.fromkeys((r.dataset, r.cell) for r in missing if r.kind == "network")
+        for done, cell in enumerate(cells):
+            progress.update("trying each cell", done, len(cells))
+            first = next(run for run in missing if (run.dataset, run.cell) == cell)
+            found[cell] = running.estimate(first)
+    total = 0.0
+    for run in missing:
+        known = found.get((run.dataset, run.cell))
+        total += known["seconds"] if known else 0
+        about = f", {known['peak_memory_mb']:.0f} MiB" if known else ""
+        click.echo(f"{run.name}" + (f": {_duration(known['seconds'])}{about}" if known else ""))
+    say(
+        f"about {_duration(total / jobs)} of training, as far as the first steps tell and without "
+        "early stopping; each run also needs about half a minute for export and measuring"
+    )
 
 
 def _make(grid: "Grid", output: Path, jobs: int, retry_failed: bool) -> None:

@@ -514,6 +514,21 @@ def test_more_comparisons_need_more_evidence(folder: Path):
     assert smallest["p_value_holm"] == pytest.approx(3 * smallest["p_value"])
 
 
+def test_a_verdict_stands_on_the_corrected_value():
+    rng = np.random.default_rng(0)
+    between = 0
+    for _ in range(100):
+        accuracy = [[0.8], [0.82], [0.83]] + rng.normal(0, 0.005, (3, 3))
+        right = rng.random((3, 3, 1000)) < accuracy[:, :, np.newaxis]
+        comparison = summary.Comparison(
+            "accuracy", dict(zip("abc", right.astype(float), strict=True))
+        )
+        for one in comparison.pairs([("a", "b"), ("a", "c"), ("b", "c")]):
+            assert (one["verdict"] == "better") == (one["p_value_holm"] < 0.05)
+            between += one["p_value"] < 0.05 <= one["p_value_holm"]
+    assert between > 10, "the correction must decide something for this test to mean anything"
+
+
 def test_a_loss_is_better_when_it_is_lower(folder: Path):
     accuracies = {"gru": 0.8, "bigru": 0.9, "bisimple_rnn": 0.5}
     _, results, found = summarized(folder, accuracies, CELLS + "metric: log_loss\n")

@@ -214,10 +214,11 @@ def test_a_killed_benchmark_takes_its_runs_with_it_and_begins_them_anew(folder: 
     process = subprocess.Popen(command, cwd=folder, stderr=subprocess.DEVNULL)
     claims = folder / "out" / "claims"
     until = time.monotonic() + 60
-    while not (claims.is_dir() and list(claims.glob("*.json"))):
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    while not (claims.is_dir() and list(claims.glob("*.json")) and children.read_text()):
         assert time.monotonic() < until
         time.sleep(0.05)
-    [worker_process] = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    [worker_process] = children.read_text().split()
     process.send_signal(signal.SIGKILL)
     process.wait()
     while os.path.exists(f"/proc/{worker_process}"):

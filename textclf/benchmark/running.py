@@ -29,7 +29,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from textclf.benchmark.grid import Grid, Run
 from textclf.errors import ArtifactError, TrainingError
@@ -38,11 +38,6 @@ HEARTBEAT_SECONDS = 30.0
 SILENT_SECONDS = 600.0  # a claim as old as that is nobody's any more
 _IDENTITY = "benchmark.json"
 _TICK_SECONDS = 1.0
-_WORKER = [sys.executable, "-m", "textclf.benchmark.worker"]
-
-
-def _environment() -> dict[str, str]:
-    return {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -260,19 +255,9 @@ def estimate(run: Run) -> dict[str, float]:
     job = {"kind": "estimate", "config": run.config.to_dict(), "folder": "", "name": run.name}
     with (
         tempfile.TemporaryFile("w+", encoding="utf-8") as log,
-        subprocess.Popen(
-            _WORKER,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-            encoding="utf-8",
-            env=_environment(),
-        ) as child,
+        _start(job, log) as child,
     ):
-        assert child.stdin is not None and child.stdout is not None
-        child.stdin.write(json.dumps(job) + "\n")
-        child.stdin.flush()  # and it stays open
+        assert child.stdout is not None
         lines = child.stdout.read().splitlines()
         log.seek(0)
         said = (log.read().strip().splitlines() or ["it said nothing"])[-1]
@@ -383,6 +368,26 @@ def _started(pid: int) -> str | None:
 # === Processes ===
 
 
+def _start(job: dict[str, Any], log: IO[str]) -> subprocess.Popen:
+    """A worker that has its job."""
+    child = subprocess.Popen(
+        [sys.executable, "-m", "textclf.benchmark.worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        text=True,
+        encoding="utf-8",
+        env={"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ},
+        start_new_session=True,  # Ctrl-C is for the parent, which ends its children
+    )
+    assert child.stdin is not None
+    with contextlib.suppress(BrokenPipeError):
+        # It stays open, so that the child ends when this process does.
+        child.stdin.write(json.dumps(job) + "\n")
+        child.stdin.flush()
+    return child
+
+
 class _Process:
     """A run that is being made."""
 
@@ -410,21 +415,7 @@ class _Process:
             "folder": str(folder),
         }
         with open(self._log, "w", encoding="utf-8") as log:
-            self._child = subprocess.Popen(
-                _WORKER,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                encoding="utf-8",
-                env=_environment(),
-                start_new_session=True,  # Ctrl-C is for the parent, which ends its children
-            )
-        assert self._child.stdin is not None and self._child.stdout is not None
-        with contextlib.suppress(BrokenPipeError):
-            # It stays open, so that the child ends when this process does.
-            self._child.stdin.write(json.dumps(job) + "\n")
-            self._child.stdin.flush()
+            self._child = _start(job, log)
         self._listener = threading.Thread(target=self._listen, args=(messages,), daemon=True)
         self._listener.start()
 

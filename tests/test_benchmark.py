@@ -20,8 +20,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from textclf import evaluation, networks
-from textclf.benchmark import grid, running, summary, tables, worker
+from textclf import artifact, evaluation, networks
+from textclf.benchmark import budget, grid, running, summary, tables, worker
 from textclf.benchmark.page import render
 from textclf.cli import main
 from textclf.errors import ArtifactError, ConfigError, DataError
@@ -77,15 +77,18 @@ def run(folder: Path, grid_file: str, output: str, *options: str) -> Any:
 def test_a_grid_is_every_combination_with_every_seed_and_the_simple_classifiers(folder: Path):
     found = grid.read(folder / "cells.yaml")
     names = [run.name for run in found.runs]
-    assert names[:6] == [
+    assert names[:9] == [
         "tiny.majority",
         "tiny.tfidf_logistic_regression",
+        "tiny.fasttext.seed0",
+        "tiny.fasttext.seed1",
+        "tiny.fasttext.seed2",
         "tiny.bisimple_rnn.seed0",
         "tiny.gru.seed0",
         "tiny.bigru.seed0",
         "tiny.bag_of_embeddings.seed0",
     ], "all cells with one seed come before the next seed"
-    assert len(names) == len(set(names)) == 2 + 3 * 4
+    assert len(names) == len(set(names)) == 2 + 3 * 5
     by_name = {run.name: run for run in found.runs}
     assert by_name["tiny.bigru.seed2"].config.training.seed == 2
     assert by_name["tiny.bigru.seed2"].config.model.bidirectional is True
@@ -115,6 +118,19 @@ def test_a_grid_is_every_combination_with_every_seed_and_the_simple_classifiers(
         (GRID.replace("model.embedding_dim: [2, 3]", "data.header: [true]"), "the same data"),
         (GRID.replace("model.embedding_dim: [2, 3]", "training.seed: [1]"), "name it as `seeds`"),
         (GRID + "metric: f1", "metric: expected one of accuracy, macro_f1"),
+        (GRID + "metric: micro_f1", "micro_f1 is not of tiny, where a text has one label"),
+        (GRID + "budget: 5", "budget: expected {weights: N}"),
+        (GRID + "budget: {weights: 1.5}", "budget: expected {weights: N}"),
+        (GRID + "budget: {minuts: 1}", "budget: expected {weights: N}"),
+        (CELLS + "budget: {weights: 7}", "gru: expected 24 to 201,498,624 weights"),
+        (
+            CELLS.replace("{model.emb", "{model.units: 4, model.emb") + "budget: {weights: 999}",
+            "weights settles model.units, which stands here too",
+        ),
+        (
+            GRID + "settings: {training.epochs: 2}\nbudget: {minutes: 1}",
+            "minutes settles training.epochs, which stands here too",
+        ),
         (GRID + "confidence: 95", "confidence: expected a number between 0.5 and 1, found 95"),
         (GRID + "exclude: [{model.embedding_dim: 9}]", "is no combination of the grid"),
         (GRID + "datasets: {}", "datasets"),
@@ -132,6 +148,56 @@ def test_a_mistake_in_a_grid_is_told_before_anything_runs(folder: Path, text: st
     assert "Traceback" not in result.stderr and not (folder / "out").exists()
 
 
+def test_the_simple_classifiers_are_there_whatever_settings_only_a_cell_reads(folder: Path):
+    text = CELLS.replace("settings: {", "settings: {model.units: 4, model.num_layers: 2, ")
+    (folder / "cells.yaml").write_text(text)
+    found = grid.read(folder / "cells.yaml")
+    cells = {run.cell: run.config for run in found.runs}
+    assert cells.keys() > {"majority", "tfidf_logistic_regression", "bag_of_embeddings"}
+    assert cells["bag_of_embeddings"].model.embedding_dim == cells["gru"].model.embedding_dim
+    assert found.notices == (), "nobody has to hear what a bag does not read"
+
+
+def test_an_output_that_cannot_be_written_is_told_before_anything_runs(folder: Path):
+    for output in ("/proc/nowhere/out", str(folder / "tiny.yaml"), str(folder / "tiny.yaml/out")):
+        result = CliRunner().invoke(main, ["benchmark", str(folder / "grid.yaml"), output])
+        assert result.exit_code == 1 and isinstance(result.exception, SystemExit), output
+        assert output in result.stderr and "name" in result.stderr
+
+
+# === Budgets ===
+
+
+@pytest.mark.parametrize("encoder", ["simple_rnn", "lstm", "gru"])
+@pytest.mark.parametrize("changes", [{}, {"num_layers": 2}, {"reset_after": False}])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_the_weights_of_recurrent_layers_are_counted_as_they_are_made(
+    encoder: str, changes: dict[str, Any], bidirectional: bool
+):
+    model = {
+        "encoder": encoder, "bidirectional": bidirectional, "units": 5, "num_layers": 1,
+        "embedding_dim": 3, "reset_after": True, **changes,
+    }  # fmt: skip
+    network = networks.build(vocabulary_size=9, num_classes=2, pooling="last", **model)
+    made = sum(np.prod(w.shape) for layer in network.recurrent_layers for w in layer.weights)
+    assert budget.recurrent_weights(model) == made
+
+
+def test_a_budget_of_weights_gives_every_cell_the_units_that_come_nearest(folder: Path):
+    (folder / "cells.yaml").write_text(CELLS + "budget: {weights: 5000}\n")
+    found = grid.read(folder / "cells.yaml")
+    for run in found.runs:
+        model = run.config.model.model_dump()
+        if run.kind == "network" and run.is_asked:
+            each = [
+                abs(budget.recurrent_weights({**model, "units": model["units"] + more}) - 5000)
+                for more in (-1, 0, 1)
+            ]
+            assert each[1] == min(each) and each[1] < 250
+            assert model["units"] != 64
+    assert "gru: 37 units, 4,884 weights in the recurrent layers" in found.notices
+
+
 def test_all_mistakes_of_a_grid_come_at_once(folder: Path):
     (folder / "grid.yaml").write_text(GRID.replace("seeds: 1", "seeds: x") + "metric: f\nodd: 1")
     with pytest.raises(ConfigError) as error:
@@ -144,9 +210,9 @@ def test_a_dry_run_names_the_runs_and_makes_nothing(folder: Path):
     result = run(folder, "grid.yaml", "out", "--dry-run")
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
-    assert lines[:2] == ["tiny.majority", "tiny.tfidf_logistic_regression"] and len(lines) == 4
-    assert re.fullmatch(r"tiny\.embedding_dim=2\.seed1: \d+ s, \d+ MiB", lines[3])
-    assert "4 runs: 0 finished, 0 failed, 4 to make" in result.stderr
+    assert lines[:2] == ["tiny.majority", "tiny.tfidf_logistic_regression"] and len(lines) == 6
+    assert re.fullmatch(r"tiny\.embedding_dim=2\.seed1: \d+ s, \d+ MiB", lines[5])
+    assert "6 runs: 0 finished, 0 failed, 6 to make" in result.stderr
     assert "of training, as far as the first steps tell" in result.stderr
     assert not (folder / "out").exists()
 
@@ -159,7 +225,7 @@ def test_every_run_is_one_file_and_the_report_needs_only_these(made: tuple[Path,
     assert result.exit_code == 0, result.output
     found = grid.read(folder / "grid.yaml")
     results = running.finished(found, folder / "out")
-    assert list(results) == [run.name for run in found.runs] and len(results) == 4
+    assert list(results) == [run.name for run in found.runs] and len(results) == 5
     one = results["tiny.embedding_dim=2.seed0"]
     p = worker.unpack(one["probabilities"])
     y_true = worker.unpack(one["y_true"])
@@ -190,8 +256,8 @@ def test_what_is_finished_is_not_made_again(made: tuple[Path, Any]):
     (results / "tiny.majority.json").unlink()
     before = {path.name: path.stat().st_mtime_ns for path in results.iterdir()}
     again = run(folder, "grid.yaml", "out", "--json")
-    assert again.exit_code == 0 and "3 finished, 0 failed, 1 to make" in again.stderr
-    assert len(json.loads(again.stdout)["datasets"]["tiny"]["cells"]) == 4
+    assert again.exit_code == 0 and "4 finished, 0 failed, 1 to make" in again.stderr
+    assert len(json.loads(again.stdout)["datasets"]["tiny"]["cells"]) == 5
     after = {path.name: path.stat().st_mtime_ns for path in results.iterdir()}
     assert after.keys() == before.keys() | {"tiny.majority.json"}
     assert before.items() <= after.items()
@@ -200,12 +266,12 @@ def test_what_is_finished_is_not_made_again(made: tuple[Path, Any]):
 def test_a_run_that_takes_too_much_fails_with_its_reason_and_the_rest_goes_on(folder: Path):
     (folder / "grid.yaml").write_text(GRID + "memory_mb_per_run: 30\n")
     result = run(folder, "grid.yaml", "out", "--jobs", "2")
-    assert result.exit_code == 1 and "4 of 4 runs have no result" in result.stderr
+    assert result.exit_code == 1 and "5 of 5 runs have no result" in result.stderr
     assert "the grid allows memory_mb_per_run: 30" in result.stdout
-    assert len(list((folder / "out" / "failures").iterdir())) == 4
+    assert len(list((folder / "out" / "failures").iterdir())) == 5
     assert not list((folder / "out" / "claims").iterdir())
     again = run(folder, "grid.yaml", "out")
-    assert "0 finished, 4 failed, 0 to make" in again.stderr
+    assert "0 finished, 5 failed, 0 to make" in again.stderr
     assert "--retry-failed makes them again" in again.stderr
 
 
@@ -231,6 +297,43 @@ def test_a_killed_benchmark_takes_its_runs_with_it_and_begins_them_anew(folder: 
     assert f"process {process.pid}" in first.taken_over and "has ended" in first.taken_over
     events.close()  # type: ignore[attr-defined]
     assert not list(claims.glob("*.json"))
+
+
+def test_a_time_becomes_steps_once_and_shared_cores_are_measured_again(folder: Path):
+    (folder / "grid.yaml").write_text(GRID.replace("[2, 3]", "[2]") + "budget: {minutes: 0.02}\n")
+    result = run(folder, "grid.yaml", "out", "--jobs", "2")
+    assert result.exit_code == 0, result.output
+    found = grid.read(folder / "grid.yaml")
+    [calibration] = found.calibrations
+    path = folder / "out" / "results" / f"{calibration.name}.json"
+    kept = path.read_bytes()
+    settled = json.loads(kept)
+    assert settled["seconds"] >= 1.2 and settled["steps"] > 0
+    assert f"{calibration.name}: {settled['steps']:,} steps in 1 s" in result.stderr
+    made = running.finished(found, folder / "out")
+    [cell] = [one for one in made.values() if one["kind"] == "network"]
+    card = artifact.read_card(folder / "out" / "models" / cell["run"])
+    assert card.config["training"]["max_steps"] == settled["steps"]
+    assert cell["steps"] == settled["steps"] or cell["ended_by"] == "early stopping"
+    # Every cell has been measured with the cores to itself.
+    assert [one["cost"]["shared_cores"] for one in made.values()] == [False] * 4
+    assert f"{cell['run']}.measurement: measured alone" in result.stderr
+    assert cell["cost"].keys() >= {"weights", "training_seconds", "latency_p50_ms", "size_mb"}
+    assert len((folder / "out" / "test_reads.jsonl").read_text().splitlines()) == 4
+    (folder / "out" / "results" / "tiny.majority.json").unlink()
+    assert run(folder, "grid.yaml", "out").exit_code == 0
+    assert path.read_bytes() == kept, "every run of a cell makes the steps that were settled first"
+
+
+def test_a_cell_whose_calibration_fails_is_not_waited_for(folder: Path):
+    text = GRID.replace("[2, 3]", "[2]") + "budget: {minutes: 5}\nmemory_mb_per_run: 30\n"
+    (folder / "grid.yaml").write_text(text)
+    result = run(folder, "grid.yaml", "out", "--jobs", "2")
+    assert result.exit_code == 1 and "4 of 4 runs have no result" in result.stderr
+    names = {path.name for path in (folder / "out" / "failures").iterdir()}
+    assert "tiny.embedding_dim=2.calibration.json" in names
+    assert "tiny.embedding_dim=2.seed0.json" not in names, "it was never begun"
+    assert "tiny.embedding_dim=2.seed0 failed: stopped at" in result.stdout
 
 
 # === Claims ===
@@ -294,7 +397,8 @@ def test_a_heartbeat_keeps_a_claim(folder: Path, one_run: grid.Run):
 
 def test_the_first_of_two_results_stays(tmp_path: Path):
     path = tmp_path / "result.json"
-    assert running.publish(path, "first") and not running.publish(path, "second")
+    assert artifact.write_file(path, "first", replace=False)
+    assert not artifact.write_file(path, "second", replace=False)
     assert path.read_text() == "first" and os.listdir(tmp_path) == ["result.json"]
 
 
@@ -461,7 +565,7 @@ def forged(run: grid.Run, accuracy: float) -> dict[str, Any]:
         "data": {"multi_label": False, "class_names": ["no", "yes"], "splits": {"test": 4000},
                  "fingerprint": "f", "leaked_test_rows": 0},
         "test": {"accuracy": float(right.mean()), "log_loss": float(-np.log(p[range(4000), Y_TRUE]).mean())}, "validation": {"accuracy": 0.5},
-        "versions": {"textclf": "0"}, "machine": {"host": "here"},
+        "versions": {"textclf": "0"}, "machine": {"host": "here"}, "test_reads": 1, "steps": 10,
         "cost": {"training_seconds": 3.0, "latency_p50_ms": 2.0, "shared_cores": False},
         "probabilities": worker.pack(worker.to_float16(p, None)),
         **(network if run.kind == "network" else {}),
@@ -542,14 +646,19 @@ def test_what_limits_the_comparison_is_noted(folder: Path):
     results[names[2]]["code"] = "other"
     results[names[3]]["machine"] = {"host": "there"}
     results[names[4]]["cost"]["shared_cores"] = True
+    results[names[4]]["test_reads"] = 2
     results[names[5]]["vocabulary"] = "w"
     del results[names[-1]]
     notes = "\n".join(summary.summarize(found, results, {names[-2]: "no memory"})["notes"])
     assert f"1 of {len(names)} runs are not made yet" in notes
     assert f"{names[-2]} failed: no memory" in notes
-    for part in ("2 different versions of textclf's code", "2 machines", "shared cores",
-                 "different vocabularies"):  # fmt: skip
+    for part in ("2 different versions of textclf's code", "2 machines", "cores to themselves",
+                 "different vocabularies", f"2 times for {names[4]}"):  # fmt: skip
         assert part in notes
+    for name in names[:-1]:
+        results[name]["cost"]["shared_cores"] = results[name]["cell"] == "gru"
+    notes = "\n".join(summary.summarize(found, results, {})["notes"])
+    assert "were measured on shared cores and do not compare" in notes
 
 
 @pytest.fixture(scope="module")

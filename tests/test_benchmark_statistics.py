@@ -5,6 +5,7 @@
 
 import numpy as np
 import pytest
+from scipy import special
 
 from textclf import evaluation
 from textclf.benchmark import statistics
@@ -29,26 +30,56 @@ def simulate(rng, num_seeds, num_examples, between_seeds, between_cells, gain=0.
 # === Which cell? ===
 
 
+def two_sided(difference, parts):
+    """The p-value of a difference from its variances, each with its degrees of freedom."""
+    variance = sum(v for v, _ in parts)
+    df = variance**2 / sum(v**2 / n for v, n in parts) if variance else 1
+    return 2 * special.stdtr(df, -abs(difference) / np.sqrt(variance)) if variance else 1.0
+
+
+def by_the_plain_sum(found, a, b):
+    """The p-value if the noise of single answers is counted between seeds and between examples."""
+    seeds = [(s2 / len(a), len(a) - 1) for s2 in found.seed_variances]
+    examples = (a.mean(axis=0) - b.mean(axis=0)).var(ddof=1) / a.shape[1]
+    return two_sided(found.difference, [*seeds, (examples, np.inf)])
+
+
+def by_seeds_alone(found, a):
+    """The p-value if the examples count as all that there are (Welch's test)."""
+    return two_sided(found.difference, [(s2 / len(a), len(a) - 1) for s2 in found.seed_variances])
+
+
 @pytest.mark.parametrize("num_seeds", [3, 5, 10])
-@pytest.mark.parametrize(("between_seeds", "between_cells"), [(0.02, 0.0), (0.4, 0.5)])
+@pytest.mark.parametrize(("between_seeds", "between_cells"), [(0.02, 0.0), (0.4, 0.5), (0.02, 2)])
 def test_equal_cells_are_told_apart_as_often_as_the_level_says(
     num_seeds, between_seeds, between_cells
 ):
     rng = np.random.default_rng([num_seeds, int(100 * between_seeds), int(10 * between_cells)])
     kind = num_seeds, 200, between_seeds, between_cells
     false = 0
+    others = np.zeros(2)
     for _ in range(NUM_COMPARISONS):
-        found = statistics.compare_cells(*simulate(rng, *kind))
+        a, b = simulate(rng, *kind)
+        found = statistics.compare_cells(a, b)
         false += found.p_value < 0.05
         assert (found.p_value < 0.05) != (found.interval[0] <= 0 <= found.interval[1])
+        others += by_the_plain_sum(found, a, b) < 0.05, by_seeds_alone(found, a) < 0.05
     power = np.mean(
         [
             statistics.compare_cells(*simulate(rng, *kind, gain=0.7)).p_value < 0.05
             for _ in range(200)
         ]
     )
-    print(f"\n{kind}: type-I error {false / NUM_COMPARISONS:.3f}, power at 0.7 logits {power:.2f}")
+    plain, seeds_alone = others / NUM_COMPARISONS
+    print(
+        f"\n{kind}: type-I error {false / NUM_COMPARISONS:.3f}, power at 0.7 logits {power:.2f}; "
+        f"type-I error by the plain sum {plain:.3f}, by seeds alone {seeds_alone:.3f}"
+    )
     assert 0.03 <= false / NUM_COMPARISONS <= 0.07
+    if (between_seeds, between_cells) == (0.02, 0.0):
+        assert plain < 0.03, "twice the noise is too much"
+    if (between_seeds, between_cells) == (0.02, 2):
+        assert seeds_alone > 0.1, "other examples would give other scores"
 
 
 @pytest.mark.parametrize("between_seeds", [0.02, 0.4])
@@ -192,9 +223,8 @@ def test_a_hand_worked_comparison_of_models():
 
 @pytest.mark.parametrize(
     ("multi_label", "metric"),
-    [(many, metric) for many in (False, True) for metric in evaluation.CONTRIBUTED
-     if metric != ("accuracy" if many else "micro_f1")],
-)  # fmt: skip
+    [(many, metric) for many in (False, True) for metric in evaluation.contributed(many)],
+)
 def test_contributions_are_values_or_pseudo_values_of_the_metric(multi_label, metric):
     rng = np.random.default_rng(0)
     n, names = 60, ("a", "b", "c")

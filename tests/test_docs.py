@@ -157,7 +157,7 @@ def test_the_grid_of_the_benchmark_page_is_right(tmp_path: Path):
     (tmp_path / "cells.yaml").write_text(text, encoding="utf-8")
     (tmp_path / "reviews.yaml").write_text("data: {source: demo}\n")
     found = grid.read(tmp_path / "cells.yaml")
-    assert len(found.runs) == 2 + 5 * (5 + 1)
+    assert len(found.runs) == 2 + 5 * (5 + 2)
     page = (DOCS / "benchmark.md").read_text(encoding="utf-8")
     assert [key for key in grid.KEYS if f"`{key}`" not in page] == []
 

@@ -291,6 +291,7 @@ def table() -> Iterator[tuple[str, Row]]:
     yield "model.train_embedding", Row(run, True, False, TINY | vectors)
     for name, one, other, base in (
         ("epochs", 1, 2, {}),
+        ("max_steps", None, 1, {}),
         ("batch_size", 20, 10, {}),
         ("optimizer", "adam", "sgd", {}),
         ("learning_rate", 0.05, 0.01, {}),

@@ -370,6 +370,25 @@ def test_the_learning_rate_follows_its_schedule(reviews, bag, tmp_path, override
     np.testing.assert_allclose(rates, expected, rtol=1e-6)
 
 
+def test_a_number_of_steps_ends_training_within_an_epoch(reviews, bag, tmp_path):
+    settings = [bag, "training.epochs=9", "training.schedule=cosine", "training.patience_epochs=0"]
+    resolved = config(*settings, "training.max_steps=13", source=str(reviews))
+    events = list(training.train(resolved, tmp_path / "run"))
+    per_epoch = events[0].steps_per_epoch
+    whole, rest = divmod(13, per_epoch)
+    assert whole and rest, "the last epoch must be cut for this test to mean anything"
+    steps = [(event.epoch, event.step) for event in events if isinstance(event, training.Step)]
+    assert len(steps) == 13 and steps[-1] == (whole + 1, rest)
+    assert events[-1].why == "steps" and events[-1].epochs == whole + 1
+    rates = [line["learning_rate"] for line in history(tmp_path / "run")]
+    assert len(rates) == whole + 1
+    lowest = 0.5 * (1 + np.cos(np.pi * 12 / 13)) * resolved.training.learning_rate
+    assert rates[-1] == pytest.approx(lowest), "the schedule ends where the steps do"
+    # As many steps as the epochs have change nothing.
+    resolved = config(bag, "training.epochs=1", "training.max_steps=99999", source=str(reviews))
+    assert list(training.train(resolved, tmp_path / "whole"))[-1].why == "epochs"
+
+
 def one_step(reviews, bag, tmp_path, *overrides):
     """How much each weight changes in a single step of plain gradient descent."""
     resolved = config(

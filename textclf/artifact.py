@@ -207,17 +207,63 @@ def check_output(folder: str | os.PathLike, *, overwrite: bool, is_ours: tuple[s
             )
         if not overwrite:
             raise ArtifactError(f"{folder}: exists already; name another folder or add --overwrite")
-    parent = Path(os.path.realpath(folder)).parent
-    while not os.path.exists(parent):
-        parent = parent.parent
+    check_writable(folder, within=Path(os.path.realpath(folder)).parent)
+
+
+def check_writable(folder: Path, *, within: Path) -> None:
+    """Makes sure that `folder` can be written: in `within`, or in what it will be made in.
+
+    Raises:
+        ArtifactError: it cannot.
+    """
+    while not os.path.exists(within):
+        within = within.parent
     try:
-        with tempfile.TemporaryDirectory(dir=parent, prefix=".textclf-"):
+        with tempfile.TemporaryDirectory(dir=within, prefix=".textclf-"):
             pass
     except OSError as error:
         raise ArtifactError(
-            f"{folder}: cannot be written, because {parent} does not allow it "
+            f"{folder}: cannot be written, because {within} does not allow it "
             f"({error.strerror}); name another folder"
         ) from None
+
+
+def write_file(path: Path, content: str, *, replace: bool = True) -> bool:
+    """Writes a file at once and whole; False if one is there already that may not be replaced.
+
+    Raises:
+        ArtifactError: it cannot be written.
+    """
+    name = None
+    try:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o666 & ~_umask())
+        if replace:
+            os.replace(name, path)
+        else:
+            os.link(name, path)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise ArtifactError(
+            f"{path}: cannot be written ({error.strerror}); free some space or name another place"
+        ) from None
+    finally:
+        if name is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name)
+    return True
+
+
+def _umask() -> int:
+    """What the user does not want new files to allow; the private `mkstemp` knows nothing of it."""
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
 
 
 @contextlib.contextmanager
@@ -239,10 +285,7 @@ def write_folder(folder: str | os.PathLike, *, overwrite: bool) -> Iterator[Path
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-        # mkdtemp makes it private; a published folder follows the user's umask instead.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o777 & ~umask)
+        temporary.chmod(0o777 & ~_umask())
         yield temporary
         for path in [*temporary.rglob("*"), temporary]:
             _sync(path)

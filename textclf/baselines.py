@@ -1,10 +1,13 @@
-"""The classifiers that a network has to beat: the majority class, and TF-IDF with a linear model.
+"""The classifiers that a network has to beat: the majority class, TF-IDF with a linear model, and
+fastText where it is installed.
 
-Both train in seconds and answer `predict_proba`, so `textclf.evaluation` treats them like any
-other classifier. scikit-learn is imported only when one is fitted.
+They train in seconds and answer `predict_proba`, so `textclf.evaluation` treats them like any
+other classifier. scikit-learn and fastText are imported only when one is fitted.
 """
 
+import importlib.util
 import re
+import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol
@@ -56,8 +59,8 @@ def fit(
         y: int64 [n], ids into `class_names`, or bool [n, C] if `multi_label`.
         unit: what n-grams are made of; "auto" takes characters for Chinese (at least 30 % of the
             letters of a sample of the texts are Han), else words.
-        seed: handed to scikit-learn, whose lbfgs draws nothing at random: the same data give
-            the same classifier under any seed.
+        seed: of those in `RANDOM`. scikit-learn's lbfgs draws nothing at random: the same data
+            give the same classifier under any seed.
 
     A class without training examples gets probability 0 everywhere.
 
@@ -244,8 +247,93 @@ def is_chinese(texts: Sequence[str]) -> bool:
     return num_letters > 0 and num_han >= HAN_SHARE_OF_CHINESE * num_letters
 
 
+class FastText:
+    """fastText's linear model on averaged vectors of words and hashed word 2-grams.
+
+    Joulin et al. 2017, "Bag of tricks for efficient text classification".
+    """
+
+    def __init__(
+        self, model: Any, classes: np.ndarray, constant: np.ndarray, unit: str, multi_label: bool
+    ):
+        self._model = model
+        self._classes = classes  # int [fitted classes], the columns that the model fills
+        self._constant = constant  # float64 [C], the others
+        self._unit = unit
+        self._multi_label = multi_label
+
+    def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
+        p = np.tile(self._constant, (len(texts), 1))  # [n, C]
+        if len(texts) == 0 or len(self._classes) == 0:
+            return p
+        lines = [_as_line(text, self._unit) + "\n" for text in texts]
+        num_labels = len(self._classes) + 1  # and that of texts without a label
+        for row, (labels, values) in enumerate(
+            zip(*self._model.f.multilinePredict(lines, num_labels, 0.0, "strict"), strict=True)
+        ):
+            for label, value in zip(labels, values, strict=True):
+                if label != _NO_LABEL:
+                    p[row, int(label.removeprefix(_LABEL))] = min(float(value), 1.0)
+        if not self._multi_label:
+            p /= p.sum(axis=1, keepdims=True)  # fastText adds 1e-5 to each
+        return p
+
+    def describe(self) -> str:
+        return f"fastText ({self._unit}s, 1-2-grams, {FASTTEXT['dim']} dimensions)"
+
+
+_LABEL = "#"  # stands in no token
+_NO_LABEL = "#none"
+FASTTEXT = {"dim": 100, "epoch": 25, "lr": 0.5, "wordNgrams": 2, "bucket": 2**18, "minCount": 1}
+
+
+def _fit_fasttext(
+    texts: Sequence[str], y: np.ndarray, num_classes: int, unit: Unit, seed: int
+) -> FastText:
+    """With the settings of fastText's tutorial; multi-label: one against all."""
+    import fasttext
+
+    if unit == "auto":
+        unit = "character" if is_chinese(texts) else "word"
+    labels = y if y.ndim == 2 else np.equal.outer(y, np.arange(num_classes))  # bool [n, C]
+    constant = labels.all(axis=0).astype(float)
+    classes = np.flatnonzero(labels.any(axis=0) & ~labels.all(axis=0))
+    if len(classes) == 0:
+        return FastText(None, classes, constant, unit, y.ndim == 2)
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".txt") as file:
+        for text, row in zip(texts, labels[:, classes], strict=True):
+            names = [f"{_LABEL}{c}" for c in classes[row]] or [_NO_LABEL]
+            file.write(f"{' '.join(names)} {_as_line(text, unit)}\n")
+        file.flush()
+        model = fasttext.train_supervised(
+            input=file.name,
+            label=_LABEL,
+            loss="ova" if y.ndim == 2 else "softmax",
+            thread=1,  # several would race for the weights
+            seed=seed + 1,  # its generator takes 0 for 1
+            verbose=0,
+            **FASTTEXT,
+        )
+    return FastText(model, classes, constant, unit, y.ndim == 2)
+
+
+def _as_line(text: str, unit: str) -> str:
+    """The tokens of a text between blanks, as fastText reads them."""
+    tokens = re.findall(WORD, text.lower()) if unit == "word" else "".join(text.split()).lower()
+    # Of characters, neither what marks a label nor what ends a string in C++.
+    return " ".join(token for token in tokens if token not in (_LABEL, "\0"))
+
+
+def available() -> tuple[str, ...]:
+    """The baselines that can be fitted here."""
+    has_fasttext = importlib.util.find_spec("fasttext") is not None
+    return tuple(name for name in BASELINES if name != "fasttext" or has_fasttext)
+
+
 _FITTERS: dict[str, Callable[[Sequence[str], np.ndarray, int, Unit, int], Baseline]] = {
     "majority": _fit_majority,
     "tfidf_logistic_regression": _fit_tfidf,
+    "fasttext": _fit_fasttext,
 }
 BASELINES = tuple(_FITTERS)
+RANDOM = frozenset({"fasttext"})  # the seed makes a difference

@@ -8,6 +8,8 @@
     exclude: [{model.encoder: simple_rnn, model.bidirectional: false}]
     seeds: 5                                   # 0 to 4, or a list
 
+    budget: {weights: 50000}                   # or {minutes: 5}; without it: the same settings
+
 Every combination of the grid is a *cell*; a cell with a seed on a data set is a *run*.
 """
 
@@ -21,14 +23,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from textclf import baselines
-from textclf.config import SETTINGS, Config, load, reading
+from textclf import baselines, evaluation
+from textclf.benchmark.budget import Budget, recurrent_weights, with_weights
+from textclf.config import SETTINGS, Config, from_dict, load, reading
 from textclf.errors import ConfigError
 
 BAG = "bag_of_embeddings"
-METRICS = ("accuracy", "macro_f1", "micro_f1", "log_loss")
+METRICS = tuple(dict.fromkeys([*evaluation.contributed(False), *evaluation.contributed(True)]))
 
-Kind = Literal["network", "baseline"]
+Kind = Literal["network", "baseline", "calibration", "measurement"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,11 +42,15 @@ class Run:
         name: unique in the grid, fit for a file.
         dataset: the name of its data set.
         cell: the name of its combination of settings, or of a baseline.
-        kind: "network", or "baseline" for what is no network.
-        seed: of the training; 0 for a baseline, which draws nothing.
-        config: whole.
+        kind: "network"; "baseline" for one of `baselines.BASELINES`; "calibration" for a training
+            that only shows how many steps a cell makes in `minutes`; "measurement" of what a run
+            costs that has the cores to itself.
+        seed: of the training.
+        config: whole, but for the steps that a calibration settles.
         is_asked: whether the grid names its cell, and not only the rule that simple classifiers
             are always there.
+        minutes: how long its cell may train, if the budget is a time.
+        measured: the name of the run that is measured.
     """
 
     name: str
@@ -53,14 +60,28 @@ class Run:
     seed: int
     config: Config
     is_asked: bool
+    minutes: float | None = None
+    measured: str = ""
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 of what the run is, in hexadecimal digits."""
-        values = self.config.to_dict()
-        return hashlib.sha256(
-            json.dumps([self.kind, self.cell, values], sort_keys=True).encode()
-        ).hexdigest()
+        values = [self.kind, self.cell, self.config.to_dict(), self.minutes]
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def calibration(self) -> "Run | None":
+        """The run that settles its number of steps, if something has to."""
+        if self.kind != "network" or self.minutes is None:
+            return None
+        name = f"{self.dataset}.{self.cell}.calibration"
+        return dataclasses.replace(self, name=name, kind="calibration")
+
+    @property
+    def measurement(self) -> "Run":
+        """A run that measures the cost of this one."""
+        name = f"{self.name}.measurement"
+        return dataclasses.replace(self, name=name, kind="measurement", measured=self.name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +98,7 @@ class Grid:
         smallest_difference: the smallest difference worth knowing, in the metric's unit.
         minutes_per_run: a run that takes longer is stopped and counts as failed.
         memory_mb_per_run: a run that takes more resident memory (MiB), likewise.
+        budget: what every cell may use up.
         notices: what was dropped from the files because the grid made it meaningless.
     """
 
@@ -87,7 +109,17 @@ class Grid:
     smallest_difference: float
     minutes_per_run: float
     memory_mb_per_run: float
+    budget: Budget
     notices: tuple[str, ...]
+
+    @property
+    def calibrations(self) -> tuple[Run, ...]:
+        """One for each cell, if the budget is a time."""
+        found: dict[str, Run] = {}
+        for run in self.runs:
+            if run.calibration is not None:
+                found.setdefault(run.calibration.name, run.calibration)
+        return tuple(found.values())
 
 
 def read(path: Path) -> Grid:
@@ -114,6 +146,7 @@ KEYS = {
     "grid": "settings with lists of values, such as {model.encoder: [lstm, gru]}",
     "exclude": "a list of combinations to leave out",
     "seeds": "a number of seeds from 1 to 1000, or a list of different ones",
+    "budget": "{weights: N}, the numbers in the recurrent layers, or {minutes: M} of training",
     "metric": f"one of {', '.join(METRICS)}",
     "confidence": "a number between 0.5 and 1",
     "smallest_difference": "a number above 0",
@@ -151,6 +184,7 @@ class _Reader:
         settings = self._mapping("settings")
         for name in settings:
             self._check_name("settings", name)
+        self.budget = self._budget([*settings, *self._mapping("grid")])
         numbers = {
             name: self._number(name, default, most)
             for name, default, most in (
@@ -166,7 +200,14 @@ class _Reader:
         runs = [] if self.problems else self._runs(datasets, settings, combinations, seeds)
         if self.problems:
             raise ConfigError(list(dict.fromkeys(self.problems)))
-        return Grid(str(self.path), tuple(runs), metric, **numbers, notices=tuple(self.notices))
+        return Grid(
+            str(self.path),
+            tuple(runs),
+            metric,
+            **numbers,
+            budget=self.budget,
+            notices=tuple(self.notices),
+        )
 
     # === The entries ===
 
@@ -225,6 +266,24 @@ class _Reader:
             self._wrong("exclude", "nothing of the grid is left")
         return kept
 
+    def _budget(self, named: Sequence[str]) -> Budget:
+        found = self._mapping("budget")
+        weights, minutes = found.get("weights"), found.get("minutes")
+        is_sound = all(
+            value is None or (isinstance(value, kind) and not isinstance(value, bool) and value > 0)
+            for value, kind in ((weights, int), (minutes, int | float))
+        )
+        if not is_sound or not found.keys() <= {"weights", "minutes"}:
+            self._expected("budget", found)
+            return Budget()
+        budget = Budget(weights, None if minutes is None else float(minutes))
+        for name in named:
+            if name in budget.settled:
+                self._wrong(
+                    "budget", f"{budget.settled[name]} settles {name}, which stands here too"
+                )
+        return budget
+
     def _mapping(self, key: str) -> dict[str, Any]:
         found = self.values.get(key)
         if found is None:
@@ -278,53 +337,85 @@ class _Reader:
         runs, fixed = [], []
         for seed in seeds:
             for dataset, file in datasets.items():
-                has_bag = False
+                configs = {}
                 for cell, combination in cells.items():
                     overrides = [_override(name, value) for name, value in combination.items()]
-                    found = self._config(file, [*common, *overrides], seed)
-                    if found is not None:
-                        has_bag |= found.model.encoder == "bag"
-                        runs.append(_run(dataset, cell, "network", seed, found, True))
-                bag = self._bag(file, common, seed)
-                if bag is not None and not has_bag:
-                    runs.append(_run(dataset, BAG, "network", seed, bag, False))
-                if seed == seeds[0] and bag is not None:
-                    fixed += [
-                        _run(dataset, name, "baseline", 0, bag, False)
-                        for name in baselines.BASELINES
-                    ]
+                    config = self._config(file, [*common, *overrides], seed)
+                    if config is not None:
+                        configs[cell] = self._within_budget(cell, config)
+                if not configs:
+                    continue
+                minutes = self.budget.minutes
+                runs += [
+                    _run(dataset, cell, "network", seed, config, True, minutes)
+                    for cell, config in configs.items()
+                ]
+                first = next(iter(configs.values()))
+                if seed == seeds[0]:
+                    self._check_metric(dataset, first)
+                fixed += [
+                    _run(dataset, name, "baseline", seed, first, False)
+                    for name in baselines.available()
+                    if seed == seeds[0] or name in baselines.RANDOM
+                ]
+                if all(config.model.encoder != "bag" for config in configs.values()):
+                    # The same text and training; what only recurrence reads is left out.
+                    bag, _ = from_dict(
+                        first.to_dict(), ["model.encoder=bag", "model.pooling=max_mean"]
+                    )
+                    runs.append(_run(dataset, BAG, "network", seed, bag, False, minutes))
         return [*fixed, *runs]
 
-    def _bag(self, file: Path, common: Sequence[str], seed: int) -> Config | None:
-        """The same text and training without recurrence."""
-        plain = [
-            override
-            for override in common
-            if override.partition("=")[0] not in ("model.encoder", "model.pooling")
-        ]
-        return self._config(
-            file, [*plain, "model.encoder=bag", "model.pooling=max_mean"], seed, quietly=True
-        )
+    def _within_budget(self, cell: str, config: Config) -> Config:
+        if self.budget.weights is None:
+            return config
+        try:
+            solved = with_weights(config, self.budget.weights)
+        except ValueError as error:
+            self._wrong("budget.weights", f"{cell}: {error}")
+            return config
+        model = solved.model.model_dump()
+        if model["encoder"] != "bag":
+            self.notices[
+                f"{cell}: {model['units']} units, {recurrent_weights(model):,} weights in the "
+                "recurrent layers"
+            ] = None
+        return solved
 
-    def _config(
-        self, file: Path, overrides: Sequence[str], seed: int, quietly: bool = False
-    ) -> Config | None:
+    def _check_metric(self, dataset: str, config: Config) -> None:
+        metric, own = self.values.get("metric"), evaluation.contributed(config.data.multi_label)
+        if metric is not None and metric not in own:
+            labels = "several labels" if config.data.multi_label else "one label"
+            self._wrong(
+                "metric",
+                f"{metric} is not of {dataset}, where a text has {labels}; expected one of "
+                f"{', '.join(own)}",
+            )
+
+    def _config(self, file: Path, overrides: Sequence[str], seed: int) -> Config | None:
         try:
             config, notices = load(file, [*overrides, f"training.seed={seed}"])
         except ConfigError as error:
-            if not quietly:
-                self.problems += [
-                    re.sub(r"^--set ", f"{self.path}: ", problem) for problem in error.problems
-                ]
+            self.problems += [
+                re.sub(r"^--set ", f"{self.path}: ", problem) for problem in error.problems
+            ]
             return None
-        if not quietly:
-            self.notices |= dict.fromkeys(notices)
+        self.notices |= dict.fromkeys(notices)
         return config
 
 
-def _run(dataset: str, cell: str, kind: Kind, seed: int, config: Config, is_asked: bool) -> Run:
-    name = f"{dataset}.{cell}" + (f".seed{seed}" if kind == "network" else "")
-    return Run(name, dataset, cell, kind, seed, config, is_asked)
+def _run(
+    dataset: str,
+    cell: str,
+    kind: Kind,
+    seed: int,
+    config: Config,
+    is_asked: bool,
+    minutes: float | None = None,
+) -> Run:
+    is_random = kind == "network" or cell in baselines.RANDOM
+    name = f"{dataset}.{cell}" + (f".seed{seed}" if is_random else "")
+    return Run(name, dataset, cell, kind, seed, config, is_asked, minutes)
 
 
 def _is_name(name: str) -> bool:

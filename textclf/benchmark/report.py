@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from textclf import artifact
 from textclf.benchmark import page, tables
 from textclf.benchmark.grid import Grid
-from textclf.benchmark.running import publish
-from textclf.errors import ArtifactError
 
 
 def write(
@@ -31,8 +30,5 @@ def write(
         "verdicts.json": json.dumps(summary, ensure_ascii=False, indent=2) + "\n",
     }
     for name, content in contents.items():
-        try:
-            publish(folder / name, content, replace=True)
-        except OSError as error:
-            raise ArtifactError(f"{folder / name}: cannot be written ({error.strerror})") from None
+        artifact.write_file(folder / name, content)
     return [folder / name for name in contents]

@@ -11,6 +11,9 @@ A benchmark's folder:
     data/, cache/          what the data of a data set are; its encoded texts
     test_reads.jsonl       a line for every time that a test split was read
 
+Where the budget is a time, results/ also holds how many steps each cell made in that time when it
+was tried alone; the first such file is what all its runs go by.
+
 Several processes, on one machine or on many that share the folder, can make one benchmark together:
 a claim is a file that only one of them can create, and a result appears whole or not at all.
 """
@@ -27,11 +30,14 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from textclf import artifact
+from textclf.benchmark.budget import with_steps
 from textclf.benchmark.grid import Grid, Run
+from textclf.config import Config
 from textclf.errors import ArtifactError, TrainingError
 
 HEARTBEAT_SECONDS = 30.0
@@ -75,15 +81,20 @@ def check(grid: Grid, folder: Path) -> None:
     """Looks whether `folder` can hold this benchmark.
 
     Raises:
-        ArtifactError: it holds something else, or runs that this grid describes otherwise.
+        ArtifactError: it cannot be written, or holds something else, or runs that this grid
+            describes otherwise.
     """
+    # os.path rather than Path: without permission to look, Path.exists raises.
+    if os.path.exists(folder) and not os.path.isdir(folder):
+        raise ArtifactError(f"{folder}: is a file; name a folder for the benchmark")
+    artifact.check_writable(folder, within=folder)
     identity = folder / _IDENTITY
     if not identity.exists():
-        if folder.is_dir() and not any(folder.iterdir()) or not folder.exists():
-            return
-        raise ArtifactError(
-            f"{folder}: exists and holds no benchmark; name another folder, or a new one"
-        )
+        if folder.exists() and any(folder.iterdir()):
+            raise ArtifactError(
+                f"{folder}: exists and holds no benchmark; name another folder, or a new one"
+            )
+        return
     try:
         before = json.loads(identity.read_text(encoding="utf-8"))["runs"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -111,26 +122,24 @@ def finished(grid: Grid, folder: Path) -> dict[str, dict[str, Any]]:
     """
     found = {}
     for run in grid.runs:
-        path = folder / "results" / f"{run.name}.json"
-        try:
-            found[run.name] = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            continue
-        except (OSError, ValueError):
-            raise ArtifactError(
-                f"{path}: cannot be read; remove it, and the run is made again"
-            ) from None
+        with contextlib.suppress(FileNotFoundError):
+            found[run.name] = _result(run.name, folder)
     return found
 
 
 def failures(grid: Grid, folder: Path) -> dict[str, str]:
-    """Why runs failed, by name."""
+    """Why runs failed, by name: by themselves, or for want of their calibration."""
     found = {}
     for run in grid.runs:
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            path = folder / "failures" / f"{run.name}.json"
-            found[run.name] = json.loads(path.read_text(encoding="utf-8"))["reason"]
+        for one in filter(None, (run.calibration, run)):
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                path = _failure(one, folder)
+                found[run.name] = json.loads(path.read_text(encoding="utf-8"))["reason"]
     return found
+
+
+def _failure(run: Run, folder: Path) -> Path:
+    return folder / "failures" / f"{run.name}.json"
 
 
 def make(
@@ -153,7 +162,8 @@ def make(
 
     Yields:
         What happens. Runs that others are making are waited for, and taken over if they fall
-        silent.
+        silent. In the end the cost of each cell without a run that had the cores to itself is
+        measured anew, one at a time.
 
     Raises:
         ArtifactError: the folder holds something else.
@@ -163,13 +173,25 @@ def make(
         (folder / name).mkdir(parents=True, exist_ok=True)
     _remember(grid, folder)
     if retry_failed:
-        for name in failures(grid, folder):
-            (folder / "failures" / f"{name}.json").unlink(missing_ok=True)
-    pending = list(grid.runs)
+        for run in grid.runs:
+            for one in filter(None, (run, run.calibration, run.measurement)):
+                _failure(one, folder).unlink(missing_ok=True)
+    yield from _make(grid.calibrations, grid, folder, 1, should_stop)
+    yield from _make(grid.runs, grid, folder, jobs, should_stop)
+    if not should_stop():
+        yield from _make(unmeasured(grid, folder), grid, folder, 1, should_stop)
+
+
+def _make(
+    runs: Sequence[Run], grid: Grid, folder: Path, jobs: int, should_stop: Callable[[], bool]
+) -> Iterator[Event]:
+    pending = list(runs)
     active: list[_Process] = []
     messages: queue.Queue[tuple[_Process, Any]] = queue.Queue()
     try:
         while pending or active:
+            if should_stop():
+                return
             for run in list(pending) if len(active) < jobs else []:
                 if is_over(run, folder):
                     pending.remove(run)
@@ -192,8 +214,6 @@ def make(
                     yield process.end(message)
             for process in active:
                 process.watch(grid)
-            if should_stop():
-                return
     finally:
         for process in active:
             process.give_up()
@@ -201,7 +221,47 @@ def make(
 
 def is_over(run: Run, folder: Path) -> bool:
     """Whether a run has a result, or failed."""
-    return any((folder / kind / f"{run.name}.json").exists() for kind in ("results", "failures"))
+    if any(_failure(one, folder).exists() for one in filter(None, (run, run.calibration))):
+        return True
+    if run.kind == "measurement":
+        return not _result(run.measured, folder)["cost"]["shared_cores"]
+    return (folder / "results" / f"{run.name}.json").exists()
+
+
+def unmeasured(grid: Grid, folder: Path) -> list[Run]:
+    """A measurement for the first run of every cell of which none had the cores to itself.
+
+    Raises:
+        ArtifactError: a result cannot be read.
+    """
+    found: dict[tuple[str, str], Run] = {}
+    results = finished(grid, folder)
+    for run in grid.runs:
+        if run.name in results:
+            found.setdefault((run.dataset, run.cell), run)
+    alone = {
+        (result["dataset"], result["cell"])
+        for result in results.values()
+        if not result["cost"]["shared_cores"]
+    }
+    return [run.measurement for cell, run in found.items() if cell not in alone]
+
+
+def _result(name: str, folder: Path) -> dict[str, Any]:
+    """
+    Raises:
+        FileNotFoundError: there is none.
+        ArtifactError: it cannot be read.
+    """
+    path = folder / "results" / f"{name}.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError):
+        raise ArtifactError(
+            f"{path}: cannot be read; remove it, and the run is made again"
+        ) from None
 
 
 def _remember(grid: Grid, folder: Path) -> None:
@@ -210,28 +270,7 @@ def _remember(grid: Grid, folder: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         known = json.loads((folder / _IDENTITY).read_text(encoding="utf-8"))["runs"]
     known |= {run.name: run.fingerprint for run in grid.runs}
-    publish(folder / _IDENTITY, _json({"grid": grid.place, "runs": known}), replace=True)
-
-
-def publish(path: Path, content: str, *, replace: bool = False) -> bool:
-    """Writes a file at once and whole; False if one is there already that may not be replaced."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.name)
-    try:
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        if replace:
-            os.replace(name, path)
-            return True
-        os.link(name, path)
-    except FileExistsError:
-        return False
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
-    return True
+    artifact.write_file(folder / _IDENTITY, _json({"grid": grid.place, "runs": known}))
 
 
 def _json(value: dict[str, Any]) -> str:
@@ -411,13 +450,24 @@ class _Process:
             "kind": run.kind,
             "cell": run.cell,
             "dataset": run.dataset,
-            "config": run.config.to_dict(),
+            "config": self._config().to_dict(),
             "folder": str(folder),
+            "minutes": run.minutes,
         }
+        if run.kind == "measurement":
+            made = _result(run.measured, folder)
+            job |= {"measured": made["kind"], "steps": made.get("steps")}
         with open(self._log, "w", encoding="utf-8") as log:
             self._child = _start(job, log)
         self._listener = threading.Thread(target=self._listen, args=(messages,), daemon=True)
         self._listener.start()
+
+    def _config(self) -> Config:
+        """The run's configuration, with the steps that its calibration settled."""
+        calibration = self.run.calibration
+        if calibration is None:
+            return self.run.config
+        return with_steps(self.run.config, _result(calibration.name, self._folder)["steps"])
 
     def _listen(self, messages: "queue.Queue[tuple[_Process, Any]]") -> None:
         assert self._child.stdout is not None
@@ -461,17 +511,25 @@ class _Process:
             "fingerprint": self.run.fingerprint,
         }
         result = last.get("result")
-        if result is not None and not self._reason:
+        results, reason = self._folder / "results", ""
+        if result is not None and not self._reason and self.run.kind == "measurement":
+            path = results / f"{self.run.measured}.json"
+            cost = {**result["cost"], "shared_cores": False}
+            artifact.write_file(
+                path, _json({**_result(self.run.measured, self._folder), "cost": cost})
+            )
+        elif result is not None and not self._reason:
             result = {**described, **result}
-            result["cost"]["shared_cores"] = self._is_shared
-            path = self._folder / "results" / f"{self.run.name}.json"
-            publish(path, _json(result))  # not if another process has made it meanwhile
-            reason = ""
+            if "cost" in result:
+                result["cost"]["shared_cores"] = self._is_shared
+            # Not if another process has made it meanwhile.
+            artifact.write_file(results / f"{self.run.name}.json", _json(result), replace=False)
         else:
             result = None
             reason = self._reason or last.get("failed") or self._crash(code)
-            path = self._folder / "failures" / f"{self.run.name}.json"
-            publish(path, _json({**described, "reason": reason, "time": time.time()}))
+            path = _failure(self.run, self._folder)
+            values = {**described, "reason": reason, "time": time.time()}
+            artifact.write_file(path, _json(values), replace=False)
         self._claim.release()
         return Ended(self.run, result, reason, seconds)
 

@@ -144,8 +144,9 @@ def compare_cells(
     The last part is that of testing on m examples. The chance by which a single seed gets a single
     example right is in s2 already and would be in var(d) a second time, so r = MS / (n m) is
     taken off, with MS the residual mean square of seeds by examples, as in an analysis of variance
-    of two crossed random factors. Without that, the level of 5 % is one of 0.5 to 2 % where seeds
-    differ little; without the last part it is one of up to 20 %. The degrees of freedom are
+    of two crossed random factors. Without that, the level of 5 % is one of about 1 % where seeds
+    differ little; without the last part it is one of 13 to 42 % where cells find different texts
+    hard (tests/test_benchmark_statistics.py prints both). The degrees of freedom are
     Satterthwaite's (1946, "An approximate distribution of estimates of variance components").
 
     Args:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from textclf import evaluation
+from textclf import baselines, evaluation
 from textclf.benchmark import statistics
 from textclf.benchmark.grid import BAG, Grid
 from textclf.benchmark.statistics import CellDifference
@@ -18,6 +18,7 @@ WANTED_POWER = 0.8
 _NAMES = {
     "majority": "the majority class",
     "tfidf_logistic_regression": "TF-IDF + logistic regression",
+    "fasttext": "fastText",
     BAG: "a bag of embeddings",
     "simple_rnn": "SimpleRNN",
     "bisimple_rnn": "BiSimpleRNN",
@@ -164,10 +165,10 @@ class Comparison:
         sought: float | None,
     ) -> str:
         one, other = display_name(a), display_name(b)
-        apart = f"they differ by {self._amount(d.difference)} in the mean"
+        apart = f"they differ by {_amount(d.difference, self.metric)} in the mean"
         if d.interval is not None:
             apart += f" ({100 * d.confidence:g} % interval {_range(d.interval, self.metric)})"
-        smallest = self._amount(self.smallest_difference)
+        smallest = _amount(self.smallest_difference, self.metric)
         if verdict == "one seed":
             return (
                 f"{one} against {other}: one seed says nothing about what another would have "
@@ -185,17 +186,14 @@ class Comparison:
             assert sought is not None
             return (
                 f"too few seeds to tell {one} from {other}: {apart}; to find one of "
-                f"{self._amount(sought)} with a probability of {WANTED_POWER:g}, {seeds_needed} "
-                "seeds a cell are needed"
+                f"{_amount(sought, self.metric)} with a probability of {WANTED_POWER:g}, "
+                f"{seeds_needed} seeds a cell are needed"
             )
         return (
             f"the test split is too small to tell {one} from {other}: {apart}; no number of seeds "
             f"finds one of {smallest} with a probability of {WANTED_POWER:g} on "
             f"{self.num_examples:,} texts"
         )
-
-    def _amount(self, difference: float) -> str:
-        return amount(difference, self.metric)
 
 
 class _Summary:
@@ -210,7 +208,7 @@ class _Summary:
         self.simple = [cell for cell in self.by_cell if cell not in asked]
         self.data = results[0]["data"]
         multi_label = self.data["multi_label"]
-        self.metric = grid.metric or ("macro_f1" if multi_label else "accuracy")
+        self.metric = grid.metric or evaluation.contributed(multi_label)[0]
         self.y_true = unpack(results[0]["y_true"])
         self.y_true = self.y_true.astype(bool if multi_label else np.int64)
         self.contributions = {
@@ -220,7 +218,7 @@ class _Summary:
         self.comparison = Comparison(
             self.metric,
             self.contributions,
-            fixed=[cell for cell, found in self.by_cell.items() if found[0]["kind"] == "baseline"],
+            fixed=set(baselines.BASELINES) - baselines.RANDOM,
             confidence=grid.confidence,
             smallest_difference=grid.smallest_difference,
         )
@@ -264,9 +262,11 @@ class _Summary:
         found = self.by_cell[cell]
         scores = [result["test"][self.metric] for result in found]
         cost: dict[str, Any] = {}
-        for name in dict.fromkeys(name for result in found for name in result["cost"]):
-            values = [result["cost"][name] for result in found if name in result["cost"]]
-            cost[name] = any(values) if name == "shared_cores" else middle.median(values)
+        alone = [result for result in found if not result["cost"]["shared_cores"]]
+        costs = [result["cost"] for result in alone or found]
+        for name in costs[0]:
+            cost[name] = middle.median(each[name] for each in costs)
+        cost["shared_cores"] = not alone
         return {
             "cell": cell,
             "name": display_name(cell),
@@ -292,7 +292,7 @@ class _Summary:
         for cell in self.asked:
             beaten = [display_name(c["b"]) for c in better if c["a"] == cell]
             if beaten:
-                yield f"{display_name(cell)} is better than {listed(beaten)}."
+                yield f"{display_name(cell)} is better than {_listed(beaten)}."
         unclear = [c for c in comparisons if c["verdict"] not in ("better", "no difference shown")]
         if unclear:
             yield (
@@ -314,11 +314,11 @@ class _Summary:
             ]
             name = display_name(simple)
             if better:
-                yield f"{listed(better)} {_be(better)} better than {name}."
+                yield f"{_listed(better)} {_be(better)} better than {name}."
             else:
                 yield f"No recurrent network here is shown to be better than {name}."
             if worse:
-                yield f"{name[0].upper()}{name[1:]} is better than {listed(worse)}."
+                yield f"{name[0].upper()}{name[1:]} is better than {_listed(worse)}."
 
 
 def _notes(
@@ -340,8 +340,20 @@ def _notes(
     hosts = {result["machine"]["host"] for result in results.values()}
     if len(hosts) > 1:
         yield f"the runs were made on {len(hosts)} machines; their times do not compare"
-    if any(result["cost"]["shared_cores"] for result in results.values()):
+    cells: dict[tuple[str, str], list[bool]] = {}
+    for result in results.values():
+        cell = result["dataset"], result["cell"]
+        cells.setdefault(cell, []).append(result["cost"]["shared_cores"])
+    if any(all(shared) for shared in cells.values()):
         yield "some times and latencies were measured on shared cores and do not compare"
+    elif any(any(shared) for shared in cells.values()):
+        yield "times and latencies are those of the runs that had the cores to themselves"
+    for name, result in results.items():
+        if result["test_reads"] > 1:
+            yield (
+                f"the test split was read {result['test_reads']} times for {name}, which was "
+                "begun anew"
+            )
     vocabularies: dict[str, set[str]] = {}
     for run in grid.runs:
         if run.name in results and run.kind == "network":
@@ -352,13 +364,13 @@ def _notes(
         yield "runs of one data set have different vocabularies"
 
 
-def amount(difference: float, metric: str) -> str:
+def _amount(difference: float, metric: str) -> str:
     """A difference of two scores, with its unit."""
     return f"{difference:.3f}" if metric == "log_loss" else f"{100 * difference:.1f} points"
 
 
 def _range(interval: tuple[float, float], metric: str) -> str:
-    low, high = (amount(end, metric) for end in interval)
+    low, high = (_amount(end, metric) for end in interval)
     return f"{low.partition(' ')[0]} to {high}"
 
 
@@ -374,7 +386,7 @@ def _be(names: Sequence[str]) -> str:
     return "are" if len(names) > 1 else "is"
 
 
-def listed(names: Sequence[str]) -> str:
+def _listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
@@ -395,7 +407,7 @@ def compare_models(
     Args:
         scores: by model, its true classes, probabilities and thresholds, classes in one order.
         cells: the cell of each model.
-        metric: one of `evaluation.CONTRIBUTED`.
+        metric: one of those `evaluation.contributed` to.
         confidence: of the intervals.
         num_resamples: of the bootstrap.
         seed: of the bootstrap.
@@ -439,7 +451,7 @@ def compare_models(
             else f"no difference shown between {a} and {b}"
         )
         words += (
-            f": they differ by {amount(d.difference, metric)} ({100 * confidence:g} % interval "
+            f": they differ by {_amount(d.difference, metric)} ({100 * confidence:g} % interval "
             f"{_range(d.interval, metric)})"
         )
         if p_holm is not None:

@@ -8,9 +8,10 @@ line is {"result": ...} or {"failed": ...}. What TensorFlow has to say goes to s
 """
 
 import base64
-import contextlib
+import dataclasses
 import hashlib
 import json
+import math
 import os
 import platform
 import resource
@@ -29,6 +30,7 @@ import numpy as np
 
 import textclf
 from textclf import artifact, baselines, data, evaluation
+from textclf.benchmark.budget import without_end
 from textclf.config import Config, from_dict, with_paths
 from textclf.errors import DataError, TextclfError, TrainingError
 
@@ -77,7 +79,7 @@ def run(job: dict[str, Any], tell: Tell) -> dict[str, Any]:
 
     Args:
         job: `name`, `kind`, `cell`, `config` (as `Config.to_dict` gives it), `folder` (of the
-            benchmark).
+            benchmark), and what the kind needs besides.
         tell: told how far it is.
 
     Returns:
@@ -90,14 +92,13 @@ def run(job: dict[str, Any], tell: Tell) -> dict[str, Any]:
     config, _ = from_dict(job["config"])
     if job["kind"] == "estimate":
         return _estimate(config, tell)
-    started = time.time()
-    make = _baseline if job["kind"] == "baseline" else _network
-    found = make(job, config, folder, tell)
+    started, code = time.time(), code_fingerprint()
+    found = _KINDS[job["kind"]](job, config, folder, tell)
     return {
         **found,
         "started": started,
         "ended": time.time(),
-        "code": code_fingerprint(),
+        "code": code,
         "versions": _versions(),
         "machine": {
             "host": platform.node(),
@@ -116,126 +117,99 @@ def code_fingerprint() -> str:
     return digest.hexdigest()
 
 
-# === The two kinds ===
+# === The kinds ===
+
+
+class _Data:
+    """The data of a run, which are the same for all runs of a data set."""
+
+    def __init__(self, job: dict[str, Any], config: Config, folder: Path, tell: Tell):
+        self.job, self.folder, self.tell = job, folder, tell
+        settings = with_paths(config)
+        self.dataset = data.open_dataset(on_progress=tell, **settings.data.model_dump())
+        self.described = _check_dataset(job, self.dataset, folder)
+        # The encoded texts are the same for all runs with the same text settings.
+        self.config = config.model_copy(
+            update={
+                "training": config.training.model_copy(
+                    update={"cache_dir": str(folder / "cache" / job["dataset"])}
+                )
+            }
+        )
+
+
+@dataclasses.dataclass
+class _Trained:
+    """How a training went."""
+
+    output: Path
+    history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    steps: int = 0
+    epochs: float = 0.0  # the last one may have ended before its end
+    seconds: float = 0.0
+    peak_memory_mb: float = 0.0
+
+
+def _train(found: _Data, config: Config, output: Path) -> _Trained:
+    from textclf import training
+
+    shutil.rmtree(output, ignore_errors=True)  # left by a run that was killed before its end
+    trained = _Trained(output)
+    total = config.training.max_steps
+    for event in training.train(config, output, overwrite=False, on_progress=found.tell):
+        if isinstance(event, training.Step):
+            trained.steps += 1
+            trained.epochs = trained.steps / event.steps_per_epoch
+            total = total or config.training.epochs * event.steps_per_epoch
+            found.tell("training", trained.steps, total)
+        elif isinstance(event, training.Epoch):
+            trained.history.append(event.figures)
+            trained.seconds += event.seconds
+    trained.peak_memory_mb = _peak_memory_mb()
+    return trained
 
 
 def _network(job: dict[str, Any], config: Config, folder: Path, tell: Tell) -> dict[str, Any]:
-    from textclf import classifier, export, training
+    from textclf import classifier
 
-    settings = with_paths(config)
-    dataset = data.open_dataset(on_progress=tell, **settings.data.model_dump())
-    described = _check_dataset(job, dataset, folder)
-    output = folder / "models" / job["name"]
-    shutil.rmtree(output, ignore_errors=True)  # left by a run that was killed before its end
-    cached = config.model_copy(
-        update={
-            "training": config.training.model_copy(
-                update={"cache_dir": str(folder / "cache" / job["dataset"])}
-            )
-        }
-    )
-    epochs, seconds = [], 0.0
-    for event in training.train(cached, output, overwrite=False, on_progress=tell):
-        if isinstance(event, training.Step):
-            done = (event.epoch - 1) * event.steps_per_epoch + event.step
-            tell("training", done, config.training.epochs * event.steps_per_epoch)
-        elif isinstance(event, training.Epoch):
-            epochs.append(event.figures)
-            seconds += event.seconds
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    model = classifier.load(output)
-    _log_test_read(job, folder)
-    scores = model.score(dataset, "test", tell)
-    tokens = model.card.text["train"]["num_tokens"] * len(epochs)
-    tell("exporting", 0, 0)
-    exports = folder / "exports" / job["name"]
-    shutil.rmtree(exports, ignore_errors=True)
-    version = export.export(model, exports)
-    served = classifier.load_predictor(version)
-    texts = _some_texts(dataset)
+    found = _Data(job, config, folder, tell)
+    trained = _train(found, found.config, folder / "models" / job["name"])
+    model = classifier.load(trained.output)
+    num_reads = _log_test_read(job, folder)
+    scores = model.score(found.dataset, "test", tell)
     tell("measuring gradients", 0, 0)
-    gradients = gradient_by_distance(model, texts)
-    tell("measuring one answer", 0, 0)
-    cost = {
-        "weights": model.card.training["num_weights"],
-        "training_seconds": round(seconds, 2),
-        "tokens_per_second": round(tokens / seconds, 1),
-        "peak_memory_mb": round(peak, 1),
-        "size_mb": round(_size(version) / 2**20, 3),
-        **_speed(served.predict_proba, texts),
-    }
-    shutil.rmtree(exports)
+    gradients = gradient_by_distance(model, _some_texts(found.dataset))
     report = model.report(scores, **config.evaluation.model_dump())
     return {
         "validation": model.card.validation["metrics"],
         "test": report.to_dict()["metrics"],
-        "history": epochs,
+        "test_reads": num_reads,
+        "history": trained.history,
+        "steps": trained.steps,
         "best_epoch": model.card.training["best_epoch"],
         "ended_by": model.card.training["ended_by"],
         "thresholds": None if model.card.thresholds is None else list(model.card.thresholds),
         "gradient_by_distance": gradients,
-        "cost": cost,
-        "data": described,
-        "vocabulary": artifact.sha256(output / artifact.VOCABULARY),
+        "cost": _cost(found, trained, trained.steps),
+        "data": found.described,
+        "vocabulary": artifact.sha256(trained.output / artifact.VOCABULARY),
         "probabilities": pack(to_float16(scores.p, model.card.thresholds)),
         "num_tokens": pack(scores.num_tokens.astype(np.int32)),
         "y_true": pack(scores.y_true.astype(np.uint8 if scores.y_true.ndim == 2 else np.int16)),
     }
 
 
-def _estimate(config: Config, tell: Tell) -> dict[str, float]:
-    """Seconds and memory of a training, from its first steps."""
-    from textclf import training
-
-    began = time.monotonic()
-    times: list[float] = []
-    steps = 0
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        contextlib.suppress(TrainingError),  # it has no epoch to keep
-    ):
-        events = training.train(
-            config,
-            Path(folder) / "run",
-            should_stop=lambda: len(times) > ESTIMATE_STEPS,
-            on_progress=tell,
-        )
-        for event in events:
-            if isinstance(event, training.Step):
-                times.append(time.monotonic())
-                steps = event.steps_per_epoch
-    # The first steps trace, and see few of the widths.
-    known = times[min(2, len(times) - 1) :]
-    a_step = (known[-1] - known[0]) / max(len(known) - 1, 1)
-    return {
-        "seconds": (times[0] - began) + a_step * steps * config.training.epochs,
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-    }
-
-
 def _baseline(job: dict[str, Any], config: Config, folder: Path, tell: Tell) -> dict[str, Any]:
-    settings = with_paths(config)
-    dataset = data.open_dataset(on_progress=tell, **settings.data.model_dump())
-    described = _check_dataset(job, dataset, folder)
-    texts, y = baselines.texts_and_classes(dataset, "train", tell)
-    started = time.monotonic()
-    tell("fitting", 0, 0)
-    model = baselines.fit(
-        job["cell"],
-        texts,
-        y,
-        class_names=dataset.class_names,
-        multi_label=dataset.multi_label,
-        unit="character" if config.text.unit == "character" else "auto",
-    )
-    seconds = time.monotonic() - started
+    found = _Data(job, config, folder, tell)
+    dataset = found.dataset
+    model, cost = _fitted(found, config)
     thresholds = None
     if dataset.multi_label:
         validation_texts, y_validation = baselines.texts_and_classes(dataset, "validation", tell)
         thresholds = evaluation.choose_thresholds(
             y_validation, model.predict_proba(validation_texts)
         )
-    _log_test_read(job, folder)
+    num_reads = _log_test_read(job, folder)
     test_texts, y_true = baselines.texts_and_classes(dataset, "test", tell)
     p = model.predict_proba(test_texts)
     report = evaluation.evaluate(
@@ -249,17 +223,128 @@ def _baseline(job: dict[str, Any], config: Config, folder: Path, tell: Tell) -> 
     return {
         "validation": None,
         "test": report.to_dict()["metrics"],
+        "test_reads": num_reads,
         "description": model.describe(),
         "thresholds": None if thresholds is None else [float(t) for t in thresholds],
-        "cost": {
-            "training_seconds": round(seconds, 2),
-            "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
-            **_speed(model.predict_proba, _some_texts(dataset)),
-        },
-        "data": described,
+        "cost": cost,
+        "data": found.described,
         "probabilities": pack(to_float16(p, thresholds)),
         "y_true": pack(y_true.astype(np.uint8 if y_true.ndim == 2 else np.int16)),
     }
+
+
+def _fitted(found: _Data, config: Config) -> tuple[baselines.Baseline, dict[str, Any]]:
+    """A baseline and its cost."""
+    texts, y = baselines.texts_and_classes(found.dataset, "train", found.tell)
+    started = time.monotonic()
+    found.tell("fitting", 0, 0)
+    model = baselines.fit(
+        found.job["cell"],
+        texts,
+        y,
+        class_names=found.dataset.class_names,
+        multi_label=found.dataset.multi_label,
+        unit="character" if config.text.unit == "character" else "auto",
+        seed=config.training.seed,
+    )
+    return model, {
+        "training_seconds": round(time.monotonic() - started, 2),
+        "peak_memory_mb": round(_peak_memory_mb(), 1),
+        **_speed(model.predict_proba, _some_texts(found.dataset)),
+    }
+
+
+def _calibration(job: dict[str, Any], config: Config, folder: Path, tell: Tell) -> dict[str, Any]:
+    """How many steps a cell makes in the time that it is allowed."""
+    found = _Data(job, config, folder, tell)
+    seconds, steps = _steps_within(found.config, 60 * job["minutes"], tell)
+    return {"steps": steps, "seconds": round(seconds, 2)}
+
+
+def _measurement(job: dict[str, Any], config: Config, folder: Path, tell: Tell) -> dict[str, Any]:
+    """The cost of a run that was made while others were, measured alone.
+
+    One epoch is trained; the whole training is taken to have made its steps at the same speed.
+    """
+    found = _Data(job, config, folder, tell)
+    if job["measured"] == "baseline":
+        return {"cost": _fitted(found, config)[1]}
+    with tempfile.TemporaryDirectory(dir=folder / "models") as temporary:
+        once = from_dict(found.config.to_dict(), ["training.epochs=1"])[0]
+        trained = _train(found, once, Path(temporary) / "run")
+        return {"cost": _cost(found, trained, job["steps"])}
+
+
+def _estimate(config: Config, tell: Tell) -> dict[str, float]:
+    """Seconds and memory of a training, from its first steps."""
+    from textclf import training
+
+    began = time.monotonic()
+    times: list[float] = []
+    steps = 0
+    with tempfile.TemporaryDirectory() as folder:
+        events = training.train(
+            config,
+            Path(folder) / "run",
+            should_stop=lambda: len(times) > ESTIMATE_STEPS,
+            on_progress=tell,
+        )
+        try:
+            for event in events:
+                if isinstance(event, training.Step):
+                    times.append(time.monotonic())
+                    steps = event.steps_per_epoch
+        except TrainingError:  # stopped, it has no epoch to keep
+            if len(times) <= ESTIMATE_STEPS:
+                raise
+    total = config.training.max_steps or steps * config.training.epochs
+    # The first steps trace.
+    known = times[min(2, len(times) - 1) :]
+    a_step = (known[-1] - known[0]) / max(len(known) - 1, 1)
+    return {
+        "seconds": (times[0] - began) + a_step * total,
+        "peak_memory_mb": _peak_memory_mb(),
+    }
+
+
+def _steps_within(config: Config, allowed: float, tell: Tell) -> tuple[float, int]:
+    """Seconds of training, without validation, and the steps that were made in them."""
+    from textclf import training
+
+    spent, steps, before = 0.0, 0, time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        events = training.train(
+            without_end(config),
+            Path(folder) / "run",
+            should_stop=lambda: spent >= allowed,
+            on_progress=tell,
+        )
+        try:
+            for event in events:
+                now = time.monotonic()
+                if isinstance(event, training.Step):
+                    spent, steps = spent + now - before, steps + 1
+                    tell("calibrating", int(min(spent, allowed)), math.ceil(allowed))
+                before = now
+        except TrainingError:  # stopped, it may have no epoch to keep
+            if spent < allowed:
+                raise
+    return spent, steps
+
+
+def _peak_memory_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+_KINDS = {
+    "network": _network,
+    "baseline": _baseline,
+    "calibration": _calibration,
+    "measurement": _measurement,
+}
+
+
+# === The data ===
 
 
 def _check_dataset(job: dict[str, Any], dataset: data.Dataset, folder: Path) -> dict[str, Any]:
@@ -282,28 +367,25 @@ def _check_dataset(job: dict[str, Any], dataset: data.Dataset, folder: Path) -> 
     }
     known = folder / "data" / f"{job['dataset']}.json"
     known.parent.mkdir(parents=True, exist_ok=True)
-    mine = known.with_name(f".{job['name']}.{os.getpid()}")
-    mine.write_text(json.dumps(described, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-    try:
-        os.link(mine, known)
-    except FileExistsError:
+    content = json.dumps(described, ensure_ascii=False, indent=2) + "\n"
+    if not artifact.write_file(known, content, replace=False):
         before = json.loads(known.read_text(encoding="utf-8"))
         if before["fingerprint"] != described["fingerprint"]:
             raise DataError(
                 f"the data of {job['dataset']} have changed since the first run of this "
                 "benchmark (texts, labels, order or splits); bring the old files back, or name "
                 "another output folder"
-            ) from None
-    finally:
-        mine.unlink()
+            )
     return described
 
 
-def _log_test_read(job: dict[str, Any], folder: Path) -> None:
-    """A line for every time that a test split is looked at."""
+def _log_test_read(job: dict[str, Any], folder: Path) -> int:
+    """Writes a line for every time that a test split is read; returns how many this run has."""
     line = {"run": job["name"], "time": time.time(), "host": platform.node()}
-    with open(folder / "test_reads.jsonl", "a", encoding="utf-8") as file:
+    with open(folder / "test_reads.jsonl", "a+", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
+        file.seek(0)
+        return sum(json.loads(line)["run"] == job["name"] for line in file)
 
 
 # === How far back a network looks ===
@@ -360,6 +442,31 @@ def gradient_by_distance(model: Any, texts: Sequence[str]) -> dict[str, float] |
 
 
 # === Cost ===
+
+
+def _cost(found: _Data, trained: _Trained, steps: int) -> dict[str, Any]:
+    """What a training of so many steps and its export cost, from one that is at hand."""
+    from textclf import classifier, export
+
+    model = classifier.load(trained.output)
+    found.tell("exporting", 0, 0)
+    exports = found.folder / "exports" / found.job["name"]
+    shutil.rmtree(exports, ignore_errors=True)
+    version = export.export(model, exports)
+    served = classifier.load_predictor(version)
+    read = model.card.text["train"]
+    tokens = read["num_tokens"] - sum(read["cut_tokens"])  # of an epoch
+    found.tell("measuring one answer", 0, 0)
+    cost = {
+        "weights": model.card.training["num_weights"],
+        "training_seconds": round(trained.seconds / trained.steps * steps, 2),
+        "tokens_per_second": round(tokens * trained.epochs / trained.seconds, 1),
+        "peak_memory_mb": round(trained.peak_memory_mb, 1),
+        "size_mb": round(_size(version) / 2**20, 3),
+        **_speed(served.predict_proba, _some_texts(found.dataset)),
+    }
+    shutil.rmtree(exports)
+    return cost
 
 
 def _some_texts(dataset: data.Dataset) -> list[str]:

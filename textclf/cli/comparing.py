@@ -52,17 +52,20 @@ def benchmark(
 
     grid = grids.read(grid_file)
     note_all(grid.notices)
-    _check(grid, output)
+    running.check(grid, output)
     done = running.finished(grid, output)
     failed = {} if retry_failed else running.failures(grid, output)
     missing = [run for run in grid.runs if run.name not in done and run.name not in failed]
+    is_complete = not missing and not running.unmeasured(grid, output)
+    if not is_complete:  # of finished runs a report can be made without their data
+        _check(grid)
     say(
         f"{len(grid.runs)} runs: {len(done)} finished, {len(failed)} failed, {len(missing)} to make"
     )
     if dry_run:
         _estimate(missing, jobs)
         return
-    if missing:
+    if not is_complete:
         _make(grid, output, jobs, retry_failed)
     results, failed = running.finished(grid, output), running.failures(grid, output)
     found = summary.summarize(grid, results, failed)
@@ -78,21 +81,20 @@ def benchmark(
         )
 
 
-def _check(grid: "Grid", output: Path) -> None:
+def _check(grid: "Grid") -> None:
     """What can be refused before the first run."""
     from textclf import data
-    from textclf.benchmark import running
     from textclf.config import check_environment, with_paths
 
-    checks: list[Any] = [lambda: running.check(grid, output)]
     sources, environments = {}, {}
     for run in grid.runs:
         settings = with_paths(run.config)
         sources[repr(settings.data)] = settings.data.model_dump()
         environments[repr(settings.model) + repr(settings.training.tensorboard)] = settings
-    checks += [lambda arguments=a: data.check_sources(**arguments) for a in sources.values()]
-    checks += [lambda settings=s: check_environment(settings) for s in environments.values()]
-    check_all(*checks)
+    check_all(
+        *(lambda arguments=a: data.check_sources(**arguments) for a in sources.values()),
+        *(lambda settings=s: check_environment(settings) for s in environments.values()),
+    )
 
 
 def _estimate(missing: "list[Run]", jobs: int) -> None:
@@ -138,9 +140,12 @@ def _make(grid: "Grid", output: Path, jobs: int, retry_failed: bool) -> None:
                 if event.taken_over:
                     say(f"{event.run.name}: taken over from {event.taken_over}")
                 continue
-            over += 1
-            times.append(event.seconds)
-            say(_ended(event, over, len(grid.runs), times, jobs))
+            if event.run.kind in ("network", "baseline"):
+                over += 1
+                times.append(event.seconds)
+                say(_ended(event, over, len(grid.runs), times, jobs))
+            else:
+                say(_aside(event))
         if should_stop():
             raise TrainingError(
                 "interrupted; what was finished is kept, and the same command goes on from there"
@@ -155,6 +160,16 @@ def _ended(event: Any, over: int, total: int, times: list[float], jobs: int) -> 
         what = f"{name} {value:.4f}"
     eta = f", about {_duration(left)} left" if over < total else ""
     return f"{over}/{total} {event.run.name}: {what}, {_duration(event.seconds)}{eta}"
+
+
+def _aside(event: Any) -> str:
+    """What came of a run beside those of the grid."""
+    found = f"failed: {event.reason}"
+    if event.result is not None:
+        found = "measured alone"
+        if event.run.kind == "calibration":
+            found = f"{event.result['steps']:,} steps in {event.result['seconds']:.0f} s"
+    return f"{event.run.name}: {found}"
 
 
 def _duration(seconds: float) -> str:
@@ -178,8 +193,8 @@ def _duration(seconds: float) -> str:
 @options.set_option
 @click.option(
     "--metric",
-    type=click.Choice(("accuracy", "macro_f1", "micro_f1", "log_loss")),
-    help="By what; default: accuracy, or macro_f1 where a text may have several labels.",
+    help="By what: accuracy (the default where a text has one label), macro_f1 (where it may have "
+    "several), micro_f1 (there alone), or log_loss.",
 )
 @options.json_option
 @click.pass_context
@@ -216,9 +231,12 @@ def compare(
     is_given = context.get_parameter_source("split") is ParameterSource.COMMANDLINE
     resolved, split, where = options.data_to_score(first, source, split, is_given, overrides)
     arguments = options.prepare_sources(with_paths(resolved))
-    metric = metric or ("macro_f1" if first.multi_label else "accuracy")
-    if metric == ("accuracy" if first.multi_label else "micro_f1"):
-        raise click.UsageError(f"--metric {metric}: not of this task; choose another")
+    from textclf.evaluation import contributed
+
+    own = contributed(first.multi_label)
+    metric = metric or own[0]
+    if metric not in own:
+        raise click.UsageError(f"--metric {metric}: not of this task; one of {', '.join(own)} is")
     from textclf import data
 
     with Progress() as progress:
@@ -307,7 +325,9 @@ def _cells(cards: "dict[str, Card]") -> dict[str, str]:
             for key, value in card.config["training"].items()
             if key not in ("seed", "cache_dir")
         }
-        values = repr([card.config["text"], card.config["model"], training])
+        # The same settings on other data are another cell.
+        fingerprint = card.data.get("fingerprint")
+        values = repr([card.config["text"], card.config["model"], training, fingerprint])
         if values not in known:
             model = card.config["model"]
             direction = "bi" if model.get("bidirectional") and model["encoder"] != "bag" else ""

@@ -53,8 +53,8 @@ def init(file: Path, config: Path, overwrite: bool) -> None:
         raise ArtifactError(f"{config.parent}: no such folder; create it first")
     if not os.access(config.parent, os.W_OK):
         raise ArtifactError(f"{config}: {config.parent} cannot be written; name another folder")
+    from textclf import artifact, data
     from textclf import config as configuration
-    from textclf import data
 
     recognised = data.recognise(str(file))
     if recognised.format != "folder":
@@ -71,7 +71,7 @@ def init(file: Path, config: Path, overwrite: bool) -> None:
     text = _commented(config, file, places, recognised)
     resolved, _ = configuration.from_yaml(text, place=str(config))
     options.prepare_sources(configuration.with_paths(resolved))
-    options.write_text(config, text)
+    artifact.write_file(config, text)
     say(f"wrote {config}: {_in_words(recognised)}")
     note_all(recognised.notes)
     click.echo(f"textclf train {shlex.quote(str(config))} {shlex.quote(f'runs/{config.stem}')}")

@@ -141,8 +141,8 @@ def _say_epoch(event: Any, epochs: int) -> None:
 def baseline(config_file: Path, overrides: tuple[str, ...], split: str, as_json: bool) -> None:
     """Fit the simple classifiers that a network has to beat.
 
-    These are the majority class and TF-IDF + logistic regression, on the data of CONFIG. Nothing
-    is written.
+    These are the majority class, TF-IDF + logistic regression, and fastText if it is installed
+    (extra `fasttext`), on the data of CONFIG. Nothing is written.
 
     \b
     Examples:
@@ -165,7 +165,7 @@ def baseline(config_file: Path, overrides: tuple[str, ...], split: str, as_json:
     leaked = dataset.leaked(split)
     has_leaked = 0 < leaked.sum() < len(leaked)
     reports, described, without_leaked, seconds = {}, {}, {}, {}
-    for name in baselines.BASELINES:
+    for name in baselines.available():
         started = time.monotonic()
         say(f"fitting {name} on {len(texts):,} texts")
         model = baselines.fit(
@@ -258,7 +258,7 @@ def demo() -> None:
     _check_own(config_file, folder)
     resolved, _ = config.from_yaml(DEMO_CONFIG, place="the demo's configuration")
     folder.parent.mkdir(exist_ok=True)
-    options.write_text(config_file, DEMO_CONFIG)
+    artifact.write_file(config_file, DEMO_CONFIG)
     run_training(resolved, folder, overwrite=True)
 
     from textclf import baselines, classifier

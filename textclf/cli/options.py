@@ -1,8 +1,6 @@
 """The options that commands share, and what they resolve to."""
 
-import contextlib
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -180,30 +178,6 @@ def prepare_sources(settings: "Config") -> dict[str, Any]:
 
     data.check_sources(**arguments)
     return arguments
-
-
-def write_text(file: Path, text: str) -> None:
-    """Writes a file at once and whole.
-
-    Raises:
-        ArtifactError: it cannot be written.
-    """
-    name = None
-    try:
-        descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")
-        with open(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)
-        os.replace(name, file)
-    except OSError as error:
-        if name is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(name)
-        raise ArtifactError(
-            f"{file}: cannot be written ({error.strerror}); name another file"
-        ) from None
 
 
 def check_split(splits: Sequence[str], split: str) -> None:

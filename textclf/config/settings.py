@@ -166,6 +166,11 @@ class Training(_Section):
     """The loop."""
 
     epochs: int = _setting(10, "passes over train at most", ge=1, le=10_000)
+    max_steps: int | None = _setting(
+        None,
+        "steps at most, the last epoch ending where they do; default: as the epochs have",
+        ge=1,
+    )
     batch_size: int = _setting(64, "texts a step", ge=1, le=65_536)
     optimizer: Literal["sgd", "rmsprop", "adam", "adamw"] = _setting("adam", "the optimizer")
     learning_rate: float = _setting(1e-3, "highest learning rate", gt=0, le=100)

@@ -27,11 +27,10 @@ from textclf.evaluation.report import (
     LengthBin,
     Report,
 )
-from textclf.evaluation.scores import CONTRIBUTED, contributions, macro_f1
+from textclf.evaluation.scores import contributed, contributions, macro_f1
 from textclf.evaluation.selection import choose_thresholds, select
 
 __all__ = [
-    "CONTRIBUTED",
     "CalibrationBin",
     "ClassScores",
     "CoveragePoint",
@@ -39,6 +38,7 @@ __all__ = [
     "Report",
     "choose_abstention",
     "choose_thresholds",
+    "contributed",
     "contributions",
     "evaluate",
     "fit_temperature",

@@ -210,7 +210,12 @@ def listed(names: Sequence[str], limit: int = 10) -> str:
 
 # === By example ===
 
-CONTRIBUTED = ("accuracy", "micro_f1", "macro_f1", "log_loss")
+
+def contributed(multi_label: bool) -> tuple[str, ...]:
+    """The metrics to which examples contribute, a task's own first."""
+    if multi_label:
+        return ("macro_f1", "micro_f1", "log_loss")
+    return ("accuracy", "macro_f1", "log_loss")
 
 
 def contributions(
@@ -224,7 +229,7 @@ def contributions(
     of 1/n.
 
     Args:
-        metric: one of `CONTRIBUTED`; "accuracy" for one-of tasks, "micro_f1" for several labels.
+        metric: one of those `contributed` to in this task.
         y_true: int64 [n], or bool [n, C] for several labels.
         p: float [n, C].
         thresholds: float [C] for several labels.
@@ -233,16 +238,16 @@ def contributions(
         float64 [n].
     """
     multi_label = y_true.ndim == 2
+    if metric not in contributed(multi_label):
+        raise ValueError(f"no contributions to {metric!r} in this task")
     if metric == "log_loss":
         clipped = np.clip(p.astype(float), LOG_LOSS_CLIP, 1 - LOG_LOSS_CLIP)
         if multi_label:
             return -np.log(np.where(y_true, clipped, 1 - clipped)).mean(axis=1)
         return -np.log(clipped[np.arange(len(p)), y_true])
     selected = select(p, thresholds)
-    if metric == "accuracy" and not multi_label:
+    if metric == "accuracy":
         return (selected == y_true).astype(float)
-    if metric not in ("micro_f1", "macro_f1") or (metric == "micro_f1" and not multi_label):
-        raise ValueError(f"no contributions to {metric!r} in this task")
     classes = np.arange(p.shape[1])
     true, predicted = (
         (y_true, selected)

@@ -62,7 +62,8 @@ class Finished:
         folder: where.
         best_epoch: the epoch whose weights it holds.
         epochs: epochs that were run.
-        why: "epochs", "early stopping", "interrupted" or "not finite".
+        why: "epochs", "steps" (`training.max_steps`), "early stopping", "interrupted" or "not
+            finite".
         message: for the last two, a sentence for the user.
         validation: the validation report of the best epoch, as plain values.
         notices: what a person should know about it, as sentences.

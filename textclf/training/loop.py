@@ -64,6 +64,9 @@ class Run:
         self.steps_per_epoch = prepared.train.num_batches(
             self.settings.batch_size, self.settings.length_buckets
         )
+        self.total_steps = self.settings.epochs * self.steps_per_epoch
+        if self.settings.max_steps is not None:
+            self.total_steps = min(self.total_steps, self.settings.max_steps)
         self.epoch = 0
         self.step = 0  # over all epochs
         self.best: _Best | None = None
@@ -128,6 +131,8 @@ class Run:
                 if not (math.isfinite(losses[-1]) and np.isfinite(norms[-1]).all()):
                     raise Interrupted("not finite", self._not_finite(batch, step, losses[-1]))
                 yield Step(self.epoch, step, self.steps_per_epoch, losses[-1])
+                if self.step == self.total_steps:
+                    break
             logits = self._of_validation(lambda batch: self._logits(batch.token_ids, batch.lengths))
             if not np.isfinite(logits).all():
                 raise Interrupted(
@@ -146,7 +151,9 @@ class Run:
             yield Epoch(self.epoch, figures, is_best, time.monotonic() - started)
             patience = self.settings.patience_epochs
             if patience and self.epochs_without_gain >= patience:
-                self.stopped_early = self.epoch < self.settings.epochs
+                self.stopped_early = self.step < self.total_steps
+                break
+            if self.step == self.total_steps:
                 break
 
     def card(self, config: Config, why: str) -> artifact.Card:
@@ -329,13 +336,12 @@ class Run:
 
     def _learning_rate(self) -> float:
         settings = self.settings
-        total = settings.epochs * self.steps_per_epoch
         if self.step < settings.warmup_steps:
             return settings.learning_rate * (self.step + 1) / settings.warmup_steps
         step = self.step - settings.warmup_steps
         factor = self.plateau_factor
         if settings.schedule == "cosine":
-            share = min(step / max(total - settings.warmup_steps, 1), 1.0)
+            share = min(step / max(self.total_steps - settings.warmup_steps, 1), 1.0)
             factor = 0.5 * (1 + math.cos(math.pi * share))
         elif settings.schedule == "exponential":
             factor = settings.decay_rate ** (step / self.steps_per_epoch)
@@ -436,10 +442,10 @@ class Run:
                 f"{self.prepared.num_pruned} rare tokens were dropped while counting, so counts "
                 "near text.min_count are approximate"
             )
-        num_steps = self.settings.epochs * self.steps_per_epoch
-        if self.settings.warmup_steps >= num_steps:
+        if self.settings.warmup_steps >= self.total_steps:
             yield (
-                f"training.warmup_steps {self.settings.warmup_steps} is all of the {num_steps} "
+                f"training.warmup_steps {self.settings.warmup_steps} is all of the "
+                f"{self.total_steps} "
                 "steps, so the learning rate never gets to its height"
             )
         statistics = self.prepared.train.statistics

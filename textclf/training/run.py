@@ -98,6 +98,8 @@ def train(
                     yield event
                 if run.stopped_early:
                     why = "early stopping"
+                elif run.step < run.steps_per_epoch * config.training.epochs:
+                    why = "steps"
             except Interrupted as interruption:
                 why, message = interruption.why, str(interruption)
         if run.best is None:

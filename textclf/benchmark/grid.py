@@ -64,6 +64,11 @@ class Run:
     measured: str = ""
 
     @property
+    def is_random(self) -> bool:
+        """Whether another seed would give another result."""
+        return self.kind != "baseline" or self.cell in baselines.RANDOM
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 of what the run is, in hexadecimal digits."""
         values = [self.kind, self.cell, self.config.to_dict(), self.minutes]

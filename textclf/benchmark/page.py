@@ -12,7 +12,7 @@ import numpy as np
 from textclf import evaluation
 from textclf.benchmark.grid import Grid
 from textclf.benchmark.summary import display_name
-from textclf.benchmark.tables import scores_table
+from textclf.benchmark.tables import PARETO_WORDS, scores_table
 from textclf.benchmark.worker import unpack
 
 _INK = "#010203"  # stands for the page's own colour, which follows light and dark
@@ -58,6 +58,7 @@ def render(
         ],
         command=f"textclf benchmark {shlex.quote(grid.place)} {shlex.quote(str(folder))}",
         versions=versions,
+        pareto_words=PARETO_WORDS,
     )
 
 
@@ -112,7 +113,11 @@ def _plots(
 ) -> Any:
     metric = found["metric"]
     looks = {
-        cell: {"color": _COLOURS[i % len(_COLOURS)], "marker": _MARKS[i % len(_MARKS)]}
+        cell: {
+            "color": _COLOURS[i % len(_COLOURS)],
+            # Another one when the colours begin anew.
+            "marker": _MARKS[(i + i // len(_COLOURS)) % len(_MARKS)],
+        }
         for i, cell in enumerate(by_cell)
     }
 
@@ -215,10 +220,20 @@ def _plots(
                         cell["cost"][cost], cell["mean"], linestyle="", label=cell["name"],
                         **looks[cell["cell"]],
                     )  # fmt: skip
+            front = sorted(
+                (cell["cost"][cost], cell["mean"])
+                for cell in found["cells"]
+                if cost in cell["pareto"] and cell["cell"] != "majority"
+            )
+            axes.plot(*zip(*front, strict=True), color=_INK, linewidth=0.7, linestyle=":")
             axes.set_xscale("log")
             axes.set_xlabel(label)
             axes.set_ylabel(metric)
-            return f"By {metric} and cost: what lies to the upper left is the better bargain."
+            better = "lower" if metric == "log_loss" else "upper"
+            return (
+                f"By {metric} and cost: what lies to the {better} left is the better bargain; "
+                "nothing is better than what the dotted line joins."
+            )
 
         return draw
 

@@ -41,9 +41,9 @@ def summarize(
     """All that the finished runs say, as plain values.
 
     Returns:
-        `notes` on the benchmark as a whole, and by data set: `metric`, `cells` (scores and cost),
-        `comparisons` of cells, comparisons `with_simple` classifiers, and `words`, the verdicts
-        as sentences.
+        `notes` on the benchmark as a whole, and by data set: `metric`, `cells` (scores, cost, and
+        as `pareto` the costs below which no cell scores as high in the mean), `comparisons` of
+        cells, comparisons `with_simple` classifiers, and `words`, the verdicts as sentences.
     """
     datasets = {}
     for dataset in dict.fromkeys(run.dataset for run in grid.runs):
@@ -244,7 +244,18 @@ class _Summary:
             ]
         )
         cells = [self._cell(cell) for cell in self.by_cell]
-        cells.sort(key=lambda cell: cell["mean"], reverse=self.metric != "log_loss")
+        sign = -1.0 if self.metric == "log_loss" else 1.0
+        cells.sort(key=lambda cell: -sign * cell["mean"])
+        for cell in cells:
+            cell["pareto"] = [
+                name
+                for name in ("training_seconds", "latency_p50_ms")
+                if not any(
+                    sign * other["mean"] >= sign * cell["mean"]
+                    and other["cost"][name] < cell["cost"][name]
+                    for other in cells
+                )
+            ]
         return {
             "metric": self.metric,
             "num_test": len(self.y_true),
@@ -271,6 +282,7 @@ class _Summary:
             "cell": cell,
             "name": display_name(cell),
             "kind": found[0]["kind"],
+            "is_random": cell not in self.comparison.fixed,
             "seeds": [result["seed"] for result in found],
             "mean": float(np.mean(scores)),
             "sd": float(np.std(scores, ddof=1)) if len(scores) > 1 else None,

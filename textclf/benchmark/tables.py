@@ -18,6 +18,12 @@ _COST = {
     "size_mb": ("export MiB", "{:,.2f}"),
 }
 
+# Nothing else has as high a mean for less of it.
+_PARETO = {"training_seconds": "training", "latency_p50_ms": "answer"}
+PARETO_WORDS = (
+    "Pareto: no other cell has as high a mean for less time of training, or of an answer (p50)."
+)
+
 
 def results_csv(
     grid: Grid, results: Mapping[str, Mapping[str, Any]], failures: Mapping[str, str]
@@ -40,7 +46,7 @@ def _row(run: Run, result: Mapping[str, Any] | None, reason: str | None) -> dict
         "cell": run.cell,
         "encoder": run.config.model.encoder if run.kind == "network" else run.cell,
         "bidirectional": run.config.model.bidirectional if is_recurrent else "",
-        "seed": run.seed if run.kind == "network" else "",
+        "seed": run.seed if run.is_random else "",
         "status": "finished" if result else "failed" if reason else "missing",
         "reason": reason or "",
     }
@@ -64,6 +70,7 @@ def markdown(summary: Mapping[str, Any]) -> str:
         parts.append(f"## {dataset}")
         parts.append("\n".join(found["words"]))
         parts.append(_markdown_table(*scores_table(found)))
+        parts.append(PARETO_WORDS)
         for title, key in (
             ("Between cells", "comparisons"),
             ("With the simple classifiers", "with_simple"),
@@ -94,13 +101,14 @@ def scores_table(found: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     is_loss = found["metric"] == "log_loss"
     known = [name for name in _COST if any(name in cell["cost"] for cell in found["cells"])]
     header = ["cell", found["metric"], "sd", "range", "seeds", *(_COST[name][0] for name in known)]
+    header.append("Pareto")
     rows = []
     for cell in found["cells"]:
 
         def score(value: float | None) -> str:
             return "-" if value is None else f"{value:.3f}" if is_loss else f"{100 * value:.1f}"
 
-        seeds = str(len(cell["seeds"])) if cell["kind"] == "network" else "-"
+        seeds = str(len(cell["seeds"])) if cell["is_random"] else "-"
         spread = f"{score(cell['min'])} to {score(cell['max'])}" if seeds not in "-1" else "-"
         shared = "*" if cell["cost"].get("shared_cores") else ""
         costs = [
@@ -110,7 +118,9 @@ def scores_table(found: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
             else "-"
             for name in known
         ]
-        rows.append([cell["name"], score(cell["mean"]), score(cell["sd"]), spread, seeds, *costs])
+        best = ", ".join(_PARETO[name] for name in cell["pareto"])
+        mean, sd = score(cell["mean"]), score(cell["sd"])
+        rows.append([cell["name"], mean, sd, spread, seeds, *costs, best or "-"])
     return header, rows
 
 

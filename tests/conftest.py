@@ -16,6 +16,17 @@ import pytest
 from textclf import demo
 
 
+@pytest.fixture(scope="session", autouse=True)
+def graphs_are_not_optimised() -> None:
+    """Saves a quarter of the time: most tests trace many graphs and run each a few times.
+
+    What runs in processes of its own (commands, servers, clients, verification) keeps the optimiser.
+    """
+    import tensorflow as tf
+
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder that `TEXTCLF_DATA` names; the test skips where it is not set."""

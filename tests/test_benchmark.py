@@ -309,7 +309,7 @@ def test_a_time_becomes_steps_once_and_shared_cores_are_measured_again(folder: P
     kept = path.read_bytes()
     settled = json.loads(kept)
     assert settled["seconds"] >= 1.2 and settled["steps"] > 0
-    assert f"{calibration.name}: {settled['steps']:,} steps in 1 s" in result.stderr
+    assert f"{calibration.name}: {settled['steps']:,} steps in " in result.stderr
     made = running.finished(found, folder / "out")
     [cell] = [one for one in made.values() if one["kind"] == "network"]
     card = artifact.read_card(folder / "out" / "models" / cell["run"])

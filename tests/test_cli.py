@@ -371,10 +371,10 @@ def test_baseline_compares_the_simple_classifiers(folder: Path):
     assert result.exit_code == 0
     assert result.stderr == (
         "reading the data\nfitting majority on 32 texts\n"
-        "fitting tfidf_logistic_regression on 32 texts\n"
+        "fitting tfidf_logistic_regression on 32 texts\nfitting fasttext on 32 texts\n"
     )
-    names = [line.split()[0] for line in result.stdout.splitlines()[1:3]]
-    assert names == ["majority", "tfidf_logistic_regression"]
+    names = [line.split()[0] for line in result.stdout.splitlines()[1:4]]
+    assert names == ["majority", "tfidf_logistic_regression", "fasttext"]
     found = json.loads(done("baseline", "rows.yaml", "--split", "validation", "--json"))
     assert found["split"] == "validation"
     accuracy = found["baselines"]["tfidf_logistic_regression"]["report"]["metrics"]["accuracy"]

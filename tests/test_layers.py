@@ -17,6 +17,7 @@ LAYERS = {
     "": -1,
     "errors": 0,
     "demo": 0,
+    "startup": 0,
     "config": 1,
     "data": 1,
     "evaluation": 1,
@@ -38,6 +39,7 @@ LAYERS = {
 LIGHT = (
     "errors",
     "demo",
+    "startup",
     "config",
     "data",
     "evaluation",

@@ -9,8 +9,9 @@ import click
 from click.core import ParameterSource
 
 from textclf.cli import options
-from textclf.cli.terminal import Progress, import_tensorflow, note_all, say, stop_on_interrupt
+from textclf.cli.terminal import Progress, note_all, say, stop_on_interrupt
 from textclf.errors import DataError, TrainingError, check_all
+from textclf.startup import import_tensorflow
 
 if TYPE_CHECKING:
     from textclf.artifact import Card

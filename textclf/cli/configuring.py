@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from textclf.cli import options
-from textclf.cli.terminal import Progress, import_tensorflow, note_all, say
+from textclf.cli.terminal import Progress, note_all, say
 from textclf.errors import ArtifactError, ConfigError, DataError
+from textclf.startup import import_tensorflow
 
 if TYPE_CHECKING:
     from textclf.config import Config

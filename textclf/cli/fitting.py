@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from textclf.cli import options, using
-from textclf.cli.terminal import Progress, import_tensorflow, note_all, say, stop_on_interrupt
+from textclf.cli.terminal import Progress, note_all, say, stop_on_interrupt
 from textclf.errors import ArtifactError, TextclfError, TrainingError, check_all
+from textclf.startup import import_tensorflow
 
 if TYPE_CHECKING:
     from textclf.config import Config

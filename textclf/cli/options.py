@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from textclf.cli.terminal import import_tensorflow, note_all
+from textclf.cli.terminal import note_all
 from textclf.errors import ArtifactError, ConfigError, DataError
+from textclf.startup import import_tensorflow
 
 if TYPE_CHECKING:
     from textclf.artifact import Card

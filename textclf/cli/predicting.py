@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from textclf.cli import options
-from textclf.cli.terminal import Progress, import_tensorflow
+from textclf.cli.terminal import Progress
 from textclf.errors import DataError
+from textclf.startup import import_tensorflow
 
 if TYPE_CHECKING:
     from textclf.artifact import Card

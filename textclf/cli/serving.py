@@ -9,8 +9,9 @@ from urllib.parse import quote
 import click
 
 from textclf.cli import options
-from textclf.cli.terminal import import_tensorflow, say
+from textclf.cli.terminal import say
 from textclf.errors import TextclfError, check_all
+from textclf.startup import import_tensorflow
 
 _NEEDED = ("starlette", "uvicorn", "prometheus_client")
 

@@ -1,4 +1,4 @@
-"""What a terminal sees besides results: notes, progress, TensorFlow's noise, Ctrl-C.
+"""What a terminal sees besides results: notes, progress, Ctrl-C.
 
 All of it goes to stderr. A bar is drawn on a terminal only; elsewhere a stage is a line.
 """
@@ -7,7 +7,6 @@ import contextlib
 import os
 import signal
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -32,42 +31,6 @@ def use_utf8() -> None:
     for stream, errors in ((sys.stdout, "replace"), (sys.stderr, "backslashreplace")):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors=errors)
-
-
-def import_tensorflow() -> None:
-    """Imports TensorFlow without its start-up noise, which no setting of its own silences."""
-    if "tensorflow" in sys.modules:
-        return
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    with _stderr_held_back():
-        import tensorflow as tf
-        from absl import logging  # type: ignore[import-untyped]
-
-        logging.set_verbosity(logging.ERROR)  # tensorflow-datasets warns of its own deprecations
-        tf.constant(0)  # the first operation starts the devices, which has its own noise
-
-
-@contextlib.contextmanager
-def _stderr_held_back() -> Iterator[None]:
-    """What is written to file descriptor 2 comes out only if the block fails."""
-    try:
-        saved = os.dup(2)
-    except OSError:  # closed: nobody would see the noise
-        yield
-        return
-    if sys.stderr is not None:
-        sys.stderr.flush()
-    with tempfile.TemporaryFile() as held_back:
-        os.dup2(held_back.fileno(), 2)
-        try:
-            yield
-        except Exception:
-            held_back.seek(0)
-            os.write(saved, held_back.read())
-            raise
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
 
 
 @contextlib.contextmanager

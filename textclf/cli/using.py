@@ -11,8 +11,9 @@ import click
 from click.core import ParameterSource
 
 from textclf.cli import options
-from textclf.cli.terminal import Progress, import_tensorflow, say
+from textclf.cli.terminal import Progress, say
 from textclf.errors import DataError, TextclfError
+from textclf.startup import import_tensorflow
 
 if TYPE_CHECKING:
     from textclf.artifact import Card

@@ -1,0 +1,54 @@
+"""Writes what the finished runs under docs/benchmark/ say into docs/benchmark/README.md.
+
+    python benchmarks/cells.py
+
+The runs are made by `textclf benchmark docs/benchmark/NAME.yaml docs/benchmark/NAME`. What stands
+above the mark is written by hand and stays.
+"""
+
+import datetime
+from pathlib import Path
+
+from textclf.benchmark import grid, running, summary, tables
+
+FOLDER = Path(__file__).parents[1] / "docs" / "benchmark"
+NAMES = ("demo", "trec", "sst2", "imdb")
+MARK = "<!-- Below this line: python benchmarks/cells.py -->\n"
+
+
+def main() -> None:
+    page = FOLDER / "README.md"
+    above, _, _ = page.read_text(encoding="utf-8").partition(MARK)
+    page.write_text(above + MARK + measured(), encoding="utf-8")
+
+
+def measured() -> str:
+    """The verdicts and the table of every data set, as Markdown."""
+    parts = []
+    for name in NAMES:
+        described = grid.read(FOLDER / f"{name}.yaml")
+        results = running.finished(described, FOLDER / name)
+        said = summary.summarize(described, results, running.failures(described, FOLDER / name))
+        report = tables.markdown(said).partition("\n\n")[2].rstrip()
+        parts.append(
+            f"{report}\n\n`textclf benchmark docs/benchmark/{name}.yaml docs/benchmark/{name}`, "
+            f"{_made(results)}.\n"
+        )
+    return "\n" + "\n".join(parts)
+
+
+def _made(results: dict) -> str:
+    days = [
+        datetime.datetime.fromtimestamp(result["ended"], datetime.UTC).date()
+        for result in results.values()
+    ]
+    versions = next(r["versions"] for r in results.values() if r["kind"] == "network")
+    cpus = {result["machine"]["cpus"] for result in results.values()}
+    return (
+        f"{len(results)} runs, {min(days)} to {max(days)}, {min(cpus)} cores, "
+        + ", ".join(f"{name} {version}" for name, version in versions.items())
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""How TensorFlow is started: quietly, and without what nothing here uses."""
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+
+
+def import_tensorflow() -> None:
+    """Imports TensorFlow without its start-up noise, which no setting of its own silences."""
+    if "tensorflow" in sys.modules:
+        return
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with _stderr_held_back(), _hidden("sklearn", "matplotlib"):
+        import tensorflow as tf
+        from absl import logging  # type: ignore[import-untyped]
+
+        logging.set_verbosity(logging.ERROR)  # tensorflow-datasets warns of its own deprecations
+        tf.constant(0)  # the first operation starts the devices, which has its own noise
+
+
+@contextlib.contextmanager
+def _hidden(*packages: str) -> Iterator[None]:
+    """Packages count as not installed.
+
+    TensorFlow imports Keras, which imports these two, where they are installed, for wrappers and
+    plots that nothing here uses: a third of the time until TensorFlow is there.
+    """
+    hidden = [name for name in packages if name not in sys.modules]
+    sys.modules |= dict.fromkeys(hidden)  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
+
+
+@contextlib.contextmanager
+def _stderr_held_back() -> Iterator[None]:
+    """What is written to file descriptor 2 comes out only if the block fails."""
+    try:
+        saved = os.dup(2)
+    except OSError:  # closed: nobody would see the noise
+        yield
+        return
+    if sys.stderr is not None:
+        sys.stderr.flush()
+    with tempfile.TemporaryFile() as held_back:
+        os.dup2(held_back.fileno(), 2)
+        try:
+            yield
+        except Exception:
+            held_back.seek(0)
+            os.write(saved, held_back.read())
+            raise
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)

@@ -44,9 +44,8 @@ def _made(results: dict) -> str:
     ]
     versions = next(r["versions"] for r in results.values() if r["kind"] == "network")
     cpus = {result["machine"]["cpus"] for result in results.values()}
-    return (
-        f"{len(results)} runs, {min(days)} to {max(days)}, {min(cpus)} cores, "
-        + ", ".join(f"{name} {version}" for name, version in versions.items())
+    return f"{len(results)} runs, {min(days)} to {max(days)}, {min(cpus)} cores, " + ", ".join(
+        f"{name} {version}" for name, version in versions.items()
     )
 
 

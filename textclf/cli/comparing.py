@@ -64,7 +64,7 @@ def benchmark(
         f"{len(grid.runs)} runs: {len(done)} finished, {len(failed)} failed, {len(missing)} to make"
     )
     if dry_run:
-        _estimate(missing, jobs)
+        _estimate(grid, missing, jobs)
         return
     if not is_complete:
         _make(grid, output, jobs, retry_failed)
@@ -98,7 +98,7 @@ def _check(grid: "Grid") -> None:
     )
 
 
-def _estimate(missing: "list[Run]", jobs: int) -> None:
+def _estimate(grid: "Grid", missing: "list[Run]", jobs: int) -> None:
     """Prints the runs that are to be made, and what the first steps of each cell tell of them."""
     from textclf.benchmark import running
 
@@ -109,7 +109,12 @@ def _estimate(missing: "list[Run]", jobs: int) -> None:
             progress.update("trying each cell", done, len(cells))
             first = next(run for run in missing if (run.dataset, run.cell) == cell)
             found[cell] = running.estimate(first)
-    total = 0.0
+            if first.minutes is not None:
+                found[cell]["seconds"] = 60 * first.minutes
+    settling = [60 * run.minutes for run in grid.calibrations if run.minutes is not None]
+    if settling:
+        click.echo(f"{len(settling)} calibrations: {_duration(settling[0])} each")
+    total = jobs * sum(settling)  # one at a time, whatever the jobs
     for run in missing:
         known = found.get((run.dataset, run.cell))
         total += known["seconds"] if known else 0

@@ -122,6 +122,12 @@ def test_a_grid_is_every_combination_with_every_seed_and_the_simple_classifiers(
         (GRID + "budget: 5", "budget: expected {weights: N}"),
         (GRID + "budget: {weights: 1.5}", "budget: expected {weights: N}"),
         (GRID + "budget: {minuts: 1}", "budget: expected {weights: N}"),
+        (GRID + "budget: {minutes: .inf}", "budget: expected {weights: N}"),
+        (GRID + "budget: {minutes: 240}", "leave nothing of minutes_per_run 240"),
+        (
+            GRID.replace("embedding_dim: [2, 3]", "embedding_vectors: [v/a.txt, v_a.txt]"),
+            "would both be called embedding_vectors=v_a.txt",
+        ),
         (CELLS + "budget: {weights: 7}", "gru: expected 24 to 201,498,624 weights"),
         (
             CELLS.replace("{model.emb", "{model.units: 4, model.emb") + "budget: {weights: 999}",
@@ -336,6 +342,51 @@ def test_a_cell_whose_calibration_fails_is_not_waited_for(folder: Path):
     assert "tiny.embedding_dim=2.seed0 failed: stopped at" in result.stdout
 
 
+def test_a_calibration_goes_on_until_its_time_is_over_whatever_the_file_says(folder: Path):
+    config = grid.read(folder / "grid.yaml").runs[-1].config
+    training = config.training.model_copy(update={"max_steps": 20, "epochs": 2})
+    config = config.model_copy(update={"training": training})
+    endless = budget.without_end(config).training
+    assert endless.max_steps is None and endless.patience_epochs == 0 and endless.epochs >= 10_000
+    settled = budget.with_steps(config, 77).training
+    assert settled.max_steps == 77 and settled.epochs >= 77
+    assert settled.patience_epochs == config.training.patience_epochs
+
+
+def test_without_fasttext_its_results_are_used_and_its_runs_are_not_missed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    found, results, _ = summarized(folder, {"gru": 0.8})
+    monkeypatch.setitem(sys.modules, "fasttext", None)
+    assert not next(run for run in found.runs if run.cell == "fasttext").can_be_made
+    assert grid.read(folder / "cells.yaml").runs == found.runs
+    assert "fasttext" in {
+        c["cell"] for c in summary.summarize(found, results, {})["datasets"]["tiny"]["cells"]
+    }
+    for seed in range(3):
+        del results[f"tiny.fasttext.seed{seed}"]
+    assert summary.summarize(found, results, {})["notes"] == [
+        "fastText is not compared; it comes with the extra `fasttext`"
+    ]
+
+
+def test_a_damaged_log_of_reads_stops_no_run(tmp_path: Path):
+    (tmp_path / "test_reads.jsonl").write_text('{"run": "a", "ti')
+    assert worker._log_test_read({"name": "b"}, tmp_path) == 1
+    assert worker._log_test_read({"name": "b"}, tmp_path) == 2
+
+
+def test_a_failure_beside_a_result_counts_for_nothing(folder: Path):
+    found = grid.read(folder / "grid.yaml")
+    name = found.runs[0].name
+    for kind, content in (("failures", {"reason": "locked"}), ("results", {"cost": {}})):
+        (folder / kind).mkdir()
+        (folder / kind / f"{name}.json").write_text(json.dumps(content))
+    assert running.failures(found, folder) == {}
+    (folder / "results" / f"{name}.json").unlink()
+    assert running.failures(found, folder) == {name: "locked"}
+
+
 # === Claims ===
 
 
@@ -418,6 +469,10 @@ def test_a_folder_of_something_else_or_of_another_benchmark_is_refused(folder: P
     running.check(found, out)
     (folder / "grid.yaml").write_text(GRID.replace("seeds: 1", "seeds: 2"))
     running.check(grid.read(folder / "grid.yaml"), out)  # more of the same is welcome
+    (folder / "grid.yaml").write_text(
+        GRID.replace("seeds: 1", "seeds: [3, 0]").replace("[2, 3]", "[4, 2, 3]")
+    )
+    running.check(grid.read(folder / "grid.yaml"), out)  # also before what was there
     (folder / "grid.yaml").write_text(GRID + "settings: {training.epochs: 7}\n")
     with pytest.raises(ArtifactError, match="describes otherwise now"):
         running.check(grid.read(folder / "grid.yaml"), out)

@@ -132,6 +132,15 @@ def test_equal_answers_are_no_difference():
     assert (fixed.p_value, fixed.interval) == (1.0, (0.0, 0.0))
 
 
+def test_seeds_that_tie_by_chance_are_no_proof():
+    a, b = np.ones((2, 2, 10))
+    a[0, 0] = a[1, 1] = 0  # 0.9 and 0.9
+    b[0, [2, 3]] = b[1, [4, 5]] = 0  # 0.8 and 0.8
+    found = statistics.compare_cells(a, b)
+    assert found.seed_variances == (0.0, 0.0)
+    assert found.p_value > 0.05 and found.interval[0] < 0 < found.interval[1]
+
+
 def test_other_examples_are_refused():
     with pytest.raises(ValueError, match="not the same test split"):
         statistics.compare_cells(np.ones((2, 5)), np.ones((2, 6)))

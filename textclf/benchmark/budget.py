@@ -21,8 +21,9 @@ class Budget:
     """What a cell may use up.
 
     Attributes:
-        weights: numbers in the recurrent layers, which are what differs between cells; the
-            embeddings and the last layer stay as they are. None for the same units.
+        weights: numbers in the recurrent layers, which are what differs between cells. The
+            embeddings stay as they are; the last layer reads as many units as come out. None for
+            the same units.
         minutes: of training steps, without validation; None for the same epochs.
     """
 
@@ -96,5 +97,9 @@ def with_steps(config: Config, steps: int) -> Config:
 
 def without_end(config: Config) -> Config:
     """The configuration that trains until it is stopped."""
-    overrides = [f"training.epochs={_EPOCHS}", "training.patience_epochs=0"]
+    overrides = [
+        f"training.epochs={_EPOCHS}",
+        "training.max_steps=",
+        "training.patience_epochs=0",
+    ]
     return from_dict(config.to_dict(), overrides)[0]

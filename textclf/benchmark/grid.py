@@ -18,6 +18,7 @@ import difflib
 import hashlib
 import itertools
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ from textclf.config import SETTINGS, Config, from_dict, load, reading
 from textclf.errors import ConfigError
 
 BAG = "bag_of_embeddings"
+MINUTES_PER_RUN = 240.0
 METRICS = tuple(dict.fromkeys([*evaluation.contributed(False), *evaluation.contributed(True)]))
 
 Kind = Literal["network", "baseline", "calibration", "measurement"]
@@ -69,10 +71,21 @@ class Run:
         return self.kind != "baseline" or self.cell in baselines.RANDOM
 
     @property
+    def can_be_made(self) -> bool:
+        """Whether what it needs is installed here."""
+        return self.kind != "baseline" or self.cell in baselines.available()
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 of what the run is, in hexadecimal digits."""
-        values = [self.kind, self.cell, self.config.to_dict(), self.minutes]
-        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+        # Without defaults: a setting that a later version adds changes nothing here.
+        values = self.config.model_dump(mode="json", exclude_defaults=True)
+        if self.kind == "baseline":  # reads nothing of networks
+            values = {name: values.get(name) for name in ("data", "evaluation")}
+            values["unit"] = self.config.text.unit
+            values["seed"] = self.seed
+        parts = [self.kind, self.cell, values, self.minutes]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     @property
     def calibration(self) -> "Run | None":
@@ -195,7 +208,7 @@ class _Reader:
             for name, default, most in (
                 ("confidence", 0.95, 1.0),
                 ("smallest_difference", 0.01, None),
-                ("minutes_per_run", 240.0, None),
+                ("minutes_per_run", MINUTES_PER_RUN, None),
                 ("memory_mb_per_run", 16_384.0, None),
             )
         }
@@ -275,12 +288,20 @@ class _Reader:
         found = self._mapping("budget")
         weights, minutes = found.get("weights"), found.get("minutes")
         is_sound = all(
-            value is None or (isinstance(value, kind) and not isinstance(value, bool) and value > 0)
+            value is None
+            or (isinstance(value, kind) and not isinstance(value, bool) and 0 < value < math.inf)
             for value, kind in ((weights, int), (minutes, int | float))
         )
         if not is_sound or not found.keys() <= {"weights", "minutes"}:
             self._expected("budget", found)
             return Budget()
+        limit = self._number("minutes_per_run", MINUTES_PER_RUN, None)
+        if minutes is not None and minutes >= limit:
+            self._wrong(
+                "budget",
+                f"minutes {minutes:g} of training leave nothing of minutes_per_run {limit:g} for "
+                "the rest of a run; allow more, or train less",
+            )
         budget = Budget(weights, None if minutes is None else float(minutes))
         for name in named:
             if name in budget.settled:
@@ -338,7 +359,16 @@ class _Reader:
         seeds: Sequence[int],
     ) -> list[Run]:
         common = [_override(name, value) for name, value in settings.items()]
-        cells = {_cell_name(combination): combination for combination in combinations}
+        cells: dict[str, Mapping[str, Any]] = {}
+        for combination in combinations:
+            name = _cell_name(combination)
+            if name in cells:
+                self._wrong(
+                    "grid",
+                    f"{dict(combination)} and {dict(cells[name])} would both be called {name}; "
+                    "leave one out, or rename a file",
+                )
+            cells[name] = combination
         runs, fixed = [], []
         for seed in seeds:
             for dataset, file in datasets.items():
@@ -360,7 +390,7 @@ class _Reader:
                     self._check_metric(dataset, first)
                 fixed += [
                     _run(dataset, name, "baseline", seed, first, False)
-                    for name in baselines.available()
+                    for name in baselines.BASELINES
                     if seed == seeds[0] or name in baselines.RANDOM
                 ]
                 if all(config.model.encoder != "bag" for config in configs.values()):
@@ -418,9 +448,10 @@ def _run(
     is_asked: bool,
     minutes: float | None = None,
 ) -> Run:
-    is_random = kind == "network" or cell in baselines.RANDOM
-    name = f"{dataset}.{cell}" + (f".seed{seed}" if is_random else "")
-    return Run(name, dataset, cell, kind, seed, config, is_asked, minutes)
+    run = Run("", dataset, cell, kind, seed, config, is_asked, minutes)
+    if run.is_random:
+        return dataclasses.replace(run, name=f"{dataset}.{cell}.seed{seed}")
+    return dataclasses.replace(run, name=f"{dataset}.{cell}", seed=0)
 
 
 def _is_name(name: str) -> bool:

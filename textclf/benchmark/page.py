@@ -225,7 +225,8 @@ def _plots(
                 for cell in found["cells"]
                 if cost in cell["pareto"] and cell["cell"] != "majority"
             )
-            axes.plot(*zip(*front, strict=True), color=_INK, linewidth=0.7, linestyle=":")
+            if front:
+                axes.plot(*zip(*front, strict=True), color=_INK, linewidth=0.7, linestyle=":")
             axes.set_xscale("log")
             axes.set_xlabel(label)
             axes.set_ylabel(metric)

@@ -90,7 +90,8 @@ def check(grid: Grid, folder: Path) -> None:
     artifact.check_writable(folder, within=folder)
     identity = folder / _IDENTITY
     if not identity.exists():
-        if folder.exists() and any(folder.iterdir()):
+        # Names with a dot are another process's, which is trying whether it can write.
+        if folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir()):
             raise ArtifactError(
                 f"{folder}: exists and holds no benchmark; name another folder, or a new one"
             )
@@ -128,9 +129,11 @@ def finished(grid: Grid, folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def failures(grid: Grid, folder: Path) -> dict[str, str]:
-    """Why runs failed, by name: by themselves, or for want of their calibration."""
+    """Why runs have no result, by name: they failed themselves, or their calibration did."""
     found = {}
     for run in grid.runs:
+        if (folder / "results" / f"{run.name}.json").exists():
+            continue
         for one in filter(None, (run.calibration, run)):
             with contextlib.suppress(OSError, ValueError, KeyError):
                 path = _failure(one, folder)
@@ -169,9 +172,10 @@ def make(
         ArtifactError: the folder holds something else.
     """
     check(grid, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    _remember(grid, folder)  # first: by it, other processes know the folder
     for name in ("results", "failures", "claims", "models", "logs", "data", "cache"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    _remember(grid, folder)
+        (folder / name).mkdir(exist_ok=True)
     if retry_failed:
         for run in grid.runs:
             for one in filter(None, (run, run.calibration, run.measurement)):
@@ -185,7 +189,7 @@ def make(
 def _make(
     runs: Sequence[Run], grid: Grid, folder: Path, jobs: int, should_stop: Callable[[], bool]
 ) -> Iterator[Event]:
-    pending = list(runs)
+    pending = [run for run in runs if run.can_be_made]
     active: list[_Process] = []
     messages: queue.Queue[tuple[_Process, Any]] = queue.Queue()
     try:
@@ -244,7 +248,11 @@ def unmeasured(grid: Grid, folder: Path) -> list[Run]:
         for result in results.values()
         if not result["cost"]["shared_cores"]
     }
-    return [run.measurement for cell, run in found.items() if cell not in alone]
+    return [
+        run.measurement
+        for cell, run in found.items()
+        if cell not in alone and run.can_be_made and not _failure(run.measurement, folder).exists()
+    ]
 
 
 def _result(name: str, folder: Path) -> dict[str, Any]:
@@ -322,7 +330,9 @@ class _Claim:
     @classmethod
     def take(cls, run: Run, folder: Path) -> "_Claim | None":
         """The claim, or None if somebody else holds it."""
-        path = folder / "claims" / f"{run.name}.json"
+        # What needs the cores for itself, on whatever machine, is one at a time.
+        name = "cores" if run.kind in ("calibration", "measurement") else run.name
+        path = folder / "claims" / f"{name}.json"
         before = _expire(path)
         if before is None:
             return None
@@ -395,6 +405,16 @@ def _expire(path: Path) -> str | None:
     return f"{who}, which has ended" if is_dead else f"{who}, silent for {silent / 60:.0f} minutes"
 
 
+def _others(folder: Path) -> bool:
+    """Whether another process of this machine is making a run of this benchmark."""
+    for path in (folder / "claims").glob("*.json"):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            holder = json.loads(path.read_text(encoding="utf-8"))
+            if holder["host"] == platform.node() and holder["pid"] != os.getpid():
+                return _started(holder["pid"]) == holder["process_started"]
+    return False
+
+
 def _started(pid: int) -> str | None:
     """When a process of this machine began, in its kernel's ticks; None if there is none."""
     try:
@@ -441,7 +461,7 @@ class _Process:
         self.run = run
         self._folder = folder
         self._claim = claim
-        self._is_shared = is_shared
+        self._is_shared = is_shared or _others(folder)
         self._started = time.monotonic()
         self._reason = ""  # why it was stopped
         self._log = folder / "logs" / f"{run.name}.txt"
@@ -473,11 +493,12 @@ class _Process:
         assert self._child.stdout is not None
         last: dict[str, Any] = {}
         for line in self._child.stdout:
-            message = json.loads(line)
-            if isinstance(message, list):
-                messages.put((self, message))
-            else:
-                last = message
+            with contextlib.suppress(ValueError):  # a line that was cut when the process was killed
+                message = json.loads(line)
+                if isinstance(message, list):
+                    messages.put((self, message))
+                else:
+                    last = message
         messages.put((self, last))
 
     def watch(self, grid: Grid) -> None:
@@ -513,15 +534,16 @@ class _Process:
         result = last.get("result")
         results, reason = self._folder / "results", ""
         if result is not None and not self._reason and self.run.kind == "measurement":
-            path = results / f"{self.run.measured}.json"
-            cost = {**result["cost"], "shared_cores": False}
-            artifact.write_file(
-                path, _json({**_result(self.run.measured, self._folder), "cost": cost})
-            )
+            measured = _result(self.run.measured, self._folder)
+            measured["cost"] = {**result["cost"], "shared_cores": self._is_shared}
+            measured["machine"] = result["machine"]  # whose times they are
+            artifact.write_file(results / f"{self.run.measured}.json", _json(measured))
         elif result is not None and not self._reason:
             result = {**described, **result}
             if "cost" in result:
-                result["cost"]["shared_cores"] = self._is_shared
+                result["cost"]["shared_cores"] = self._is_shared or _others(self._folder)
+            if self.run.calibration is not None:
+                result["calibration"] = _result(self.run.calibration.name, self._folder)
             # Not if another process has made it meanwhile.
             artifact.write_file(results / f"{self.run.name}.json", _json(result), replace=False)
         else:

@@ -207,6 +207,7 @@ class _Summary:
         self.asked = [cell for cell in self.by_cell if cell in asked]
         self.simple = [cell for cell in self.by_cell if cell not in asked]
         self.data = results[0]["data"]
+        self.hosts = {result["machine"]["host"] for result in results}
         multi_label = self.data["multi_label"]
         self.metric = grid.metric or evaluation.contributed(multi_label)[0]
         self.y_true = unpack(results[0]["y_true"])
@@ -250,7 +251,10 @@ class _Summary:
             cell["pareto"] = [
                 name
                 for name in ("training_seconds", "latency_p50_ms")
-                if not any(
+                # Times on shared cores or of different machines compare with nothing.
+                if not any(each["cost"]["shared_cores"] for each in cells)
+                and len(self.hosts) == 1
+                and not any(
                     sign * other["mean"] >= sign * cell["mean"]
                     and other["cost"][name] < cell["cost"][name]
                     for other in cells
@@ -336,9 +340,25 @@ class _Summary:
 def _notes(
     grid: Grid, results: Mapping[str, Mapping[str, Any]], failures: Mapping[str, str]
 ) -> Iterator[str]:
-    missing = [r.name for r in grid.runs if r.name not in results and r.name not in failures]
-    if missing:
+    if grid.budget.weights is not None:
+        yield f"every cell has about {grid.budget.weights:,} weights in its recurrent layers"
+    if grid.budget.minutes is not None:
+        yield (
+            f"every cell trains at most the steps that it made in {grid.budget.minutes:g} minutes"
+        )
+    missing = [run for run in grid.runs if run.name not in results and run.name not in failures]
+    if any(run.can_be_made for run in missing):
         yield f"{len(missing)} of {len(grid.runs)} runs are not made yet"
+    elif missing:
+        yield "fastText is not compared; it comes with the extra `fasttext`"
+    calibrated = {
+        r["calibration"]["machine"]["host"] for r in results.values() if "calibration" in r
+    }
+    if len(calibrated) > 1:
+        yield (
+            f"times were turned into steps on {len(calibrated)} machines, so the budgets "
+            "are not quite the same"
+        )
     for name, reason in failures.items():
         yield f"{name} failed: {reason}"
     code = {result["code"] for result in results.values()}

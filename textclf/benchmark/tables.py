@@ -46,6 +46,7 @@ def _row(run: Run, result: Mapping[str, Any] | None, reason: str | None) -> dict
         "cell": run.cell,
         "encoder": run.config.model.encoder if run.kind == "network" else run.cell,
         "bidirectional": run.config.model.bidirectional if is_recurrent else "",
+        "units": run.config.model.units if is_recurrent else "",
         "seed": run.seed if run.is_random else "",
         "status": "finished" if result else "failed" if reason else "missing",
         "reason": reason or "",
@@ -55,6 +56,7 @@ def _row(run: Run, result: Mapping[str, Any] | None, reason: str | None) -> dict
     row |= {f"test_{name}": value for name, value in result["test"].items()}
     row |= {f"validation_{name}": value for name, value in (result["validation"] or {}).items()}
     row["best_epoch"] = result.get("best_epoch", "")
+    row["steps"] = result.get("steps", "")
     row["epochs"] = len(result["history"]) if "history" in result else ""
     row |= result["cost"]
     row |= {"host": result["machine"]["host"], "code": result["code"][:12]}

@@ -8,7 +8,9 @@ line is {"result": ...} or {"failed": ...}. What TensorFlow has to say goes to s
 """
 
 import base64
+import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -45,11 +47,12 @@ Tell = Callable[[str, int, int], None]
 def main() -> None:
     job = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    out = sys.stdout
-    sys.stdout = sys.stderr  # nothing else may stand between the lines
+    # Nothing else may stand between the lines, whether Python prints it or a library in C.
+    out = os.fdopen(os.dup(1), "w", encoding="ascii")
+    os.dup2(2, 1)
 
     def write(value: Any) -> None:
-        out.write(json.dumps(value, ensure_ascii=False) + "\n")
+        out.write(json.dumps(value) + "\n")
         out.flush()
 
     said = 0.0
@@ -150,7 +153,7 @@ class _Trained:
     history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     steps: int = 0
     epochs: float = 0.0  # the last one may have ended before its end
-    seconds: float = 0.0
+    epoch_seconds: list[float] = dataclasses.field(default_factory=list)
     peak_memory_mb: float = 0.0
 
 
@@ -159,16 +162,15 @@ def _train(found: _Data, config: Config, output: Path) -> _Trained:
 
     shutil.rmtree(output, ignore_errors=True)  # left by a run that was killed before its end
     trained = _Trained(output)
-    total = config.training.max_steps
     for event in training.train(config, output, overwrite=False, on_progress=found.tell):
         if isinstance(event, training.Step):
             trained.steps += 1
             trained.epochs = trained.steps / event.steps_per_epoch
-            total = total or config.training.epochs * event.steps_per_epoch
+            total = _total_steps(config, event.steps_per_epoch)
             found.tell("training", trained.steps, total)
         elif isinstance(event, training.Epoch):
             trained.history.append(event.figures)
-            trained.seconds += event.seconds
+            trained.epoch_seconds.append(event.seconds)
     trained.peak_memory_mb = _peak_memory_mb()
     return trained
 
@@ -194,7 +196,7 @@ def _network(job: dict[str, Any], config: Config, folder: Path, tell: Tell) -> d
         "ended_by": model.card.training["ended_by"],
         "thresholds": None if model.card.thresholds is None else list(model.card.thresholds),
         "gradient_by_distance": gradients,
-        "cost": _cost(found, trained, trained.steps),
+        "cost": _cost(found, trained),
         "data": found.described,
         "vocabulary": artifact.sha256(trained.output / artifact.VOCABULARY),
         "probabilities": pack(to_float16(scores.p, model.card.thresholds)),
@@ -240,17 +242,19 @@ def _baseline(job: dict[str, Any], config: Config, folder: Path, tell: Tell) -> 
 def _fitted(found: _Data, config: Config) -> tuple[baselines.Baseline, dict[str, Any]]:
     """A baseline and its cost."""
     texts, y = baselines.texts_and_classes(found.dataset, "train", found.tell)
-    started = time.monotonic()
     found.tell("fitting", 0, 0)
-    model = baselines.fit(
+    fit = functools.partial(
+        baselines.fit,
         found.job["cell"],
-        texts,
-        y,
         class_names=found.dataset.class_names,
         multi_label=found.dataset.multi_label,
         unit="character" if config.text.unit == "character" else "auto",
         seed=config.training.seed,
     )
+    with contextlib.suppress(DataError):  # imports what it needs, which is no part of the fit
+        fit(texts[:100], y[:100])
+    started = time.monotonic()
+    model = fit(texts, y)
     return model, {
         "training_seconds": round(time.monotonic() - started, 2),
         "peak_memory_mb": round(_peak_memory_mb(), 1),
@@ -268,15 +272,23 @@ def _calibration(job: dict[str, Any], config: Config, folder: Path, tell: Tell) 
 def _measurement(job: dict[str, Any], config: Config, folder: Path, tell: Tell) -> dict[str, Any]:
     """The cost of a run that was made while others were, measured alone.
 
-    One epoch is trained; the whole training is taken to have made its steps at the same speed.
+    Two epochs are trained. The first one also traces; the training is taken to have gone on as the
+    second did.
     """
     found = _Data(job, config, folder, tell)
     if job["measured"] == "baseline":
         return {"cost": _fitted(found, config)[1]}
-    with tempfile.TemporaryDirectory(dir=folder / "models") as temporary:
-        once = from_dict(found.config.to_dict(), ["training.epochs=1"])[0]
-        trained = _train(found, once, Path(temporary) / "run")
-        return {"cost": _cost(found, trained, job["steps"])}
+    with tempfile.TemporaryDirectory() as temporary:
+        twice = from_dict(
+            found.config.to_dict(),
+            ["training.epochs=2", "training.max_steps=", "training.patience_epochs=0"],
+        )[0]
+        trained = _train(found, twice, Path(temporary) / "run")
+        first, second = trained.epoch_seconds
+        epochs = job["steps"] / (trained.steps / 2)
+        trained.epoch_seconds = [first, second * (epochs - 1)]
+        trained.epochs = epochs
+        return {"cost": _cost(found, trained)}
 
 
 def _estimate(config: Config, tell: Tell) -> dict[str, float]:
@@ -301,7 +313,7 @@ def _estimate(config: Config, tell: Tell) -> dict[str, float]:
         except TrainingError:  # stopped, it has no epoch to keep
             if len(times) <= ESTIMATE_STEPS:
                 raise
-    total = config.training.max_steps or steps * config.training.epochs
+    total = _total_steps(config, steps)
     # The first steps trace.
     known = times[min(2, len(times) - 1) :]
     a_step = (known[-1] - known[0]) / max(len(known) - 1, 1)
@@ -333,7 +345,18 @@ def _steps_within(config: Config, allowed: float, tell: Tell) -> tuple[float, in
         except TrainingError:  # stopped, it may have no epoch to keep
             if spent < allowed:
                 raise
+    if spent < allowed:
+        raise TrainingError(
+            f"the training ended by itself after {steps:,} steps, so no time could be settled; "
+            "look at the loss of this cell with `textclf train`"
+        )
     return spent, steps
+
+
+def _total_steps(config: Config, steps_per_epoch: int) -> int:
+    """The most that a training makes."""
+    total = config.training.epochs * steps_per_epoch
+    return min(total, config.training.max_steps or total)
 
 
 def _peak_memory_mb() -> float:
@@ -389,7 +412,8 @@ def _log_test_read(job: dict[str, Any], folder: Path) -> int:
     with open(folder / "test_reads.jsonl", "a+", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
         file.seek(0)
-        return sum(json.loads(line)["run"] == job["name"] for line in file)
+        # Not read as JSON: where machines share a folder, lines may run into each other.
+        return file.read().count(json.dumps(job["name"]))
 
 
 # === How far back a network looks ===
@@ -448,29 +472,27 @@ def gradient_by_distance(model: Any, texts: Sequence[str]) -> dict[str, float] |
 # === Cost ===
 
 
-def _cost(found: _Data, trained: _Trained, steps: int) -> dict[str, Any]:
-    """What a training of so many steps and its export cost, from one that is at hand."""
+def _cost(found: _Data, trained: _Trained) -> dict[str, Any]:
+    """What a training cost, and what its export does."""
     from textclf import classifier, export
 
     model = classifier.load(trained.output)
     found.tell("exporting", 0, 0)
-    exports = found.folder / "exports" / found.job["name"]
-    shutil.rmtree(exports, ignore_errors=True)
-    version = export.export(model, exports)
-    served = classifier.load_predictor(version)
     read = model.card.text["train"]
     tokens = read["num_tokens"] - sum(read["cut_tokens"])  # of an epoch
-    found.tell("measuring one answer", 0, 0)
-    cost = {
-        "weights": model.card.training["num_weights"],
-        "training_seconds": round(trained.seconds / trained.steps * steps, 2),
-        "tokens_per_second": round(tokens * trained.epochs / trained.seconds, 1),
-        "peak_memory_mb": round(trained.peak_memory_mb, 1),
-        "size_mb": round(_size(version) / 2**20, 3),
-        **_speed(served.predict_proba, _some_texts(found.dataset)),
-    }
-    shutil.rmtree(exports)
-    return cost
+    seconds = sum(trained.epoch_seconds)
+    with tempfile.TemporaryDirectory() as exports:
+        version = export.export(model, exports)
+        served = classifier.load_predictor(version)
+        found.tell("measuring one answer", 0, 0)
+        return {
+            "weights": model.card.training["num_weights"],
+            "training_seconds": round(seconds, 2),
+            "tokens_per_second": round(tokens * trained.epochs / seconds, 1),
+            "peak_memory_mb": round(trained.peak_memory_mb, 1),
+            "size_mb": round(_size(version) / 2**20, 3),
+            **_speed(served.predict_proba, _some_texts(found.dataset)),
+        }
 
 
 def _some_texts(dataset: data.Dataset) -> list[str]:
@@ -530,6 +552,8 @@ def to_float16(p: np.ndarray, thresholds: Sequence[float] | np.ndarray | None) -
         # No probability is 1 where another class has as much.
         small[rows, selected[rows]] = np.nextafter(small[rows].max(axis=1), np.float16(1))
         return small
+    # Never certain: a loss would be that of a certainty.
+    small = np.minimum(small, np.nextafter(np.float16(1), np.float16(0)))
     wrong = evaluation.select(small, limits) != selected
     toward = np.where(selected, np.float16(1), np.float16(0))
     return np.where(wrong, np.nextafter(small, toward), small)

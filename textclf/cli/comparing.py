@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     type=click.IntRange(1, 256),
     default=1,
     show_default=True,
-    help="Runs at a time; with more than one, times are marked as shared.",
+    help="Runs at a time; with more than one, times are measured again in the end.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be made, and make nothing.")
 @click.option("--retry-failed", is_flag=True, help="Make runs again that failed before.")
@@ -56,7 +56,11 @@ def benchmark(
     running.check(grid, output)
     done = running.finished(grid, output)
     failed = {} if retry_failed else running.failures(grid, output)
-    missing = [run for run in grid.runs if run.name not in done and run.name not in failed]
+    missing = [
+        run
+        for run in grid.runs
+        if run.can_be_made and run.name not in done and run.name not in failed
+    ]
     is_complete = not missing and not running.unmeasured(grid, output)
     if not is_complete:  # of finished runs a report can be made without their data
         _check(grid)
@@ -64,10 +68,10 @@ def benchmark(
         f"{len(grid.runs)} runs: {len(done)} finished, {len(failed)} failed, {len(missing)} to make"
     )
     if dry_run:
-        _estimate(grid, missing, jobs)
+        _estimate(grid, output, missing, jobs)
         return
     if not is_complete:
-        _make(grid, output, jobs, retry_failed)
+        _make(grid, output, len(grid.runs) - len(missing), jobs, retry_failed)
     results, failed = running.finished(grid, output), running.failures(grid, output)
     found = summary.summarize(grid, results, failed)
     written = report.write(grid, output, results, failed, found)
@@ -75,9 +79,10 @@ def benchmark(
         json.dumps(found, ensure_ascii=False) if as_json else tables.markdown(found), nl=as_json
     )
     say(f"written: {', '.join(map(str, written))}")
-    if len(results) < len(grid.runs):
+    without = [run for run in grid.runs if run.can_be_made and run.name not in results]
+    if without:
         raise TrainingError(
-            f"{len(grid.runs) - len(results)} of {len(grid.runs)} runs have no result; the report "
+            f"{len(without)} of {len(grid.runs)} runs have no result; the report "
             "says why" + ("; --retry-failed makes them again" if failed else "")
         )
 
@@ -98,7 +103,7 @@ def _check(grid: "Grid") -> None:
     )
 
 
-def _estimate(grid: "Grid", missing: "list[Run]", jobs: int) -> None:
+def _estimate(grid: "Grid", output: Path, missing: "list[Run]", jobs: int) -> None:
     """Prints the runs that are to be made, and what the first steps of each cell tell of them."""
     from textclf.benchmark import running
 
@@ -111,7 +116,11 @@ def _estimate(grid: "Grid", missing: "list[Run]", jobs: int) -> None:
             found[cell] = running.estimate(first)
             if first.minutes is not None:
                 found[cell]["seconds"] = 60 * first.minutes
-    settling = [60 * run.minutes for run in grid.calibrations if run.minutes is not None]
+    settling = [
+        60 * run.minutes
+        for run in grid.calibrations
+        if run.minutes is not None and not running.is_over(run, output)
+    ]
     if settling:
         click.echo(f"{len(settling)} calibrations: {_duration(settling[0])} each")
     total = jobs * sum(settling)  # one at a time, whatever the jobs
@@ -126,10 +135,9 @@ def _estimate(grid: "Grid", missing: "list[Run]", jobs: int) -> None:
     )
 
 
-def _make(grid: "Grid", output: Path, jobs: int, retry_failed: bool) -> None:
+def _make(grid: "Grid", output: Path, over: int, jobs: int, retry_failed: bool) -> None:
     from textclf.benchmark import running
 
-    over = sum(running.is_over(run, output) for run in grid.runs)
     times: list[float] = []
     with Progress() as progress, contextlib.ExitStack() as stack:
         should_stop = stack.enter_context(stop_on_interrupt())

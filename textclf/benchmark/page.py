@@ -121,7 +121,8 @@ def _plots(
         for i, cell in enumerate(by_cell)
     }
 
-    from_below = list(reversed(list(by_cell)))
+    # The majority is so far below that nothing could be told of the others.
+    from_below = [cell for cell in reversed(list(by_cell)) if cell != "majority"]
 
     def scores(axes: Any) -> str:
         for place, cell in enumerate(from_below):
@@ -129,7 +130,7 @@ def _plots(
             values = [r["test"][metric] for r in results]
             axes.plot(values, [place] * len(values), linestyle="", alpha=0.6, **looks[cell])
             axes.plot([np.mean(values)] * 2, [place - 0.3, place + 0.3], color=looks[cell]["color"])
-        axes.set_yticks(range(len(by_cell)), [display_name(cell) for cell in from_below])
+        axes.set_yticks(range(len(from_below)), [display_name(cell) for cell in from_below])
         axes.set_xlabel(f"{metric} on test")
         return f"Every run by {metric}; the bar is the mean of the cell."
 
@@ -159,8 +160,8 @@ def _plots(
         num_tokens = next(unpack(r["num_tokens"]) for r in _networks(by_cell))
         edges = np.unique(np.quantile(num_tokens, np.linspace(0, 1, 6)[1:], method="inverted_cdf"))
         bins = np.searchsorted(edges, num_tokens)
-        for cell, results in by_cell.items():
-            each = np.mean([_right(r, y_true) for r in results], axis=0)
+        for cell in reversed(from_below):
+            each = np.mean([_right(r, y_true) for r in by_cell[cell]], axis=0)
             by_bin = [each[bins == b].mean() for b in range(len(edges))]
             axes.plot(
                 range(len(edges)), by_bin, label=display_name(cell), markersize=4, **looks[cell]
@@ -213,6 +214,8 @@ def _plots(
 
     def pareto(cost: str, label: str) -> Callable[[Any], str]:
         def draw(axes: Any) -> str:
+            from matplotlib import ticker
+
             for cell in found["cells"]:
                 # The majority costs so little that the others would stand in one place.
                 if cell["cost"].get(cost) and cell["cell"] != "majority":
@@ -225,16 +228,18 @@ def _plots(
                 for cell in found["cells"]
                 if cost in cell["pareto"] and cell["cell"] != "majority"
             )
-            if front:
-                axes.plot(*zip(*front, strict=True), color=_INK, linewidth=0.7, linestyle=":")
             axes.set_xscale("log")
+            axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 3), numticks=8))
+            axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            axes.xaxis.set_minor_formatter(ticker.NullFormatter())
             axes.set_xlabel(label)
             axes.set_ylabel(metric)
             better = "lower" if metric == "log_loss" else "upper"
-            return (
-                f"By {metric} and cost: what lies to the {better} left is the better bargain; "
-                "nothing is better than what the dotted line joins."
-            )
+            caption = f"By {metric} and cost: to the {better} left is the better bargain."
+            if not front:
+                return caption
+            axes.plot(*zip(*front, strict=True), color=_INK, linewidth=0.7, linestyle=":")
+            return f"{caption} Nothing is better than what the dotted line joins."
 
         return draw
 

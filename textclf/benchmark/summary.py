@@ -334,7 +334,8 @@ class _Summary:
             else:
                 yield f"No recurrent network here is shown to be better than {name}."
             if worse:
-                yield f"{name[0].upper()}{name[1:]} is better than {_listed(worse)}."
+                first = name[0].upper() if name[:2] == "a " else name[0]  # a name stays as it is
+                yield f"{first}{name[1:]} is better than {_listed(worse)}."
 
 
 def _notes(

@@ -689,6 +689,20 @@ def test_a_verdict_stands_on_the_corrected_value():
     assert between > 10, "the correction must decide something for this test to mean anything"
 
 
+def test_what_is_beaten_for_less_is_not_on_the_front(folder: Path):
+    accuracies = {"gru": 0.8, "bigru": 0.9, "bisimple_rnn": 0.7, "fasttext": 0.6}
+    found, results, _ = summarized(folder, accuracies)
+    seconds = {"majority": 0, "gru": 4, "bigru": 4, "bisimple_rnn": 5}
+    for one in results.values():
+        one["cost"]["training_seconds"] = float(seconds.get(one["cell"], 1))
+    cells = summary.summarize(found, results, {})["datasets"]["tiny"]["cells"]
+    front = {cell["cell"] for cell in cells if "training_seconds" in cell["pareto"]}
+    assert front == {"majority", "fasttext", "bigru"}
+    results["tiny.gru.seed0"]["machine"] = {"host": "there"}
+    cells = summary.summarize(found, results, {})["datasets"]["tiny"]["cells"]
+    assert not any(cell["pareto"] for cell in cells), "times of two machines do not compare"
+
+
 def test_a_loss_is_better_when_it_is_lower(folder: Path):
     accuracies = {"gru": 0.8, "bigru": 0.9, "bisimple_rnn": 0.5}
     _, results, found = summarized(folder, accuracies, CELLS + "metric: log_loss\n")
@@ -755,6 +769,41 @@ def test_the_report_is_one_page_that_fits_and_can_be_read(
     assert "<b>a note</b>" in text and "BiGRU is better than GRU" in text
     assert page.evaluate("performance.getEntriesByType('resource').length") == 0
     assert page.problems == []
+
+
+def test_a_report_of_several_labels_compares_them_by_their_own_metric(folder: Path):
+    several = TINY.replace("}}\nmodel", ", multi_label: true, label_separator: ';'}}\nmodel")
+    (folder / "tiny.yaml").write_text(several.format(reviews=folder / "reviews.csv"))
+    (folder / "cells.yaml").write_text(CELLS + "metric: accuracy\n")
+    with pytest.raises(ConfigError, match="accuracy is not of tiny, where a text has several"):
+        grid.read(folder / "cells.yaml")
+    (folder / "cells.yaml").write_text(CELLS)
+    found = grid.read(folder / "cells.yaml")
+    rng = np.random.default_rng(0)
+    y_true = rng.random((500, 3)) < [0.5, 0.2, 0.05]
+    limits = np.array([0.5, 0.4, 0.3], np.float32)
+    results = {}
+    for one in found.runs:
+        better = 0.3 if one.cell == "bigru" else 0.1
+        p = np.clip(0.4 * rng.random((500, 3)) + better * y_true, 0, 1).astype(np.float32)
+        report = evaluation.evaluate(
+            y_true, p, class_names="abc", multi_label=True, thresholds=limits, bootstrap_samples=0
+        )
+        results[one.name] = forged(one, 0.5) | {
+            "data": {"multi_label": True, "class_names": list("abc"), "splits": {"test": 500},
+                     "fingerprint": "f", "leaked_test_rows": 0},
+            "test": report.to_dict()["metrics"], "thresholds": limits.tolist(),
+            "probabilities": worker.pack(worker.to_float16(p, limits)),
+            "y_true": worker.pack(y_true.astype(np.uint8)),
+        }  # fmt: skip
+        if one.kind == "network":
+            results[one.name]["num_tokens"] = worker.pack(np.arange(500, dtype=np.int32) % 50)
+    said = summary.summarize(found, results, {})
+    assert said["datasets"]["tiny"]["metric"] == "macro_f1"
+    assert by_pair(said, "comparisons")["bigru", "gru"]["verdict"] == "better"
+    page = render(found, folder, results, said)
+    assert "share of labels right" in page and "What is taken for what" not in page
+    (folder / "report.html").write_text(page)
 
 
 def test_gradients_by_distance_are_those_of_a_cell_worked_by_hand(model: Any):

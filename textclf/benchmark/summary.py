@@ -247,19 +247,15 @@ class _Summary:
         cells = [self._cell(cell) for cell in self.by_cell]
         sign = -1.0 if self.metric == "log_loss" else 1.0
         cells.sort(key=lambda cell: -sign * cell["mean"])
+        # Times on shared cores or of different machines compare with nothing.
+        compare = len(self.hosts) == 1 and not any(cell["cost"]["shared_cores"] for cell in cells)
         for cell in cells:
-            cell["pareto"] = [
-                name
-                for name in ("training_seconds", "latency_p50_ms")
-                # Times on shared cores or of different machines compare with nothing.
-                if not any(each["cost"]["shared_cores"] for each in cells)
-                and len(self.hosts) == 1
-                and not any(
-                    sign * other["mean"] >= sign * cell["mean"]
-                    and other["cost"][name] < cell["cost"][name]
-                    for other in cells
-                )
-            ]
+            cell["pareto"] = []
+            for cost in ("training_seconds", "latency_p50_ms") if compare else ():
+                mine = -sign * cell["mean"], cell["cost"][cost]
+                others = [(-sign * other["mean"], other["cost"][cost]) for other in cells]
+                if not any(o[0] <= mine[0] and o[1] <= mine[1] and o != mine for o in others):
+                    cell["pareto"].append(cost)
         return {
             "metric": self.metric,
             "num_test": len(self.y_true),

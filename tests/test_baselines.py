@@ -78,6 +78,15 @@ def test_fitting_again_gives_the_same_probabilities_bit_for_bit(name: str):
     assert np.array_equal(first, again)
 
 
+@pytest.mark.parametrize("name", BASELINES)
+def test_the_seed_matters_to_those_that_draw_at_random_and_to_no_other(name: str):
+    first, second = (
+        fit(name, TEXTS, Y, class_names=NAMES, multi_label=False, seed=seed).predict_proba(TEXTS)
+        for seed in (0, 1)
+    )
+    assert np.array_equal(first, second) == (name not in baselines.RANDOM)
+
+
 # === The majority ===
 
 

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import csv
+import dataclasses
 import json
 import os
 import re
@@ -23,7 +24,8 @@ from click.testing import CliRunner
 from textclf import artifact, evaluation, networks
 from textclf.benchmark import budget, grid, running, summary, tables, worker
 from textclf.benchmark.page import render
-from textclf.cli import main
+from textclf.cli import comparing, main
+from textclf.config import from_dict
 from textclf.errors import ArtifactError, ConfigError, DataError
 
 TINY = """
@@ -408,6 +410,19 @@ def test_only_one_takes_a_run_until_it_is_released(folder: Path, one_run: grid.R
     assert len(list((folder / "claims").iterdir())) == 1
 
 
+def test_what_needs_the_cores_for_itself_is_one_at_a_time(folder: Path, one_run: grid.Run):
+    claim = running._Claim.take(one_run.measurement, folder)
+    (folder / "cells.yaml").write_text(CELLS + "budget: {minutes: 1}\n")
+    another = grid.read(folder / "cells.yaml").calibrations[0]
+    assert claim is not None and running._Claim.take(another, folder) is None
+    claim.release()
+    assert running._Claim.take(another, folder) is not None
+    assert not running._others(folder), "this process is not another"
+    holder = {"host": running.platform.node(), "pid": 1, "process_started": running._started(1)}
+    (folder / "claims" / "other.json").write_text(json.dumps(holder))
+    assert running._others(folder)
+
+
 def test_of_many_who_ask_at_once_one_gets_the_run(folder: Path, one_run: grid.Run):
     for _ in range(50):
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
@@ -549,6 +564,21 @@ def test_models_that_cannot_be_compared_are_refused_at_once(
         Path(name, "card.json").write_text(json.dumps(card | change))
     result = CliRunner().invoke(main, ["compare", *arguments])
     assert result.exit_code == exit_code and message in result.stderr, result.output
+
+
+def test_models_of_other_data_or_settings_are_other_cells():
+    config = from_dict({"data": {"source": "demo"}})[0].to_dict()
+    card = artifact.Card(("x", "y"), False, config, data={"fingerprint": "f"})
+    longer = {**config, "training": {**config["training"], "epochs": 3}}
+    seeded = {**config, "training": {**config["training"], "seed": 3}}
+    cards = {
+        "a": card,
+        "b": dataclasses.replace(card, config=seeded),
+        "c": dataclasses.replace(card, data={"fingerprint": "g"}),
+        "d": dataclasses.replace(card, config=longer),
+    }
+    cells = comparing._cells(cards)
+    assert cells["a"] == cells["b"] and len(set(cells.values())) == 3
 
 
 def test_models_that_differ_in_the_seed_alone_are_one_cell():

@@ -3,6 +3,8 @@
 `pytest tests/test_docs.py --update-golden` rewrites docs/cli.md and docs/config.md.
 """
 
+import importlib.util
+import json
 import os
 import re
 import shlex
@@ -15,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from textclf import config
-from textclf.benchmark import grid
+from textclf.benchmark import grid, running, summary
 from textclf.cli import main
 
 ROOT = Path(__file__).parents[1]
@@ -206,3 +208,26 @@ def test_no_page_names_a_folder_of_somebody():
     for page in pages():
         found = re.search(r"/(home|root|work|Users)/\w+", page.read_text(encoding="utf-8"))
         assert found is None, f"{page.relative_to(ROOT)}: {found[0] if found else ''}"
+
+
+def test_what_the_benchmarks_page_says_is_what_the_runs_beside_it_say():
+    path = ROOT / "benchmarks" / "cells.py"
+    spec = importlib.util.spec_from_file_location("cells", path)
+    cells = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(cells)
+    page = (ROOT / "docs" / "benchmark" / "README.md").read_text(encoding="utf-8")
+    assert page.partition(cells.MARK)[2] == cells.measured(), "run python benchmarks/cells.py"
+    made = 0
+    for file in (ROOT / "docs" / "benchmark").glob("*.yaml"):
+        described, folder = grid.read(file), file.with_suffix("")
+        results = running.finished(described, folder)
+        if results:
+            made += 1
+            known = json.loads((folder / "benchmark.json").read_text(encoding="utf-8"))["runs"]
+            assert known == {run.name: run.fingerprint for run in described.runs}
+            said = summary.summarize(described, results, running.failures(described, folder))
+            kept = json.loads((folder / "verdicts.json").read_text(encoding="utf-8"))
+            for key in ("comparisons", "with_simple"):
+                words = [one["words"] for one in said["datasets"][file.stem][key]]
+                assert [one["words"] for one in kept["datasets"][file.stem][key]] == words
+    assert made

@@ -163,6 +163,7 @@ def test_the_simple_classifiers_are_there_whatever_settings_only_a_cell_reads(fo
     cells = {run.cell: run.config for run in found.runs}
     assert cells.keys() > {"majority", "tfidf_logistic_regression", "bag_of_embeddings"}
     assert cells["bag_of_embeddings"].model.embedding_dim == cells["gru"].model.embedding_dim
+    assert cells["bag_of_embeddings"].model.pooling == "max_mean"
     assert found.notices == (), "nobody has to hear what a bag does not read"
 
 
@@ -622,6 +623,8 @@ def test_rounding_changes_no_prediction(multi_label: bool):
     )
     np.testing.assert_allclose(small, p, atol=2e-3)
     if multi_label:
+        certain = worker.to_float16(np.full((1, 3), 0.9999, np.float32), thresholds)
+        assert (certain < 1).all(), "the loss of a certainty is another one"
         assert (
             evaluation.select(p.astype(np.float16), thresholds) != evaluation.select(p, thresholds)
         ).any()

@@ -137,3 +137,13 @@ def test_a_wrong_setting_is_refused_without_the_heavy_or_the_slow(tmp_path: Path
     run = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert "did you mean model.units?" in run.stderr
+
+
+def test_tensorflow_starts_without_what_nothing_here_uses_and_without_noise():
+    code = (
+        "import sys; from textclf.startup import import_tensorflow; import_tensorflow(); "
+        "print([name for name in ('keras', 'sklearn', 'matplotlib') if name in sys.modules]); "
+        "import sklearn.base, matplotlib"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout.strip(), done.stderr) == ("['keras']", "")

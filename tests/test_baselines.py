@@ -218,6 +218,13 @@ def test_an_unknown_baseline_or_unit_is_refused_with_the_choice():
 
 
 @pytest.mark.parametrize("name", BASELINES)
+def test_half_a_surrogate_pair_is_a_text_like_any_other(name: str):
+    texts = [f"{text}\ud83d" for text in CHINESE]
+    model = fit(name, texts, Y, class_names=NAMES, multi_label=False)
+    assert np.isfinite(model.predict_proba([*texts, "\udc00"])).all()
+
+
+@pytest.mark.parametrize("name", BASELINES)
 def test_no_texts_are_refused(name: str):
     with pytest.raises(DataError, match="has no training text"):
         fit(name, [], np.zeros(0, int), class_names=NAMES, multi_label=False)

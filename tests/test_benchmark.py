@@ -115,7 +115,7 @@ def test_a_grid_is_every_combination_with_every_seed_and_the_simple_classifiers(
         (GRID.replace("[2, 3]", "[2, 2]"), "a value stands twice in [2, 2]"),
         (GRID.replace("[2, 3]", "3"), "expected a list of values, found 3"),
         (GRID.replace("[2, 3]", "[2, -3]"), "model.embedding_dim: expected"),
-        (GRID.replace("seeds: 1", "seeds: 0"), "seeds: expected a number of seeds from 1 to 1000"),
+        (GRID.replace("seeds: 1", "seeds: -1"), "seeds: expected a number of seeds up to 1000"),
         (GRID.replace("seeds: 1", "seeds: [1, 1]"), "or a list of different ones"),
         (GRID.replace("model.embedding_dim: [2, 3]", "data.header: [true]"), "the same data"),
         (GRID.replace("model.embedding_dim: [2, 3]", "training.seed: [1]"), "name it as `seeds`"),
@@ -272,6 +272,16 @@ def test_what_is_finished_is_not_made_again(made: tuple[Path, Any]):
     assert before.items() <= after.items()
 
 
+def test_without_seeds_the_verdict_says_that_nothing_can_be_said(folder: Path):
+    (folder / "grid.yaml").write_text(GRID.replace("seeds: 1", "seeds: 0"))
+    result = run(folder, "grid.yaml", "out", "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)["datasets"]["tiny"]
+    assert [cell["is_random"] for cell in found["cells"]] == [False, False]
+    assert found["words"] == ["No cell of the grid has a finished run: nothing can be said of any."]
+    assert "nothing can be said of any" in (folder / "out" / "report.html").read_text("utf-8")
+
+
 def test_a_run_that_takes_too_much_fails_with_its_reason_and_the_rest_goes_on(folder: Path):
     (folder / "grid.yaml").write_text(GRID + "memory_mb_per_run: 30\n")
     result = run(folder, "grid.yaml", "out", "--jobs", "2")
@@ -422,6 +432,10 @@ def test_what_needs_the_cores_for_itself_is_one_at_a_time(folder: Path, one_run:
     holder = {"host": running.platform.node(), "pid": 1, "process_started": running._started(1)}
     (folder / "claims" / "other.json").write_text(json.dumps(holder))
     assert running._others(folder)
+    dead = json.dumps({**holder, "process_started": "0"})
+    for name in ("a.json", "z.json"):
+        (folder / "claims" / name).write_text(dead)
+    assert running._others(folder), "behind one that has ended too"
 
 
 def test_of_many_who_ask_at_once_one_gets_the_run(folder: Path, one_run: grid.Run):

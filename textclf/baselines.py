@@ -319,6 +319,7 @@ def _fit_fasttext(
 
 def _as_line(text: str, unit: str) -> str:
     """The tokens of a text between blanks, as fastText reads them."""
+    text = text.encode("utf-8", "replace").decode()  # halves of surrogate pairs are no UTF-8
     tokens = re.findall(WORD, text.lower()) if unit == "word" else "".join(text.split()).lower()
     # Of characters, neither what marks a label nor what ends a string in C++.
     return " ".join(token for token in tokens if token not in (_LABEL, "\0"))

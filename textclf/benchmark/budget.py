@@ -33,14 +33,12 @@ class Budget:
     @property
     def settled(self) -> dict[str, str]:
         """The settings that follow from it, with the entry from which they follow."""
-        return {
-            **({} if self.weights is None else {"model.units": "weights"}),
-            **(
-                {}
-                if self.minutes is None
-                else {"training.epochs": "minutes", "training.max_steps": "minutes"}
-            ),
-        }
+        found = {}
+        if self.weights is not None:
+            found["model.units"] = "weights"
+        if self.minutes is not None:
+            found |= dict.fromkeys(("training.epochs", "training.max_steps"), "minutes")
+        return found
 
 
 def recurrent_weights(model: Mapping[str, Any]) -> int:

@@ -7,7 +7,6 @@
       model.bidirectional: [false, true]
     exclude: [{model.encoder: simple_rnn, model.bidirectional: false}]
     seeds: 5                                   # 0 to 4, or a list
-
     budget: {weights: 50000}                   # or {minutes: 5}; without it: the same settings
 
 Every combination of the grid is a *cell*; a cell with a seed on a data set is a *run*.
@@ -163,7 +162,7 @@ KEYS = {
     "settings": "settings that all runs have, such as {training.epochs: 5}",
     "grid": "settings with lists of values, such as {model.encoder: [lstm, gru]}",
     "exclude": "a list of combinations to leave out",
-    "seeds": "a number of seeds from 1 to 1000, or a list of different ones",
+    "seeds": "a number of seeds up to 1000, or a list of different ones",
     "budget": "{weights: N}, the numbers in the recurrent layers, or {minutes: M} of training",
     "metric": f"one of {', '.join(METRICS)}",
     "confidence": "a number between 0.5 and 1",
@@ -247,12 +246,12 @@ class _Reader:
 
     def _seeds(self) -> list[int]:
         found = self.values.get("seeds", 5)
-        if isinstance(found, int) and not isinstance(found, bool) and 0 < found <= 1000:
+        if isinstance(found, int) and not isinstance(found, bool) and 0 <= found <= 1000:
             return list(range(found))
         is_list = isinstance(found, list) and all(
             isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0 for seed in found
         )
-        if not is_list or not found or len(set(found)) < len(found):
+        if not is_list or len(set(found)) < len(found):
             self._expected("seeds", found)
             return []
         return found
@@ -370,7 +369,8 @@ class _Reader:
                 )
             cells[name] = combination
         runs, fixed = [], []
-        for seed in seeds:
+        tried = seeds or [0]
+        for seed in tried:
             for dataset, file in datasets.items():
                 configs = {}
                 for cell, combination in cells.items():
@@ -386,12 +386,12 @@ class _Reader:
                     for cell, config in configs.items()
                 ]
                 first = next(iter(configs.values()))
-                if seed == seeds[0]:
+                if seed == tried[0]:
                     self._check_metric(dataset, first)
                 fixed += [
                     _run(dataset, name, "baseline", seed, first, False)
                     for name in baselines.BASELINES
-                    if seed == seeds[0] or name in baselines.RANDOM
+                    if seed == tried[0] or name in baselines.RANDOM
                 ]
                 if all(config.model.encoder != "bag" for config in configs.values()):
                     # The same text and training; what only recurrence reads is left out.
@@ -399,7 +399,7 @@ class _Reader:
                         first.to_dict(), ["model.encoder=bag", "model.pooling=max_mean"]
                     )
                     runs.append(_run(dataset, BAG, "network", seed, bag, False, minutes))
-        return [*fixed, *runs]
+        return [run for run in (*fixed, *runs) if seeds or not run.is_random]
 
     def _within_budget(self, cell: str, config: Config) -> Config:
         if self.budget.weights is None:

@@ -12,7 +12,7 @@ import numpy as np
 from textclf import evaluation
 from textclf.benchmark.grid import Grid
 from textclf.benchmark.summary import display_name
-from textclf.benchmark.tables import PARETO_WORDS, scores_table
+from textclf.benchmark.tables import PARETO_WORDS, families, scores_table
 from textclf.benchmark.worker import unpack
 
 _INK = "#010203"  # stands for the page's own colour, which follows light and dark
@@ -77,14 +77,7 @@ def _dataset(
         "rows": rows,
         "shared": any(cell["cost"].get("shared_cores") for cell in found["cells"]),
         "plots": list(_plots(found, by_cell, y_true)),
-        "comparisons": [
-            (title, found[key])
-            for title, key in (
-                ("Between cells", "comparisons"),
-                ("With the simple classifiers", "with_simple"),
-            )
-            if found[key]
-        ],
+        "comparisons": families(found),
         "confusions": list(_confusions(found, by_cell, y_true)),
     }
 

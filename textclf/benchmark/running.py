@@ -158,8 +158,8 @@ def make(
     Args:
         grid: what to make.
         folder: the benchmark's, made if it is not there.
-        jobs: processes at a time. With more than one, times and latencies are marked as measured
-            on shared cores.
+        jobs: processes at a time. With more than one, times and latencies count as measured on
+            shared cores.
         retry_failed: make failed runs again.
         should_stop: asked every second; when true, what is running is given up.
 
@@ -410,8 +410,9 @@ def _others(folder: Path) -> bool:
     for path in (folder / "claims").glob("*.json"):
         with contextlib.suppress(OSError, ValueError, KeyError):
             holder = json.loads(path.read_text(encoding="utf-8"))
-            if holder["host"] == platform.node() and holder["pid"] != os.getpid():
-                return _started(holder["pid"]) == holder["process_started"]
+            is_other = holder["host"] == platform.node() and holder["pid"] != os.getpid()
+            if is_other and _started(holder["pid"]) == holder["process_started"]:
+                return True
     return False
 
 

@@ -91,7 +91,7 @@ class Comparison:
 
     def pairs(self, pairs: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
         """Each pair with the better one first, corrected for their number."""
-        sign = -1.0 if self.metric == "log_loss" else 1.0
+        sign = _sign(self.metric)
         found = []
         for a, b in pairs:
             if sign * (self.contributions[a].mean() - self.contributions[b].mean()) < 0:
@@ -245,7 +245,7 @@ class _Summary:
             ]
         )
         cells = [self._cell(cell) for cell in self.by_cell]
-        sign = -1.0 if self.metric == "log_loss" else 1.0
+        sign = _sign(self.metric)
         cells.sort(key=lambda cell: -sign * cell["mean"])
         # Times on shared cores or of different machines compare with nothing.
         compare = len(self.hosts) == 1 and not any(cell["cost"]["shared_cores"] for cell in cells)
@@ -293,6 +293,8 @@ class _Summary:
 
     def _verdict(self, comparisons: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         """Which cell, in a sentence or two."""
+        if not self.asked:
+            yield "No cell of the grid has a finished run: nothing can be said of any."
         if not comparisons:
             return
         better = [c for c in comparisons if c["verdict"] == "better"]
@@ -393,6 +395,11 @@ def _notes(
         yield "runs of one data set have different vocabularies"
 
 
+def _sign(metric: str) -> float:
+    """What makes more of a metric better."""
+    return -1.0 if metric == "log_loss" else 1.0
+
+
 def _amount(difference: float, metric: str) -> str:
     """A difference of two scores, with its unit."""
     return f"{difference:.3f}" if metric == "log_loss" else f"{100 * difference:.1f} points"
@@ -453,7 +460,7 @@ def compare_models(
         name: None if y_true.ndim == 2 else evaluation.select(p) == y_true
         for name, (y_true, p, _) in scores.items()
     }
-    sign = -1.0 if metric == "log_loss" else 1.0
+    sign = _sign(metric)
     ordered = sorted(contributions, key=lambda name: -sign * contributions[name].mean())
     found = []
     for a, b in itertools.combinations(ordered, 2):

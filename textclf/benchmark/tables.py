@@ -73,14 +73,16 @@ def markdown(summary: Mapping[str, Any]) -> str:
         parts.append("\n".join(found["words"]))
         parts.append(_markdown_table(*scores_table(found)))
         parts.append(PARETO_WORDS)
-        for title, key in (
-            ("Between cells", "comparisons"),
-            ("With the simple classifiers", "with_simple"),
-        ):
-            if found[key]:
-                lines = "\n".join(f"- {comparison['words']}" for comparison in found[key])
-                parts.append(f"{title}, corrected for their number (Holm):\n\n{lines}")
+        for title, comparisons in families(found):
+            lines = "\n".join(f"- {comparison['words']}" for comparison in comparisons)
+            parts.append(f"{title}, corrected for their number (Holm):\n\n{lines}")
     return "\n\n".join(parts) + "\n"
+
+
+def families(found: Mapping[str, Any]) -> list[tuple[str, Sequence[Mapping[str, Any]]]]:
+    """The comparisons that are corrected together, with a title."""
+    named = {"Between cells": "comparisons", "With the simple classifiers": "with_simple"}
+    return [(title, found[key]) for title, key in named.items() if found[key]]
 
 
 def latex(summary: Mapping[str, Any]) -> str:

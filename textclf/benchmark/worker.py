@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -94,12 +95,11 @@ def run(job: dict[str, Any], tell: Tell) -> dict[str, Any]:
     """
     folder = Path(job["folder"])
     config, _ = from_dict(job["config"])
-    if job["kind"] == "estimate":
+    if "baseline" not in (job["kind"], job.get("measured")):
         import_tensorflow()
+    if job["kind"] == "estimate":
         return _estimate(config, tell)
     started, code = time.time(), code_fingerprint()
-    if job["kind"] != "baseline" and job.get("measured") != "baseline":
-        import_tensorflow()
     found = _KINDS[job["kind"]](job, config, folder, tell)
     return {
         **found,
@@ -144,6 +144,13 @@ class _Data:
             }
         )
 
+    @functools.cached_property
+    def texts(self) -> list[str]:
+        """Texts to measure with: validation's, so that the test split is read once."""
+        split = "validation" if "validation" in self.dataset.splits else "train"
+        examples = itertools.islice(self.dataset.examples(split), 512)
+        return [example.text for example in examples]
+
 
 @dataclasses.dataclass
 class _Trained:
@@ -162,11 +169,13 @@ def _train(found: _Data, config: Config, output: Path) -> _Trained:
 
     shutil.rmtree(output, ignore_errors=True)  # left by a run that was killed before its end
     trained = _Trained(output)
+    total = 0
     for event in training.train(config, output, overwrite=False, on_progress=found.tell):
-        if isinstance(event, training.Step):
+        if isinstance(event, training.Started):
+            total = event.total_steps
+        elif isinstance(event, training.Step):
             trained.steps += 1
             trained.epochs = trained.steps / event.steps_per_epoch
-            total = _total_steps(config, event.steps_per_epoch)
             found.tell("training", trained.steps, total)
         elif isinstance(event, training.Epoch):
             trained.history.append(event.figures)
@@ -184,7 +193,7 @@ def _network(job: dict[str, Any], config: Config, folder: Path, tell: Tell) -> d
     num_reads = _log_test_read(job, folder)
     scores = model.score(found.dataset, "test", tell)
     tell("measuring gradients", 0, 0)
-    gradients = gradient_by_distance(model, _some_texts(found.dataset))
+    gradients = gradient_by_distance(model, found.texts)
     report = model.report(scores, **config.evaluation.model_dump())
     return {
         "validation": model.card.validation["metrics"],
@@ -196,7 +205,7 @@ def _network(job: dict[str, Any], config: Config, folder: Path, tell: Tell) -> d
         "ended_by": model.card.training["ended_by"],
         "thresholds": None if model.card.thresholds is None else list(model.card.thresholds),
         "gradient_by_distance": gradients,
-        "cost": _cost(found, trained),
+        "cost": _cost(found, trained, model),
         "data": found.described,
         "vocabulary": artifact.sha256(trained.output / artifact.VOCABULARY),
         "probabilities": pack(to_float16(scores.p, model.card.thresholds)),
@@ -258,7 +267,7 @@ def _fitted(found: _Data, config: Config) -> tuple[baselines.Baseline, dict[str,
     return model, {
         "training_seconds": round(time.monotonic() - started, 2),
         "peak_memory_mb": round(_peak_memory_mb(), 1),
-        **_speed(model.predict_proba, _some_texts(found.dataset)),
+        **_speed(model.predict_proba, found.texts),
     }
 
 
@@ -278,6 +287,8 @@ def _measurement(job: dict[str, Any], config: Config, folder: Path, tell: Tell) 
     found = _Data(job, config, folder, tell)
     if job["measured"] == "baseline":
         return {"cost": _fitted(found, config)[1]}
+    from textclf import classifier
+
     with tempfile.TemporaryDirectory() as temporary:
         twice = from_dict(
             found.config.to_dict(),
@@ -288,7 +299,7 @@ def _measurement(job: dict[str, Any], config: Config, folder: Path, tell: Tell) 
         epochs = job["steps"] / (trained.steps / 2)
         trained.epoch_seconds = [first, second * (epochs - 1)]
         trained.epochs = epochs
-        return {"cost": _cost(found, trained)}
+        return {"cost": _cost(found, trained, classifier.load(trained.output))}
 
 
 def _estimate(config: Config, tell: Tell) -> dict[str, float]:
@@ -297,7 +308,7 @@ def _estimate(config: Config, tell: Tell) -> dict[str, float]:
 
     began = time.monotonic()
     times: list[float] = []
-    steps = 0
+    total = 0
     with tempfile.TemporaryDirectory() as folder:
         events = training.train(
             config,
@@ -307,13 +318,13 @@ def _estimate(config: Config, tell: Tell) -> dict[str, float]:
         )
         try:
             for event in events:
-                if isinstance(event, training.Step):
+                if isinstance(event, training.Started):
+                    total = event.total_steps
+                elif isinstance(event, training.Step):
                     times.append(time.monotonic())
-                    steps = event.steps_per_epoch
         except TrainingError:  # stopped, it has no epoch to keep
             if len(times) <= ESTIMATE_STEPS:
                 raise
-    total = _total_steps(config, steps)
     # The first steps trace.
     known = times[min(2, len(times) - 1) :]
     a_step = (known[-1] - known[0]) / max(len(known) - 1, 1)
@@ -351,12 +362,6 @@ def _steps_within(config: Config, allowed: float, tell: Tell) -> tuple[float, in
             "look at the loss of this cell with `textclf train`"
         )
     return spent, steps
-
-
-def _total_steps(config: Config, steps_per_epoch: int) -> int:
-    """The most that a training makes."""
-    total = config.training.epochs * steps_per_epoch
-    return min(total, config.training.max_steps or total)
 
 
 def _peak_memory_mb() -> float:
@@ -472,11 +477,10 @@ def gradient_by_distance(model: Any, texts: Sequence[str]) -> dict[str, float] |
 # === Cost ===
 
 
-def _cost(found: _Data, trained: _Trained) -> dict[str, Any]:
-    """What a training cost, and what its export does."""
+def _cost(found: _Data, trained: _Trained, model: Any) -> dict[str, Any]:
+    """What a training cost, and what the export of its `classifier.Classifier` does."""
     from textclf import classifier, export
 
-    model = classifier.load(trained.output)
     found.tell("exporting", 0, 0)
     read = model.card.text["train"]
     tokens = read["num_tokens"] - sum(read["cut_tokens"])  # of an epoch
@@ -491,19 +495,8 @@ def _cost(found: _Data, trained: _Trained) -> dict[str, Any]:
             "tokens_per_second": round(tokens * trained.epochs / seconds, 1),
             "peak_memory_mb": round(trained.peak_memory_mb, 1),
             "size_mb": round(_size(version) / 2**20, 3),
-            **_speed(served.predict_proba, _some_texts(found.dataset)),
+            **_speed(served.predict_proba, found.texts),
         }
-
-
-def _some_texts(dataset: data.Dataset) -> list[str]:
-    """Texts to measure with: validation's, so that the test split is read once."""
-    split = "validation" if "validation" in dataset.splits else "train"
-    texts = []
-    for example in dataset.examples(split):
-        texts.append(example.text)
-        if len(texts) == 512:
-            break
-    return texts
 
 
 def _speed(answer: Callable[[Sequence[str]], np.ndarray], texts: list[str]) -> dict[str, float]:

@@ -15,6 +15,7 @@ class Started:
         vocabulary_size: ids, padding and unknown included.
         num_weights: numbers in the network.
         steps_per_epoch: steps of one pass.
+        total_steps: the most that will be made.
         notices: what a person should know before the long work, as sentences.
     """
 
@@ -23,6 +24,7 @@ class Started:
     vocabulary_size: int
     num_weights: int
     steps_per_epoch: int
+    total_steps: int
     notices: tuple[str, ...]
 
 

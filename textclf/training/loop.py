@@ -93,6 +93,7 @@ class Run:
             vocabulary_size=self.vocabulary_size,
             num_weights=sum(math.prod(v.shape) for v in self.network.parameters),
             steps_per_epoch=self.steps_per_epoch,
+            total_steps=self.total_steps,
             notices=(*self._text_notices(), *self.notices),
         )
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from textclf import demo
+from textclf import demo, startup
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -22,6 +22,7 @@ def graphs_are_not_optimised() -> None:
 
     What runs in processes of its own (commands, servers, clients, verification) keeps the optimiser.
     """
+    startup.import_tensorflow()
     import tensorflow as tf
 
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})

@@ -12,6 +12,7 @@ class, in bounded memory.
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
@@ -394,41 +395,62 @@ def _bucketed(
 ) -> tf.data.Dataset:
     """Records to batches; nothing but the bucket is worked out a record at a time."""
     bounds = tf.constant(shards.boundaries(num_buckets), tf.int32)
-
-    def bucket_of(lengths: tf.Tensor) -> tf.Tensor:
-        return tf.searchsorted(bounds, tf.reshape(lengths, [-1]))  # int32 [lengths]
-
-    def key(record: tf.Tensor) -> tf.Tensor:
-        length = tf.io.decode_raw(tf.strings.substr(record, 4, 4), tf.int32)  # [1]
-        return tf.cast(bucket_of(length)[0], tf.int64)
-
-    def parse(records: tf.Tensor) -> Batch:
-        sizes = tf.strings.length(records) // 4  # int32 [batch], as numbers in a record
-        values = tf.io.decode_raw(records, tf.int32, fixed_length=4 * tf.reduce_max(sizes))
-        rows, lengths, values = values[:, 0], values[:, 1], values[:, 2:]
-        position = tf.range(tf.shape(values)[1])
-        is_token = position < lengths[:, tf.newaxis]  # [batch, most numbers]
-        is_label = (position < sizes[:, tf.newaxis] - 2) & ~is_token
-        width = bounds[bucket_of(tf.reduce_max(lengths))[0]]
-        token_ids = tf.where(is_token, values, text.PADDING_ID)[:, :width]
-        token_ids = tf.pad(token_ids, [[0, 0], [0, width - tf.shape(token_ids)[1]]])
-        at = tf.where(is_label)  # int64 [labels, 2]
-        classes = tf.cast(tf.gather_nd(values, at), tf.int64)
-        targets = tf.scatter_nd(
-            tf.stack([at[:, 0], classes], axis=1),
-            tf.ones_like(classes, tf.float32),
-            tf.stack([tf.shape(records, tf.int64)[0], shards.num_classes]),
-        )
-        targets = tf.ensure_shape(targets, [None, shards.num_classes])
-        return Batch(token_ids, lengths, targets, rows)
-
+    parse = functools.partial(
+        _parsed, bounds=bounds, num_classes=tf.constant(shards.num_classes, tf.int64)
+    )
     options = tf.data.Options()
     options.deterministic = True
+    # So few steps have nothing to fuse, and to tune them costs more than it gains.
+    options.autotune.enabled = False
+    options.experimental_optimization.apply_default_optimizations = False
     return (
         records.group_by_window(
-            key, lambda _, window: window.batch(batch_size), window_size=batch_size
+            functools.partial(_bucket, bounds=bounds),
+            lambda _, window: window.batch(batch_size),
+            window_size=batch_size,
         )
         .map(parse, num_parallel_calls=tf.data.AUTOTUNE)
         .prefetch(4)
         .with_options(options)
     )
+
+
+# Traced once in a process, and not once in every epoch.
+@tf.function(
+    input_signature=[tf.TensorSpec([], tf.string), tf.TensorSpec([None], tf.int32)],
+    autograph=False,
+)
+def _bucket(record: tf.Tensor, bounds: tf.Tensor) -> tf.Tensor:
+    """The number of the bucket of a record, int64 []."""
+    length = tf.io.decode_raw(tf.strings.substr(record, 4, 4), tf.int32)  # [1]
+    return tf.cast(tf.searchsorted(bounds, length)[0], tf.int64)
+
+
+@tf.function(
+    input_signature=[
+        tf.TensorSpec([None], tf.string),
+        tf.TensorSpec([None], tf.int32),
+        tf.TensorSpec([], tf.int64),
+    ],
+    autograph=False,
+)
+def _parsed(records: tf.Tensor, bounds: tf.Tensor, num_classes: tf.Tensor) -> Batch:
+    """Records of one bucket; the width is the bound of the longest."""
+    sizes = tf.strings.length(records) // 4  # int32 [batch], as numbers in a record
+    values = tf.io.decode_raw(records, tf.int32, fixed_length=4 * tf.reduce_max(sizes))
+    rows, lengths, values = values[:, 0], values[:, 1], values[:, 2:]
+    position = tf.range(tf.shape(values)[1])
+    is_token = position < lengths[:, tf.newaxis]  # [batch, most numbers]
+    is_label = (position < sizes[:, tf.newaxis] - 2) & ~is_token
+    longest = tf.reduce_max(lengths, keepdims=True)  # [1]
+    width = bounds[tf.searchsorted(bounds, longest)[0]]
+    token_ids = tf.where(is_token, values, text.PADDING_ID)[:, :width]
+    token_ids = tf.pad(token_ids, [[0, 0], [0, width - tf.shape(token_ids)[1]]])
+    at = tf.where(is_label)  # int64 [labels, 2]
+    classes = tf.cast(tf.gather_nd(values, at), tf.int64)
+    targets = tf.scatter_nd(
+        tf.stack([at[:, 0], classes], axis=1),
+        tf.ones_like(classes, tf.float32),
+        tf.stack([tf.shape(records, tf.int64)[0], num_classes]),
+    )
+    return Batch(token_ids, lengths, targets, rows)

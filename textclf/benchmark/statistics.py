@@ -158,7 +158,7 @@ def compare_cells(
         confidence: of the interval.
         is_random: whether each draws at random; what does not has one row and no seed variance.
     """
-    from scipy import stats
+    from scipy import special
 
     if a.shape[1] != b.shape[1]:
         raise ValueError(f"{a.shape[1]} and {b.shape[1]} examples: not the same test split")
@@ -204,10 +204,10 @@ def compare_cells(
     variance, df = _total(found._parts(found.num_seeds))
     error = float(np.sqrt(variance))
     if error > 0:
-        p_value = 2 * stats.t.sf(abs(difference) / error, df)
+        p_value = 2 * special.stdtr(df, -abs(difference) / error)
     else:
         p_value = 1.0 if difference == 0 else 0.0
-    half = error * stats.t.isf((1 - confidence) / 2, df)
+    half = -error * special.stdtrit(df, (1 - confidence) / 2)
     return dataclasses.replace(
         found,
         standard_error=error,

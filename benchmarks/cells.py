@@ -32,23 +32,20 @@ def measured() -> str:
             continue
         said = summary.summarize(described, results, running.failures(described, FOLDER / name))
         report = tables.markdown(said).partition("\n\n")[2].rstrip()
-        parts.append(
-            f"{report}\n\n`textclf benchmark docs/benchmark/{name}.yaml docs/benchmark/{name}`, "
-            f"{_made(results)}.\n"
-        )
+        notes, heading, found = report.partition(f"## {name}\n\n")
+        command = f"textclf benchmark docs/benchmark/{name}.yaml docs/benchmark/{name}"
+        parts.append(f"{heading}{notes}{found}\n\n`{command}`, {_made(results)}.\n")
     return "\n" + "\n".join(parts)
 
 
 def _made(results: dict) -> str:
-    days = [
-        datetime.datetime.fromtimestamp(result["ended"], datetime.UTC).date()
-        for result in results.values()
-    ]
-    versions = next(r["versions"] for r in results.values() if r["kind"] == "network")
+    ended = sorted(result["ended"] for result in results.values())
+    days = [str(datetime.datetime.fromtimestamp(t, datetime.UTC).date()) for t in ended]
+    first_and_last = " to ".join(dict.fromkeys([days[0], days[-1]]))
     cpus = {result["machine"]["cpus"] for result in results.values()}
-    return f"{len(results)} runs, {min(days)} to {max(days)}, {min(cpus)} cores, " + ", ".join(
-        f"{name} {version}" for name, version in versions.items()
-    )
+    versions = next(r["versions"] for r in results.values() if r["kind"] == "network")
+    made_with = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return f"{len(results)} runs, {first_and_last}, {min(cpus)} cores, {made_with}"
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -270,6 +271,21 @@ def test_what_is_finished_is_not_made_again(made: tuple[Path, Any]):
     after = {path.name: path.stat().st_mtime_ns for path in results.iterdir()}
     assert after.keys() == before.keys() | {"tiny.majority.json"}
     assert before.items() <= after.items()
+
+
+def test_what_is_finished_is_reported_while_the_rest_is_missing(
+    made: tuple[Path, Any], folder: Path
+):
+    (folder / "grid.yaml").write_text(GRID.replace("seeds: 1", "seeds: 2"))
+    nothing = run(folder, "grid.yaml", "out", "--report-only")
+    assert nothing.exit_code == 1 and "holds no finished run of" in nothing.stderr
+    shutil.copytree(made[0] / "out", folder / "out", dirs_exist_ok=True)
+    result = run(folder, "grid.yaml", "out", "--report-only")
+    assert result.exit_code == 0, result.output
+    assert "3 of 8 runs are not made yet" in result.stdout
+    assert "3 of 8 runs are not made yet" in (folder / "out" / "report.md").read_text("utf-8")
+    other = run(folder, "grid.yaml", "out", "--report-only", "--dry-run")
+    assert other.exit_code == 2 and "--report-only makes nothing" in other.stderr
 
 
 def test_without_seeds_the_verdict_says_that_nothing_can_be_said(folder: Path):

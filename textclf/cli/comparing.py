@@ -10,7 +10,7 @@ from click.core import ParameterSource
 
 from textclf.cli import options
 from textclf.cli.terminal import Progress, note_all, say, stop_on_interrupt
-from textclf.errors import DataError, TrainingError, check_all
+from textclf.errors import ArtifactError, DataError, TrainingError, check_all
 from textclf.startup import import_tensorflow
 
 if TYPE_CHECKING:
@@ -31,10 +31,17 @@ if TYPE_CHECKING:
     help="Runs at a time; with more than one, times are measured again in the end.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be made, and make nothing.")
+@click.option("--report-only", is_flag=True, help="Make nothing, and report what is finished.")
 @click.option("--retry-failed", is_flag=True, help="Make runs again that failed before.")
 @options.json_option
 def benchmark(
-    grid_file: Path, output: Path, jobs: int, dry_run: bool, retry_failed: bool, as_json: bool
+    grid_file: Path,
+    output: Path,
+    jobs: int,
+    dry_run: bool,
+    report_only: bool,
+    retry_failed: bool,
+    as_json: bool,
 ) -> None:
     """Compare cells over seeds, by the grid that CONFIG describes.
 
@@ -47,7 +54,12 @@ def benchmark(
       textclf benchmark cells.yaml benchmarks/cells --dry-run
       textclf benchmark cells.yaml benchmarks/cells
       textclf benchmark cells.yaml benchmarks/cells --jobs 4 --json
+      textclf benchmark cells.yaml benchmarks/cells --report-only
     """
+    if report_only and (dry_run or retry_failed):
+        raise click.UsageError(
+            "--report-only makes nothing; leave --dry-run and --retry-failed out"
+        )
     from textclf.benchmark import grid as grids
     from textclf.benchmark import report, running, summary, tables
 
@@ -61,8 +73,8 @@ def benchmark(
         for run in grid.runs
         if run.can_be_made and run.name not in done and run.name not in failed
     ]
-    is_complete = not missing and not running.unmeasured(grid, output)
-    if not is_complete:  # of finished runs a report can be made without their data
+    is_to_make = not report_only and bool(missing or running.unmeasured(grid, output))
+    if is_to_make:  # of finished runs a report can be made without their data
         _check(grid)
     say(
         f"{len(grid.runs)} runs: {len(done)} finished, {len(failed)} failed, {len(missing)} to make"
@@ -70,9 +82,11 @@ def benchmark(
     if dry_run:
         _estimate(grid, output, missing, jobs)
         return
-    if not is_complete:
+    if is_to_make:
         _make(grid, output, len(grid.runs) - len(missing), jobs, retry_failed)
     results, failed = running.finished(grid, output), running.failures(grid, output)
+    if report_only and not results:
+        raise ArtifactError(f"{output}: holds no finished run of {grid_file} yet")
     found = summary.summarize(grid, results, failed)
     written = report.write(grid, output, results, failed, found)
     click.echo(
@@ -80,7 +94,7 @@ def benchmark(
     )
     say(f"written: {', '.join(map(str, written))}")
     without = [run for run in grid.runs if run.can_be_made and run.name not in results]
-    if without:
+    if without and not report_only:
         raise TrainingError(
             f"{len(without)} of {len(grid.runs)} runs have no result; the report "
             "says why" + ("; --retry-failed makes them again" if failed else "")

@@ -43,7 +43,9 @@ def _made(results: dict) -> str:
     days = [str(datetime.datetime.fromtimestamp(t, datetime.UTC).date()) for t in ended]
     first_and_last = " to ".join(dict.fromkeys([days[0], days[-1]]))
     cpus = {result["machine"]["cpus"] for result in results.values()}
-    versions = next(r["versions"] for r in results.values() if r["kind"] == "network")
+    versions: dict[str, str] = {}
+    for result in results.values():
+        versions |= result["versions"]
     made_with = ", ".join(f"{name} {version}" for name, version in versions.items())
     return f"{len(results)} runs, {first_and_last}, {min(cpus)} cores, {made_with}"
 

@@ -3,6 +3,7 @@
 import concurrent.futures
 import csv
 import dataclasses
+import functools
 import json
 import os
 import re
@@ -142,6 +143,16 @@ def test_a_grid_is_every_combination_with_every_seed_and_the_simple_classifiers(
         ),
         (GRID + "confidence: 95", "confidence: expected a number between 0.5 and 1, found 95"),
         (GRID + "exclude: [{model.embedding_dim: 9}]", "is no combination of the grid"),
+        (
+            GRID.replace("[2, 3]", "[1, 2]") + "exclude: [{model.embedding_dim: true}]",
+            "is no combination of the grid",
+        ),
+        (
+            GRID.replace("model.embedding_dim: [2, 3]", "training.learning_rate: [1, 1.0]"),
+            "learning_rate=1.0 is the same as learning_rate=1; leave one out",
+        ),
+        (GRID + "smallest_difference: .inf", "smallest_difference: expected a number above 0"),
+        (GRID + f"minutes_per_run: {'9' * 400}", "minutes_per_run: expected a number above 0"),
         (GRID + "datasets: {}", "datasets"),
         # A bag reads nothing of directions: an invalid combination.
         (
@@ -155,6 +166,22 @@ def test_a_mistake_in_a_grid_is_told_before_anything_runs(folder: Path, text: st
     result = run(folder, "grid.yaml", "out")
     assert result.exit_code == 1 and message in result.stderr, result.output
     assert "Traceback" not in result.stderr and not (folder / "out").exists()
+
+
+def test_a_cell_with_a_long_value_is_called_by_a_part_of_it(folder: Path):
+    paths = [f"{'vectors/' * 30}{name}.txt" for name in "ab"]
+    text = GRID.replace("model.embedding_dim: [2, 3]", f"model.embedding_vectors: {paths}")
+    (folder / "grid.yaml").write_text(text)
+    cells = {run.cell for run in grid.read(folder / "grid.yaml").runs if run.is_asked}
+    assert len(cells) == 2 and all(len(cell) == 100 for cell in cells)
+
+
+def test_data_without_a_test_split_are_told_before_anything_runs(folder: Path, reviews: Path):
+    (folder / "tiny.yaml").write_text(TINY.format(reviews=reviews).replace("source:", "train:"))
+    result = run(folder, "grid.yaml", "out")
+    assert result.exit_code == 1, result.output
+    assert "tiny has no test split, on which cells are compared; set data.test" in result.stderr
+    assert not (folder / "out").exists()
 
 
 def test_the_simple_classifiers_are_there_whatever_settings_only_a_cell_reads(folder: Path):
@@ -520,6 +547,9 @@ def test_a_folder_of_something_else_or_of_another_benchmark_is_refused(folder: P
     )
     running.check(grid.read(folder / "grid.yaml"), out)  # also before what was there
     (folder / "grid.yaml").write_text(GRID + "settings: {training.epochs: 7}\n")
+    running.check(grid.read(folder / "grid.yaml"), out)  # nothing has been made of what changed
+    (out / "results").mkdir()
+    (out / "results" / "tiny.embedding_dim=2.seed0.json").touch()
     with pytest.raises(ArtifactError, match="describes otherwise now"):
         running.check(grid.read(folder / "grid.yaml"), out)
     (folder / "grid.yaml").write_text(GRID.replace("tiny:", "huge:"))
@@ -726,6 +756,54 @@ def test_verdicts_say_better_none_and_too_few(folder: Path):
     assert "TF-IDF + logistic regression is better than GRU and BiGRU." in words
     assert "GRU and BiGRU are better than a bag of embeddings." in words
     assert [c["cell"] for c in found["datasets"]["tiny"]["cells"]][0] == "tfidf_logistic_regression"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *({key: None} for key in ("cost", "test", "thresholds", "probabilities", "y_true")),
+        {"probabilities": {"dtype": "<f2", "shape": [4], "zlib_base64": "eA=="}},
+        {"cost": {"training_seconds": 1.0}},
+    ],
+    ids=str,
+)
+def test_a_damaged_result_is_named(folder: Path, damage: dict[str, Any]):
+    found, results, _ = summarized(folder, {})
+    (folder / "results").mkdir()
+    name = "tiny.gru.seed0"
+    changed = results[name] | damage
+    kept = {key: value for key, value in changed.items() if damage.get(key, 0) is not None}
+    (folder / "results" / f"{name}.json").write_text(json.dumps(kept))
+    with pytest.raises(ArtifactError, match=f"{name}.json: cannot be read; remove it"):
+        running.finished(found, folder)
+
+
+def test_a_network_that_ended_early_or_lets_nothing_through_is_still_reported(folder: Path):
+    found, results, _ = summarized(folder, {})
+    results["tiny.gru.seed1"] |= {"ended_by": "not finite"}
+    results["tiny.gru.seed1"]["cost"]["new_in_a_later_version"] = 1
+    for one in results.values():
+        if "gradient_by_distance" in one:
+            one["gradient_by_distance"]["0"] = 0.0
+    said = summary.summarize(found, results, {})
+    assert any("tiny.gru.seed1 ended early" in note for note in said["notes"])
+    assert "tiny.gru.seed1 ended early" in render(found, folder, results, said)
+
+
+def test_mcnemar_is_asked_of_accuracy_alone():
+    rng = np.random.default_rng(0)
+    y_true = rng.integers(2, size=200)
+    p = np.where(np.eye(2, dtype=bool)[y_true], 0.6, 0.4)
+    surer = np.where(np.eye(2, dtype=bool)[y_true], 0.9, 0.1)
+    compared = functools.partial(
+        summary.compare_models,
+        {"a": (y_true, p, None), "b": (y_true, surer, None)},
+        cells={"a": "a", "b": "b"}, confidence=0.95, num_resamples=100, seed=0,
+    )  # fmt: skip
+    [one] = compared(metric="log_loss")["comparisons"]
+    assert (one["verdict"], one["a"]) == ("better", "b") and "McNemar" not in one["words"]
+    [one] = compared(metric="accuracy")["comparisons"]
+    assert one["verdict"] == "no difference shown" and "McNemar" in one["words"]
 
 
 def test_more_comparisons_need_more_evidence(folder: Path):

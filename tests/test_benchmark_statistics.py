@@ -132,6 +132,19 @@ def test_equal_answers_are_no_difference():
     assert (fixed.p_value, fixed.interval) == (1.0, (0.0, 0.0))
 
 
+def test_equal_scores_have_no_effect_size_of_rounding():
+    a = np.array([[1.0] * 49 + [0.0]] * 5)
+    a = np.array([np.roll(row, seed) for seed, row in enumerate(a)])
+    b = np.array([[1.0] * 30 + [0.0] * 20])
+    found = statistics.compare_cells(a, b, is_random=(True, False))
+    assert found.seed_variances == (0.0, 0.0) and found.effect_size is None
+
+
+def test_one_example_says_nothing():
+    found = statistics.compare_cells(np.ones((3, 1)), np.array([[1.0], [0.0], [1.0]]))
+    assert found.p_value is found.interval is None
+
+
 def test_seeds_that_tie_by_chance_are_no_proof():
     a, b = np.ones((2, 2, 10))
     a[0, 0] = a[1, 1] = 0  # 0.9 and 0.9
@@ -262,7 +275,14 @@ def test_contributions_are_values_or_pseudo_values_of_the_metric(multi_label, me
     everything = np.arange(n)
     whole = score(everything)
     without = np.array([score(np.delete(everything, j)) for j in range(n)])
-    np.testing.assert_allclose(found, n * whole - (n - 1) * without, atol=1e-9)
+    pseudo = n * whole - (n - 1) * without
+    np.testing.assert_allclose(found, pseudo + whole - pseudo.mean(), atol=1e-9)
+    assert found.mean() == pytest.approx(whole)
+
+
+def test_a_class_of_a_single_example_adds_nothing_to_a_perfect_score():
+    y_true = np.array([0] * 60 + [1] * 39 + [2])
+    assert evaluation.contributions("macro_f1", y_true, np.eye(3)[y_true]).mean() == 1.0
 
 
 def test_a_metric_of_another_task_has_no_contributions():

@@ -17,7 +17,6 @@ import difflib
 import hashlib
 import itertools
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,6 +29,8 @@ from textclf.errors import ConfigError
 
 BAG = "bag_of_embeddings"
 MINUTES_PER_RUN = 240.0
+_MOST = 1e9  # of any number in a grid
+_LONGEST_NAME = 100  # bytes; the names of files hold more than a cell's, and 255 in all
 METRICS = tuple(dict.fromkeys([*evaluation.contributed(False), *evaluation.contributed(True)]))
 
 Kind = Literal["network", "baseline", "calibration", "measurement"]
@@ -288,7 +289,7 @@ class _Reader:
         weights, minutes = found.get("weights"), found.get("minutes")
         is_sound = all(
             value is None
-            or (isinstance(value, kind) and not isinstance(value, bool) and 0 < value < math.inf)
+            or (isinstance(value, kind) and not isinstance(value, bool) and 0 < value <= _MOST)
             for value, kind in ((weights, int), (minutes, int | float))
         )
         if not is_sound or not found.keys() <= {"weights", "minutes"}:
@@ -322,7 +323,7 @@ class _Reader:
         found = self.values.get(key, default)
         is_number = isinstance(found, int | float) and not isinstance(found, bool)
         low = 0.5 if key == "confidence" else 0
-        if not is_number or not found > low or (most is not None and not found < most):
+        if not is_number or not low < found <= _MOST or (most is not None and not found < most):
             self._expected(key, found)
             return default
         return float(found)
@@ -372,12 +373,16 @@ class _Reader:
         tried = seeds or [0]
         for seed in tried:
             for dataset, file in datasets.items():
-                configs = {}
+                configs: dict[str, Config] = {}
                 for cell, combination in cells.items():
                     overrides = [_override(name, value) for name, value in combination.items()]
                     config = self._config(file, [*common, *overrides], seed)
                     if config is not None:
-                        configs[cell] = self._within_budget(cell, config)
+                        config = self._within_budget(cell, config)
+                        same = next((name for name in configs if configs[name] == config), None)
+                        if same is not None:
+                            self._wrong("grid", f"{cell} is the same as {same}; leave one out")
+                        configs[cell] = config
                 if not configs:
                     continue
                 minutes = self.budget.minutes
@@ -459,7 +464,12 @@ def _is_name(name: str) -> bool:
 
 
 def _matches(combination: Mapping[str, Any], part: Mapping[str, Any]) -> bool:
-    return all(name in combination and combination[name] == part[name] for name in part)
+    return all(
+        name in combination
+        and combination[name] == value
+        and isinstance(combination[name], bool) == isinstance(value, bool)
+        for name, value in part.items()
+    )
 
 
 def _override(name: str, value: Any) -> str:
@@ -473,7 +483,7 @@ def _override(name: str, value: Any) -> str:
 
 
 def _cell_name(combination: Mapping[str, Any]) -> str:
-    """Such as "bilstm" or "gru-units=64", fit for a file."""
+    """Such as "bilstm" or "gru-units=64", fit for a file; what would be too long ends in a hash."""
     parts: list[str] = []
     for name, value in combination.items():
         if name == "model.encoder":
@@ -483,4 +493,8 @@ def _cell_name(combination: Mapping[str, Any]) -> str:
             shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
             fit = re.sub(r"[^-+.\w]+", "_", shown)
             parts.append(f"{name.partition('.')[2]}={fit}")
-    return "-".join(parts)
+    whole = "-".join(parts)
+    if len(whole.encode()) <= _LONGEST_NAME:
+        return whole
+    digest = hashlib.sha256(whole.encode()).hexdigest()[:8]
+    return f"{whole.encode()[: _LONGEST_NAME - 9].decode(errors='ignore')}-{digest}"

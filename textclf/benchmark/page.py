@@ -167,6 +167,7 @@ def _plots(
     def gradients(axes: Any) -> str:
         for cell, results in by_cell.items():
             each = [r["gradient_by_distance"] for r in results if r.get("gradient_by_distance")]
+            each = [one for one in each if one["0"] > 0]  # nothing comes through a saturated cell
             if each:
                 distances = [k for k in each[0] if all(k in one for one in each)]
                 axes.plot(

@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from textclf import artifact
+from textclf.benchmark import worker
 from textclf.benchmark.budget import with_steps
 from textclf.benchmark.grid import Grid, Run
 from textclf.config import Config
@@ -97,13 +98,17 @@ def check(grid: Grid, folder: Path) -> None:
             )
         return
     try:
-        before = json.loads(identity.read_text(encoding="utf-8"))["runs"]
+        before = dict(json.loads(identity.read_text(encoding="utf-8"))["runs"])
     except (OSError, ValueError, KeyError, TypeError):
         raise ArtifactError(
             f"{identity}: cannot be read; name another folder, or bring the file back"
         ) from None
     mine = {run.name: run.fingerprint for run in grid.runs}
-    changed = [name for name, known in before.items() if mine.get(name, known) != known]
+    changed = [
+        run.name
+        for run in grid.runs
+        if before.get(run.name, run.fingerprint) != run.fingerprint and _is_begun(run, folder)
+    ]
     if changed:
         raise ArtifactError(
             f"{folder}: holds runs that {grid.place} describes otherwise now ({_some(changed)}); "
@@ -115,6 +120,15 @@ def check(grid: Grid, folder: Path) -> None:
         )
 
 
+def _is_begun(run: Run, folder: Path) -> bool:
+    """Whether something is there, or on its way, that other settings would make otherwise."""
+    return any(
+        (folder / part / f"{one.name}.json").exists()
+        for one in filter(None, (run, run.calibration))
+        for part in ("results", "claims")
+    )
+
+
 def finished(grid: Grid, folder: Path) -> dict[str, dict[str, Any]]:
     """The results that are there, by the name of their run, in the order of the grid.
 
@@ -124,20 +138,52 @@ def finished(grid: Grid, folder: Path) -> dict[str, dict[str, Any]]:
     found = {}
     for run in grid.runs:
         with contextlib.suppress(FileNotFoundError):
-            found[run.name] = _result(run.name, folder)
+            found[run.name] = _checked(_result(run.name, folder), run, folder)
     return found
 
 
+def _checked(result: Any, run: Run, folder: Path) -> dict[str, Any]:
+    """A result that holds what statistics and report read.
+
+    Raises:
+        ArtifactError: something is missing or damaged.
+    """
+    try:
+        for name in ("probabilities", "y_true"):
+            worker.unpack(result[name])
+        if not result["test"] or not {"shared_cores", *_MEASURED} <= result["cost"].keys():
+            raise KeyError
+        for name in _NEEDED:
+            result[name]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise _unreadable(folder / "results" / f"{run.name}.json") from None
+    return result
+
+
+# Of every result, and of its cost.
+_NEEDED = (
+    "run", "dataset", "cell", "kind", "seed", "thresholds", "test_reads", "data", "code",
+    "versions", "machine",
+)  # fmt: skip
+_MEASURED = ("training_seconds", "latency_p50_ms")
+
+
+def _unreadable(path: Path) -> ArtifactError:
+    return ArtifactError(f"{path}: cannot be read; remove it, and the run is made again")
+
+
 def failures(grid: Grid, folder: Path) -> dict[str, str]:
-    """Why runs have no result, by name: they failed themselves, or their calibration did."""
+    """Why runs have no result, by name: they failed themselves, or their calibration did.
+
+    Of runs with a result, why they could not be measured again.
+    """
     found = {}
     for run in grid.runs:
-        if (folder / "results" / f"{run.name}.json").exists():
-            continue
-        for one in filter(None, (run.calibration, run)):
+        is_made = (folder / "results" / f"{run.name}.json").exists()
+        for one in [run.measurement] if is_made else filter(None, (run.calibration, run)):
             with contextlib.suppress(OSError, ValueError, KeyError):
-                path = _failure(one, folder)
-                found[run.name] = json.loads(path.read_text(encoding="utf-8"))["reason"]
+                reason = json.loads(_failure(one, folder).read_text(encoding="utf-8"))["reason"]
+                found[one.name if is_made else run.name] = reason
     return found
 
 
@@ -267,9 +313,7 @@ def _result(name: str, folder: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise
     except (OSError, ValueError):
-        raise ArtifactError(
-            f"{path}: cannot be read; remove it, and the run is made again"
-        ) from None
+        raise _unreadable(path) from None
 
 
 def _remember(grid: Grid, folder: Path) -> None:

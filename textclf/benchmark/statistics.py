@@ -27,6 +27,7 @@ __all__ = [
 # Scores of a few seeds may tie by chance, and then nothing would be left of the variance: so much
 # of the noise of single answers always is. More would lower the level of the test.
 _LEAST_NOISE = 0.25
+_ROUNDING = 1e-20  # a variance below is what sums of equal scores differ by
 _MOST_SEEDS = 1000  # whoever needs more should rather find another question
 
 
@@ -174,19 +175,22 @@ def compare_cells(
         elif num_seeds == 1:
             seed_variances.append(None)
         else:
-            seed_variances.append(float(score.var(ddof=1)))
+            variance = float(score.var(ddof=1))
+            seed_variances.append(variance if variance > _ROUNDING else 0.0)
             residual = cell - score[:, np.newaxis] - cell.mean(axis=0) + cell.mean()
-            mean_square = (residual**2).sum() / ((num_seeds - 1) * (num_examples - 1))
+            mean_square = (residual**2).sum() / ((num_seeds - 1) * max(num_examples - 1, 1))
             noise += mean_square / (num_seeds * num_examples)
     by_example = a.mean(axis=0) - b.mean(axis=0)
     between_seeds = sum(
         (variance or 0.0) / len(cell) for variance, cell in zip(seed_variances, (a, b), strict=True)
     )
-    test_variance = max(
-        float(by_example.var(ddof=1) / num_examples - noise),
-        _LEAST_NOISE * noise - between_seeds,
-        0.0,
-    )
+    test_variance = np.inf  # one example tells nothing of others
+    if num_examples > 1:
+        test_variance = max(
+            float(by_example.var(ddof=1) / num_examples - noise),
+            _LEAST_NOISE * noise - between_seeds,
+            0.0,
+        )
     found = CellDifference(
         difference=difference,
         seed_variances=(seed_variances[0], seed_variances[1]),
@@ -199,7 +203,7 @@ def compare_cells(
         confidence=confidence,
         effect_size=None,
     )
-    if None in seed_variances:
+    if None in seed_variances or num_examples == 1:
         return found
     variance, df = _total(found._parts(found.num_seeds))
     error = float(np.sqrt(variance))

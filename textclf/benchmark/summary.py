@@ -145,7 +145,7 @@ class Comparison:
             "standard_error": d.standard_error,
             "degrees_of_freedom": _finite(d.degrees_of_freedom),
             "seed_variances": list(d.seed_variances),
-            "test_variance": d.test_variance,
+            "test_variance": _finite(d.test_variance),
             "effect_size": d.effect_size,
             "power": power,
             "seeds_needed": seeds_needed,
@@ -170,10 +170,12 @@ class Comparison:
             apart += f" ({100 * d.confidence:g} % interval {_range(d.interval, self.metric)})"
         smallest = _amount(self.smallest_difference, self.metric)
         if verdict == "one seed":
-            return (
-                f"{one} against {other}: one seed says nothing about what another would have "
-                f"given; {apart}"
+            lacking = (
+                "one test text says nothing about others"
+                if self.num_examples == 1
+                else "one seed says nothing about what another would have given"
             )
+            return f"{one} against {other}: {lacking}; {apart}"
         assert p_holm is not None and power is not None
         if verdict == "better":
             return f"{one} is better than {other}: {apart}, p {_p(p_holm)} after Holm"
@@ -276,7 +278,8 @@ class _Summary:
         alone = [result for result in found if not result["cost"]["shared_cores"]]
         costs = [result["cost"] for result in alone or found]
         for name in costs[0]:
-            cost[name] = middle.median(each[name] for each in costs)
+            if all(name in each for each in costs):  # another version may measure something else
+                cost[name] = middle.median(each[name] for each in costs)
         cost["shared_cores"] = not alone
         return {
             "cell": cell,
@@ -360,6 +363,9 @@ def _notes(
         )
     for name, reason in failures.items():
         yield f"{name} failed: {reason}"
+    for name, result in results.items():
+        if result.get("ended_by") == "not finite":
+            yield f"{name} ended early, because its loss or a gradient was not finite"
     code = {result["code"] for result in results.values()}
     if len(code) > 1:
         yield f"the runs were made by {len(code)} different versions of textclf's code"
@@ -457,7 +463,8 @@ def compare_models(
         for name, (y_true, p, thresholds) in scores.items()
     }
     right = {
-        name: None if y_true.ndim == 2 else evaluation.select(p) == y_true
+        # McNemar's test is one of accuracy.
+        name: evaluation.select(p) == y_true if metric == "accuracy" else None
         for name, (y_true, p, _) in scores.items()
     }
     sign = _sign(metric)

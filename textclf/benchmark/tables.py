@@ -57,6 +57,7 @@ def _row(run: Run, result: Mapping[str, Any] | None, reason: str | None) -> dict
     row |= {f"validation_{name}": value for name, value in (result["validation"] or {}).items()}
     row["best_epoch"] = result.get("best_epoch", "")
     row["steps"] = result.get("steps", "")
+    row["ended_by"] = result.get("ended_by", "")
     row["epochs"] = len(result["history"]) if "history" in result else ""
     row |= result["cost"]
     row |= {"host": result["machine"]["host"], "code": result["code"][:12]}

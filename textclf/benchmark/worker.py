@@ -169,17 +169,18 @@ def _train(found: _Data, config: Config, output: Path) -> _Trained:
 
     shutil.rmtree(output, ignore_errors=True)  # left by a run that was killed before its end
     trained = _Trained(output)
-    total = 0
+    total = steps_per_epoch = 0
     for event in training.train(config, output, overwrite=False, on_progress=found.tell):
         if isinstance(event, training.Started):
             total = event.total_steps
         elif isinstance(event, training.Step):
             trained.steps += 1
-            trained.epochs = trained.steps / event.steps_per_epoch
+            steps_per_epoch = event.steps_per_epoch
             found.tell("training", trained.steps, total)
         elif isinstance(event, training.Epoch):
             trained.history.append(event.figures)
             trained.epoch_seconds.append(event.seconds)
+            trained.epochs = trained.steps / steps_per_epoch
     trained.peak_memory_mb = _peak_memory_mb()
     return trained
 
@@ -295,6 +296,8 @@ def _measurement(job: dict[str, Any], config: Config, folder: Path, tell: Tell) 
             ["training.epochs=2", "training.max_steps=", "training.patience_epochs=0"],
         )[0]
         trained = _train(found, twice, Path(temporary) / "run")
+        if len(trained.epoch_seconds) < 2:
+            raise TrainingError("its loss or a gradient was not finite when it was measured")
         first, second = trained.epoch_seconds
         epochs = job["steps"] / (trained.steps / 2)
         trained.epoch_seconds = [first, second * (epochs - 1)]
@@ -386,10 +389,7 @@ def _check_dataset(job: dict[str, Any], dataset: data.Dataset, folder: Path) -> 
         DataError: there is no test split, or the data are others than those of an earlier run.
     """
     if "test" not in dataset.splits:
-        raise DataError(
-            "the data have no test split, on which cells are compared; set data.test or "
-            "data.test_fraction"
-        )
+        raise DataError("the data have no test split, on which cells are compared; set data.test")
     described = {
         "fingerprint": dataset.fingerprint,
         "class_names": list(dataset.class_names),

@@ -10,7 +10,7 @@ from click.core import ParameterSource
 
 from textclf.cli import options
 from textclf.cli.terminal import Progress, note_all, say, stop_on_interrupt
-from textclf.errors import ArtifactError, DataError, TrainingError, check_all
+from textclf.errors import ArtifactError, ConfigError, DataError, TrainingError, check_all
 from textclf.startup import import_tensorflow
 
 if TYPE_CHECKING:
@@ -57,9 +57,9 @@ def benchmark(
       textclf benchmark cells.yaml benchmarks/cells --report-only
     """
     if report_only and (dry_run or retry_failed):
-        raise click.UsageError(
-            "--report-only makes nothing; leave --dry-run and --retry-failed out"
-        )
+        raise click.UsageError("--report-only makes nothing; leave the other flags out")
+    if dry_run and as_json:
+        raise click.UsageError("--dry-run says what it finds in words; leave --json out")
     from textclf.benchmark import grid as grids
     from textclf.benchmark import report, running, summary, tables
 
@@ -73,7 +73,9 @@ def benchmark(
         for run in grid.runs
         if run.can_be_made and run.name not in done and run.name not in failed
     ]
-    is_to_make = not report_only and bool(missing or running.unmeasured(grid, output))
+    is_to_make = not report_only and bool(
+        missing or retry_failed or running.unmeasured(grid, output)
+    )
     if is_to_make:  # of finished runs a report can be made without their data
         _check(grid)
     say(
@@ -112,9 +114,23 @@ def _check(grid: "Grid") -> None:
         sources[repr(settings.data)] = settings.data.model_dump()
         environments[repr(settings.model) + repr(settings.training.tensorboard)] = settings
     check_all(
+        *(
+            lambda named=run: _check_test(grid, named)
+            for run in {run.dataset: run for run in grid.runs}.values()
+        ),
         *(lambda arguments=a: data.check_sources(**arguments) for a in sources.values()),
         *(lambda settings=s: check_environment(settings) for s in environments.values()),
     )
+
+
+def _check_test(grid: "Grid", run: "Run") -> None:
+    if run.config.data.source is None and run.config.data.test is None:
+        raise ConfigError(
+            [
+                f"{grid.place}: {run.dataset} has no test split, on which cells are compared; set "
+                "data.test in its configuration"
+            ]
+        )
 
 
 def _estimate(grid: "Grid", output: Path, missing: "list[Run]", jobs: int) -> None:
@@ -154,7 +170,7 @@ def _make(grid: "Grid", output: Path, over: int, jobs: int, retry_failed: bool) 
 
     times: list[float] = []
     with Progress() as progress, contextlib.ExitStack() as stack:
-        should_stop = stack.enter_context(stop_on_interrupt())
+        should_stop = stack.enter_context(stop_on_interrupt("stopping; finished runs are kept"))
         events = running.make(
             grid, output, jobs=jobs, retry_failed=retry_failed, should_stop=should_stop
         )

@@ -34,8 +34,10 @@ def use_utf8() -> None:
 
 
 @contextlib.contextmanager
-def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
-    """The first Ctrl-C asks to stop at the next step, the second stops at once."""
+def stop_on_interrupt(
+    said: str = "stopping at the next step; Ctrl-C again stops at once and saves nothing",
+) -> Iterator[Callable[[], bool]]:
+    """The first Ctrl-C asks to stop, which is `said`; the second stops at once."""
     interrupted = False
 
     def on_interrupt(number: int, frame: Any) -> None:
@@ -44,7 +46,7 @@ def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         interrupted = True
         # Not click.echo: the signal may come while that is writing. A terminal shows "^C" first.
-        line = b"stopping at the next step; Ctrl-C again stops at once and saves nothing\n"
+        line = said.encode() + b"\n"
         os.write(2, b"\n" + line if os.isatty(2) else line)
 
     before = signal.signal(signal.SIGINT, on_interrupt)

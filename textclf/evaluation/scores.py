@@ -221,12 +221,12 @@ def contributed(multi_label: bool) -> tuple[str, ...]:
 def contributions(
     metric: str, y_true: np.ndarray, p: np.ndarray, thresholds: np.ndarray | None = None
 ) -> np.ndarray:
-    """What each example contributes to a metric: numbers whose mean estimates it.
+    """What each example contributes to a metric: numbers whose mean is the metric.
 
-    Of accuracy and log loss these are the examples' own values, and their mean is the metric. An
-    F1 is no mean over examples; there they are the pseudo-values of the jackknife (Tukey 1958),
-    n * F1 - (n - 1) * F1 without the example, whose mean differs from F1 by its bias, of the order
-    of 1/n.
+    Of accuracy and log loss these are the examples' own values. An F1 is no mean over examples;
+    there they are the pseudo-values of the jackknife (Tukey 1958), n * F1 - (n - 1) * F1 without
+    the example, moved together so that their mean is F1: of a class with a single example it would
+    be the more above it, the fewer classes there are.
 
     Args:
         metric: one of those `contributed` to in this task.
@@ -262,4 +262,6 @@ def contributions(
     n = len(y_true)
     if metric == "micro_f1":
         whole, without = whole.summed(), without.summed()
-    return n * whole.f1.mean() - (n - 1) * without.f1.mean(axis=-1)
+    value = whole.f1.mean()
+    pseudo = n * value - (n - 1) * without.f1.mean(axis=-1)
+    return pseudo + (value - pseudo.mean())

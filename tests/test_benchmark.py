@@ -758,6 +758,23 @@ def test_verdicts_say_better_none_and_too_few(folder: Path):
     assert [c["cell"] for c in found["datasets"]["tiny"]["cells"]][0] == "tfidf_logistic_regression"
 
 
+def test_why_a_cost_could_not_be_measured_is_told(folder: Path):
+    found, results, _ = summarized(folder, {})
+    out = folder / "out"
+    for part in ("results", "failures"):
+        (out / part).mkdir(parents=True)
+    running._remember(found, out)
+    for name, one in results.items():
+        one["cost"]["shared_cores"] = name.startswith("tiny.gru.")
+        (out / "results" / f"{name}.json").write_text(json.dumps(one))
+    [measurement] = running.unmeasured(found, out)
+    failure = out / "failures" / f"{measurement.name}.json"
+    failure.write_text(json.dumps({"reason": "it took more than 1 minutes"}))
+    assert running.unmeasured(found, out) == []
+    said = run(folder, "cells.yaml", "out", "--report-only").stdout
+    assert "tiny.gru.seed0.measurement failed: it took more than 1 minutes" in said
+
+
 @pytest.mark.parametrize(
     "damage",
     [

@@ -375,6 +375,7 @@ def test_a_number_of_steps_ends_training_within_an_epoch(reviews, bag, tmp_path)
     resolved = config(*settings, "training.max_steps=13", source=str(reviews))
     events = list(training.train(resolved, tmp_path / "run"))
     per_epoch = events[0].steps_per_epoch
+    assert events[0].total_steps == 13
     whole, rest = divmod(13, per_epoch)
     assert whole and rest, "the last epoch must be cut for this test to mean anything"
     steps = [(event.epoch, event.step) for event in events if isinstance(event, training.Step)]
@@ -386,7 +387,8 @@ def test_a_number_of_steps_ends_training_within_an_epoch(reviews, bag, tmp_path)
     assert rates[-1] == pytest.approx(lowest), "the schedule ends where the steps do"
     # As many steps as the epochs have change nothing.
     resolved = config(bag, "training.epochs=1", "training.max_steps=99999", source=str(reviews))
-    assert list(training.train(resolved, tmp_path / "whole"))[-1].why == "epochs"
+    events = list(training.train(resolved, tmp_path / "whole"))
+    assert events[0].total_steps == per_epoch and events[-1].why == "epochs"
 
 
 def one_step(reviews, bag, tmp_path, *overrides):

@@ -393,6 +393,7 @@ class _Reader:
                 first = next(iter(configs.values()))
                 if seed == tried[0]:
                     self._check_metric(dataset, first)
+                    self._check_test(dataset, first)
                 fixed += [
                     _run(dataset, name, "baseline", seed, first, False)
                     for name in baselines.BASELINES
@@ -430,6 +431,14 @@ class _Reader:
                 "metric",
                 f"{metric} is not of {dataset}, where a text has {labels}; expected one of "
                 f"{', '.join(own)}",
+            )
+
+    def _check_test(self, dataset: str, config: Config) -> None:
+        if config.data.source is None and config.data.test is None:
+            self._wrong(
+                "datasets",
+                f"{dataset} has no test split, on which cells are compared; set data.test in its "
+                "configuration",
             )
 
     def _config(self, file: Path, overrides: Sequence[str], seed: int) -> Config | None:

@@ -142,6 +142,14 @@ def finished(grid: Grid, folder: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
+# What every result holds, and every cost.
+_NEEDED = {
+    "run", "dataset", "cell", "kind", "seed", "thresholds", "test_reads", "data", "code",
+    "versions", "machine",
+}  # fmt: skip
+_COSTS = {"training_seconds", "latency_p50_ms", "shared_cores"}
+
+
 def _checked(result: Any, run: Run, folder: Path) -> dict[str, Any]:
     """A result that holds what statistics and report read.
 
@@ -151,21 +159,12 @@ def _checked(result: Any, run: Run, folder: Path) -> dict[str, Any]:
     try:
         for name in ("probabilities", "y_true"):
             worker.unpack(result[name])
-        if not result["test"] or not {"shared_cores", *_MEASURED} <= result["cost"].keys():
+        is_whole = result.keys() >= _NEEDED and result["cost"].keys() >= _COSTS
+        if not is_whole or not result["test"]:
             raise KeyError
-        for name in _NEEDED:
-            result[name]
     except (ValueError, KeyError, TypeError, AttributeError):
         raise _unreadable(folder / "results" / f"{run.name}.json") from None
     return result
-
-
-# Of every result, and of its cost.
-_NEEDED = (
-    "run", "dataset", "cell", "kind", "seed", "thresholds", "test_reads", "data", "code",
-    "versions", "machine",
-)  # fmt: skip
-_MEASURED = ("training_seconds", "latency_p50_ms")
 
 
 def _unreadable(path: Path) -> ArtifactError:

@@ -10,7 +10,7 @@ from click.core import ParameterSource
 
 from textclf.cli import options
 from textclf.cli.terminal import Progress, note_all, say, stop_on_interrupt
-from textclf.errors import ArtifactError, ConfigError, DataError, TrainingError, check_all
+from textclf.errors import ArtifactError, DataError, TrainingError, check_all
 from textclf.startup import import_tensorflow
 
 if TYPE_CHECKING:
@@ -67,14 +67,15 @@ def benchmark(
     note_all(grid.notices)
     running.check(grid, output)
     done = running.finished(grid, output)
-    failed = {} if retry_failed else running.failures(grid, output)
+    failed_before = running.failures(grid, output)
+    failed = {} if retry_failed else failed_before
     missing = [
         run
         for run in grid.runs
         if run.can_be_made and run.name not in done and run.name not in failed
     ]
     is_to_make = not report_only and bool(
-        missing or retry_failed or running.unmeasured(grid, output)
+        missing or failed_before.keys() - failed or running.unmeasured(grid, output)
     )
     if is_to_make:  # of finished runs a report can be made without their data
         _check(grid)
@@ -114,23 +115,9 @@ def _check(grid: "Grid") -> None:
         sources[repr(settings.data)] = settings.data.model_dump()
         environments[repr(settings.model) + repr(settings.training.tensorboard)] = settings
     check_all(
-        *(
-            lambda named=run: _check_test(grid, named)
-            for run in {run.dataset: run for run in grid.runs}.values()
-        ),
         *(lambda arguments=a: data.check_sources(**arguments) for a in sources.values()),
         *(lambda settings=s: check_environment(settings) for s in environments.values()),
     )
-
-
-def _check_test(grid: "Grid", run: "Run") -> None:
-    if run.config.data.source is None and run.config.data.test is None:
-        raise ConfigError(
-            [
-                f"{grid.place}: {run.dataset} has no test split, on which cells are compared; set "
-                "data.test in its configuration"
-            ]
-        )
 
 
 def _estimate(grid: "Grid", output: Path, missing: "list[Run]", jobs: int) -> None:

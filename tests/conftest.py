@@ -1,5 +1,6 @@
 """What the tests share: where the real data are, and one trained classifier."""
 
+import contextlib
 import csv
 import itertools
 import os
@@ -20,7 +21,7 @@ from textclf import demo, startup
 def graphs_are_not_optimised() -> None:
     """Saves a quarter of the time: most tests trace many graphs and run each a few times.
 
-    What runs in processes of its own (commands, servers, clients, verification) keeps the optimiser.
+    What commands, servers, clients and verification run in processes of their own keeps the optimiser.
     """
     startup.import_tensorflow()
     import tensorflow as tf
@@ -74,6 +75,22 @@ def open_folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
         yield Path(folder)
+
+
+@pytest.fixture
+def full_disk() -> Callable[[int], contextlib.AbstractContextManager[None]]:
+    """`with full_disk(room)`: no file of this process can grow beyond so many bytes."""
+
+    @contextlib.contextmanager
+    def limit(room: int) -> Iterator[None]:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limit
 
 
 @pytest.fixture(scope="session")

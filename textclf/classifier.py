@@ -242,10 +242,8 @@ class Classifier(Predictor):
         abstain = tf.zeros_like(confidence, tf.bool) if below is None else confidence < below
         # A text without tokens was given one unknown token, which is not one of its own.
         kept = tf.minimum(encoded.num_tokens, tf.cast(encoded.lengths, tf.int64))
-        unknown_fraction = tf.where(
-            kept > 0,
-            tf.cast(encoded.num_unknown, tf.float32) / tf.cast(tf.maximum(kept, 1), tf.float32),
-            0.0,
+        unknown_fraction = tf.math.divide_no_nan(
+            tf.cast(encoded.num_unknown, tf.float32), tf.cast(kept, tf.float32)
         )
         return {
             "probabilities": probabilities,

@@ -313,17 +313,21 @@ class TextEncoder(tf.Module):
         row, position = at[:, 0], at[:, 1]  # int64 [tokens]
         num_tokens = tf.math.unsorted_segment_sum(tf.ones_like(row), row, num_texts)  # int64 [B]
         num_kept = tf.minimum(num_tokens, self.sequence_length)
-        # What is cut is one piece behind the head, empty in most texts.
-        num_cut = tf.gather(num_tokens - num_kept, row)
-        is_head = position < self._head
-        kept = tf.where(is_head | (position >= self._head + num_cut))[:, 0]
-        position = tf.where(is_head, position, position - num_cut)
+        is_kept = position < self._head
+        if self.keep != "start":
+            # What is cut is one piece behind the head, empty in most texts.
+            num_cut = tf.gather(num_tokens - num_kept, row)
+            is_head, is_kept = is_kept, is_kept | (position >= self._head + num_cut)
+            position = tf.where(is_head, position, position - num_cut)
+        kept = tf.where(is_kept)[:, 0]
 
         ids = self._look_up(tf.gather(tokens, kept))  # int32 [kept tokens]
         at = tf.gather(tf.stack([row, position], axis=1), kept)
         width = tf.maximum(tf.reduce_max(num_kept), 1)
         token_ids = tf.scatter_nd(at, ids, tf.stack([num_texts, width]))  # [B, W]
-        unknown = (token_ids == UNKNOWN_ID) | (token_ids >= self._first_bucket)
+        unknown = token_ids == UNKNOWN_ID
+        if self.hash_buckets:
+            unknown |= token_ids >= self._first_bucket
         num_unknown = tf.reduce_sum(tf.cast(unknown, tf.int64), axis=1)
         # A text without tokens becomes one unknown token: a recurrent layer, its pooling and
         # cuDNN are defined for rows of at least one step only.

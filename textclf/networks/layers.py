@@ -3,7 +3,8 @@
 And `recur`, the one place where a recurrent layer is called, with the kernel that suits.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import keras
@@ -11,13 +12,15 @@ import tensorflow as tf
 
 # Tried with LSTMs of 64 and 128 units on two cores: up to 16 texts the fused operation is the
 # faster one in both, at 32 in one of them, and at 64 the loop is in both.
-_MOST_FUSED = 16
+MOST_FUSED = 16
 
 
-def recur(layer: keras.layers.RNN, sequences: tf.Tensor, training: bool) -> tf.Tensor:
+def recur(
+    layer: keras.layers.RNN, sequences: tf.Tensor, training: bool, are_few: bool = False
+) -> tf.Tensor:
     """Calls a recurrent layer that returns sequences: [B, T, E] -> [B, T, units].
 
-    An LSTM to which `networks.portable` gave `fused_weights` is, for small batches, one
+    An LSTM to which `networks.portable` gave `fused_weights` is, where the texts are few, one
     `BlockLSTMV2` in place of a loop over the time steps: the same numbers to 1e-6, at batch 1 in a
     third of the time and less. Not in training: the gradient that TensorFlow 2.21 has registered
     for it is another operation's.
@@ -25,17 +28,13 @@ def recur(layer: keras.layers.RNN, sequences: tf.Tensor, training: bool) -> tf.T
     weights = getattr(layer, "fused_weights", None)  # [E + units, 4 units]
     if training or weights is None:
         return layer(sequences, training=training)
-
-    def loop() -> tf.Tensor:
-        cell, width = layer.cell, sequences.shape[-1]
-        parts = [(cell.kernel, weights[:width]), (cell.recurrent_kernel, weights[width:])]
-        # A scope hides the one around it, so the seeds stand here again.
-        with keras.StatelessScope([*parts, *constant_seeds([layer])]):
-            return layer(sequences, training=False)
-
-    return tf.cond(
-        tf.shape(sequences)[0] <= _MOST_FUSED, lambda: _fused(layer, sequences, weights), loop
-    )
+    if are_few:
+        return _fused(layer, sequences, weights)
+    cell, width = layer.cell, sequences.shape[-1]
+    parts = [(cell.kernel, weights[:width]), (cell.recurrent_kernel, weights[width:])]
+    # A scope hides the one around it, so the seeds stand here again.
+    with keras.StatelessScope([*parts, *constant_seeds([layer])]):
+        return layer(sequences, training=False)
 
 
 def _fused(layer: keras.layers.LSTM, sequences: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
@@ -96,13 +95,30 @@ class BidirectionalWithinLengths(keras.layers.Bidirectional):
         for layer, dropout_seed in zip(layers, dropout_seeds, strict=True):
             layer.cell.seed_generator.state.assign([dropout_seed, 0])
 
-    def call(self, sequences: tf.Tensor, lengths: tf.Tensor, training: bool = False) -> tf.Tensor:
+    def call(
+        self,
+        sequences: tf.Tensor,
+        lengths: tf.Tensor,
+        training: bool = False,
+        are_few: bool = False,
+    ) -> tf.Tensor:
         """[B, T, E], [B] -> [B, T, 2 units]; every real position as with a mask."""
-        forward = recur(self.forward_layer, sequences, training)  # [B, T, units]
-        reversed_rows = tf.reverse_sequence(sequences, lengths, seq_axis=1, batch_axis=0)
-        backward = recur(self.backward_layer, reversed_rows, training)  # [B, T, units]
-        backward = tf.reverse_sequence(backward, lengths, seq_axis=1, batch_axis=0)
-        return tf.concat([forward, backward], axis=-1)
+        reverse = _reversal(tf.shape(sequences)[1], lengths, training)
+        backward = recur(self.backward_layer, reverse(sequences), training, are_few)
+        forward = recur(self.forward_layer, sequences, training, are_few)  # [B, T, units]
+        return tf.concat([forward, reverse(backward)], axis=-1)
+
+
+def _reversal(
+    num_steps: tf.Tensor, lengths: tf.Tensor, training: bool
+) -> Callable[[tf.Tensor], tf.Tensor]:
+    """What turns rows [B, T, D] round within their lengths [B], as `tf.reverse_sequence` does."""
+    if training:
+        return partial(tf.reverse_sequence, seq_lengths=lengths, seq_axis=1, batch_axis=0)
+    # That operation moves number by number, and this one whole vectors; but its gradient is slow.
+    steps = tf.range(num_steps)
+    mirrored = lengths[:, tf.newaxis] - 1 - steps  # [B, T], negative behind a row's end
+    return partial(tf.gather, indices=tf.where(mirrored < 0, steps, mirrored), batch_dims=1)
 
 
 # A prime modulus and a multiplier with a good lattice structure (L'Ecuyer 1999, "Tables of linear

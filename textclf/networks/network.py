@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from textclf.networks.initial import INITIALIZERS, derived_seed
 from textclf.networks.layers import (
+    MOST_FUSED,
     BidirectionalWithinLengths,
     HashedNgrams,
     constant_seeds,
@@ -64,6 +65,7 @@ class Network(keras.Model):
         self.output_dropout = output_dropout
         self.dense = dense
         self.ngrams = ngrams
+        self.prefers_few = False  # set by `portable`: graphs for few texts and for many
 
     def build(self, token_ids_shape: Any = (None, None), lengths_shape: Any = (None,)) -> None:
         """Makes all the weights, so that their order and names do not depend on a first call."""
@@ -150,16 +152,31 @@ class Network(keras.Model):
         Returns:
             float32 [B, width].
         """
-        outputs = self.encode_positions(token_ids, lengths, training=training)
-        return self.pooling(outputs, lengths)  # [B, T, D] -> [B, W]
+
+        def pooled(are_few: bool) -> tf.Tensor:
+            outputs = self.encode_positions(token_ids, lengths, training, are_few)
+            return self.pooling(outputs, lengths, are_few=are_few)  # [B, T, D] -> [B, W]
+
+        if training or not self.prefers_few:
+            return pooled(are_few=False)
+        return tf.cond(
+            tf.shape(token_ids)[0] <= MOST_FUSED,
+            lambda: pooled(are_few=True),
+            lambda: pooled(are_few=False),
+        )
 
     def encode_positions(
-        self, token_ids: tf.Tensor, lengths: tf.Tensor, training: bool = False
+        self,
+        token_ids: tf.Tensor,
+        lengths: tf.Tensor,
+        training: bool = False,
+        are_few: bool = False,
     ) -> tf.Tensor:
         """What the encoder says at each position, before the pooling; a bag: the embeddings.
 
         Args:
             token_ids, lengths, training: as for `call`.
+            are_few: within `portable`, whether B is at most `MOST_FUSED`.
 
         Returns:
             float32 [B, T, features]; meaningless at and after each row's length.
@@ -167,14 +184,16 @@ class Network(keras.Model):
         x = self.embedding(token_ids)  # [B, T, E]
         x = self.token_dropout(x, training=training)
         x = self.embedding_dropout(x, training=training)
-        return self.encode_vectors(x, lengths, training=training)
+        return self.encode_vectors(x, lengths, training, are_few)
 
-    def encode_vectors(self, x: tf.Tensor, lengths: tf.Tensor, training: bool = False) -> tf.Tensor:
+    def encode_vectors(
+        self, x: tf.Tensor, lengths: tf.Tensor, training: bool = False, are_few: bool = False
+    ) -> tf.Tensor:
         """The same from the vectors of the tokens on.
 
         Args:
             x: float32 [B, T, E], T >= 1; what stands at and after each row's length is not read.
-            lengths, training: as for `call`.
+            lengths, training, are_few: as for `encode_positions`.
 
         Returns:
             float32 [B, T, features], as of `encode_positions`.
@@ -183,9 +202,9 @@ class Network(keras.Model):
         with keras.StatelessScope(seeds) if seeds else nullcontext():
             for i, layer in enumerate(self.encoder_layers):
                 if isinstance(layer, BidirectionalWithinLengths):
-                    x = layer(x, lengths, training=training)  # [B, T, 2 units]
+                    x = layer(x, lengths, training=training, are_few=are_few)  # [B, T, 2 units]
                 else:
-                    x = recur(layer, x, training)  # [B, T, units]
+                    x = recur(layer, x, training, are_few)  # [B, T, units]
                 if i < len(self.norms):
                     x = self.norms[i](x)
         return x
@@ -412,9 +431,11 @@ def portable(network: Network) -> Iterator[list[tf.Variable]]:
             parts = [layer.cell.kernel, layer.cell.recurrent_kernel]
             joined = tf.Variable(tf.concat([variables.pop(p.path) for p in parts], axis=0))
             layer.fused_weights = variables[layer.path] = joined
+            network.prefers_few = True
     try:
         yield list(variables.values())
     finally:
         for layer, use_cudnn in zip(layers, before, strict=True):
             layer.use_cudnn = use_cudnn
             layer.fused_weights = None
+        network.prefers_few = False

@@ -17,16 +17,17 @@ import pytest
 from textclf import demo, startup
 
 
-@pytest.fixture(scope="session", autouse=True)
-def graphs_are_not_optimised() -> None:
-    """Saves a quarter of the time: most tests trace many graphs and run each a few times.
+def pytest_configure(config: pytest.Config) -> None:
+    """Starts TensorFlow, in the processes that run tests, and without its graph optimiser.
 
-    What commands, servers, clients and verification run in processes of their own keeps the optimiser.
+    That saves a quarter of the time: most tests trace many graphs and run each a few times. What
+    commands, servers, clients and verification run in processes of their own keeps the optimiser.
     """
-    startup.import_tensorflow()
-    import tensorflow as tf
+    if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
+        startup.import_tensorflow()
+        import tensorflow as tf
 
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
 @pytest.fixture(scope="session")

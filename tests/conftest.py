@@ -40,7 +40,10 @@ def real_data() -> Path:
 
 
 # The files that take longest, so that no worker of `pytest -n` is still at one when the rest is done.
-LONGEST = ("training", "cli", "settings", "networks", "invariance", "serving", "export", "docs")
+LONGEST = (
+    *("benchmark", "cli", "training", "networks", "serving", "settings", "export", "invariance"),
+    *("docs", "data"),
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -65,7 +65,6 @@ class Network(keras.Model):
         self.output_dropout = output_dropout
         self.dense = dense
         self.ngrams = ngrams
-        self.prefers_few = False  # set by `portable`: graphs for few texts and for many
 
     def build(self, token_ids_shape: Any = (None, None), lengths_shape: Any = (None,)) -> None:
         """Makes all the weights, so that their order and names do not depend on a first call."""
@@ -157,7 +156,8 @@ class Network(keras.Model):
             outputs = self.encode_positions(token_ids, lengths, training, are_few)
             return self.pooling(outputs, lengths, are_few=are_few)  # [B, T, D] -> [B, W]
 
-        if training or not self.prefers_few:
+        fused = [getattr(layer, "fused_weights", None) for layer in self.recurrent_layers]
+        if training or all(weights is None for weights in fused):
             return pooled(are_few=False)
         return tf.cond(
             tf.shape(token_ids)[0] <= MOST_FUSED,
@@ -431,11 +431,9 @@ def portable(network: Network) -> Iterator[list[tf.Variable]]:
             parts = [layer.cell.kernel, layer.cell.recurrent_kernel]
             joined = tf.Variable(tf.concat([variables.pop(p.path) for p in parts], axis=0))
             layer.fused_weights = variables[layer.path] = joined
-            network.prefers_few = True
     try:
         yield list(variables.values())
     finally:
         for layer, use_cudnn in zip(layers, before, strict=True):
             layer.use_cudnn = use_cudnn
             layer.fused_weights = None
-        network.prefers_few = False

@@ -874,13 +874,15 @@ def test_what_limits_the_comparison_is_noted(folder: Path):
     results[names[3]]["machine"] = {"host": "there"}
     results[names[4]]["cost"]["shared_cores"] = True
     results[names[4]]["test_reads"] = 2
+    results[names[4]]["cost"]["code"] = "newer"
     results[names[5]]["vocabulary"] = "w"
     del results[names[-1]]
     notes = "\n".join(summary.summarize(found, results, {names[-2]: "no memory"})["notes"])
     assert f"1 of {len(names)} runs are not made yet" in notes
     assert f"{names[-2]} failed: no memory" in notes
     for part in ("2 different versions of textclf's code", "2 machines", "cores to themselves",
-                 "different vocabularies", f"2 times for {names[4]}"):  # fmt: skip
+                 "measured with another version", "different vocabularies",
+                 f"2 times for {names[4]}"):  # fmt: skip
         assert part in notes
     for name in names[:-1]:
         results[name]["cost"]["shared_cores"] = results[name]["cell"] == "gru"

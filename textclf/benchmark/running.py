@@ -580,6 +580,7 @@ class _Process:
         if result is not None and not self._reason and self.run.kind == "measurement":
             measured = _result(self.run.measured, self._folder)
             measured["cost"] = {**result["cost"], "shared_cores": self._is_shared}
+            measured["cost"]["code"] = result["code"]
             measured["machine"] = result["machine"]  # whose times they are
             artifact.write_file(results / f"{self.run.measured}.json", _json(measured))
         elif result is not None and not self._reason:

@@ -369,6 +369,8 @@ def _notes(
     code = {result["code"] for result in results.values()}
     if len(code) > 1:
         yield f"the runs were made by {len(code)} different versions of textclf's code"
+    if any(r["cost"].get("code", r["code"]) != r["code"] for r in results.values()):
+        yield "times were measured with another version of textclf's code than the runs were made"
     versions = {
         tuple(sorted(r["versions"].items())) for r in results.values() if r["kind"] == "network"
     }

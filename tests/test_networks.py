@@ -587,7 +587,6 @@ IN_A_FRESH_PROCESS = """
 import hashlib, sys
 import numpy as np
 import tensorflow as tf
-tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 import keras

@@ -115,8 +115,6 @@ def log_loss(y_true: np.ndarray, p: np.ndarray, multi_label: bool) -> float:
 def roc_auc(
     y_true: np.ndarray, p: np.ndarray, names: tuple[str, ...], multi_label: bool
 ) -> tuple[float | None, list[str]]:
-    from scipy.stats import rankdata
-
     has = y_true if multi_label else np.equal.outer(y_true, np.arange(len(names)))  # bool [n, C]
     num_having = has.sum(axis=0)
     defined = (num_having > 0) & (num_having < len(has))
@@ -127,7 +125,9 @@ def roc_auc(
     areas = []
     for c in np.flatnonzero(defined):
         num_lower = num_having[c] * (num_having[c] + 1) / 2
-        wins = rankdata(p[:, c])[has[:, c]].sum() - num_lower
+        _, place, equal = np.unique(p[:, c], return_inverse=True, return_counts=True)
+        ranks = np.cumsum(equal) - (equal - 1) / 2  # of the distinct scores; equal ones share one
+        wins = ranks[place[has[:, c]]].sum() - num_lower
         areas.append(wins / (num_having[c] * (len(has) - num_having[c])))
     notes = []
     if not defined.all():

@@ -850,6 +850,10 @@ def test_a_fused_lstm_gives_what_the_loop_gives_and_only_while_serving(bidirecti
         )
         fused = traced(network)
         np.testing.assert_allclose(fused(tf.constant(ids, tf.int32), LENGTHS), loop, atol=1e-6)
+        for row, length in enumerate(LENGTHS):
+            for width in (6, length):  # a text alone, padded and as it is
+                alone = fused(tf.constant(ids[row : row + 1, :width], tf.int32), [length])
+                np.testing.assert_allclose(alone, loop[row : row + 1], atol=1e-6)
         # Larger batches take the loop, with parts of the joined weights.
         many = fused(tf.constant(np.tile(ids, (9, 1)), tf.int32), np.tile(LENGTHS, 9))
         np.testing.assert_allclose(many, np.tile(loop, (9, 1)), atol=1e-6)

@@ -39,7 +39,7 @@ def _hidden(*packages: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _uncollected() -> Iterator[None]:
-    """No garbage is looked for: an import makes hardly any, and looking is a seventh of its time."""
+    """No garbage is looked for: an import makes hardly any, looking is a seventh of its time."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

@@ -310,7 +310,7 @@ class TextEncoder(tf.Module):
     def __call__(self, text: tf.Tensor) -> Encoded:
         num_texts = tf.shape(text, tf.int64)[0]
         tokens, at = self.tokenizer.cut(text)
-        row, position = at[:, 0], at[:, 1]  # int64 [tokens]
+        row, position = tf.unstack(at, axis=1)  # int64 [tokens]
         num_tokens = tf.math.unsorted_segment_sum(tf.ones_like(row), row, num_texts)  # int64 [B]
         num_kept = tf.minimum(num_tokens, self.sequence_length)
         is_kept = position < self._head
@@ -318,13 +318,12 @@ class TextEncoder(tf.Module):
             # What is cut is one piece behind the head, empty in most texts.
             num_cut = tf.gather(num_tokens - num_kept, row)
             is_head, is_kept = is_kept, is_kept | (position >= self._head + num_cut)
-            position = tf.where(is_head, position, position - num_cut)
+            at = tf.stack([row, tf.where(is_head, position, position - num_cut)], axis=1)
         kept = tf.where(is_kept)[:, 0]
 
         ids = self._look_up(tf.gather(tokens, kept))  # int32 [kept tokens]
-        at = tf.gather(tf.stack([row, position], axis=1), kept)
         width = tf.maximum(tf.reduce_max(num_kept), 1)
-        token_ids = tf.scatter_nd(at, ids, tf.stack([num_texts, width]))  # [B, W]
+        token_ids = tf.scatter_nd(tf.gather(at, kept), ids, tf.stack([num_texts, width]))  # [B, W]
         unknown = token_ids == UNKNOWN_ID
         if self.hash_buckets:
             unknown |= token_ids >= self._first_bucket

@@ -98,11 +98,14 @@ class BidirectionalWithinLengths(keras.layers.Bidirectional):
     def call(
         self,
         sequences: tf.Tensor,
-        lengths: tf.Tensor,
+        lengths: tf.Tensor | None,
         training: bool = False,
         are_few: bool = False,
     ) -> tf.Tensor:
-        """[B, T, E], [B] -> [B, T, 2 units]; every real position as with a mask."""
+        """[B, T, E], [B] -> [B, T, 2 units]; every real position as with a mask.
+
+        Without lengths every position is real.
+        """
         reverse = _reversal(tf.shape(sequences)[1], lengths, training)
         backward = recur(self.backward_layer, reverse(sequences), training, are_few)
         forward = recur(self.forward_layer, sequences, training, are_few)  # [B, T, units]
@@ -110,9 +113,11 @@ class BidirectionalWithinLengths(keras.layers.Bidirectional):
 
 
 def _reversal(
-    num_steps: tf.Tensor, lengths: tf.Tensor, training: bool
+    num_steps: tf.Tensor, lengths: tf.Tensor | None, training: bool
 ) -> Callable[[tf.Tensor], tf.Tensor]:
     """What turns rows [B, T, D] round within their lengths [B], as `tf.reverse_sequence` does."""
+    if lengths is None:
+        return partial(tf.reverse, axis=[1])
     if training:
         return partial(tf.reverse_sequence, seq_lengths=lengths, seq_axis=1, batch_axis=0)
     # That operation moves number by number, and this one whole vectors; but its gradient is slow.

@@ -152,42 +152,55 @@ class Network(keras.Model):
             float32 [B, width].
         """
 
-        def pooled(are_few: bool) -> tf.Tensor:
+        def pooled(lengths: tf.Tensor | None, are_few: bool) -> tf.Tensor:
             outputs = self.encode_positions(token_ids, lengths, training, are_few)
             return self.pooling(outputs, lengths, are_few=are_few)  # [B, T, D] -> [B, W]
 
         fused = [getattr(layer, "fused_weights", None) for layer in self.recurrent_layers]
         if training or all(weights is None for weights in fused):
-            return pooled(are_few=False)
-        return tf.cond(
-            tf.shape(token_ids)[0] <= MOST_FUSED,
-            lambda: pooled(are_few=True),
-            lambda: pooled(are_few=False),
+            return pooled(lengths, are_few=False)
+        num_texts, num_steps = tf.unstack(tf.shape(token_ids))
+        is_padded = tf.reduce_min(lengths) < num_steps  # never of a text alone
+        are_many = num_texts > MOST_FUSED
+        return tf.switch_case(
+            tf.where(are_many, 2, tf.cast(is_padded, tf.int32)),
+            [
+                lambda: pooled(None, are_few=True),
+                lambda: pooled(lengths, are_few=True),
+                lambda: pooled(lengths, are_few=False),
+            ],
         )
 
     def encode_positions(
         self,
         token_ids: tf.Tensor,
-        lengths: tf.Tensor,
+        lengths: tf.Tensor | None,
         training: bool = False,
         are_few: bool = False,
     ) -> tf.Tensor:
         """What the encoder says at each position, before the pooling; a bag: the embeddings.
 
         Args:
-            token_ids, lengths, training: as for `call`.
+            token_ids, training: as for `call`.
+            lengths: as for `call`; None where every row has T tokens, which is quicker.
             are_few: within `portable`, whether B is at most `MOST_FUSED`.
 
         Returns:
             float32 [B, T, features]; meaningless at and after each row's length.
         """
-        x = self.embedding(token_ids)  # [B, T, E]
+        # Keras' own call looks for negative ids first.
+        x = tf.gather(self.embedding.embeddings.value, token_ids)  # [B, T, E]
+        x = tf.cast(x, self.embedding.compute_dtype)
         x = self.token_dropout(x, training=training)
         x = self.embedding_dropout(x, training=training)
         return self.encode_vectors(x, lengths, training, are_few)
 
     def encode_vectors(
-        self, x: tf.Tensor, lengths: tf.Tensor, training: bool = False, are_few: bool = False
+        self,
+        x: tf.Tensor,
+        lengths: tf.Tensor | None,
+        training: bool = False,
+        are_few: bool = False,
     ) -> tf.Tensor:
         """The same from the vectors of the tokens on.
 

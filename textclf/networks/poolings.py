@@ -12,7 +12,8 @@ from textclf.networks.initial import derived_seed
 class Pooling(keras.layers.Layer):
     """What every pooling shares: call(outputs [B, T, D], lengths int [B]) -> [B, width_factor * D].
 
-    With `are_few` it is quick to begin, which counts where the texts are few.
+    Without lengths every position is real. With `are_few` it is quick to begin, which counts where
+    the texts are few.
 
     Args:
         bidirectional: the first half of D was read forward, the second half backward.
@@ -45,9 +46,14 @@ class Pooling(keras.layers.Layer):
 class LastPooling(Pooling):
     """The state after the whole text: forward at the last real position, backward at the first."""
 
-    def call(self, outputs: tf.Tensor, lengths: tf.Tensor, are_few: bool = False) -> tf.Tensor:
+    def call(
+        self, outputs: tf.Tensor, lengths: tf.Tensor | None, are_few: bool = False
+    ) -> tf.Tensor:
         """[B, T, D], [B] -> [B, D]."""
-        at_end = tf.gather(outputs, lengths - 1, batch_dims=1)  # [B, D]
+        if lengths is None:
+            at_end = outputs[:, -1]
+        else:
+            at_end = tf.gather(outputs, lengths - 1, batch_dims=1)  # [B, D]
         if not self.bidirectional:
             return at_end
         # The backward output at the last real position has read one token only.
@@ -58,7 +64,9 @@ class LastPooling(Pooling):
 class MaxPooling(Pooling):
     """The largest value of each feature over the real positions."""
 
-    def call(self, outputs: tf.Tensor, lengths: tf.Tensor, are_few: bool = False) -> tf.Tensor:
+    def call(
+        self, outputs: tf.Tensor, lengths: tf.Tensor | None, are_few: bool = False
+    ) -> tf.Tensor:
         """[B, T, D], [B] -> [B, D]."""
         return _max(outputs, lengths)
 
@@ -66,7 +74,9 @@ class MaxPooling(Pooling):
 class MeanPooling(Pooling):
     """The mean of each feature over the real positions."""
 
-    def call(self, outputs: tf.Tensor, lengths: tf.Tensor, are_few: bool = False) -> tf.Tensor:
+    def call(
+        self, outputs: tf.Tensor, lengths: tf.Tensor | None, are_few: bool = False
+    ) -> tf.Tensor:
         """[B, T, D], [B] -> [B, D]."""
         return _mean(outputs, lengths, are_few)
 
@@ -76,7 +86,9 @@ class MaxMeanPooling(Pooling):
 
     width_factor = 2
 
-    def call(self, outputs: tf.Tensor, lengths: tf.Tensor, are_few: bool = False) -> tf.Tensor:
+    def call(
+        self, outputs: tf.Tensor, lengths: tf.Tensor | None, are_few: bool = False
+    ) -> tf.Tensor:
         """[B, T, D], [B] -> [B, 2 D]."""
         return tf.concat([_max(outputs, lengths), _mean(outputs, lengths, are_few)], axis=-1)
 
@@ -108,22 +120,29 @@ class AttentionPooling(Pooling):
             initializer=self.kernel_initializer(seed=derived_seed(self.seed, "query")),
         )
 
-    def call(self, outputs: tf.Tensor, lengths: tf.Tensor, are_few: bool = False) -> tf.Tensor:
+    def call(
+        self, outputs: tf.Tensor, lengths: tf.Tensor | None, are_few: bool = False
+    ) -> tf.Tensor:
         """[B, T, D], [B] -> [B, D]."""
         hidden = tf.tanh(tf.einsum("btd,de->bte", outputs, self.kernel) + self.bias)
         scores = tf.einsum("btd,do->bt", hidden, self.query)  # [B, T, D] -> [B, T]
-        real = tf.sequence_mask(lengths, tf.shape(outputs)[1])
-        # Not -inf: inf - inf is NaN. The softmax of the lowest finite number is exactly zero.
-        weights = tf.nn.softmax(tf.where(real, scores, scores.dtype.min))
-        return _weighted_sum(weights, outputs, are_few)
+        if lengths is not None:
+            real = tf.sequence_mask(lengths, tf.shape(outputs)[1])
+            # Not -inf: inf - inf is NaN. The softmax of the lowest finite number is exactly zero.
+            scores = tf.where(real, scores, scores.dtype.min)
+        return _weighted_sum(tf.nn.softmax(scores), outputs, are_few)
 
 
-def _max(outputs: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-    real = tf.sequence_mask(lengths, tf.shape(outputs)[1])[:, :, tf.newaxis]  # [B, T, 1]
-    return tf.reduce_max(tf.where(real, outputs, outputs.dtype.min), axis=1)
+def _max(outputs: tf.Tensor, lengths: tf.Tensor | None) -> tf.Tensor:
+    if lengths is not None:
+        real = tf.sequence_mask(lengths, tf.shape(outputs)[1])[:, :, tf.newaxis]  # [B, T, 1]
+        outputs = tf.where(real, outputs, outputs.dtype.min)
+    return tf.reduce_max(outputs, axis=1)
 
 
-def _mean(outputs: tf.Tensor, lengths: tf.Tensor, are_few: bool) -> tf.Tensor:
+def _mean(outputs: tf.Tensor, lengths: tf.Tensor | None, are_few: bool) -> tf.Tensor:
+    if lengths is None:
+        return tf.reduce_mean(outputs, axis=1)
     real = tf.sequence_mask(lengths, tf.shape(outputs)[1], dtype=outputs.dtype)  # [B, T]
     total = _weighted_sum(real, outputs, are_few)
     return total / tf.cast(lengths, outputs.dtype)[:, tf.newaxis]

@@ -326,7 +326,10 @@ def test_every_character_ends_as_its_category_says(unit, kept):
     }
     # Apostrophes become ', three symbols stand for nothing, skin tones are dropped.
     apostrophes = {chr(code) for code in text._APOSTROPHES}
-    assert lost - apostrophes - set("🏻🏼🏽🏾🏿") == {"\u2800", "\ufffc", "\ufffd"}
+    # Of Unicode 15.1, which Python 3.13 knows and TensorFlow's regular expressions do not.
+    newer = {*range(0x2EBF0, 0x2EE5E), *range(0x2FFC, 0x3000), 0x31EF}
+    lost -= apostrophes | set("🏻🏼🏽🏾🏿") | {chr(code) for code in newer}
+    assert lost == {"\u2800", "\ufffc", "\ufffd"}
 
 
 @settings(max_examples=30, deadline=None)

@@ -111,7 +111,8 @@ class Tokenizer(tf.Module):
       soft hyphens are dropped, so an emoji is one token a code point: a flag is two, a family is
       its members.
     - Control, format, private-use, unassigned and separator characters (`\pC`, `\pZ`: U+0085,
-      U+00A0, U+200B, U+2028, ...) are blanks. None of them is ever part of a token.
+      U+00A0, U+200B, U+2028, ...) are blanks. None of them is ever part of a token. What is
+      assigned is what Unicode 15.0 assigns, emoji aside.
     - `lowercase`: all of Unicode (`ß` stays `ß`).
 
     Unit `word`: a word is a run of letters, combining marks, digits and inner apostrophes

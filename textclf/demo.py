@@ -26,7 +26,7 @@ from collections.abc import Iterator
 CLASS_NAMES = ("negative", "positive")
 SPLITS = ("train", "validation", "test")
 
-_NUM_EXAMPLES = {"train": 6000, "validation": 1000, "test": 1000}
+NUM_EXAMPLES = {"train": 6000, "validation": 1000, "test": 1000}
 # Each ten texts in a row are these, in random order: (language, label id).
 _BLOCK = [("en", 0), ("en", 1)] * 3 + [("zh", 0), ("zh", 1)] * 2
 # Of eight possible texts six may stand in train, one in validation, one in test.
@@ -328,7 +328,7 @@ def examples(split: str, *, seed: int = 0) -> Iterator[tuple[str, str]]:
 
 def _examples(split: str, rng: random.Random) -> Iterator[tuple[str, str]]:
     seen = set()
-    for _ in range(0, _NUM_EXAMPLES[split], len(_BLOCK)):
+    for _ in range(0, NUM_EXAMPLES[split], len(_BLOCK)):
         for language, label in rng.sample(_BLOCK, len(_BLOCK)):
             # Before capitals and final marks, so that these alone make no new text.
             text = _compose(rng, language, label, split)

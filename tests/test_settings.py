@@ -202,7 +202,8 @@ COLUMNS: dict[str, Any] = {
 }
 MANY: dict[str, Any] = {"source": "FOLDER/many.csv", "multi_label": True}
 # The smallest network there is; the text settings leave some words unknown.
-TINY: dict[str, Any] = {"encoder": "bag", "embedding_dim": 2}
+UNDISTURBED: dict[str, Any] = {"embedding_dropout": 0.0, "output_dropout": 0.0}
+TINY: dict[str, Any] = {"encoder": "bag", "pooling": "mean", "embedding_dim": 2, **UNDISTURBED}
 RECURRENT: dict[str, Any] = {"encoder": "gru", "units": 2, "embedding_dim": 2, "pooling": "max"}
 SHORT: dict[str, Any] = {"epochs": 1, "batch_size": 20, "learning_rate": 0.05, "clip_norm": 0.02}
 # Encoded once for all runs of the same text settings.

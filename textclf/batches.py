@@ -381,23 +381,31 @@ def training_batches(
     dataset = dataset.shuffle(
         min(shuffle_buffer, shards.num_examples), seed=int(order.integers(2**31))
     )
-    return _bucketed(dataset, shards, batch_size, length_buckets)
+    return _bucketed(
+        dataset, shards.boundaries(length_buckets), batch_size, shards.num_classes
+    )
 
 
 def ordered_batches(shards: Shards, *, batch_size: int) -> tf.data.Dataset:
     """Every example once, as `Batch`es of similar lengths; `Batch.rows` tells which they are."""
     dataset = tf.data.TFRecordDataset(list(shards.paths))
-    return _bucketed(dataset, shards, batch_size, 12)
+    return _bucketed(dataset, shards.boundaries(12), batch_size, shards.num_classes)
 
 
+# A graph of its own, which is traced once in a process, and not once in every epoch.
+@tf.function(
+    input_signature=[
+        tf.data.DatasetSpec(tf.TensorSpec([], tf.string)),
+        tf.TensorSpec([None], tf.int32),
+        tf.TensorSpec([], tf.int64),
+        tf.TensorSpec([], tf.int64),
+    ],
+    autograph=False,
+)
 def _bucketed(
-    records: tf.data.Dataset, shards: Shards, batch_size: int, num_buckets: int
+    records: tf.data.Dataset, bounds: tf.Tensor, batch_size: tf.Tensor, num_classes: tf.Tensor
 ) -> tf.data.Dataset:
     """Records to batches; nothing but the bucket is worked out a record at a time."""
-    bounds = tf.constant(shards.boundaries(num_buckets), tf.int32)
-    parse = functools.partial(
-        _parsed, bounds=bounds, num_classes=tf.constant(shards.num_classes, tf.int64)
-    )
     options = tf.data.Options()
     options.deterministic = True
     # So few steps have nothing to fuse, and to tune them costs more than it gains.
@@ -409,41 +417,32 @@ def _bucketed(
             lambda _, window: window.batch(batch_size),
             window_size=batch_size,
         )
-        .map(parse, num_parallel_calls=tf.data.AUTOTUNE)
+        .map(
+            functools.partial(_parsed, bounds=bounds, num_classes=num_classes),
+            num_parallel_calls=tf.data.AUTOTUNE,
+        )
         .prefetch(4)
         .with_options(options)
     )
 
 
-# Traced once in a process, and not once in every epoch.
-@tf.function(
-    input_signature=[tf.TensorSpec([], tf.string), tf.TensorSpec([None], tf.int32)],
-    autograph=False,
-)
 def _bucket(record: tf.Tensor, bounds: tf.Tensor) -> tf.Tensor:
     """The number of the bucket of a record, int64 []."""
     length = tf.io.decode_raw(tf.strings.substr(record, 4, 4), tf.int32)  # [1]
-    return tf.cast(tf.searchsorted(bounds, length)[0], tf.int64)
+    return tf.math.count_nonzero(bounds < length)
 
 
-@tf.function(
-    input_signature=[
-        tf.TensorSpec([None], tf.string),
-        tf.TensorSpec([None], tf.int32),
-        tf.TensorSpec([], tf.int64),
-    ],
-    autograph=False,
-)
 def _parsed(records: tf.Tensor, bounds: tf.Tensor, num_classes: tf.Tensor) -> Batch:
     """Records of one bucket; the width is the bound of the longest."""
     sizes = tf.strings.length(records) // 4  # int32 [batch], as numbers in a record
     values = tf.io.decode_raw(records, tf.int32, fixed_length=4 * tf.reduce_max(sizes))
-    rows, lengths, values = values[:, 0], values[:, 1], values[:, 2:]
+    # int32 [batch, 1], [batch, 1], [batch, most numbers]
+    rows, lengths, values = tf.split(values, [1, 1, -1], axis=1)
     position = tf.range(tf.shape(values)[1])
-    is_token = position < lengths[:, tf.newaxis]  # [batch, most numbers]
+    is_token = position < lengths  # [batch, most numbers]
     is_label = (position < sizes[:, tf.newaxis] - 2) & ~is_token
-    longest = tf.reduce_max(lengths, keepdims=True)  # [1]
-    width = bounds[tf.searchsorted(bounds, longest)[0]]
+    holds_all = bounds >= tf.reduce_max(lengths)
+    width = tf.reduce_min(tf.where(holds_all, bounds, tf.int32.max))
     token_ids = tf.where(is_token, values, text.PADDING_ID)[:, :width]
     token_ids = tf.pad(token_ids, [[0, 0], [0, width - tf.shape(token_ids)[1]]])
     at = tf.where(is_label)  # int64 [labels, 2]
@@ -453,4 +452,4 @@ def _parsed(records: tf.Tensor, bounds: tf.Tensor, num_classes: tf.Tensor) -> Ba
         tf.ones_like(classes, tf.float32),
         tf.stack([tf.shape(records, tf.int64)[0], num_classes]),
     )
-    return Batch(token_ids, lengths, targets, rows)
+    return Batch(token_ids, tf.squeeze(lengths, 1), targets, tf.squeeze(rows, 1))

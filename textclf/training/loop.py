@@ -124,7 +124,7 @@ class Run:
                     )
                 self.rate = self._learning_rate()
                 self.optimizer.learning_rate.assign(self.rate)
-                loss, batch_norms = self._train_step(*self._distributed(batch))
+                loss, batch_norms = self._train_step(*batch[:3])
                 self.step += 1
                 losses.append(float(loss))
                 sizes.append(len(batch.rows))
@@ -290,50 +290,39 @@ class Run:
             optimizer.apply(gradients, variables)
             return total, norms
 
-        def distributed_step(*parts: Any) -> tuple[tf.Tensor, tf.Tensor]:
-            total, norms = self.strategy.run(replica_step, args=parts)
+        def train_step(
+            token_ids: tf.Tensor,  # int32 [batch, width]
+            lengths: tf.Tensor,  # int32 [batch]
+            targets: tf.Tensor,  # float32 [batch, classes]
+        ) -> tuple[tf.Tensor, tf.Tensor]:
+            num_rows = tf.shape(lengths)[0]
+            batch_size = tf.cast(num_rows, tf.float32)
+            if num_replicas == 1:
+                counted = tf.ones_like(lengths, tf.float32)
+                return replica_step(token_ids, lengths, targets, counted, batch_size)
+            share = -(-num_rows // num_replicas)
+
+            def step_on_share() -> tuple[tf.Tensor, tf.Tensor]:
+                replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+                rows = replica * share + tf.range(share)
+                # Short of rows, the last replicas repeat row 0 without counting it.
+                is_counted = rows < num_rows
+                rows = tf.where(is_counted, rows, 0)
+                parts = [tf.gather(tensor, rows) for tensor in (token_ids, lengths, targets)]
+                return replica_step(*parts, tf.cast(is_counted, tf.float32), batch_size)
+
+            total, norms = self.strategy.run(step_on_share)
             # Equal on all replicas.
             total = self.strategy.experimental_local_results(total)[0]
             norms = self.strategy.experimental_local_results(norms)[0]
             return total, norms
 
-        if num_replicas > 1:  # values of several replicas have no signature to give
-            return tf.function(distributed_step, reduce_retracing=True, autograph=False)
         signature = [
             tf.TensorSpec([None, None], tf.int32),
             tf.TensorSpec([None], tf.int32),
             tf.TensorSpec([None, self.num_classes], tf.float32),
-            tf.TensorSpec([None], tf.float32),
-            tf.TensorSpec([], tf.float32),
         ]
-        return tf.function(replica_step, input_signature=signature, autograph=False)
-
-    def _distributed(self, batch: batches.Batch) -> tuple:
-        """The arguments of a step: the batch, or a share of its rows for every replica."""
-        num_replicas = self.strategy.num_replicas_in_sync
-        num_rows = int(batch.rows.shape[0])
-        batch_size = tf.constant(num_rows, tf.float32)
-        if num_replicas == 1:
-            counted = tf.ones([num_rows], tf.float32)
-            return (batch.token_ids, batch.lengths, batch.targets, counted, batch_size)
-        share = -(-num_rows // num_replicas)
-        # Short of rows, the last replicas repeat row 0 without counting it.
-        indices = np.arange(share * num_replicas)
-        counted = tf.constant((indices < num_rows).astype(np.float32))
-        indices = np.where(indices < num_rows, indices, 0)
-
-        def part(tensor: tf.Tensor) -> Any:
-            return self.strategy.experimental_distribute_values_from_function(
-                lambda context: tensor[
-                    context.replica_id_in_sync_group * share : (
-                        context.replica_id_in_sync_group + 1
-                    )
-                    * share
-                ]
-            )
-
-        rows = [tf.gather(tensor, indices) for tensor in batch[:3]]
-        return (*(part(tensor) for tensor in (*rows, counted)), batch_size)
+        return tf.function(train_step, input_signature=signature, autograph=False)
 
     def _learning_rate(self) -> float:
         settings = self.settings

@@ -584,9 +584,11 @@ def test_networks_that_differ_in_one_setting_begin_with_equal_weights():
 
 
 IN_A_FRESH_PROCESS = """
-import hashlib, sys
+import gc, hashlib
+gc.disable()
 import numpy as np
 import tensorflow as tf
+gc.freeze()
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 import keras

@@ -48,6 +48,8 @@ def what_follows(output):
 
 SCRIPT = """
 import json, sys
+from textclf.startup import import_tensorflow
+import_tensorflow()
 from test_training import config, run, what_follows
 run(config(json.loads(sys.argv[1]), source=sys.argv[2]), sys.argv[3])
 print(what_follows(sys.argv[3]))
@@ -517,8 +519,10 @@ def test_vectors_from_a_file_begin_the_embedding_and_their_coverage_is_told(revi
 
 
 MIRRORED = """
-import json, sys
+import gc, json, sys
+gc.disable()  # a third of the time would go into looking for garbage in TensorFlow
 import tensorflow as tf
+gc.freeze()
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from textclf import config, training

@@ -381,9 +381,7 @@ def training_batches(
     dataset = dataset.shuffle(
         min(shuffle_buffer, shards.num_examples), seed=int(order.integers(2**31))
     )
-    return _bucketed(
-        dataset, shards.boundaries(length_buckets), batch_size, shards.num_classes
-    )
+    return _bucketed(dataset, shards.boundaries(length_buckets), batch_size, shards.num_classes)
 
 
 def ordered_batches(shards: Shards, *, batch_size: int) -> tf.data.Dataset:

@@ -308,8 +308,13 @@ class Run:
                 # Short of rows, the last replicas repeat row 0 without counting it.
                 is_counted = rows < num_rows
                 rows = tf.where(is_counted, rows, 0)
-                parts = [tf.gather(tensor, rows) for tensor in (token_ids, lengths, targets)]
-                return replica_step(*parts, tf.cast(is_counted, tf.float32), batch_size)
+                return replica_step(
+                    tf.gather(token_ids, rows),
+                    tf.gather(lengths, rows),
+                    tf.gather(targets, rows),
+                    tf.cast(is_counted, tf.float32),
+                    batch_size,
+                )
 
             total, norms = self.strategy.run(step_on_share)
             # Equal on all replicas.

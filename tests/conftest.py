@@ -119,10 +119,16 @@ def tiny() -> dict[str, dict[str, object]]:
 
 
 @pytest.fixture(scope="session")
-def bag(tiny: dict[str, dict[str, object]]) -> dict[str, dict[str, object]]:
-    """`tiny` without recurrence, which is traced in a third of the time: any network will do."""
+def bag(
+    tiny: dict[str, dict[str, object]], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, dict[str, object]]:
+    """`tiny` where any network will do: without recurrence, and a text is encoded once for all."""
     model = {"encoder": "bag", "pooling": "mean", "embedding_dim": 5}
-    return {**tiny, "model": {**model, "embedding_dropout": 0.0, "output_dropout": 0.0}}
+    return {
+        **tiny,
+        "model": {**model, "embedding_dropout": 0.0, "output_dropout": 0.0},
+        "training": {**tiny["training"], "cache_dir": str(tmp_path_factory.mktemp("cache"))},
+    }
 
 
 @pytest.fixture(scope="session")

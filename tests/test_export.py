@@ -148,7 +148,7 @@ def test_no_text_at_all_is_answered_with_no_answer(version):
 def test_temperature_thresholds_and_abstention_are_in_the_graph(model, tmp_path):
     card = dataclasses.replace(model.card, temperature=2.5, abstain_below=0.6)
     changed = classifier.Classifier(model.text_encoder, model.network, card)
-    version = export.export(changed, tmp_path / "exports", version=7, is_verified=False)
+    version = export.export(changed, tmp_path / "exports", version=7)
     assert version == tmp_path / "exports" / "7"
     serve = tf.saved_model.load(str(version)).signatures
     texts = ["not bad at all", "not good at all", "", "splendid"]

@@ -520,7 +520,7 @@ def test_vectors_from_a_file_begin_the_embedding_and_their_coverage_is_told(revi
 
 MIRRORED = """
 import gc, json, sys
-gc.disable()  # a third of the time would go into looking for garbage in TensorFlow
+gc.disable()  # much of the time would go into looking for garbage in TensorFlow
 import tensorflow as tf
 gc.freeze()
 cpu = tf.config.list_physical_devices("CPU")[0]
@@ -531,7 +531,12 @@ losses = {}
 for strategy in ("one_device", "mirrored"):
     resolved = config.from_dict(values, [f"training.strategy={strategy}"])[0]
     events = training.train(resolved, f"{sys.argv[2]}/{strategy}")
-    losses[strategy] = [e.loss for e in events if isinstance(e, training.Step)]
+    losses[strategy] = []
+    for event in events:
+        if isinstance(event, training.Step):
+            losses[strategy].append(event.loss)
+            step = events.gi_frame.f_locals["run"]._train_step
+assert step.experimental_get_tracing_count() == 1, "whatever the shapes"
 assert len(tf.config.list_logical_devices("CPU")) == 2
 print(json.dumps(losses))
 """

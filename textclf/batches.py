@@ -439,8 +439,7 @@ def _parsed(records: tf.Tensor, bounds: tf.Tensor, num_classes: tf.Tensor) -> Ba
     position = tf.range(tf.shape(values)[1])
     is_token = position < lengths  # [batch, most numbers]
     is_label = (position < sizes[:, tf.newaxis] - 2) & ~is_token
-    holds_all = bounds >= tf.reduce_max(lengths)
-    width = tf.reduce_min(tf.where(holds_all, bounds, tf.int32.max))
+    width = bounds[tf.math.count_nonzero(bounds < tf.reduce_max(lengths))]
     token_ids = tf.where(is_token, values, text.PADDING_ID)[:, :width]
     token_ids = tf.pad(token_ids, [[0, 0], [0, width - tf.shape(token_ids)[1]]])
     at = tf.where(is_label)  # int64 [labels, 2]

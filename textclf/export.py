@@ -62,7 +62,7 @@ import sys
 # None makes every import of it fail, as if it were not installed.
 sys.modules["textclf"] = sys.modules["keras"] = None
 import base64, gc, json
-gc.disable()  # a third of the time goes into looking for garbage in what TensorFlow consists of
+gc.disable()  # a quarter of the time goes into looking for garbage in TensorFlow itself
 import tensorflow as tf
 gc.freeze()
 folder, tolerance = sys.argv[1], float(sys.argv[2])

@@ -42,13 +42,14 @@ def _uncollected() -> Iterator[None]:
     """No garbage is looked for, now or later, among what an import makes, as it makes hardly any.
 
     Looking is a seventh of the import's time, and at the end of the process a quarter of it again.
+    Nor among all else that the process holds by then: for commands and workers, whose it is.
     """
     was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
-    finally:
         gc.freeze()
+    finally:
         if was_enabled:
             gc.enable()
 

@@ -124,9 +124,10 @@ def bag(
 ) -> dict[str, dict[str, object]]:
     """`tiny` where any network will do: without recurrence, and a text is encoded once for all."""
     model = {"encoder": "bag", "pooling": "mean", "embedding_dim": 5}
+    model |= {"embedding_dropout": 0.0, "output_dropout": 0.0}
     return {
         **tiny,
-        "model": {**model, "embedding_dropout": 0.0, "output_dropout": 0.0},
+        "model": model,
         "training": {**tiny["training"], "cache_dir": str(tmp_path_factory.mktemp("cache"))},
     }
 

@@ -22,6 +22,7 @@ import keras
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from msgspec.structs import replace
 
 from textclf import artifact, evaluation, networks
 from textclf.benchmark import budget, grid, running, summary, tables, worker
@@ -224,7 +225,7 @@ def test_a_budget_of_weights_gives_every_cell_the_units_that_come_nearest(folder
     (folder / "cells.yaml").write_text(CELLS + "budget: {weights: 5000}\n")
     found = grid.read(folder / "cells.yaml")
     for run in found.runs:
-        model = run.config.model.model_dump()
+        model = run.config.model.to_dict()
         if run.kind == "network" and run.is_asked:
             each = [
                 abs(budget.recurrent_weights({**model, "units": model["units"] + more}) - 5000)
@@ -405,8 +406,8 @@ def test_a_cell_whose_calibration_fails_is_not_waited_for(folder: Path):
 
 def test_a_calibration_goes_on_until_its_time_is_over_whatever_the_file_says(folder: Path):
     config = grid.read(folder / "grid.yaml").runs[-1].config
-    training = config.training.model_copy(update={"max_steps": 20, "epochs": 2})
-    config = config.model_copy(update={"training": training})
+    training = replace(config.training, max_steps=20, epochs=2)
+    config = replace(config, training=training)
     endless = budget.without_end(config).training
     assert endless.max_steps is None and endless.patience_epochs == 0 and endless.epochs >= 10_000
     settled = budget.with_steps(config, 77).training

@@ -21,6 +21,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from textclf.cli import fitting, main, predicting
+from textclf.config import load
+from textclf.errors import TrainingError
 
 Golden = Callable[[str, str], None]
 PROGRAM = [sys.executable, "-m", "textclf"]
@@ -841,6 +843,24 @@ def test_ctrl_c_before_the_first_epoch_saves_nothing(multi_label: Path, folder: 
     assert "Traceback" not in stderr
     assert re.search(r"\nError: interrupted.*nothing was saved\n\Z", stderr), stderr
     assert list(folder.iterdir()) == []
+
+
+def test_ctrl_c_between_two_events_removes_what_the_training_has_begun(
+    multi_label: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    class Interrupting(io.StringIO):
+        def write(self, text: str) -> int:
+            if "val_loss" in text:  # the head of the table, which comes before the first step
+                raise KeyboardInterrupt
+            return super().write(text)
+
+    resolved, _ = load(multi_label / "rows.yaml")
+    monkeypatch.setattr(sys, "stderr", Interrupting())
+    with pytest.raises(TrainingError, match="nothing was saved") as caught:
+        fitting.run_training(resolved, folder / "out", overwrite=False)
+    # As long as the error is there, so is the training that it went through.
+    assert list(folder.iterdir()) == []
+    assert caught.value.__context__ is not None
 
 
 # === A terminal ===

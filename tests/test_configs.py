@@ -52,12 +52,11 @@ def test_it_begins_with_a_comment_that_holds_its_command(path: Path) -> None:
 @pytest.mark.parametrize("path", FILES, ids=names)
 def test_every_setting_in_it_differs_from_the_default(path: Path) -> None:
     values = config.reading.parse(path.read_text(encoding="utf-8"), str(path)).value
-    defaults = config.Config().model_dump()
     idle = [
         f"{section}.{name}"
         for section, settings in values.items()
         for name, value in settings.items()
-        if value == defaults[section][name]
+        if value == config.SETTINGS[f"{section}.{name}"].default
     ]
     assert not idle, "a file holds only what differs from the defaults"
 
@@ -68,4 +67,4 @@ def test_its_data_can_be_opened(
 ) -> None:
     monkeypatch.setenv("TEXTCLF_DATA", str(real_data))
     resolved, _ = config.load(path)
-    data.check_sources(**config.with_paths(resolved).data.model_dump())
+    data.check_sources(**config.with_paths(resolved).data.to_dict())

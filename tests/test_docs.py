@@ -65,10 +65,12 @@ def config_page() -> str:
     for section, model in config.SECTIONS.items():
         parts += [f"## {section}", (model.__doc__ or "").strip()]
         lines = []
-        for name, field in model.model_fields.items():
-            path = f"{section}.{name}"
+        for path, setting in config.SETTINGS.items():
+            if not path.startswith(f"{section}."):
+                continue
+            name = path.split(".")[1]
             words = config.expected(path).replace(" or null", "")
-            line = f"- `{name}` (default `{_yaml(field.default)}`): {field.description}. "
+            line = f"- `{name}` (default `{_yaml(setting.default)}`): {setting.description}. "
             line += f"Expects {words}."
             if path in config.RULES:
                 line += f" Read only if {config.RULES[path].needed}."
@@ -144,13 +146,13 @@ def test_the_configurations_of_the_data_page_are_right():
     for line, text in found:
         settings, notices = config.from_yaml(text, place=f"docs/data.md:{line}")
         assert notices == []
-        formats.add(config.data_format(settings.data.model_dump()))
+        formats.add(config.data_format(settings.data.to_dict()))
     assert formats == {"csv", "tsv", "jsonl", "parquet", "folder", "tfds", "demo"}
 
 
 def test_the_data_page_names_every_data_setting():
     text = (DOCS / "data.md").read_text(encoding="utf-8")
-    missing = [name for name in config.SECTIONS["data"].model_fields if f"{name}" not in text]
+    missing = [name for name in config.Config().data.to_dict() if f"{name}" not in text]
     assert missing == []
 
 
@@ -171,10 +173,9 @@ def test_every_command_and_every_setting_is_in_the_docs():
         for parameter in command.params:
             for option in parameter.opts:
                 assert option in text or not option.startswith("-")
-    for section, model in config.SECTIONS.items():
-        for name, field in model.model_fields.items():
-            assert f"- `{name}` (" in text, f"{section}.{name}"
-            assert field.description, f"{section}.{name} has no description"
+    for path, setting in config.SETTINGS.items():
+        assert f"- `{path.split('.')[1]}` (" in text, path
+        assert setting.description, f"{path} has no description"
 
 
 def pages() -> list[Path]:

@@ -267,7 +267,8 @@ def build_network(
     embedding_matrix: np.ndarray | None = None,
 ) -> networks.Network:
     """The untrained network that a configuration describes."""
-    settings = config.model.model_dump(exclude={"embedding_vectors"})
+    settings = config.model.to_dict()
+    del settings["embedding_vectors"]  # they come as a matrix
     return networks.build(
         vocabulary_size=vocabulary_size,
         num_classes=num_classes,
@@ -279,12 +280,12 @@ def build_network(
 
 def tokenizer_settings(config: Config) -> dict[str, Any]:
     """The arguments of `text.Tokenizer`."""
-    return config.text.model_dump(include={"unit", "lowercase", "fold_width", "unescape_entities"})
+    return config.text.to_dict("unit", "lowercase", "fold_width", "unescape_entities")
 
 
 def encoder_settings(config: Config) -> dict[str, Any]:
     """The arguments of `text.TextEncoder` besides tokenizer and vocabulary."""
-    return config.text.model_dump(include={"sequence_length", "keep", "hash_buckets"})
+    return config.text.to_dict("sequence_length", "keep", "hash_buckets")
 
 
 def build_text_encoder(config: Config, vocabulary_path: str | os.PathLike) -> text.TextEncoder:

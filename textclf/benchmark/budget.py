@@ -68,7 +68,7 @@ def with_weights(config: Config, weights: int) -> Config:
     Raises:
         ValueError: one unit has more, or no allowed number of units has as many.
     """
-    model = config.model.model_dump()
+    model = config.model.to_dict()
     if model["encoder"] == "bag":
         return config
 

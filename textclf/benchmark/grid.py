@@ -79,7 +79,12 @@ class Run:
     def fingerprint(self) -> str:
         """SHA-256 of what the run is, in hexadecimal digits."""
         # Without defaults: a setting that a later version adds changes nothing here.
-        values = self.config.model_dump(mode="json", exclude_defaults=True)
+        values: dict[str, Any] = {}
+        for path, setting in SETTINGS.items():
+            section, name = path.split(".")
+            value = getattr(getattr(self.config, section), name)
+            if value != setting.default:
+                values.setdefault(section, {})[name] = value
         if self.kind == "baseline":  # reads nothing of networks
             values = {name: values.get(name) for name in ("data", "evaluation")}
             values["unit"] = self.config.text.unit
@@ -415,7 +420,7 @@ class _Reader:
         except ValueError as error:
             self._wrong("budget.weights", f"{cell}: {error}")
             return config
-        model = solved.model.model_dump()
+        model = solved.model.to_dict()
         if model["encoder"] != "bag":
             self.notices[
                 f"{cell}: {model['units']} units, {recurrent_weights(model):,} weights in the "

@@ -396,7 +396,7 @@ def _notes(
     vocabularies: dict[str, set[str]] = {}
     for run in grid.runs:
         if run.name in results and run.kind == "network":
-            text = str(sorted(run.config.text.model_dump().items()))
+            text = str(sorted(run.config.text.to_dict().items()))
             key = f"{run.dataset} {text}"
             vocabularies.setdefault(key, set()).add(results[run.name]["vocabulary"])
     if any(len(found) > 1 for found in vocabularies.values()):

@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
 import textclf
 from textclf import artifact, baselines, data, evaluation
@@ -133,16 +134,11 @@ class _Data:
     def __init__(self, job: dict[str, Any], config: Config, folder: Path, tell: Tell):
         self.job, self.folder, self.tell = job, folder, tell
         settings = with_paths(config)
-        self.dataset = data.open_dataset(on_progress=tell, **settings.data.model_dump())
+        self.dataset = data.open_dataset(on_progress=tell, **settings.data.to_dict())
         self.described = _check_dataset(job, self.dataset, folder)
         # The encoded texts are the same for all runs with the same text settings.
-        self.config = config.model_copy(
-            update={
-                "training": config.training.model_copy(
-                    update={"cache_dir": str(folder / "cache" / job["dataset"])}
-                )
-            }
-        )
+        training = replace(config.training, cache_dir=str(folder / "cache" / job["dataset"]))
+        self.config = replace(config, training=training)
 
     @functools.cached_property
     def texts(self) -> list[str]:
@@ -195,7 +191,7 @@ def _network(job: dict[str, Any], config: Config, folder: Path, tell: Tell) -> d
     scores = model.score(found.dataset, "test", tell)
     tell("measuring gradients", 0, 0)
     gradients = gradient_by_distance(model, found.texts)
-    report = model.report(scores, **config.evaluation.model_dump())
+    report = model.report(scores, **config.evaluation.to_dict())
     return {
         "validation": model.card.validation["metrics"],
         "test": report.to_dict()["metrics"],
@@ -234,7 +230,7 @@ def _baseline(job: dict[str, Any], config: Config, folder: Path, tell: Tell) -> 
         class_names=dataset.class_names,
         multi_label=dataset.multi_label,
         thresholds=thresholds,
-        **config.evaluation.model_dump(),
+        **config.evaluation.to_dict(),
     )
     return {
         "validation": None,

@@ -112,7 +112,7 @@ def _check(grid: "Grid") -> None:
     sources, environments = {}, {}
     for run in grid.runs:
         settings = with_paths(run.config)
-        sources[repr(settings.data)] = settings.data.model_dump()
+        sources[repr(settings.data)] = settings.data.to_dict()
         environments[repr(settings.model) + repr(settings.training.tensorboard)] = settings
     check_all(
         *(lambda arguments=a: data.check_sources(**arguments) for a in sources.values()),

@@ -172,7 +172,7 @@ def prepare_sources(settings: "Config") -> dict[str, Any]:
     """
     from textclf.config import data_format
 
-    arguments = settings.data.model_dump()
+    arguments = settings.data.to_dict()
     if data_format(arguments) == "tfds":
         import_tensorflow()  # tensorflow-datasets imports it, noise and all
     from textclf import data

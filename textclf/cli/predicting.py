@@ -234,7 +234,7 @@ def _open_table(
     from textclf.data.tables import open_table
 
     config = options.moved(card, {"test": path}, overrides)
-    how = config.data.model_dump(include={"format", "delimiter", "quoting", "header", "encoding"})
+    how = config.data.to_dict("format", "delimiter", "quoting", "header", "encoding")
     wanted = config.data.text_columns
     table = open_table(path, **how)
     table.check_file()

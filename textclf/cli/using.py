@@ -87,7 +87,7 @@ def evaluate(
 
         predictor = classifier.load_predictor(model)
         scores = predictor.score(dataset, split, progress.update)
-    settings = resolved.evaluation.model_dump()
+    settings = resolved.evaluation.to_dict()
     report = predictor.report(scores, **settings)
     leaked, clean = dataset.leaked(split), None
     if split != "train" and 0 < leaked.sum() < len(leaked):

@@ -23,6 +23,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from textclf.config import reading
 from textclf.config.resolution import Layer, resolve
 from textclf.config.settings import (
@@ -141,7 +143,7 @@ def with_paths(config: Config) -> Config:
         ConfigError: with every environment variable that is not set.
     """
     problems: list[str] = []
-    values = config.model_dump()
+    values = msgspec.to_builtins(config)
     has_splits = data_format(values["data"]) in ("folder", "tfds", "demo")
     for setting in PATH_SETTINGS:
         section, name = setting.split(".")
@@ -196,10 +198,12 @@ def to_yaml(values: Mapping[str, Mapping[str, Any]]) -> str:
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of a configuration file, for editors."""
+    _, sections = msgspec.json.schema_components([Config], ref_template="#/$defs/{name}")
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **Config.model_json_schema(),
+        **sections.pop("Config"),
         "title": "textclf configuration",
+        "$defs": sections,
     }
 
 

@@ -1,6 +1,7 @@
 """From layers of plain values to a configuration: precedence, and every mistake at once."""
 
 import codecs
+import contextlib
 import difflib
 import math
 import os
@@ -8,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import pydantic
+import msgspec
 
 from textclf.config import reading
 from textclf.config.reading import shown, shown_name
@@ -20,9 +21,7 @@ from textclf.config.settings import (
     choices,
     data_format,
     expected,
-    field_of,
     get,
-    kinds,
 )
 from textclf.errors import ConfigError
 
@@ -128,11 +127,11 @@ class _Resolution:
                 self._problem(section, f"expected settings below it, found {shown(settings)}")
             else:
                 for name, value in settings.items():
-                    if name not in SECTIONS[section].model_fields:
+                    if f"{section}.{name}" not in SETTINGS:
                         self._misspelt.add(section)
                         self._problem(f"{section}.{name}", _unknown(section, str(name)))
                     else:
-                        self._values[section][name] = value
+                        self._values[section][name] = _plain(value)
 
     def _check_values(self, only: set[str] | None = None) -> None:
         for section, settings in self._values.items():
@@ -162,7 +161,7 @@ class _Resolution:
                 continue
             if before != state and (before is None or before in rule.read_in):
                 value = self._values[section].pop(name)
-                if value != field_of(path).default:  # a default is no loss
+                if value != SETTINGS[path].default:  # a default is no loss
                     place = self._places.get(path)
                     where = f"{place}: " if place else ""
                     self.notices.append(f"{where}{path}: dropped, because now {state}")
@@ -338,6 +337,20 @@ class _Resolution:
         )
 
 
+def _plain(value: Any) -> Any:
+    """Numbers, texts and arrays of NumPy as those of Python."""
+
+    def plain(part: Any) -> Any:
+        return part.tolist() if hasattr(part, "tolist") else part
+
+    # Not deeper than any setting is: anchors of YAML can make a short file very deep.
+    if isinstance(value, Mapping):
+        return {plain(key): plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(part) for part in value]
+    return plain(value)
+
+
 def _normal(path: str) -> str:
     # Only what is certainly the same file; "train" and "train[:80%]" are names of splits.
     return os.path.normpath(path)
@@ -366,7 +379,7 @@ def _read_overrides(overrides: Sequence[str], problems: list[str]) -> Layer:
                 f"--set {_shown_path(path)}: expected section.setting=value, for instance "
                 "--set training.epochs=3"
             )
-        elif section in SECTIONS and name in SECTIONS[section].model_fields:
+        elif path in SETTINGS:
             try:
                 value = _override(path, text)
             except ValueError as error:
@@ -382,7 +395,7 @@ def _read_overrides(overrides: Sequence[str], problems: list[str]) -> Layer:
 
 def _override(path: str, text: str) -> Any:
     """The value of an override: texts as they stand, everything else as YAML."""
-    alternatives = kinds(path)
+    alternatives = SETTINGS[path].kinds
     if text == "" and type(None) in alternatives:
         return None
     if list[str] in alternatives:
@@ -424,13 +437,13 @@ def _unknown(section: str, name: str) -> str:
     """What to say about a name that a section does not have."""
     if not name:
         return f"is a section; expected {section}.SETTING=VALUE"
-    near = _near(name, SECTIONS[section].model_fields)
+    near = _near(name, SECTIONS[section].__struct_fields__)
     if near:
         return "unknown setting" + near.replace("did you mean ", f"did you mean {section}.")
     elsewhere = [path for path in SETTINGS if path.split(".")[1] == name]
     if elsewhere:
         return f"unknown setting; did you mean {elsewhere[0]}?"
-    return f"unknown setting; {section} has {', '.join(SECTIONS[section].model_fields)}"
+    return f"unknown setting; {section} has {', '.join(SECTIONS[section].__struct_fields__)}"
 
 
 def _unknown_path(path: str) -> str:
@@ -446,17 +459,23 @@ def _unknown_path(path: str) -> str:
 
 def _value_problem(path: str, value: Any) -> str:
     """What is wrong with a value, taken by itself; "" for nothing."""
-    section, name = path.split(".")
-    try:
-        SECTIONS[section](**{name: value})
-    except pydantic.ValidationError:
-        return f"expected {expected(path)}, found {shown(value)}{_mend(path, value)}"
-    return ""
+    # Half of a surrogate pair has no UTF-8 in which msgspec could look a word up.
+    with contextlib.suppress(msgspec.ValidationError, UnicodeEncodeError):
+        msgspec.convert(value, SETTINGS[path].declared)
+        if _is_finite(value):
+            return ""
+    return f"expected {expected(path)}, found {shown(value)}{_mend(path, value)}"
+
+
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_is_finite, value.values()))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _mend(path: str, value: Any) -> str:
     """The likeliest way to mend a value, as the end of a sentence."""
-    alternatives = kinds(path)
+    alternatives = SETTINGS[path].kinds
     words = choices(path)
     if words and isinstance(value, str):
         return _near(value.lower(), words, 0.5)

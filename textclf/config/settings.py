@@ -1,11 +1,11 @@
 """Every setting with its type, range, default and help, and which choices leave it unread."""
 
 import os
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
-import pydantic
-from annotated_types import Ge, Gt, Le, Lt, MinLen
+import msgspec
+from msgspec import Meta, field
 
 # Section -> setting -> plain value; settings that are not there have their default.
 Values = Mapping[str, Mapping[str, Any]]
@@ -13,246 +13,299 @@ Values = Mapping[str, Mapping[str, Any]]
 Initializer = Literal[
     "glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "orthogonal", "normal"
 ]
-Weight = Annotated[float, Ge(0)]
+Fraction = Annotated[float, Meta(ge=0, lt=1)]
+Share = Annotated[float, Meta(gt=0, lt=1)]
+Positive = Annotated[float, Meta(gt=0)]
+Weight = Annotated[float, Meta(ge=0)]
+Seed = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+# No path of any system holds a NUL.
+PathName = Annotated[str, Meta(pattern=r"^[^\x00]+$", extra_json_schema={"format": "path"})]
 
 
-def _setting(default: Any, description: str, **limits: Any) -> Any:
-    return pydantic.Field(default, description=description, **limits)
+def _about(description: str) -> Meta:
+    return Meta(description=description)
 
 
-def _fraction(default: float, description: str) -> Any:
-    return _setting(default, description, ge=0, lt=1)
+class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    def to_dict(self, *names: str) -> dict[str, Any]:
+        """These settings of the section, or all of them, as plain values."""
+        values = msgspec.to_builtins(self)
+        return {name: values[name] for name in names} if names else values
 
 
-def _seed(description: str) -> Any:
-    return _setting(0, description, ge=0, le=2**31 - 1)
-
-
-def _path(description: str) -> Any:
-    # No path of any system holds a NUL.
-    return _setting(None, description, pattern=r"^[^\x00]+$", json_schema_extra={"format": "path"})
-
-
-class _Section(pydantic.BaseModel):
-    # Strict: `true` is no 1, 3.0 is no whole number, and 2018 is no text.
-    model_config = pydantic.ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False
-    )
-
-
-class Data(_Section):
+class Data(_Section, frozen=True):
     """Where the texts are and how they are read and split."""
 
-    source: str | None = _path(
-        "one source that holds all splits: a file (split by fraction), a folder "
-        "`split/label/*.txt`, `tfds:NAME`, or `demo`"
+    source: Annotated[
+        PathName | None,
+        _about(
+            "one source that holds all splits: a file (split by fraction), a folder "
+            "`split/label/*.txt`, `tfds:NAME`, or `demo`"
+        ),
+    ] = None
+    train: Annotated[
+        PathName | None,
+        _about("file of the training split; beside a source that has splits, the split's name"),
+    ] = None
+    validation: Annotated[
+        PathName | None,
+        _about("the same for validation; without one, a part of train is set aside"),
+    ] = None
+    test: Annotated[
+        PathName | None, _about("the same for test; never read while anything is fitted or chosen")
+    ] = None
+    format: Annotated[
+        Literal["auto", "csv", "tsv", "jsonl", "parquet", "folder", "tfds", "demo"],
+        _about("how the source is written; `auto` goes by its ending or prefix"),
+    ] = "auto"
+    delimiter: Annotated[
+        Annotated[str, Meta(pattern=r"^[^\r\n\x00]$")] | None,
+        _about("the character between columns; default `,` for csv and a tab for tsv"),
+    ] = None
+    quoting: Annotated[
+        Literal["auto", "minimal", "none"],
+        _about('whether `"` quotes a field; `auto` is minimal for csv and none for tsv'),
+    ] = "auto"
+    header: Annotated[bool, _about("whether the first row names the columns")] = True
+    text_columns: Annotated[
+        list[str],
+        Meta(min_length=1),
+        _about("the columns of the text, by name or by number from 1; several are joined"),
+    ] = field(default_factory=lambda: ["text"])
+    text_separator: Annotated[str, _about("what stands between joined text columns")] = " "
+    label_column: Annotated[str, _about("the column of the label, by name or number from 1")] = (
+        "label"
     )
-    train: str | None = _path(
-        "file of the training split; beside a source that has splits, the split's name"
-    )
-    validation: str | None = _path(
-        "the same for validation; without one, a part of train is set aside"
-    )
-    test: str | None = _path("the same for test; never read while anything is fitted or chosen")
-    format: Literal["auto", "csv", "tsv", "jsonl", "parquet", "folder", "tfds", "demo"] = _setting(
-        "auto", "how the source is written; `auto` goes by its ending or prefix"
-    )
-    delimiter: str | None = _setting(
-        None,
-        "the character between columns; default `,` for csv and a tab for tsv",
-        pattern=r"^[^\r\n\x00]$",
-    )
-    quoting: Literal["auto", "minimal", "none"] = _setting(
-        "auto", 'whether `"` quotes a field; `auto` is minimal for csv and none for tsv'
-    )
-    header: bool = _setting(True, "whether the first row names the columns")
-    text_columns: list[str] = _setting(
-        ["text"],
-        "the columns of the text, by name or by number from 1; several are joined",
-        min_length=1,
-    )
-    text_separator: str = _setting(" ", "what stands between joined text columns")
-    label_column: str = _setting("label", "the column of the label, by name or number from 1")
-    multi_label: bool = _setting(False, "whether a text may have several labels, or none")
-    label_separator: str = _setting(",", "what stands between the labels of one text", min_length=1)
-    class_names: list[str] | None = _setting(
-        None, "the classes in order; default: the names found in train, sorted", min_length=1
-    )
-    class_names_file: str | None = _path("a file with the class names, one a line")
-    label_ids: Literal["names", "from_zero", "from_one"] = _setting(
-        "names", "whether labels are names, or numbers that count the class names from 0 or 1"
-    )
-    encoding: str = _setting("utf-8", "the encoding of text files; a BOM is accepted")
-    data_dir: str | None = _path("where tensorflow-datasets keeps its files")
-    validation_fraction: float = _setting(
-        0.1, "share of train set aside when no validation split is given", gt=0, lt=1
-    )
-    test_fraction: float = _setting(0.1, "share of a single file set aside for test", gt=0, lt=1)
-    split_seed: int = _seed("seed of the splits made by fraction")
-    in_memory_rows: int = _setting(
-        1_000_000, "up to so many rows a split by fraction is stratified exactly", ge=0
-    )
-    drop_unknown_labels: bool = _setting(
-        False, "drop and count rows of validation and test whose label train does not have"
-    )
-    drop_leaked_train: bool = _setting(
-        False, "drop and count rows of train whose text stands in validation or test too"
-    )
+    multi_label: Annotated[bool, _about("whether a text may have several labels, or none")] = False
+    label_separator: Annotated[
+        str, Meta(min_length=1), _about("what stands between the labels of one text")
+    ] = ","
+    class_names: Annotated[
+        Annotated[list[str], Meta(min_length=1)] | None,
+        _about("the classes in order; default: the names found in train, sorted"),
+    ] = None
+    class_names_file: Annotated[
+        PathName | None, _about("a file with the class names, one a line")
+    ] = None
+    label_ids: Annotated[
+        Literal["names", "from_zero", "from_one"],
+        _about("whether labels are names, or numbers that count the class names from 0 or 1"),
+    ] = "names"
+    encoding: Annotated[str, _about("the encoding of text files; a BOM is accepted")] = "utf-8"
+    data_dir: Annotated[PathName | None, _about("where tensorflow-datasets keeps its files")] = None
+    validation_fraction: Annotated[
+        Share, _about("share of train set aside when no validation split is given")
+    ] = 0.1
+    test_fraction: Annotated[Share, _about("share of a single file set aside for test")] = 0.1
+    split_seed: Annotated[Seed, _about("seed of the splits made by fraction")] = 0
+    in_memory_rows: Annotated[
+        int, Meta(ge=0), _about("up to so many rows a split by fraction is stratified exactly")
+    ] = 1_000_000
+    drop_unknown_labels: Annotated[
+        bool, _about("drop and count rows of validation and test whose label train does not have")
+    ] = False
+    drop_leaked_train: Annotated[
+        bool, _about("drop and count rows of train whose text stands in validation or test too")
+    ] = False
 
 
-class Text(_Section):
+class Text(_Section, frozen=True):
     """How a string becomes token ids, in training and in the served model alike."""
 
-    unit: Literal["word", "character"] = _setting("word", "what a token is")
-    lowercase: bool = _setting(True, "fold upper case")
-    fold_width: bool = _setting(True, "fold full-width forms such as `！` and `Ａ`")
-    unescape_entities: bool = _setting(
-        True, "read `&amp;`, `&lt;`, `&gt;`, `&quot;` and `&apos;` as the characters they name"
-    )
-    max_tokens: int = _setting(20_000, "size limit of the vocabulary", ge=1, le=10_000_000)
-    min_count: int = _setting(2, "a token seen fewer times in train is unknown", ge=1)
-    hash_buckets: int = _setting(
-        0, "ids shared by hashed unknown tokens; 0 gives all of them one id", ge=0, le=1_000_000
-    )
-    sequence_length: int = _setting(
-        400, "tokens kept of a text; what it cuts is counted and reported", ge=1, le=10_000
-    )
-    keep: Literal["start", "end", "both"] = _setting(
-        "start", "which part of a longer text is kept; `both` keeps half from each end"
-    )
+    unit: Annotated[Literal["word", "character"], _about("what a token is")] = "word"
+    lowercase: Annotated[bool, _about("fold upper case")] = True
+    fold_width: Annotated[bool, _about("fold full-width forms such as `！` and `Ａ`")] = True
+    unescape_entities: Annotated[
+        bool,
+        _about("read `&amp;`, `&lt;`, `&gt;`, `&quot;` and `&apos;` as the characters they name"),
+    ] = True
+    max_tokens: Annotated[
+        int, Meta(ge=1, le=10_000_000), _about("size limit of the vocabulary")
+    ] = 20_000
+    min_count: Annotated[
+        int, Meta(ge=1), _about("a token seen fewer times in train is unknown")
+    ] = 2
+    hash_buckets: Annotated[
+        int,
+        Meta(ge=0, le=1_000_000),
+        _about("ids shared by hashed unknown tokens; 0 gives all of them one id"),
+    ] = 0
+    sequence_length: Annotated[
+        int,
+        Meta(ge=1, le=10_000),
+        _about("tokens kept of a text; what it cuts is counted and reported"),
+    ] = 400
+    keep: Annotated[
+        Literal["start", "end", "both"],
+        _about("which part of a longer text is kept; `both` keeps half from each end"),
+    ] = "start"
 
 
-class Model(_Section):
+class Model(_Section, frozen=True):
     """The network from token ids to logits."""
 
-    encoder: Literal["simple_rnn", "lstm", "gru", "bag"] = _setting(
-        "lstm", "the recurrent cell; `bag` has none and pools the embeddings"
+    encoder: Annotated[
+        Literal["simple_rnn", "lstm", "gru", "bag"],
+        _about("the recurrent cell; `bag` has none and pools the embeddings"),
+    ] = "lstm"
+    bidirectional: Annotated[bool, _about("read the text in both directions")] = True
+    units: Annotated[int, Meta(ge=1, le=8192), _about("width of the state, for each direction")] = (
+        64
     )
-    bidirectional: bool = _setting(True, "read the text in both directions")
-    units: int = _setting(64, "width of the state, for each direction", ge=1, le=8192)
-    num_layers: int = _setting(1, "recurrent layers", ge=1, le=16)
-    pooling: Literal["last", "max", "mean", "max_mean", "attention"] = _setting(
-        "max_mean", "how the outputs at all tokens become one vector"
+    num_layers: Annotated[int, Meta(ge=1, le=16), _about("recurrent layers")] = 1
+    pooling: Annotated[
+        Literal["last", "max", "mean", "max_mean", "attention"],
+        _about("how the outputs at all tokens become one vector"),
+    ] = "max_mean"
+    embedding_dim: Annotated[int, Meta(ge=1, le=8192), _about("width of a token's vector")] = 100
+    embedding_vectors: Annotated[
+        PathName | None, _about("a GloVe, word2vec or fastText text file to begin from")
+    ] = None
+    train_embedding: Annotated[bool, _about("whether token vectors are trained")] = True
+    token_dropout: Annotated[Fraction, _about("share of tokens whose vector is zeroed")] = 0.0
+    embedding_dropout: Annotated[
+        Fraction, _about("share of embedding dimensions zeroed throughout a text")
+    ] = 0.2
+    input_dropout: Annotated[Fraction, _about("dropout on the input of every recurrent layer")] = (
+        0.0
     )
-    embedding_dim: int = _setting(100, "width of a token's vector", ge=1, le=8192)
-    embedding_vectors: str | None = _path("a GloVe, word2vec or fastText text file to begin from")
-    train_embedding: bool = _setting(True, "whether token vectors are trained")
-    token_dropout: float = _fraction(0.0, "share of tokens whose vector is zeroed")
-    embedding_dropout: float = _fraction(
-        0.2, "share of embedding dimensions zeroed throughout a text"
+    recurrent_dropout: Annotated[
+        Fraction, _about("dropout on the recurrent state; above 0 it rules out the fast GPU kernel")
+    ] = 0.0
+    output_dropout: Annotated[Fraction, _about("dropout on the pooled vector")] = 0.3
+    l1: Annotated[float, Meta(ge=0), _about("L1 penalty on kernels")] = 0.0
+    l2: Annotated[float, Meta(ge=0), _about("L2 penalty on kernels")] = 0.0
+    layer_norm: Annotated[bool, _about("layer normalisation between recurrent layers")] = False
+    kernel_initializer: Annotated[Initializer, _about("initial input kernels")] = "glorot_uniform"
+    recurrent_initializer: Annotated[Initializer, _about("initial recurrent kernels")] = (
+        "orthogonal"
     )
-    input_dropout: float = _fraction(0.0, "dropout on the input of every recurrent layer")
-    recurrent_dropout: float = _fraction(
-        0.0, "dropout on the recurrent state; above 0 it rules out the fast GPU kernel"
-    )
-    output_dropout: float = _fraction(0.3, "dropout on the pooled vector")
-    l1: float = _setting(0.0, "L1 penalty on kernels", ge=0)
-    l2: float = _setting(0.0, "L2 penalty on kernels", ge=0)
-    layer_norm: bool = _setting(False, "layer normalisation between recurrent layers")
-    kernel_initializer: Initializer = _setting("glorot_uniform", "initial input kernels")
-    recurrent_initializer: Initializer = _setting("orthogonal", "initial recurrent kernels")
-    reset_after: bool = _setting(
-        True, "GRU: apply the reset gate after the matrix product, as cuDNN does"
-    )
-    ngram_buckets: int = _setting(
-        0,
-        "size of a linear branch over hashed 1- to 3-grams beside the encoder; 0 for none",
-        ge=0,
-        le=2**24,
-    )
+    reset_after: Annotated[
+        bool, _about("GRU: apply the reset gate after the matrix product, as cuDNN does")
+    ] = True
+    ngram_buckets: Annotated[
+        int,
+        Meta(ge=0, le=2**24),
+        _about("size of a linear branch over hashed 1- to 3-grams beside the encoder; 0 for none"),
+    ] = 0
 
 
-class Training(_Section):
+class Training(_Section, frozen=True):
     """The loop."""
 
-    epochs: int = _setting(10, "passes over train at most", ge=1, le=10_000)
-    max_steps: int | None = _setting(
-        None,
-        "steps at most, the last epoch ending where they do; default: as the epochs have",
-        ge=1,
+    epochs: Annotated[int, Meta(ge=1, le=10_000), _about("passes over train at most")] = 10
+    max_steps: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        _about("steps at most, the last epoch ending where they do; default: as the epochs have"),
+    ] = None
+    batch_size: Annotated[int, Meta(ge=1, le=65_536), _about("texts a step")] = 64
+    optimizer: Annotated[Literal["sgd", "rmsprop", "adam", "adamw"], _about("the optimizer")] = (
+        "adam"
     )
-    batch_size: int = _setting(64, "texts a step", ge=1, le=65_536)
-    optimizer: Literal["sgd", "rmsprop", "adam", "adamw"] = _setting("adam", "the optimizer")
-    learning_rate: float = _setting(1e-3, "highest learning rate", gt=0, le=100)
-    momentum: float = _fraction(0.0, "momentum of sgd and rmsprop")
-    weight_decay: float = _fraction(0.01, "decay of adamw")
-    clip_norm: float | None = _setting(1.0, "limit of the gradient's norm over all weights", gt=0)
-    clip_value: float | None = _setting(
-        None, "limit of each entry of the gradient, applied first", gt=0
+    learning_rate: Annotated[float, Meta(gt=0, le=100), _about("highest learning rate")] = 1e-3
+    momentum: Annotated[Fraction, _about("momentum of sgd and rmsprop")] = 0.0
+    weight_decay: Annotated[Fraction, _about("decay of adamw")] = 0.01
+    clip_norm: Annotated[
+        Positive | None, _about("limit of the gradient's norm over all weights")
+    ] = 1.0
+    clip_value: Annotated[
+        Positive | None, _about("limit of each entry of the gradient, applied first")
+    ] = None
+    schedule: Annotated[
+        Literal["constant", "cosine", "exponential", "plateau"],
+        _about("how the learning rate changes after the warm-up"),
+    ] = "constant"
+    warmup_steps: Annotated[
+        int, Meta(ge=0), _about("steps in which the learning rate rises from 0")
+    ] = 0
+    decay_rate: Annotated[Share, _about("factor an epoch of the exponential schedule")] = 0.8
+    plateau_factor: Annotated[Share, _about("factor of the plateau schedule")] = 0.5
+    plateau_patience_epochs: Annotated[
+        int,
+        Meta(ge=1),
+        _about("epochs without improvement before the plateau schedule lowers the rate"),
+    ] = 1
+    monitor: Annotated[
+        Literal["val_loss", "val_accuracy", "val_macro_f1"],
+        _about(
+            "the validation figure that chooses the best epoch; a multi-label accuracy is that of "
+            "whole label sets"
+        ),
+    ] = "val_loss"
+    patience_epochs: Annotated[
+        int,
+        Meta(ge=0),
+        _about("epochs without improvement before training stops; 0 never stops early"),
+    ] = 3
+    class_weights: Annotated[
+        Literal["none", "balanced"] | dict[str, Weight],
+        _about("weights of the classes in the loss: `balanced`, or one a class name"),
+    ] = "none"
+    label_smoothing: Annotated[Fraction, _about("share of the target spread over all classes")] = (
+        0.0
     )
-    schedule: Literal["constant", "cosine", "exponential", "plateau"] = _setting(
-        "constant", "how the learning rate changes after the warm-up"
-    )
-    warmup_steps: int = _setting(0, "steps in which the learning rate rises from 0", ge=0)
-    decay_rate: float = _setting(0.8, "factor an epoch of the exponential schedule", gt=0, lt=1)
-    plateau_factor: float = _setting(0.5, "factor of the plateau schedule", gt=0, lt=1)
-    plateau_patience_epochs: int = _setting(
-        1, "epochs without improvement before the plateau schedule lowers the rate", ge=1
-    )
-    monitor: Literal["val_loss", "val_accuracy", "val_macro_f1"] = _setting(
-        "val_loss",
-        "the validation figure that chooses the best epoch; a multi-label accuracy is that of "
-        "whole label sets",
-    )
-    patience_epochs: int = _setting(
-        3, "epochs without improvement before training stops; 0 never stops early", ge=0
-    )
-    class_weights: Literal["none", "balanced"] | dict[str, Weight] = _setting(
-        "none", "weights of the classes in the loss: `balanced`, or one a class name"
-    )
-    label_smoothing: float = _fraction(0.0, "share of the target spread over all classes")
-    abstain_precision: float | None = _setting(
-        None,
-        "abstain from the least confident answers, so that this share of the others was right on "
-        "validation",
-        gt=0,
-        le=1,
-    )
-    abstain_coverage: float | None = _setting(
-        None,
-        "abstain from the least confident answers, so that this share was answered on validation",
-        gt=0,
-        le=1,
-    )
-    seed: int = _seed("seed of initial weights, dropout and order")
-    deterministic: bool = _setting(
-        True, "same seed, same bytes; on a GPU it costs speed and may be switched off"
-    )
-    strategy: Literal["one_device", "mirrored"] = _setting(
-        "one_device", "`mirrored` trains on all GPUs of this machine (without one, logical CPUs)"
-    )
-    length_buckets: int = _setting(
-        12, "groups of similar length from which batches are made", ge=1, le=256
-    )
-    shuffle_buffer: int = _setting(20_000, "encoded texts held in memory for shuffling", ge=1)
-    cache_dir: str | None = _path(
-        "keep encoded texts here for later runs; default: beside the output, then removed"
-    )
-    tensorboard: bool = _setting(False, "write TensorBoard scalars (extra `tensorboard`)")
+    abstain_precision: Annotated[
+        Annotated[float, Meta(gt=0, le=1)] | None,
+        _about(
+            "abstain from the least confident answers, so that this share of the others was right "
+            "on validation"
+        ),
+    ] = None
+    abstain_coverage: Annotated[
+        Annotated[float, Meta(gt=0, le=1)] | None,
+        _about(
+            "abstain from the least confident answers, so that this share was answered on "
+            "validation"
+        ),
+    ] = None
+    seed: Annotated[Seed, _about("seed of initial weights, dropout and order")] = 0
+    deterministic: Annotated[
+        bool, _about("same seed, same bytes; on a GPU it costs speed and may be switched off")
+    ] = True
+    strategy: Annotated[
+        Literal["one_device", "mirrored"],
+        _about("`mirrored` trains on all GPUs of this machine (without one, logical CPUs)"),
+    ] = "one_device"
+    length_buckets: Annotated[
+        int, Meta(ge=1, le=256), _about("groups of similar length from which batches are made")
+    ] = 12
+    shuffle_buffer: Annotated[
+        int, Meta(ge=1), _about("encoded texts held in memory for shuffling")
+    ] = 20_000
+    cache_dir: Annotated[
+        PathName | None,
+        _about("keep encoded texts here for later runs; default: beside the output, then removed"),
+    ] = None
+    tensorboard: Annotated[bool, _about("write TensorBoard scalars (extra `tensorboard`)")] = False
 
 
-class Evaluation(_Section):
+class Evaluation(_Section, frozen=True):
     """What a report holds."""
 
-    bootstrap_samples: int = _setting(1000, "resamplings behind an interval", ge=100, le=100_000)
-    confidence: float = _setting(0.95, "level of the intervals", gt=0.5, lt=1)
-    calibration_bins: int = _setting(15, "bins of the calibration error", ge=2, le=100)
-    length_bins: int = _setting(4, "groups of text length that are scored apart", ge=1, le=20)
-    seed: int = _seed("seed of the resamplings")
+    bootstrap_samples: Annotated[
+        int, Meta(ge=100, le=100_000), _about("resamplings behind an interval")
+    ] = 1000
+    confidence: Annotated[float, Meta(gt=0.5, lt=1), _about("level of the intervals")] = 0.95
+    calibration_bins: Annotated[
+        int, Meta(ge=2, le=100), _about("bins of the calibration error")
+    ] = 15
+    length_bins: Annotated[
+        int, Meta(ge=1, le=20), _about("groups of text length that are scored apart")
+    ] = 4
+    seed: Annotated[Seed, _about("seed of the resamplings")] = 0
 
 
-class Export(_Section):
+class Export(_Section, frozen=True):
     """What goes into a SavedModel besides the model."""
 
-    golden_texts: list[str] = _setting(
-        [], "texts of your own that every export must answer as the trained model does"
-    )
+    golden_texts: Annotated[
+        list[str],
+        _about("texts of your own that every export must answer as the trained model does"),
+    ] = []
 
 
-class Config(pydantic.BaseModel):
+class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A whole experiment, immutable."""
-
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
     data: Data = Data()
     text: Text = Text()
@@ -264,8 +317,7 @@ class Config(pydantic.BaseModel):
     @classmethod
     def of(cls, values: Values) -> "Config":
         """The configuration of values that are known to be right."""
-        sections = {name: model(**values.get(name, {})) for name, model in SECTIONS.items()}
-        return cls(**sections)  # type: ignore[arg-type]
+        return msgspec.convert(values, cls)
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """All settings that this configuration reads, as plain values.
@@ -273,7 +325,7 @@ class Config(pydantic.BaseModel):
         What another setting rules out (`reset_after` of an LSTM, say) is left out, so that
         `from_dict(config.to_dict())` gives the same configuration.
         """
-        values = self.model_dump()
+        values = msgspec.to_builtins(self)
         for path, rule in RULES.items():
             state = rule.state(values)
             if state is not None and state not in rule.read_in:
@@ -283,78 +335,106 @@ class Config(pydantic.BaseModel):
 
 
 SECTIONS: dict[str, type[_Section]] = {
-    name: type(field.default) for name, field in Config.model_fields.items()
+    section.name: section.type for section in msgspec.structs.fields(Config)
 }
-SETTINGS = tuple(
-    f"{section}.{name}" for section, model in SECTIONS.items() for name in model.model_fields
+
+
+class Setting(NamedTuple):
+    """What a setting can be.
+
+    Attributes:
+        declared: its type with all limits.
+        kinds: the alternatives of the type: `float | None` -> (float, NoneType).
+        limits: the ranges, lengths and patterns among them.
+        default: plain value.
+        description: what it does.
+    """
+
+    declared: Any
+    kinds: tuple[Any, ...]
+    limits: tuple[Meta, ...]
+    default: Any
+    description: str
+
+
+def _setting(declared: Any, default: Any) -> Setting:
+    kind, *limits = get_args(declared)
+    kinds = []
+    for alternative in get_args(kind) if get_origin(kind) is Union else (kind,):
+        if get_origin(alternative) is Annotated:
+            alternative, *inner = get_args(alternative)
+            limits += inner
+        kinds.append(alternative)
+    (description,) = (limit.description for limit in limits if limit.description)
+    return Setting(declared, tuple(kinds), tuple(limits), default, description)
+
+
+def _settings(section: type[_Section]) -> dict[str, Setting]:
+    defaults = section().to_dict()
+    hints = get_type_hints(section, include_extras=True)
+    return {name: _setting(hints[name], default) for name, default in defaults.items()}
+
+
+SETTINGS = {
+    f"{section}.{name}": setting
+    for section, model in SECTIONS.items()
+    for name, setting in _settings(model).items()
+}
+PATH_SETTINGS = tuple(
+    path
+    for path, setting in SETTINGS.items()
+    if any(limit.extra_json_schema for limit in setting.limits)
 )
-
-
-def field_of(path: str) -> Any:
-    """pydantic's description of a setting: annotation, default, description."""
-    section, name = path.split(".")
-    return SECTIONS[section].model_fields[name]
-
-
-PATH_SETTINGS = tuple(path for path in SETTINGS if field_of(path).json_schema_extra)
 
 
 # === Types in words ===
 
 
-def kinds(path: str) -> tuple[Any, ...]:
-    """The alternatives of a setting's type: `float | None` -> (float, NoneType)."""
-    annotation = field_of(path).annotation
-    is_union = get_origin(annotation) is Union or type(annotation) is type(int | None)
-    return get_args(annotation) if is_union else (annotation,)
-
-
 def choices(path: str) -> tuple[str, ...]:
     """The words that a setting can be set to; none where it has no such list."""
-    return tuple(
-        word for kind in kinds(path) if get_origin(kind) is Literal for word in get_args(kind)
-    )
+    kinds = SETTINGS[path].kinds
+    return tuple(word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind))
 
 
 def expected(path: str) -> str:
     """What a setting can be set to, in words: "a whole number from 1 to 8192"."""
-    field = field_of(path)
-    words = [_in_words(path, kind, field.metadata) for kind in kinds(path)]
+    words = [_in_words(path, kind) for kind in SETTINGS[path].kinds]
     if choices(path) and len(words) == 1:
         return f"one of {words[0]}"
     return " or ".join(words)
 
 
-def _in_words(path: str, kind: Any, limits: list[Any]) -> str:
+def _in_words(path: str, kind: Any) -> str:
+    limits = SETTINGS[path].limits
+    is_never_empty = any(limit.min_length for limit in limits)
     if get_origin(kind) is Literal:
         return ", ".join(get_args(kind))
     if get_origin(kind) is dict:
         return "a number of at least 0 for each class"
     if get_origin(kind) is list:
-        is_never_empty = any(isinstance(limit, MinLen) for limit in limits)
         return "a list of at least one text" if is_never_empty else "a list of texts"
     if kind is str:
         if path in PATH_SETTINGS:
             return "a path"
         if path == "data.delimiter":
             return "one character (no line break)"
-        is_never_empty = any(isinstance(limit, MinLen) for limit in limits)
         return "a text that is not empty" if is_never_empty else "a text"
     words = {bool: "true or false", int: "a whole number", float: "a number", type(None): "null"}
     return words[kind] + (_range(limits) if kind in (int, float) else "")
 
 
-def _range(limits: list[Any]) -> str:
-    words = []
-    for limit in limits:
-        if isinstance(limit, Ge):
-            words.append(f"of at least {limit.ge}")
-        elif isinstance(limit, Gt):
-            words.append(f"above {limit.gt}")
-        elif isinstance(limit, Le):
-            words.append(f"at most {limit.le}")
-        elif isinstance(limit, Lt):
-            words.append(f"below {limit.lt}")
+def _range(limits: Iterable[Meta]) -> str:
+    words = [
+        f"{word} {bound}"
+        for limit in limits
+        for word, bound in (
+            ("of at least", limit.ge),
+            ("above", limit.gt),
+            ("at most", limit.le),
+            ("below", limit.lt),
+        )
+        if bound is not None
+    ]
     return " " + " and ".join(words) if words else ""
 
 
@@ -364,7 +444,7 @@ def _range(limits: list[Any]) -> str:
 def get(values: Values, path: str) -> Any:
     """The value of a setting, or its default."""
     section, name = path.split(".")
-    return values.get(section, {}).get(name, field_of(path).default)
+    return values.get(section, {}).get(name, SETTINGS[path].default)
 
 
 def data_format(data: Mapping[str, Any]) -> str | None:

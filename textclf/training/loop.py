@@ -189,7 +189,7 @@ class Run:
             thresholds=thresholds,
             temperature=temperature,
             abstain_below=abstain_below,
-            **config.evaluation.model_dump(),
+            **config.evaluation.to_dict(),
         )
         statistics = self.prepared.train.statistics
         return artifact.Card(

@@ -1,9 +1,12 @@
 """Settings: precedence, every kind of mistake in its own words, and values that pass unharmed."""
 
+import decimal
+import enum
 import json
+import math
 import string
 import sys
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal, get_args, get_origin
 
 import numpy as np
@@ -462,10 +465,15 @@ def test_anchors_and_merges_are_read() -> None:
     assert found.evaluation.length_bins == 2
 
 
-def test_many_anchors_do_not_fill_the_memory() -> None:
-    layers = "".join(f"a{i + 1}: &a{i + 1} [{f'*a{i}, ' * 9}]\n" for i in range(9))
-    found = problems(f"a0: &a0 [x]\n{layers}" + SOURCE + "  delimiter: *a9\n")
+@pytest.mark.parametrize("is_list", [True, False])
+def test_many_anchors_do_not_fill_the_memory(is_list: bool) -> None:
+    layers = ""
+    for i in range(9):
+        parts = ", ".join(f"*a{i}" if is_list else f"{key}: *a{i}" for key in range(9))
+        layers += f"a{i + 1}: &a{i + 1} " + (f"[{parts}]\n" if is_list else f"{{{parts}}}\n")
+    found = problems(f"a0: &a0 x\n{layers}" + SOURCE + "  delimiter: *a9\n")
     assert max(map(len, found)) < 200
+    assert any("data.delimiter" in problem for problem in found)
 
 
 # === Overrides ===
@@ -932,13 +940,69 @@ def test_numbers_and_texts_of_numpy_count_as_those_of_python() -> None:
     names = np.array(["good", "bad"])
     found = resolved(
         data={"source": "demo", "class_names": names},
-        model={"units": np.int64(8), "output_dropout": np.float64(0.5)},
+        model={"units": np.int64(8), "bidirectional": np.bool_(False), "l2": np.float32(0.25)},
         training={"class_weights": dict(zip(names, np.array([1, 0.5]), strict=True))},
     )
-    values = [found.data.class_names, found.model.units, found.model.output_dropout]
-    assert json.dumps([*values, found.training.class_weights]) == (
-        '[["good", "bad"], 8, 0.5, {"good": 1.0, "bad": 0.5}]'
+    values = [found.data.class_names, found.model.units, found.model.bidirectional]
+    assert json.dumps([*values, found.model.l2, found.training.class_weights]) == (
+        '[["good", "bad"], 8, false, 0.25, {"good": 1.0, "bad": 0.5}]'
     )
+
+
+def test_subclasses_of_plain_types_become_them() -> None:
+    class Name(enum.StrEnum):
+        UNITS = "units"
+        GRU = "gru"
+
+    found = resolved(
+        data={"source": "a.csv", "label_column": Name.UNITS},
+        model={Name.UNITS: enum.IntEnum("Size", {"X": 8}).X, "encoder": Name.GRU},
+    )
+    values = [found.data.label_column, found.model.units, found.model.encoder]
+    assert values == ["units", 8, "gru"]
+    assert [type(value) for value in values] == [str, int, str]
+    assert resolved(model=dict(zip(np.array(["units"]), [8], strict=True))).model.units == 8
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("data.source", "\ud800.csv"),
+        ("data.text_columns", ["\udcff"]),
+        ("data.text_columns", {"a", "b"}),  # in no order
+        ("data.class_names", {"a": 1, "b": 2}),
+        ("data.class_names", np.array([["a", "b"]])),
+        ("data.delimiter", ",\n"),
+        ("data.delimiter", ""),
+        ("data.delimiter", ";;"),
+        ("data.validation_fraction", decimal.Decimal("0.5")),
+        ("model.l2", decimal.Decimal("Infinity")),
+        ("model.units", np.int64),
+        ("model.units", np.array(None, dtype=object)),
+        ("training.clip_norm", np.float32("inf")),
+        ("training.clip_norm", np.ma.masked),
+        ("training.class_weights", range(2)),
+        ("training.class_weights", {memoryview(b"a"): 1.0}),
+        ("training.class_weights", {"a": math.nan}),
+        ("training.max_steps", np.timedelta64(5, "ns")),
+        pytest.param("training.max_steps", 10**5000, id="too long to be written"),
+    ],
+)
+def test_what_no_file_could_hold_is_refused(path: str, value: Any) -> None:
+    section, name = path.split(".")
+    values = {"data": {"source": "a.csv"}, "model": {PurePath("units"): 3}}
+    values.setdefault(section, {})[name] = value
+    with pytest.raises(ConfigError) as error:
+        config.from_dict(values)
+    unknown, wrong = error.value.problems
+    assert wrong.startswith(f"{path}: expected {config.expected(path)}, found ")
+    assert unknown.startswith("model.\"PurePosixPath('units')\": unknown setting")
+
+
+def test_a_list_got_from_a_configuration_is_its_own() -> None:
+    config.Config().data.text_columns.append("x")
+    resolved().data.text_columns.append("x")
+    assert config.Config().data.text_columns == resolved().data.text_columns == ["text"]
 
 
 def test_a_configuration_cannot_be_changed() -> None:

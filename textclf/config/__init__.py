@@ -199,6 +199,12 @@ def to_yaml(values: Mapping[str, Mapping[str, Any]]) -> str:
 def json_schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of a configuration file, for editors."""
     _, sections = msgspec.json.schema_components([Config], ref_template="#/$defs/{name}")
+    for path, setting in SETTINGS.items():
+        section, name = path.split(".")
+        described = sections[SECTIONS[section].__name__]["properties"][name]
+        described["default"] = setting.default
+        if "enum" in described:  # msgspec sorts them
+            described["enum"] = list(choices(path))
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **sections.pop("Config"),

@@ -6,6 +6,7 @@ import difflib
 import math
 import os
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -116,22 +117,24 @@ class _Resolution:
             )
             self._misspelt |= set(SECTIONS)
             return
-        for section, settings in layer.values.items():
+        for key, settings in layer.values.items():
+            section = _name(key)
             if section not in SECTIONS:
                 self._misspelt |= set(SECTIONS)
-                self._problem(str(section), _unknown_section(str(section)))
+                self._problem(section, _unknown_section(section))
             elif settings is None:  # a section whose every line is commented out
                 continue
             elif not isinstance(settings, Mapping):
                 self._misspelt.add(section)
                 self._problem(section, f"expected settings below it, found {shown(settings)}")
             else:
-                for name, value in settings.items():
+                for inner_key, value in settings.items():
+                    name = _name(inner_key)
                     if f"{section}.{name}" not in SETTINGS:
                         self._misspelt.add(section)
-                        self._problem(f"{section}.{name}", _unknown(section, str(name)))
+                        self._problem(f"{section}.{name}", _unknown(section, name))
                     else:
-                        self._values[section][name] = _plain(value)
+                        self._values[section][name] = value
 
     def _check_values(self, only: set[str] | None = None) -> None:
         for section, settings in self._values.items():
@@ -139,9 +142,10 @@ class _Resolution:
                 path = f"{section}.{name}"
                 if only is not None and path not in only:
                     continue
-                problem = _value_problem(path, settings[name])
-                if problem:
-                    self._problem(path, problem)
+                try:
+                    settings[name] = _checked(path, settings[name])
+                except ValueError as error:
+                    self._problem(path, str(error))
                     self._wrong.add(path)
                     del settings[name]
 
@@ -337,18 +341,54 @@ class _Resolution:
         )
 
 
-def _plain(value: Any) -> Any:
-    """Numbers, texts and arrays of NumPy as those of Python."""
+def _name(key: Any) -> str:
+    return str.__str__(key) if isinstance(key, str) else repr(key)
 
-    def plain(part: Any) -> Any:
-        return part.tolist() if hasattr(part, "tolist") else part
 
-    # Not deeper than any setting is: anchors of YAML can make a short file very deep.
-    if isinstance(value, Mapping):
-        return {plain(key): plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(part) for part in value]
-    return plain(value)
+def _checked(path: str, value: Any) -> Any:
+    """The value of a setting, taken by itself.
+
+    Raises:
+        ValueError: it is no good; a sentence without the path.
+    """
+    with contextlib.suppress(TypeError, ValueError, msgspec.ValidationError):
+        return msgspec.convert(_plain(value), SETTINGS[path].declared)
+    raise ValueError(f"expected {expected(path)}, found {shown(value)}{_mend(path, value)}")
+
+
+def _plain(value: Any, depth: int = 1) -> Any:
+    """A value of Python's own types; those of NumPy and subclasses become one.
+
+    Raises:
+        TypeError, ValueError: it is, or holds, something else, or what no file could keep.
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        value.encode()  # not the half of a surrogate pair
+        return str.__str__(value)
+    if isinstance(value, int):
+        if abs(value) >= 2**63:
+            raise ValueError("a number of more than 64 bits")
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError("no number")
+        return float(value)  # msgspec takes no other kind of it
+    # Not deeper than a setting can be: anchors of YAML make a short file very deep.
+    if isinstance(value, Mapping) and depth:
+        return {_plain(key, 0): _plain(item, 0) for key, item in value.items()}
+    if isinstance(value, list | tuple) and depth:
+        return [_plain(item, 0) for item in value]
+    numpy = sys.modules.get("numpy")
+    if numpy and isinstance(value, numpy.generic) and value.dtype.kind in _OF_NUMPY:
+        return _plain(_OF_NUMPY[value.dtype.kind](value))
+    if numpy and type(value) is numpy.ndarray and value.ndim == depth:
+        return [_plain(item, 0) for item in value]
+    raise TypeError(type(value).__name__)
+
+
+_OF_NUMPY = {"b": bool, "i": int, "u": int, "f": float}
 
 
 def _normal(path: str) -> str:
@@ -455,22 +495,6 @@ def _unknown_path(path: str) -> str:
         _near(path, SETTINGS) or "; expected section.setting=value, for instance training.epochs=3"
     )
     return f"unknown setting{hint}"
-
-
-def _value_problem(path: str, value: Any) -> str:
-    """What is wrong with a value, taken by itself; "" for nothing."""
-    # Half of a surrogate pair has no UTF-8 in which msgspec could look a word up.
-    with contextlib.suppress(msgspec.ValidationError, UnicodeEncodeError):
-        msgspec.convert(value, SETTINGS[path].declared)
-        if _is_finite(value):
-            return ""
-    return f"expected {expected(path)}, found {shown(value)}{_mend(path, value)}"
-
-
-def _is_finite(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return all(map(_is_finite, value.values()))
-    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _mend(path: str, value: Any) -> str:

@@ -1,6 +1,7 @@
 """Every setting with its type, range, default and help, and which choices leave it unread."""
 
 import os
+import types
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
@@ -28,7 +29,7 @@ def _about(description: str) -> Meta:
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def to_dict(self, *names: str) -> dict[str, Any]:
-        """These settings of the section, or all of them, as plain values."""
+        """These settings of the section, or all of them, read or not, as plain values."""
         values = msgspec.to_builtins(self)
         return {name: values[name] for name in names} if names else values
 
@@ -59,7 +60,7 @@ class Data(_Section, frozen=True):
         _about("how the source is written; `auto` goes by its ending or prefix"),
     ] = "auto"
     delimiter: Annotated[
-        Annotated[str, Meta(pattern=r"^[^\r\n\x00]$")] | None,
+        Annotated[str, Meta(pattern=r"[^\r\n\x00]", min_length=1, max_length=1)] | None,
         _about("the character between columns; default `,` for csv and a tab for tsv"),
     ] = None
     quoting: Annotated[
@@ -305,18 +306,22 @@ class Export(_Section, frozen=True):
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A whole experiment, immutable."""
+    """A whole experiment, immutable.
 
-    data: Data = Data()
-    text: Text = Text()
-    model: Model = Model()
-    training: Training = Training()
-    evaluation: Evaluation = Evaluation()
-    export: Export = Export()
+    What makes one out of values that may be wrong is `load` or `from_dict`; the constructors check
+    nothing.
+    """
+
+    data: Data = field(default_factory=Data)
+    text: Text = field(default_factory=Text)
+    model: Model = field(default_factory=Model)
+    training: Training = field(default_factory=Training)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    export: Export = field(default_factory=Export)
 
     @classmethod
     def of(cls, values: Values) -> "Config":
-        """The configuration of values that are known to be right."""
+        """The configuration of plain values that are known to be right."""
         return msgspec.convert(values, cls)
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
@@ -360,7 +365,7 @@ class Setting(NamedTuple):
 def _setting(declared: Any, default: Any) -> Setting:
     kind, *limits = get_args(declared)
     kinds = []
-    for alternative in get_args(kind) if get_origin(kind) is Union else (kind,):
+    for alternative in get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,):
         if get_origin(alternative) is Annotated:
             alternative, *inner = get_args(alternative)
             limits += inner
@@ -383,7 +388,7 @@ SETTINGS = {
 PATH_SETTINGS = tuple(
     path
     for path, setting in SETTINGS.items()
-    if any(limit.extra_json_schema for limit in setting.limits)
+    if any((limit.extra_json_schema or {}).get("format") == "path" for limit in setting.limits)
 )
 
 

@@ -341,6 +341,23 @@ class _Resolution:
         )
 
 
+def _normal(path: str) -> str:
+    # Only what is certainly the same file; "train" and "train[:80%]" are names of splits.
+    return os.path.normpath(path)
+
+
+def _is_encoding(name: str) -> bool:
+    try:
+        codecs.lookup(name)
+        "".encode(name)
+    except (LookupError, ValueError, UnicodeError):
+        return False
+    return True
+
+
+# === Names and values ===
+
+
 def _name(key: Any) -> str:
     return str.__str__(key) if isinstance(key, str) else repr(key)
 
@@ -354,6 +371,9 @@ def _checked(path: str, value: Any) -> Any:
     with contextlib.suppress(TypeError, ValueError, msgspec.ValidationError):
         return msgspec.convert(_plain(value), SETTINGS[path].declared)
     raise ValueError(f"expected {expected(path)}, found {shown(value)}{_mend(path, value)}")
+
+
+_OF_NUMPY = {"b": bool, "i": int, "u": int, "f": float}
 
 
 def _plain(value: Any, depth: int = 1) -> Any:
@@ -386,23 +406,6 @@ def _plain(value: Any, depth: int = 1) -> Any:
     if numpy and type(value) is numpy.ndarray and value.ndim == depth:
         return [_plain(item, 0) for item in value]
     raise TypeError(type(value).__name__)
-
-
-_OF_NUMPY = {"b": bool, "i": int, "u": int, "f": float}
-
-
-def _normal(path: str) -> str:
-    # Only what is certainly the same file; "train" and "train[:80%]" are names of splits.
-    return os.path.normpath(path)
-
-
-def _is_encoding(name: str) -> bool:
-    try:
-        codecs.lookup(name)
-        "".encode(name)
-    except (LookupError, ValueError, UnicodeError):
-        return False
-    return True
 
 
 # === Overrides ===

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import io
 import itertools
 import os
 import resource
@@ -176,3 +177,19 @@ def demo_run(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
     # Of the CPU, not of the clock: other work on the same machine must not fail a test.
     cpu_seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return DemoRun(folder, done.stdout, done.stderr, cpu_seconds)
+
+
+@pytest.fixture
+def interrupt_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Makes Ctrl-C come when a text is written to stderr."""
+
+    def interrupt(awaited: str) -> None:
+        class Interrupting(io.StringIO):
+            def write(self, text: str) -> int:
+                if awaited in text:
+                    raise KeyboardInterrupt
+                return super().write(text)
+
+        monkeypatch.setattr(sys, "stderr", Interrupting())
+
+    return interrupt

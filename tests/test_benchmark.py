@@ -13,11 +13,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import chromium
+import click
 import keras
 import numpy as np
 import pytest
@@ -358,8 +359,20 @@ def test_a_killed_benchmark_takes_its_runs_with_it_and_begins_them_anew(folder: 
     first = next(events)
     assert isinstance(first, running.Begun)
     assert f"process {process.pid}" in first.taken_over and "has ended" in first.taken_over
-    events.close()  # type: ignore[attr-defined]
+    events.close()
     assert not list(claims.glob("*.json"))
+
+
+def test_ctrl_c_between_two_events_gives_up_what_is_running(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, interrupt_at: Callable[[str], None]
+):
+    monkeypatch.chdir(folder)
+    interrupt_at("1/5 ")  # the first run has ended, and the second is on its way
+    with pytest.raises(click.ClickException, match="interrupted") as caught:
+        main(["benchmark", "grid.yaml", "out", "--jobs", "2"], standalone_mode=False)
+    # As long as the error is there, so are the runs that it went through.
+    assert not list((folder / "out" / "claims").glob("*.json"))
+    assert caught.value.__context__ is not None
 
 
 def test_a_time_becomes_steps_once_and_shared_cores_are_measured_again(

@@ -846,16 +846,10 @@ def test_ctrl_c_before_the_first_epoch_saves_nothing(multi_label: Path, folder: 
 
 
 def test_ctrl_c_between_two_events_removes_what_the_training_has_begun(
-    multi_label: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+    multi_label: Path, folder: Path, interrupt_at: Callable[[str], None]
 ):
-    class Interrupting(io.StringIO):
-        def write(self, text: str) -> int:
-            if "val_loss" in text:  # the head of the table, which comes before the first step
-                raise KeyboardInterrupt
-            return super().write(text)
-
     resolved, _ = load(multi_label / "rows.yaml")
-    monkeypatch.setattr(sys, "stderr", Interrupting())
+    interrupt_at("val_loss")  # the head of the table, which comes before the first step
     with pytest.raises(TrainingError, match="nothing was saved") as caught:
         fitting.run_training(resolved, folder / "out", overwrite=False)
     # As long as the error is there, so is the training that it went through.

@@ -923,6 +923,9 @@ def test_the_schema_knows_every_setting_with_its_help_and_range() -> None:
         section, name = path.split(".")
         found = schema["$defs"][section.capitalize()]["properties"][name]
         assert found["description"], path
+        assert found["default"] == config.SETTINGS[path].default
+        if "enum" in found:
+            assert found["enum"] == list(config.choices(path))
     assert schema["$defs"]["Model"]["properties"]["units"]["maximum"] == 8192
     assert schema["$defs"]["Model"]["additionalProperties"] is False
 

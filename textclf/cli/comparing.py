@@ -161,6 +161,8 @@ def _make(grid: "Grid", output: Path, over: int, jobs: int, retry_failed: bool) 
         events = running.make(
             grid, output, jobs=jobs, retry_failed=retry_failed, should_stop=should_stop
         )
+        # Its processes end and its claims go with it, also when Ctrl-C comes between two events.
+        stack.enter_context(contextlib.closing(events))
         for event in events:
             if isinstance(event, running.Advanced):
                 stage = f"{event.run.name}: {event.stage}"

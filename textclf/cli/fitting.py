@@ -65,7 +65,7 @@ def run_training(config: "Config", output: Path, overwrite: bool) -> None:
                 on_progress=progress.update,
             )
             # What it has begun goes with it, also when Ctrl-C comes between two events.
-            stack.callback(events.close)  # type: ignore[attr-defined]
+            stack.enter_context(contextlib.closing(events))
             for event in events:
                 if isinstance(event, training.Step):
                     stage = f"epoch {event.epoch}/{config.training.epochs} loss {event.loss:.3f}"

@@ -5,7 +5,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import tensorflow as tf
@@ -45,7 +45,7 @@ def train(
     overwrite: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
     on_progress: batches.Progress = lambda stage, done, total: None,
-) -> Iterator[Event]:
+) -> Generator[Event, None, None]:
     """Trains a classifier and writes its folder.
 
     Args:

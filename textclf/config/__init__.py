@@ -28,6 +28,7 @@ import msgspec
 from textclf.config import reading
 from textclf.config.resolution import Layer, resolve
 from textclf.config.settings import (
+    FILE_ENDINGS,
     PATH_SETTINGS,
     RULES,
     SECTIONS,
@@ -70,7 +71,7 @@ def load(path: str | os.PathLike, overrides: Sequence[str] = ()) -> tuple[Config
         ConfigError: with every mistake of the file and of the overrides.
     """
     path = Path(path)
-    if path.suffix.lower() in (".csv", ".tsv", ".jsonl", ".parquet", ".gz", ".txt"):
+    if path.suffix.lower() in (*FILE_ENDINGS, ".gz", ".txt"):
         raise ConfigError(
             [
                 f"{path}: is a file of texts by its name, expected a configuration; `textclf init "

@@ -23,6 +23,17 @@ Seed = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 PathName = Annotated[str, Meta(pattern=r"^[^\x00]+$", extra_json_schema={"format": "path"})]
 
 
+# File ending -> format; `.gz` may follow, except after `.parquet`.
+FILE_ENDINGS = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".parquet": "parquet",
+}
+
+
 def _about(description: str) -> Meta:
     return Meta(description=description)
 
@@ -56,16 +67,22 @@ class Data(_Section, frozen=True):
         PathName | None, _about("the same for test; never read while anything is fitted or chosen")
     ] = None
     format: Annotated[
-        Literal["auto", "csv", "tsv", "jsonl", "parquet", "folder", "tfds", "demo"],
-        _about("how the source is written; `auto` goes by its ending or prefix"),
+        Literal["auto", "csv", "tsv", "jsonl", "json", "parquet", "folder", "tfds", "demo"],
+        _about(
+            "the format of the source; `auto`: by its ending or prefix; `jsonl` and `json`: an "
+            "object a line or an array of objects"
+        ),
     ] = "auto"
     delimiter: Annotated[
         Annotated[str, Meta(pattern=r"[^\r\n\x00]", min_length=1, max_length=1)] | None,
         _about("the character between columns; default `,` for csv and a tab for tsv"),
     ] = None
     quoting: Annotated[
-        Literal["auto", "minimal", "none"],
-        _about('whether `"` quotes a field; `auto` is minimal for csv and none for tsv'),
+        Literal["auto", "minimal", "backslash", "none"],
+        _about(
+            'whether `"` quotes a field; `auto` is minimal for csv and none for tsv; with '
+            "`backslash` a backslash also escapes a quote or a delimiter"
+        ),
     ] = "auto"
     header: Annotated[bool, _about("whether the first row names the columns")] = True
     text_columns: Annotated[
@@ -102,6 +119,9 @@ class Data(_Section, frozen=True):
     in_memory_rows: Annotated[
         int, Meta(ge=0), _about("up to so many rows a split by fraction is stratified exactly")
     ] = 1_000_000
+    skip_unlabelled: Annotated[
+        bool, _about("skip and count rows without a label; otherwise they are a mistake")
+    ] = False
     drop_unknown_labels: Annotated[
         bool, _about("drop and count rows of validation and test whose label train does not have")
     ] = False
@@ -471,10 +491,8 @@ def data_format(data: Mapping[str, Any]) -> str | None:
         return "folder"
     address = address.lower().removesuffix(".gz")
     ending = os.path.splitext(address)[1]
-    by_ending = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
-    by_ending[".parquet"] = "parquet"
     # A source without an ending is a folder; an unknown ending is for the reader to refuse.
-    return by_ending.get(ending, "folder" if source and not ending else None)
+    return FILE_ENDINGS.get(ending, "folder" if source and not ending else None)
 
 
 class Rule(NamedTuple):
@@ -557,7 +575,7 @@ def _layers(values: Values) -> str:
 
 _RECURRENT = _when("model.encoder", "simple_rnn", "lstm", "gru")
 _TABLE = _format_is("csv", "tsv")
-_COLUMNS = _format_is("csv", "tsv", "jsonl", "parquet", "tfds")
+_COLUMNS = _format_is("csv", "tsv", "jsonl", "json", "parquet", "tfds")
 _WITHIN = Rule(_validation, frozenset({_SET_ASIDE}), _SET_ASIDE)
 _APART = Rule(_splits, frozenset({_FILES, _NAMED}), f"{_NAMED}, or {_FILES}")
 
@@ -574,13 +592,14 @@ RULES: dict[str, Rule] = {
     "data.label_column": _COLUMNS,
     "data.multi_label": _COLUMNS,
     "data.label_ids": _COLUMNS,
-    "data.encoding": _format_is("csv", "tsv", "jsonl", "folder"),
+    "data.encoding": _format_is("csv", "tsv", "jsonl", "json", "folder"),
     "data.data_dir": _format_is("tfds"),
     "data.label_separator": _when("data.multi_label", True),
     "data.test_fraction": Rule(_splits, frozenset({_ONE_FILE}), _ONE_FILE),
     "data.validation_fraction": _WITHIN,
     "data.split_seed": _WITHIN,
     "data.in_memory_rows": _WITHIN,
+    "data.skip_unlabelled": _when("data.multi_label", False),
     "data.drop_unknown_labels": _APART,
     "data.drop_leaked_train": _APART,
     "model.bidirectional": _RECURRENT,

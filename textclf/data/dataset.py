@@ -7,15 +7,15 @@ import dataclasses
 import difflib
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from textclf.data.findings import Findings, compare, report_oddities
 from textclf.data.parts import SPLITS, Label, Part, Settings
-from textclf.data.scan import BadLabel, Lines, Scan, names_of, place_of, read
-from textclf.data.splits import CHUNK_ROWS, DROPPED, normalise, repeated, set_aside
+from textclf.data.scan import BadLabel, Lines, Scan, names_of, odd_names, place_of, read
+from textclf.data.splits import CHUNK_ROWS, DROPPED, repeated, set_aside
 from textclf.errors import DataError
 
 _MAX_PROBLEMS = 10
@@ -174,7 +174,14 @@ def open_parts(
     route = np.zeros(len(codes), np.uint8)
     for key, (start, stop) in scan.bounds.items():
         route[start:stop] = 0 if key == "all" else SPLITS.index(key)
-
+    if scan.problems:
+        problems = scan.problem_lines()
+        # The labels of a train that was not read in full are not known.
+        if class_names is not None and not settings.drop_unknown_labels:
+            problems += _unknown_labels(scan, class_names, set(class_names))
+        raise DataError("\n".join(problems))
+    if settings.skip_unlabelled:
+        _skip_unlabelled(scan, codes, route, findings)
     if settings.drop_leaked_train:
         findings.dropped_leaked_train = _drop_leaked_train(hashes, route)
     _check_labels(scan, settings, class_names, codes, route, findings)
@@ -196,7 +203,7 @@ def open_parts(
             f"data.label_column={settings.label_column} the label?"
         )
 
-    findings.notes += _alike(class_names)
+    findings.notes += odd_names(class_names)
     if settings.multi_label:
         findings.notes += _unlabelled(scan, codes, route)
 
@@ -254,43 +261,24 @@ def _check_labels(
     route: np.ndarray,
     findings: Findings,
 ) -> None:
-    """Refuses a train with one class and labels that train does not have, or drops their rows."""
+    """Check that train has two classes and knows all labels, or drop rows with unknown ones.
+
+    Raises:
+        DataError: with every unknown label, and where train has one class only.
+    """
     learnt = {n for code in _first_rows(codes, route, 0) for n in scan.label_sets[code]}
     known = learnt if class_names is None else set(class_names)
-    where = "among the labels of train" if class_names is None else "in data.class_names"
-    listed = ", ".join(sorted(known)[:12] if class_names is None else class_names[:12])
-    listed += f" and {len(known) - 12} more" if len(known) > 12 else ""
-    problems = []
-    for key, first_lines in scan.first_lines.items():
-        unknown = {
-            code: next(name for name in scan.label_sets[code] if name not in known)
-            for code in first_lines
-            if not known.issuperset(scan.label_sets[code])
-        }
-        if key not in ("all", "train") and settings.drop_unknown_labels and unknown:
+    if settings.drop_unknown_labels:
+        for key in set(scan.parts) - {"all", "train"}:
+            unknown = [c for c, names in enumerate(scan.label_sets) if not known.issuperset(names)]
             start, stop = scan.bounds[key]
-            rows = start + np.flatnonzero(np.isin(codes[start:stop], [*unknown]))
-            route[rows] = DROPPED
-            findings.dropped_unknown_labels[key] = len(rows)
-            continue
-        if class_names is None and key in ("all", "train"):
-            continue  # only dropped rows can have a label that train does not know
-        named: dict[str, int] = {}
-        for code, name in unknown.items():
-            named[name] = min(first_lines[code], named.get(name, first_lines[code]))
-        for name, line in sorted(named.items(), key=lambda item: item[1]):
-            near = difflib.get_close_matches(name, known, n=1)
-            advice = (
-                "mend the labels or the names"
-                if key in ("all", "train")
-                else "use data.drop_unknown_labels=true to leave such rows out"
-            )
-            problems.append(
-                f"{scan.parts[key].place(line)}: label {name!r} is not {where} ({listed}); {advice}"
-                + (f"; did you mean {near[0]!r}?" if near else "")
-            )
-    if len(problems) > _MAX_PROBLEMS:
-        problems[_MAX_PROBLEMS:] = [f"and {len(problems) - _MAX_PROBLEMS} more unknown labels"]
+            rows = start + np.flatnonzero(np.isin(codes[start:stop], unknown))
+            rows = rows[route[rows] != DROPPED]
+            if len(rows):
+                route[rows] = DROPPED
+                findings.dropped_unknown_labels[key] = len(rows)
+    dropping = set(scan.parts) - {"all", "train"} if settings.drop_unknown_labels else set()
+    problems = _unknown_labels(scan, class_names, known, dropping)
     for key in {"all", "train"} & set(scan.parts):
         if len(learnt) < (1 if settings.multi_label else 2):
             only = f"one class only ({next(iter(learnt))!r})" if learnt else "no label at all"
@@ -300,6 +288,61 @@ def _check_labels(
             )
     if problems:
         raise DataError("\n".join(problems))
+
+
+def _unknown_labels(
+    scan: Scan,
+    class_names: Sequence[str] | None,
+    known: Set[str],
+    ignored_parts: Set[str] = frozenset(),
+) -> list[str]:
+    """Return a sentence for each label that is not known, with its first place.
+
+    Args:
+        class_names: as the settings give them, else None.
+        known: the labels that the model will have.
+        ignored_parts: parts that may have other labels.
+    """
+    where = "among the labels of train" if class_names is None else "in data.class_names"
+    listed = ", ".join(sorted(known)[:12] if class_names is None else class_names[:12])
+    listed += f" and {len(known) - 12} more" if len(known) > 12 else ""
+    problems = []
+    for key, first_lines in scan.first_lines.items():
+        is_train = key in ("all", "train")
+        if key in ignored_parts or (class_names is None and is_train):
+            continue  # only dropped rows can have a label that train does not know
+        first_line: dict[str, int] = {}
+        for code, line in first_lines.items():
+            for name in set(scan.label_sets[code]) - known:
+                first_line[name] = min(line, first_line.get(name, line))
+        for name, line in sorted(first_line.items(), key=lambda item: (item[1], item[0])):
+            near = difflib.get_close_matches(name, known, n=1)
+            fix = (
+                "fix the label, or add it to the names"
+                if is_train
+                else "use data.drop_unknown_labels=true to leave such rows out"
+            )
+            problems.append(
+                f"{scan.parts[key].place(line)}: label {name!r} is not {where} ({listed}); {fix}"
+                + (f"; did you mean {near[0]!r}?" if near else "")
+            )
+    if len(problems) > _MAX_PROBLEMS:
+        problems[_MAX_PROBLEMS:] = [f"and {len(problems) - _MAX_PROBLEMS} more unknown labels"]
+    return problems
+
+
+def _codes_without_label(scan: Scan) -> list[int]:
+    return [code for code, names in enumerate(scan.label_sets) if not names]
+
+
+def _skip_unlabelled(scan: Scan, codes: np.ndarray, route: np.ndarray, findings: Findings) -> None:
+    """Drop the rows without a label, and count them."""
+    without = _codes_without_label(scan)
+    for key, (start, stop) in scan.bounds.items():
+        rows = start + np.flatnonzero(np.isin(codes[start:stop], without))
+        route[rows] = DROPPED
+        if len(rows):
+            findings.skipped_unlabelled[key] = len(rows)
 
 
 def _make_splits(
@@ -339,28 +382,32 @@ def _make_splits(
         if fraction > 0 and not (route == split).any():
             name = SPLITS[split]
             raise DataError(
-                f"{scan.parts[key].name}: {len(codes)} rows are too few to set "
-                f"data.{name}_fraction={fraction} of them aside for {name}; add rows, or give "
-                f"data.{name}"
+                f"{scan.parts[key].name}: {_too_few(scan, codes[here], len(first), fraction)} to "
+                f"set data.{name}_fraction={fraction} of them aside for {name}; add rows, or name "
+                f"a file in data.{name}"
             )
     return stratified
 
 
-def _alike(class_names: Sequence[str]) -> Iterator[str]:
-    """Classes that only a computer tells apart: other case, other width, composed or not."""
-    by_sight: dict[str, list[str]] = {}
-    for name in class_names:
-        by_sight.setdefault(normalise(name), []).append(name)
-    for names in by_sight.values():
-        if len(names) > 1:
-            yield (
-                f"{len(names)} classes hardly differ in their names: "
-                f"{', '.join(map(ascii, names))}; if they are one, write them alike"
-            )
+def _too_few(scan: Scan, codes: np.ndarray, num_kept: int, fraction: float) -> str:
+    """Return why no row can be set aside, as the beginning of a sentence.
+
+    Args:
+        codes: int32 [N], the label sets of the rows.
+        num_kept: rows that stay in train, one of each class.
+        fraction: the share to set aside.
+    """
+    if round(len(codes) * fraction) < 1 or num_kept < len(codes) / 2:
+        return f"{len(codes)} rows are too few"
+    classes = {name for code in np.unique(codes).tolist() for name in scan.label_sets[code]}
+    return (
+        f"{len(codes)} rows in {len(classes)} classes leave too few rows beside the one of each "
+        "class that train keeps"
+    )
 
 
 def _unlabelled(scan: Scan, codes: np.ndarray, route: np.ndarray) -> Iterator[str]:
-    without = [code for code, names in enumerate(scan.label_sets) if not names]
+    without = _codes_without_label(scan)
     for number, split in enumerate(SPLITS):
         count = sum(
             int(((codes[chunk] == code) & (route[chunk] == number)).sum())

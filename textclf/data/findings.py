@@ -38,6 +38,8 @@ class Findings:
         broken_characters: split → rows with U+FFFD, which stands for what somebody could not
             decode.
         missing_classes: split → class names without any example in it.
+        skipped_unlabelled: part ("all" for a file that is split) → rows skipped since they have no
+            label.
         dropped_unknown_labels: split → rows dropped for a label that train does not have.
         dropped_leaked_train: rows of train dropped since their text stands in another split.
         notes: other things worth knowing, a sentence each.
@@ -50,6 +52,7 @@ class Findings:
     nul_bytes: dict[str, Finding] = dataclasses.field(default_factory=dict)
     broken_characters: dict[str, Finding] = dataclasses.field(default_factory=dict)
     missing_classes: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    skipped_unlabelled: dict[str, int] = dataclasses.field(default_factory=dict)
     dropped_unknown_labels: dict[str, int] = dataclasses.field(default_factory=dict)
     dropped_leaked_train: int = 0
     notes: list[str] = dataclasses.field(default_factory=list)
@@ -71,6 +74,9 @@ class Findings:
             return f" ({places}{more})" if places else ""
 
         said = []
+        for part, count in self.skipped_unlabelled.items():
+            where = "" if part == "all" else f"{part}: "
+            said.append(f"{where}{_rows(count)} without a label skipped")
         for split, count in self.dropped_unknown_labels.items():
             said.append(f"{split}: {_rows(count)} dropped for labels that train does not have")
         if self.dropped_leaked_train:

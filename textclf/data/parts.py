@@ -4,6 +4,7 @@ A part can be streamed as often as one likes and gives the same rows each time. 
 is not decided here: a part gives them as they were written.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import os
@@ -12,7 +13,17 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from textclf import demo
-from textclf.data.tables import Table, codec_of, missing_file, wrong_byte
+from textclf.data.tables import (
+    JSON_FORMATS,
+    OnProblem,
+    RowError,
+    Table,
+    codec_of,
+    missing_file,
+    parse_list,
+    raise_problem,
+    wrong_byte,
+)
 from textclf.errors import DataError
 
 SPLITS = ("train", "validation", "test")
@@ -57,6 +68,8 @@ class Settings:
         test_fraction: share of a single file set aside for the test.
         split_seed: seed of the splits made by fraction.
         in_memory_rows: up to so many rows a split by fraction is stratified exactly.
+        skip_unlabelled: skips rows without a label and counts them; not multi-label, where such
+            rows are examples without any class.
         drop_unknown_labels: drops rows of validation and test whose label train does not have.
         drop_leaked_train: drops rows of train whose text stands in validation or test too.
     """
@@ -83,6 +96,7 @@ class Settings:
     test_fraction: float = 0.1
     split_seed: int = 0
     in_memory_rows: int = 1_000_000
+    skip_unlabelled: bool = False
     drop_unknown_labels: bool = False
     drop_leaked_train: bool = False
 
@@ -104,8 +118,12 @@ class Part(Protocol):
     def check(self) -> None:
         """Raises `DataError` for what can be seen without reading it all."""
 
-    def rows(self) -> Iterator[tuple[int, str, Label]]:
-        """Line (or number) from 1, text and label as written of every row."""
+    def rows(self, on_problem: OnProblem = raise_problem) -> Iterator[tuple[int, str, Label]]:
+        """Yield line (or number) from 1, text and label as written of every row.
+
+        Args:
+            on_problem: called with the mistake of each row that cannot be read.
+        """
 
     def about_rows(self) -> int:
         """How many rows it has, at a guess where only reading it all could tell."""
@@ -135,68 +153,79 @@ class TablePart:
     def check(self) -> None:
         self.table.check_file()
         self._find_columns()
-        next(self.rows(), None)
+        # The mistakes of rows are reported together when all of them are read.
+        with contextlib.suppress(RowError):
+            next(self.rows(), None)
 
-    def rows(self) -> Iterator[tuple[int, str, Label]]:
+    def rows(self, on_problem: OnProblem = raise_problem) -> Iterator[tuple[int, str, Label]]:
         texts, label = self._find_columns()
-        if self.table.format in ("csv", "tsv"):
-            yield from self._text_rows(texts, label)
-        else:
-            yield from self._record_rows(texts, label)
-
-    def _text_rows(self, texts: list[str], label: str) -> Iterator[tuple[int, str, Label]]:
-        line, names = self.table.columns()
-        text_at, label_at = [names.index(name) for name in texts], names.index(label)
+        read_label = _LabelReader(self.settings.label_column)
+        rows = self._text_rows if self.table.format in ("csv", "tsv") else self._record_rows
         line = 0
+
+        def report(problem: RowError) -> None:
+            nonlocal line
+            line = -1  # there are rows, though not good ones
+            on_problem(problem)
+
+        labels: dict[Any, Label] = {}  # value -> label, for values that are strings
+        for line, text, raw in rows(texts, label, report):
+            read = labels.get(raw) if type(raw) is str else None
+            if read is None:
+                try:
+                    read = read_label(line, raw)
+                except ValueError as error:
+                    problem, _, fix = str(error).partition("; ")
+                    report(RowError(self.place(line), problem, fix))
+                    continue
+                if type(raw) is str:
+                    labels[raw] = read
+            yield line, text, read
+        if not line:
+            raise DataError(f"{self.name}: no rows below the header, expected at least one row")
+
+    def _text_rows(
+        self, texts: list[str], label: str, on_problem: OnProblem
+    ) -> Iterator[tuple[int, str, str]]:
+        _, names = self.table.columns()
+        text_at, label_at = [names.index(name) for name in texts], names.index(label)
         if len(text_at) == 1:
             (only,) = text_at
-            for line, cells in self.table.cells():
-                yield line, cells[only], cells[label_at].strip()
+            for line, cells in self.table.cells(on_problem):
+                yield line, cells[only], cells[label_at]
         else:
             join = self.settings.text_separator.join
-            for line, cells in self.table.cells():
-                yield line, join([cells[at] for at in text_at]), cells[label_at].strip()
-        if not line:
-            raise DataError(f"{self.name}:1: a header and no rows, expected at least one row")
+            for line, cells in self.table.cells(on_problem):
+                yield line, join([cells[at] for at in text_at]), cells[label_at]
 
-    def _record_rows(self, texts: list[str], label: str) -> Iterator[tuple[int, str, Label]]:
+    def _record_rows(
+        self, texts: list[str], label: str, on_problem: OnProblem
+    ) -> Iterator[tuple[int, str, Any]]:
         join = self.settings.text_separator.join
-        line = 0
-        for line, record in self.table.records([*dict.fromkeys([*texts, label])]):
+        for line, record in self.table.records([*dict.fromkeys([*texts, label])], on_problem):
             try:
                 values = [record[name] for name in texts]
                 raw = record[label]
             except KeyError as error:
-                raise DataError(
-                    f"{self.name}:{line}: no key {error.args[0]!r}; found {listed([*record])}"
-                ) from None
-            for name, value in zip(texts, values, strict=True):
-                if type(value) is not str:
-                    raise DataError(
-                        f"{self.name}:{line}: {name!r} holds {_shown(value)}, expected a string"
+                on_problem(
+                    RowError(
+                        self.place(line),
+                        f"no key {error.args[0]!r}; the keys are {listed([*record])}",
+                        "add it, or set data.text_columns and data.label_column",
                     )
-            yield line, values[0] if len(values) == 1 else join(values), self._label(line, raw)
-        if not line:
-            raise DataError(f"{self.name}: no rows, expected at least one row")
-
-    def _label(self, line: int, value: Any) -> Label:
-        """A label, or a list of labels, as the string that a text format would hold."""
-        if isinstance(value, list):
-            return tuple(self._name(line, item) for item in value)
-        return "" if value is None else self._name(line, value)
-
-    def _name(self, line: int, value: Any) -> str:
-        if isinstance(value, str):
-            return value.strip()
-        if isinstance(value, bool):
-            return str(value).lower()
-        if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
-            return str(int(value))
-        column = self.settings.label_column
-        raise DataError(
-            f"{self.name}:{line}: {column!r} holds {_shown(value)}, expected a string or an "
-            "integer (or, with data.multi_label=true, a list of them)"
-        )
+                )
+                continue
+            wrong = next((name for name in texts if type(record[name]) is not str), None)
+            if wrong is not None:
+                on_problem(
+                    RowError(
+                        self.place(line),
+                        f"{wrong!r} holds {_shown(record[wrong])}, expected a string",
+                        "fix the value or drop the row",
+                    )
+                )
+                continue
+            yield line, values[0] if len(values) == 1 else join(values), raw
 
     def _find_columns(self) -> tuple[list[str], str]:
         """The names of the text columns and of the label column.
@@ -213,7 +242,7 @@ class TablePart:
             if (
                 wanted.isdecimal()
                 and 1 <= int(wanted) <= len(names)
-                and self.table.format != "jsonl"
+                and self.table.format not in JSON_FORMATS
             ):
                 return names[int(wanted) - 1]
             problems.append(self._missing_column(wanted, setting, line, names))
@@ -251,6 +280,60 @@ class TablePart:
         except OSError:
             raise missing_file(self.name) from None
         return status.st_size, status.st_mtime_ns
+
+
+class _LabelReader:
+    """Turns the values of a label column into labels as a text format would hold them.
+
+    If the first cell with a label holds a list written as text (`['a', 'b']`), all cells do.
+    """
+
+    def __init__(self, column: str):
+        self._column = column
+        self._list_line: int | None = None  # the line with the first list
+        self._is_first = True
+        self._lists: dict[str, Label] = {}
+
+    def __call__(self, line: int, value: Any) -> Label:
+        """Return a label, "" for none, or several labels.
+
+        Raises:
+            ValueError: the value is no label; problem and fix, separated by "; ".
+        """
+        if isinstance(value, list):
+            return tuple(self._name(item) for item in value)
+        if value is None or value != value:  # NaN, which is how pandas writes a missing label
+            return ""
+        name = self._name(value)
+        if not name or not isinstance(value, str):
+            return name
+        if self._is_first:
+            self._is_first = False
+            self._list_line = line if parse_list(name) is not None else None
+        return name if self._list_line is None else self._parsed(name)
+
+    def _parsed(self, name: str) -> Label:
+        if name not in self._lists:
+            items = parse_list(name)
+            if items is None:
+                raise ValueError(
+                    f"label {name!r} is no list, and the label of line {self._list_line} is one; "
+                    "write all labels as lists or none"
+                )
+            self._lists[name] = tuple(item.strip() for item in items)
+        return self._lists[name]
+
+    def _name(self, value: Any) -> str:
+        if isinstance(value, str):
+            return value.strip()
+        if isinstance(value, bool):
+            return str(value).lower()
+        if isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
+            return str(int(value))
+        raise ValueError(
+            f"{self._column!r} holds {_shown(value)}; write a string or an integer (or, with "
+            "data.multi_label=true, a list of them)"
+        )
 
 
 def _advice(wanted: str, setting: str, names: Sequence[str], settings: Settings) -> str:
@@ -300,16 +383,17 @@ class FolderPart:
         if next(self.paths(), None) is None:
             raise DataError(f"{self.name}: no .txt files in {listed(labels)}")
 
-    def rows(self) -> Iterator[tuple[int, str, Label]]:
+    def rows(self, on_problem: OnProblem = raise_problem) -> Iterator[tuple[int, str, Label]]:
         codec = codec_of(self.encoding)
         for number, (label, path) in enumerate(self.paths(), 1):
             try:
                 with open(os.path.expanduser(path), "rb") as file:
-                    yield number, file.read().decode(codec), label
-            except UnicodeDecodeError:
-                with open(os.path.expanduser(path), "rb") as file:
-                    mistake = wrong_byte(path, file, self.encoding)
-                raise mistake from None
+                    content = file.read()
+                yield number, content.decode(codec), label
+            except UnicodeDecodeError as error:
+                line = 1 + content[: error.start].decode(codec, "replace").count("\n")
+                byte = content[error.start] if error.start < len(content) else 0
+                on_problem(wrong_byte(f"{path}:{line}", byte, self.encoding, content[: 1 << 20]))
             except PermissionError:
                 raise DataError(
                     f"{path}: no permission to read the file; change its mode or its owner"
@@ -405,7 +489,7 @@ class TfdsPart:
         except (KeyError, ValueError) as error:
             raise DataError(f"{self.name}: no such split: {error}") from None
 
-    def rows(self) -> Iterator[tuple[int, str, Label]]:
+    def rows(self, on_problem: OnProblem = raise_problem) -> Iterator[tuple[int, str, Label]]:
         import tensorflow_datasets as tfds
 
         texts, label = list(self.settings.text_columns), self.settings.label_column
@@ -441,9 +525,12 @@ class TfdsPart:
         if class_label is None:
             return str(int(raw))
         if int(raw) < 0:  # how tensorflow-datasets marks rows without a label
+            if self.settings.skip_unlabelled:
+                return ""
             raise DataError(
                 f"{self.place(number)}: no label (-1), expected one of "
-                f"{listed(class_label.names)}; choose another split with data.{self._ours()}"
+                f"{listed(class_label.names)}; choose another split with data.{self._ours()}, or "
+                "set data.skip_unlabelled=true"
             )
         return class_label.int2str(int(raw))
 
@@ -484,7 +571,7 @@ class DemoPart:
     def check(self) -> None:
         """The demo is always there."""
 
-    def rows(self) -> Iterator[tuple[int, str, Label]]:
+    def rows(self, on_problem: OnProblem = raise_problem) -> Iterator[tuple[int, str, Label]]:
         for number, (text, label) in enumerate(demo.examples(self.split), 1):
             yield number, text, label
 

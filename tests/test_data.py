@@ -267,7 +267,7 @@ def test_ids_count_the_class_names(tmp_path: Path, label_ids: str, first: int) -
     dataset = data.open_dataset(class_names=["z", "y", "x"], **how)
     assert [label for _, label in contents(dataset, "train")] == [("z",), ("y",), ("x",)] * 3
     expected = f"expected an integer from {first} to {first + 1} (data.label_ids={label_ids}"
-    assert f"a.csv:4: label id {first + 2} is out of range; {expected}" in mistake(
+    assert f"a.csv:4: label id {first + 2} is out of range, {expected}" in mistake(
         class_names=["z", "y"], **how
     )
     below = write_csv(tmp_path / "below.csv", [["text", "label"], ["t", str(first - 1)]])
@@ -725,19 +725,30 @@ GOOD = "text,label\n" + "".join(f"text {i},{('neg', 'pos')[i % 2]}\n" for i in r
     [
         ("", {}, "a.csv: the file is empty, expected rows"),
         ("\n\n", {}, "a.csv: the file is empty, expected rows"),
-        ("text,label\n", {}, "a.csv:1: a header and no rows, expected at least one row"),
+        ("text,label\n", {}, "a.csv: no rows below the header, expected at least one row"),
         (
             GOOD + "a,b,pos\n",
             {},
-            "a.csv:42: 3 fields, expected 2 as in the header (line 1); mend the line, or check "
+            "a.csv:42: 3 fields, expected 2 as in the header (line 1); fix the line, or check "
             "data.delimiter=',' and data.quoting=minimal",
         ),
         (GOOD + "alone\n", {}, "a.csv:42: 1 field, expected 2 as in the header (line 1)"),
         (
             GOOD + '"stray,pos\n' + GOOD * 4,
             {},
-            "a.csv:42: a quoted field spans more than 100 lines, most likely a stray quote; if "
-            "quotes are ordinary characters in this file, use data.quoting=none",
+            "a.csv:42: a quote is opened and never closed; a quote inside a quoted field is "
+            "doubled; if quotes are ordinary characters in this file, use data.quoting=none",
+        ),
+        (
+            GOOD + '"stray,pos\n' + GOOD * 4 + '"all well",pos\n',
+            {},
+            "a.csv:42: text follows the closing quote of a field, expected a delimiter (the quote "
+            "of line 42 closes on line 207)",
+        ),
+        (
+            GOOD + '"stray,pos\n' + GOOD * 4 + 'b",x,pos\n',
+            {},
+            "a.csv:42: 3 fields, expected 2 as in the header (line 1); fix the line",
         ),
         (GOOD + '"stray,pos\nb,neg\n', {}, "a.csv:42: a quote is opened and never closed"),
         (GOOD + '"a" b,pos\n', {}, "a.csv:42: text follows the closing quote of a field"),
@@ -761,8 +772,8 @@ GOOD = "text,label\n" + "".join(f"text {i},{('neg', 'pos')[i % 2]}\n" for i in r
         (
             GOOD,
             {"class_names": ["pos", "negg"]},
-            "a.csv:2: label 'neg' is not in data.class_names (pos, negg); mend the labels or the "
-            "names; did you mean 'negg'?",
+            "a.csv:2: label 'neg' is not in data.class_names (pos, negg); fix the label, or add "
+            "it to the names; did you mean 'negg'?",
         ),
         (GOOD, {"class_names": ["a", "b", "a"]}, "data.class_names: the class 'a' stands twice"),
         (
@@ -803,10 +814,13 @@ def test_a_bad_csv_is_refused_with_its_place(
     ("content", "expected"),
     [
         ('{"text": "a", "label": 1}\n{"text": "b"\n', "a.jsonl:2: not JSON"),
-        ('{"text": "a", "label": 1}\n[]\n', "a.jsonl:2: a JSON list, expected an object"),
-        ('{"text": "a", "label": 1}\n\n{"text": "b"}\n', "a.jsonl:3: no key 'label'; found text"),
+        ('{"text": "a", "label": 1}\n[]\n', "a.jsonl:2: a JSON array, not an object"),
+        (
+            '{"text": "a", "label": 1}\n\n{"text": "b"}\n',
+            "a.jsonl:3: no key 'label'; the keys are text",
+        ),
         ('{"text": "a", "label": 1}\n{"text": null, "label": 1}\n', "a.jsonl:2: 'text' holds noth"),
-        ('{"text": "a", "label": 1.5}\n', "a.jsonl:1: 'label' holds 1.5, expected a string or an"),
+        ('{"text": "a", "label": 1.5}\n', "a.jsonl:1: 'label' holds 1.5; write a string or an"),
         ('{"text": "a", "label": null}\n', "a.jsonl:1: no label, expected one"),
         ('{"txt": "a", "label": 1}\n', "a.jsonl:1: no column 'text'; found txt, label; use --set"),
         ("\n", "a.jsonl: the file is empty"),
@@ -829,9 +843,9 @@ def test_bad_parquet_and_bad_gzip_are_refused(tmp_path: Path) -> None:
     assert "a.parquet:2: 'text' holds nothing (null), expected a string" in mistake(source=path)
     assert "no column 'body'; found text, label" in mistake(source=path, text_columns=["body"])
     path = write(tmp_path / "a.csv.gz", b"not packed")
-    assert "a.csv.gz: no whole gzip file" in mistake(source=path)
+    assert "a.csv.gz: not a whole gzip file" in mistake(source=path)
     path = write(tmp_path / "b.csv.gz", gzip.compress(GOOD.encode() * 99)[:200])
-    assert "b.csv.gz: no whole gzip file" in mistake(source=path)
+    assert "b.csv.gz: not a whole gzip file" in mistake(source=path)
 
 
 def test_mistakes_that_can_be_found_together_are_told_together(tmp_path: Path) -> None:
@@ -880,7 +894,7 @@ def test_a_label_that_train_does_not_know_is_refused(tmp_path: Path) -> None:
         ({"source": "{folder}"}, "no folder named train; found empty"),
         ({"source": "{folder}", "train": "emty"}, "no folder named 'emty' (data.train); found"),
         ({"source": "{folder}", "train": "empty"}, "no folders, expected one for each label"),
-        ({"source": "{folder}/a.txt"}, "the ending '.txt' tells no format; use --set data.format="),
+        ({"source": "{folder}/a.txt"}, "the ending '.txt' names no format; use --set data.format="),
         ({"train": "tfds:x"}, "data.train=tfds:x is no file; set data.source=tfds:x"),
         ({"train": "{good}", "format": "tfds"}, "data.format=tfds needs data.source"),
         ({"source": "{good}", "format": "folder"}, "a file, expected a folder"),

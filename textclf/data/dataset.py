@@ -381,29 +381,41 @@ def _make_splits(
     for split, fraction in enumerate(fractions, 1):
         if fraction > 0 and not (route == split).any():
             name = SPLITS[split]
+            why = _too_few(scan, hashes[here], codes[here], len(first), fraction)
             raise DataError(
-                f"{scan.parts[key].name}: {_too_few(scan, codes[here], len(first), fraction)} to "
+                f"{scan.parts[key].name}: {why} to "
                 f"set data.{name}_fraction={fraction} of them aside for {name}; add rows, or name "
                 f"a file in data.{name}"
             )
     return stratified
 
 
-def _too_few(scan: Scan, codes: np.ndarray, num_kept: int, fraction: float) -> str:
+def _too_few(
+    scan: Scan, hashes: np.ndarray, codes: np.ndarray, num_kept: int, fraction: float
+) -> str:
     """Return why no row can be set aside, as the beginning of a sentence.
 
     Args:
+        hashes: uint64 [N], of the texts.
         codes: int32 [N], the label sets of the rows.
         num_kept: rows that stay in train, one of each class.
         fraction: the share to set aside.
     """
-    if round(len(codes) * fraction) < 1 or num_kept < len(codes) / 2:
-        return f"{len(codes)} rows are too few"
-    classes = {name for code in np.unique(codes).tolist() for name in scan.label_sets[code]}
-    return (
-        f"{len(codes)} rows in {len(classes)} classes leave too few rows beside the one of each "
-        "class that train keeps"
-    )
+    num_rows, num_texts = len(codes), len(np.unique(hashes))
+    if round(num_rows * fraction) < 1:
+        return f"{num_rows} rows are too few"
+    if num_texts < num_rows / 2:
+        return (
+            f"{num_rows} rows hold {num_texts} different texts, of which equal ones stay in one "
+            "split: too few"
+        )
+    if num_kept > num_rows / 2:
+        classes = {name for code in np.unique(codes).tolist() for name in scan.label_sets[code]}
+        return (
+            f"{num_rows} rows in {len(classes)} classes are too few beside the one of each class "
+            "that train keeps,"
+        )
+    return f"{num_rows} rows are too few"
 
 
 def _unlabelled(scan: Scan, codes: np.ndarray, route: np.ndarray) -> Iterator[str]:

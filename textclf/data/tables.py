@@ -85,12 +85,41 @@ def codec_of(encoding: str) -> str:
     return "utf-8-sig" if name == "utf-8" else name
 
 
-# Encodings that are guessed, in the order in which a tie is decided.
+# Encodings that are guessed, the most common first.
 _GUESSED = (
-    *("cp932", "euc_jp", "gb18030", "cp949", "big5", "iso2022_jp", "cp1252", "cp1250", "cp1251"),
-    *("koi8_r", "cp1253", "cp1254", "cp1255", "cp1256", "utf_16_le", "utf_16_be"),
+    *("cp1252", "cp1250", "cp1251", "koi8_r", "cp1253", "cp1254", "cp1255", "cp1256"),
+    *("gb18030", "big5", "cp949", "cp932", "euc_jp", "iso2022_jp", "utf_16_le", "utf_16_be"),
+    "mac_roman",
 )
 _HIRAGANA = re.compile("[\u3041-\u3096]")
+
+
+def _has_hiragana(text: str) -> bool:
+    return _HIRAGANA.search(text) is not None
+
+
+def _is_common_chinese(text: str) -> bool:
+    """Return whether most characters are in GB 2312, which holds the common ones.
+
+    Any two bytes may look like a rare Han character ("\xe9u" does), but not like a common one.
+    """
+    foreign = "".join(character for character in text if not character.isascii())
+    return len(foreign.encode("gb2312", "ignore")) > len(foreign)
+
+
+def _is_korean(text: str) -> bool:
+    foreign = [character for character in text if not character.isascii()]
+    hangul = sum("\uac00" <= character <= "\ud7a3" for character in foreign)
+    return hangul > 0.9 * len(foreign)
+
+
+# Many bytes fit each of these encodings: what their text must look like, in the order of checks.
+_PLAUSIBLE: dict[str, Callable[[str], bool]] = {
+    "cp932": _has_hiragana,
+    "euc_jp": _has_hiragana,
+    "cp949": _is_korean,
+    "gb18030": _is_common_chinese,
+}
 
 
 def guess_encoding(sample: bytes) -> str:
@@ -118,12 +147,19 @@ def guess_encoding(sample: bytes) -> str:
     matches = charset_normalizer.from_bytes(
         foreign, cp_isolation=list(_GUESSED), preemptive_behaviour=False, enable_fallback=False
     )
-    scores = {match.encoding: (match.chaos, -match.coherence) for match in matches}
-    best = min(scores.values(), default=None)
-    for encoding in _GUESSED:
-        if scores.get(encoding) == best and _is_plausible(foreign, encoding):
+    best = matches.best()
+    if best is None:
+        return "cp1252"
+    tied = {
+        encoding
+        for match in matches
+        if (match.chaos, match.coherence) == (best.chaos, best.coherence)
+        for encoding in match.could_be_from_charset
+    }
+    for encoding, is_plausible in _PLAUSIBLE.items():
+        if encoding in tied and is_plausible(foreign.decode(encoding, "ignore")):
             return encoding
-    return min(scores, key=scores.__getitem__, default="cp1252")
+    return next(encoding for encoding in _GUESSED if encoding in tied)
 
 
 def _utf_16_without_mark(sample: bytes) -> str | None:
@@ -137,19 +173,6 @@ def _utf_16_without_mark(sample: bytes) -> str | None:
     except UnicodeDecodeError:
         return None
     return encoding if "\0" not in text else None
-
-
-def _is_plausible(sample: bytes, encoding: str) -> bool:
-    """Return whether an encoding that many byte pairs fit gives characters in common use."""
-    text = sample.decode(encoding, "ignore")
-    if encoding in ("cp932", "euc_jp"):
-        return _HIRAGANA.search(text) is not None
-    if encoding == "gb18030":
-        # Any two bytes may look like a rare Han character ("\xe9u" does); characters of GB 2312,
-        # the common ones, do not come about by chance.
-        foreign = "".join(character for character in text if not character.isascii())
-        return len(foreign.encode("gb2312", "ignore")) > len(foreign)
-    return True
 
 
 def _mark_byte(error: UnicodeError) -> tuple[str, int]:

@@ -59,6 +59,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write("many.csv", "text,label", *(f'{text},"{label},film"' for text, label in rows))
     write("ids.csv", "text,label", *(f"{text},{1 + (label == 'pos')}" for text, label in rows))
     write("accents.csv", "text,label", *(f"{text} é,{label}" for text, label in rows))
+    write("unlabelled.csv", "text,label", *(f"{text},{label}" for text, label in rows), "odd,")
     write("names.txt", "pos", "neg")
     write("vectors.txt", "film 1 2", "dull 3 4")
     return folder
@@ -248,6 +249,7 @@ def table() -> Iterator[tuple[str, Row]]:
         ("test_fraction", 0.1, 0.3, SINGLE),
         ("split_seed", 0, 1, SINGLE),
         ("in_memory_rows", 1000, 0, SINGLE),
+        ("skip_unlabelled", False, True, {"source": "FOLDER/unlabelled.csv"}),
         ("drop_unknown_labels", False, True, FILES | {"validation": "FOLDER/unknown.csv"}),
         ("drop_leaked_train", False, True, FILES | {"validation": "FOLDER/seen.csv"}),
     ):

@@ -53,6 +53,15 @@ def test_quoted_field_may_have_thousands_of_lines(tmp_path: Path) -> None:
     assert rows(path) == [(2, [poem, "long"]), (5002, ["short", "short"])]
 
 
+def test_quote_that_is_never_closed_does_not_fill_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "MAX_FIELD_CHARACTERS", 2000)
+    path = write(tmp_path / "a.csv", 'text,label\na,x\n"b,y\n' + "c,z\n" * 1000)
+    (mistake,) = mistakes(source=path)
+    assert mistake.startswith(f"{path}:3: a quote is opened and not closed within 2,000 characters")
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
     [

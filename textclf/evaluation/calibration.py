@@ -1,6 +1,6 @@
 """How far probabilities can be believed: temperatures, and when not to answer at all."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -13,64 +13,65 @@ _MAX_TEMPERATURE = 100.0
 def fit_temperature(
     y_true: np.ndarray, logits: np.ndarray, *, multi_label: bool
 ) -> float | tuple[float, ...]:
-    """The number that logits are divided by so that probabilities are as good as they can be.
+    """Fit the temperature, the number that logits are divided by, to validation data.
 
-    Minimises the log loss on validation (Guo et al. 2017, "On Calibration of Modern Neural
-    Networks"), with targets smoothed as if each class had been seen once more (Platt 1999,
-    "Probabilistic Outputs for Support Vector Machines", section 2.2), so that a model that is
-    right throughout does not become certain of everything. The order of the probabilities, and
-    so every prediction, stays.
+    Minimizes the log loss (Guo et al. 2017, "On Calibration of Modern Neural Networks") plus that
+    of one additional row whose label is spread evenly over the classes. That row keeps a model
+    without errors on validation from becoming certain of everything (the idea of Platt 1999,
+    "Probabilistic Outputs for Support Vector Machines", section 2.2); its weight does not depend
+    on the number of classes. A temperature that does not lower the log loss itself is replaced by
+    1. The order of the probabilities does not change.
 
     Args:
         y_true: int64 [n], or bool [n, C] for multi-label.
         logits: float [n, C].
 
     Returns:
-        One temperature, or one a class for multi-label, each in [0.01, 100]; 1.0 for a class
-        that every example or none has.
+        One temperature, or one a class for multi-label, each in [0.01, 100]; 1.0 for a label that
+        every example or no example has.
     """
     z = np.asarray(logits, np.float64)
-    n, num_classes = z.shape
     if not multi_label:
-        mean_true = z[np.arange(n), y_true].mean()
-        share = num_classes / (n + num_classes)
-        target = (1 - share) * mean_true + share * z.mean()  # the smoothed targets' mean logit
-
-        def log_loss(scale: float) -> float:
-            scaled = scale * z
-            top = scaled.max(axis=1)
-            sums = np.exp(scaled - top[:, np.newaxis]).sum(axis=1)
-            return float((top + np.log(sums)).mean() - scale * target)
-
-        return _best_temperature(log_loss)
-    return tuple(_class_temperature(y_true[:, c], z[:, c]) for c in range(num_classes))
+        return _best_temperature(z - z[np.arange(len(z)), y_true][:, np.newaxis])
+    return tuple(
+        _best_temperature(_label_differences(y_true[:, c], z[:, c]))
+        if 0 < y_true[:, c].sum() < len(z)
+        else 1.0
+        for c in range(z.shape[1])
+    )
 
 
-def _class_temperature(y_true: np.ndarray, z: np.ndarray) -> float:
-    num_true = int(y_true.sum())
-    num_false = len(y_true) - num_true
-    if not num_true or not num_false:
-        return 1.0
-    target = np.where(y_true, (num_true + 1) / (num_true + 2), 1 / (num_false + 2))
+def _label_differences(y_true: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """Return the two-class form of one label: a logit of 0 for "no" and z for "yes"."""
+    difference = np.where(y_true, -z, z)
+    return np.stack([np.zeros_like(difference), difference], axis=1)
+
+
+def _best_temperature(differences: np.ndarray) -> float:
+    """Fit one temperature to logits minus the true class's logit, float64 [n, C]."""
+    from scipy.optimize import minimize_scalar
+
+    top = differences.max(axis=1)  # at least 0, the true class's
+    below_top = differences - top[:, np.newaxis]
+    mean_top = top.mean()
+    # The additional row has the mean logits of all rows. Its share of the rows:
+    share = 1 / (len(differences) + 1)
+    mean_difference = differences.mean()
 
     def log_loss(scale: float) -> float:
-        return float((np.logaddexp(0, scale * z) - scale * target * z).mean())
+        return float(scale * mean_top + np.log(np.exp(scale * below_top).sum(axis=1)).mean())
 
-    return _best_temperature(log_loss)
-
-
-def _best_temperature(log_loss: Callable[[float], float]) -> float:
-    from scipy.optimize import minimize_scalar
+    def smoothed_log_loss(log_scale: float) -> float:
+        scale = float(np.exp(log_scale))
+        return log_loss(scale) - share * scale * mean_difference
 
     limit = np.log(_MAX_TEMPERATURE)
     # Convex in the scale, so with one minimum in its logarithm too.
-    found = minimize_scalar(
-        lambda log_scale: log_loss(float(np.exp(log_scale))),
-        bounds=(-limit, limit),
-        method="bounded",
-        options={"xatol": 1e-5},
+    best = minimize_scalar(
+        smoothed_log_loss, bounds=(-limit, limit), method="bounded", options={"xatol": 1e-5}
     )
-    return float(np.exp(-found.x))
+    scale = float(np.exp(best.x))
+    return 1 / scale if log_loss(scale) < log_loss(1.0) else 1.0
 
 
 def without_temperature(

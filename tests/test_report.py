@@ -124,6 +124,7 @@ def test_the_figures_shown_are_those_of_the_report():
     for line, scores in zip(block(text, "class ")[1:4], report.classes, strict=True):
         assert line.split() == [
             scores.name, f"{scores.precision:.3f}", f"{scores.recall:.3f}", f"{scores.f1:.3f}",
+            "{:.3f}-{:.3f}".format(*scores.f1_interval),
             str(scores.support), str(scores.num_predicted),
         ]  # fmt: skip
     macro = [line for line in block(text, "class ") if line.startswith("macro average")]
@@ -140,6 +141,49 @@ def test_the_figures_shown_are_those_of_the_report():
     )[:5]
     for true, predicted, count in pairs:
         assert report.confusion_matrix["abc".index(true)]["abc".index(predicted)] == int(count)
+
+
+def test_a_binary_report_shows_the_intervals_of_precision_and_recall():
+    report = example_report(("a", "b"))
+    rows = block(format_report(report), "95 % interval")
+    assert rows[0].split() == ["95", "%", "interval", "precision", "recall"]
+    for line, scores in zip(rows[1:], report.classes, strict=True):
+        ends = (scores.precision_interval, scores.recall_interval)
+        assert line.split() == [scores.name, *("{:.3f}-{:.3f}".format(*pair) for pair in ends)]
+
+
+def test_a_score_without_an_interval_says_that_there_are_too_few_examples():
+    report = evaluate(np.array([0, 1]), np.eye(2), class_names=("a", "b"), multi_label=False)
+    text = format_report(report)
+    assert re.search(r"macro F1 +1\.0000  too few examples for an interval\n", text)
+    assert "accuracy           1.0000  95 % interval 0.3424 to 1.0000\n" in text
+    without = evaluate(
+        np.array([0, 1]), np.eye(2), class_names=("a", "b"), multi_label=False, bootstrap_samples=0
+    )
+    assert "interval" not in format_report(without)
+
+
+def test_equal_points_of_the_coverage_table_are_shown_once():
+    p = np.tile([0.9, 0.1], (4, 1))
+    known: dict[str, Any] = {"class_names": ("a", "b"), "multi_label": False}
+    report = evaluate(np.zeros(4, int), p, **known)
+    assert len(report.coverage) == 6, "the JSON has a point for each share"
+    assert len(block(format_report(report), "if it answers")) == 2
+    # The model's own point is marked where it is one of the others.
+    rows = block(
+        format_report(evaluate(np.zeros(4, int), p, abstain_below=0.0, **known)), "if it answers"
+    )
+    assert [row.split() for row in rows[1:]] == [["100.0", "%", "(its", "own)", "0.000", "1.000"]]
+
+
+def test_a_calibration_error_that_the_temperature_leaves_is_shown_once():
+    y_true, p = np.arange(40) % 2, np.tile([0.6, 0.4], (40, 1))
+    known: dict[str, Any] = {"class_names": ("a", "b"), "multi_label": False}
+    text = format_report(evaluate(y_true, p, temperature=1.0, **known))
+    assert "calibration error  0.1000  the same at temperature 1\n" in text
+    assert text.count("at temperature 1") == 1
+    text = format_report(evaluate(y_true, p, temperature=3.0, **known))
+    assert re.search(r"calibration error +0\.1000\n +at temperature 1 +0\.2714\n", text)
 
 
 def test_the_share_of_a_confusion_is_that_of_the_true_class():
@@ -230,7 +274,7 @@ def test_of_very_many_classes_the_worst_are_shown():
 def test_a_perfect_report_has_no_confusions():
     report = evaluate(np.array([0, 1]), np.eye(2), class_names=("a", "b"), multi_label=False)
     text = format_report(report)
-    assert "most confused" not in text and "all 2 predictions are right" in text
+    assert "most confused" not in text
 
 
 def test_long_notes_are_wrapped_and_indented():

@@ -5,11 +5,12 @@ models come from the user's data, so they are cut in the middle when long (ends 
 beginnings share) and what would move the cursor is shown as "?".
 """
 
+import itertools
 import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from textclf.evaluation import LengthBin, Report
+from textclf.evaluation import CoveragePoint, LengthBin, Report
 
 if TYPE_CHECKING:
     from textclf.data import Dataset, SplitSummary
@@ -33,7 +34,11 @@ HEADLINE = {
     "calibration_error": "calibration error",
     "uncalibrated_error": "  at temperature 1",
 }
+# The metrics that have an interval unless the examples are too few.
+WITH_INTERVALS = ("accuracy", "subset_accuracy", "micro_f1", "macro_f1")
 
+# The scores of a class.
+SCORES = {"precision": "precision", "recall": "recall", "f1": "F1"}
 
 # The columns of a comparison: what fits beside two intervals.
 COMPARED = {
@@ -79,11 +84,16 @@ def _headline(report: Report) -> list[str]:
     for name, label in HEADLINE.items():
         if name not in report.metrics:
             continue
-        interval = ""
+        remark = ""
         if name in report.intervals:
             low, high = report.intervals[name]
-            interval = f"{100 * report.confidence:.4g} % interval {low:.4f} to {high:.4f}"
-        rows.append([label, _number(report.metrics[name], 4), interval])
+            remark = f"{100 * report.confidence:.4g} % interval {low:.4f} to {high:.4f}"
+        elif name in WITH_INTERVALS and report.bootstrap_samples:
+            remark = "too few examples for an interval"
+        rows.append([label, _number(report.metrics[name], 4), remark])
+    calibrated, raw = HEADLINE["calibration_error"], HEADLINE["uncalibrated_error"]
+    if len(rows) > 1 and rows[-1] == [raw, *rows[-2][1:]] and rows[-2][0] == calibrated:
+        rows[-2:] = [[calibrated, rows[-2][1], "the same at temperature 1"]]
     return _table(rows, align="lrl")
 
 
@@ -94,35 +104,48 @@ def _classes(report: Report) -> list[str]:
         # Classes without examples have nothing to show.
         worst = sorted(classes, key=lambda scores: (scores.support == 0, scores.f1))
         classes = worst[:SHOWN_OF_MANY]
-    rows = [["class", "precision", "recall", "F1", "examples", "predicted"]]
-    rows += [
-        [
-            _name(scores.name),
-            _number(scores.precision),
-            _number(scores.recall),
-            _number(scores.f1),
-            f"{scores.support:,}",
-            f"{scores.num_predicted:,}",
-        ]
-        for scores in classes
+    has_intervals = report.bootstrap_samples > 0
+    level = f"{100 * report.confidence:.4g} %"
+    # With the column of thresholds, the table is as wide as a line less one column.
+    names = [_cut(_tidy(scores.name), NAME_WIDTH - report.multi_label) for scores in classes]
+    averages = [
+        name for name in ("micro", "macro", "weighted") if f"{name}_precision" in report.metrics
     ]
+    rows = [[first] for first in ["class", *names, *(f"{name} average" for name in averages)]]
+    for score, label in SCORES.items():
+        cells = [label, *(_number(getattr(scores, score)) for scores in classes)]
+        _add_column(rows, [*cells, *(_number(report.metrics[f"{a}_{score}"]) for a in averages)])
+    if has_intervals:
+        _add_column(rows, [level, *(_interval(scores.f1_interval) for scores in classes)])
+    _add_column(rows, ["examples", *(f"{scores.support:,}" for scores in classes)])
+    _add_column(rows, ["predicted", *(f"{scores.num_predicted:,}" for scores in classes)])
     if report.multi_label:
-        rows[0].append("threshold")
-        for row, scores in zip(rows[1:], classes, strict=True):
-            row.append(_number(scores.threshold))
-    num_scores = len(rows)
-    for average in ("micro", "macro", "weighted"):
-        if f"{average}_precision" in report.metrics:
-            values = [report.metrics[f"{average}_{kind}"] for kind in ("precision", "recall", "f1")]
-            row = [f"{average} average", *(_number(value) for value in values)]
-            rows.append(row + [""] * (len(rows[0]) - len(row)))
-    lines = _table(rows, align="lrrrrrr")
-    lines.insert(num_scores, "-" * max(map(_width, lines)))
+        _add_column(rows, ["threshold", *(_number(scores.threshold) for scores in classes)])
+    lines = _table(rows, align="l" + "r" * (len(rows[0]) - 1))
+    lines.insert(1 + len(classes), "-" * max(map(_width, lines)))
+    if has_intervals and len(classes) == 2:
+        rows = [[f"{level} interval", "precision", "recall"]]
+        rows += [
+            [name, _interval(scores.precision_interval), _interval(scores.recall_interval)]
+            for name, scores in zip(names, classes, strict=True)
+        ]
+        lines += ["", *_table(rows, align="lrr")]
     if left_out:
         lines.append(
             f"(the {SHOWN_OF_MANY} classes with the lowest F1; {left_out:,} more are in the JSON)"
         )
     return lines
+
+
+def _add_column(rows: list[list[str]], cells: Sequence[str]) -> None:
+    """Add a cell to each row, an empty one where there are fewer cells than rows."""
+    for row, cell in itertools.zip_longest(rows, cells, fillvalue=""):
+        assert isinstance(row, list)
+        row.append(cell)
+
+
+def _interval(ends: tuple[float, float] | None) -> str:
+    return "-" if ends is None else f"{_number(ends[0])}-{_number(ends[1])}"
 
 
 def _confusions(report: Report) -> list[str]:
@@ -207,12 +230,18 @@ def _calibration(report: Report) -> list[str]:
 
 
 def _coverage(report: Report) -> list[str]:
-    named = [(f"{100 * point.coverage:.1f} %", point) for point in report.coverage]
+    # Where confidences are equal, several shares lead to the same point.
+    points = dict.fromkeys(map(_coverage_row, report.coverage), "")
     if report.abstention is not None:
-        named.append((f"{100 * report.abstention.coverage:.1f} % (its own)", report.abstention))
+        points[_coverage_row(report.abstention)] = " (its own)"
     rows = [["if it answers", "from confidence", "accuracy"]]
-    rows += [[name, _number(point.abstain_below), _number(point.accuracy)] for name, point in named]
+    rows += [[share + mark, *rest] for (share, *rest), mark in points.items()]
     return _table(rows, align="lrr") if report.coverage else []
+
+
+def _coverage_row(point: CoveragePoint) -> tuple[str, str, str]:
+    share = f"{100 * point.coverage:.1f} %"
+    return share, _number(point.abstain_below), _number(point.accuracy)
 
 
 def _notes(report: Report) -> list[str]:
@@ -250,8 +279,7 @@ def format_comparison(rows: Mapping[str, Report]) -> str:
         for name in chosen:
             line.append(_number(report.metrics[name]))
             if name in intervals:
-                low, high = report.intervals.get(name, (None, None))
-                line.append("-" if low is None else f"{_number(low)}-{_number(high)}")
+                line.append(_interval(report.intervals.get(name)))
         table.append(line)
     return "\n".join(_table(table, align="l" + "r" * (len(table[0]) - 1))) + "\n"
 

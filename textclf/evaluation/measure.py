@@ -1,11 +1,16 @@
 """From the truth and probabilities to a whole `Report`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from textclf.evaluation.calibration import coverage_at, coverage_points, without_temperature
-from textclf.evaluation.intervals import bootstrap, notes_on_intervals
+from textclf.evaluation.intervals import (
+    MIN_EXAMPLES_A_CLASS,
+    class_intervals,
+    score_intervals,
+    too_few_examples,
+)
 from textclf.evaluation.report import Report
 from textclf.evaluation.scores import (
     Counts,
@@ -55,7 +60,8 @@ def evaluate(
             for the calibration error without it.
         abstain_below: the confidence below which the model does not answer, None for always. No
             other figure leaves anything out.
-        bootstrap_samples: resamplings of the examples behind each interval; 0 for no intervals.
+        bootstrap_samples: resamplings of the examples behind the intervals of macro and micro F1;
+            0 for no intervals at all.
         confidence: level of the intervals, in (0, 1).
         calibration_bins: equal-width bins of the calibration error (Guo et al. 2017, "On
             Calibration of Modern Neural Networks"): the mean over predictions of
@@ -109,11 +115,13 @@ def evaluate(
         metrics["uncalibrated_error"] = calibration_error(raw_bins)
 
     intervals: dict[str, tuple[float, float]] = {}
+    intervals_by_class: Sequence[Mapping[str, tuple[float, float] | None]] = [{}] * num_classes
     if bootstrap_samples:
-        intervals = bootstrap(
+        intervals = score_intervals(
             y_true, y_pred, num_classes, multi_label, bootstrap_samples, confidence, seed
         )
-        notes += notes_on_intervals(y_true, y_pred, confidence, multi_label)
+        intervals_by_class = class_intervals(counts, confidence)
+        notes += _notes_on_intervals(counts)
 
     lengths = None if num_tokens is None else np.asarray(num_tokens)
     cut = None
@@ -127,7 +135,7 @@ def evaluate(
         intervals=intervals,
         confidence=float(confidence),
         bootstrap_samples=int(bootstrap_samples),
-        classes=class_scores(counts, names, thresholds),
+        classes=class_scores(counts, names, thresholds, intervals_by_class),
         confusion_matrix=None if multi_label else confusion_matrix(y_true, y_pred, num_classes),
         calibration=bins,
         coverage=coverage_points(y_true, p, COVERAGES),
@@ -183,3 +191,16 @@ def _notes_on_classes(
             if without := int((~values.any(axis=1)).sum()):
                 notes.append(f"{without:,} of {n:,} examples {verb} no class at all")
     return notes
+
+
+def _notes_on_intervals(counts: Counts) -> list[str]:
+    if not too_few_examples(counts):
+        return []
+    if counts.true.min() == 0:
+        reason = "it needs an example of each class"
+    else:
+        reason = (
+            f"it needs {MIN_EXAMPLES_A_CLASS} a class on average, there are "
+            f"{counts.true.mean():.1f}"
+        )
+    return [f"too few examples for an interval of macro F1: {reason}"]

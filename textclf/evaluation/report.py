@@ -16,6 +16,8 @@ class ClassScores:
         support: examples that truly have the class.
         num_predicted: examples that were given the class.
         threshold: multi-label: the probability from which the class is predicted; else None.
+        precision_interval, recall_interval, f1_interval: (low, high) at the level
+            `Report.confidence`; None where the score has no examples or without intervals.
     """
 
     name: str
@@ -25,6 +27,9 @@ class ClassScores:
     support: int
     num_predicted: int
     threshold: float | None = None
+    precision_interval: tuple[float, float] | None = None
+    recall_interval: tuple[float, float] | None = None
+    f1_interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,9 @@ class Report:
 
     Attributes:
         metrics: name -> value, None where it is undefined (see `notes`).
-        intervals: name -> (low, high), the percentile bootstrap interval at level `confidence`.
+        intervals: name -> (low, high) at level `confidence`: Wilson's of accuracies, from a
+            bootstrap with pseudo-counts of macro and micro F1; a score of too few examples has
+            none (see `notes`).
         confusion_matrix: [true][predicted] counts; None for multi-label.
         calibration: the bins behind `calibration_error`.
         coverage: what would be won by not answering the least confident examples.
@@ -162,7 +169,7 @@ class Report:
                         name: (float(low), float(high))
                         for name, (low, high) in values["intervals"].items()
                     },
-                    "classes": tuple(ClassScores(**row) for row in values["classes"]),
+                    "classes": tuple(map(_class_scores, values["classes"])),
                     "confusion_matrix": None if matrix is None else tuple(map(tuple, matrix)),
                     "calibration": tuple(CalibrationBin(**row) for row in values["calibration"]),
                     "coverage": tuple(CoveragePoint(**row) for row in values["coverage"]),
@@ -177,6 +184,15 @@ class Report:
                 f"not an evaluation report: {error}; "
                 "expected what `Report.to_dict` made in this version of textclf"
             ) from error
+
+
+def _class_scores(values: Mapping[str, Any]) -> ClassScores:
+    intervals = {}
+    for name in ("precision_interval", "recall_interval", "f1_interval"):
+        if values.get(name) is not None:
+            low, high = values[name]
+            intervals[name] = (float(low), float(high))
+    return ClassScores(**{**values, **intervals})
 
 
 def _plain(value: Any) -> Any:

@@ -1,6 +1,6 @@
 """Counts, the scores that follow from them, and how far probabilities can be believed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,8 +81,12 @@ def averages(counts: Counts, n: int, multi_label: bool) -> dict[str, float]:
 
 
 def class_scores(
-    counts: Counts, names: tuple[str, ...], thresholds: np.ndarray | None
+    counts: Counts,
+    names: tuple[str, ...],
+    thresholds: np.ndarray | None,
+    intervals: Sequence[Mapping[str, tuple[float, float] | None]],
 ) -> tuple[ClassScores, ...]:
+    """Return the scores of each class, with the intervals of each class by field name."""
     precision, recall, f1 = counts.precision, counts.recall, counts.f1
     return tuple(
         ClassScores(
@@ -93,6 +97,7 @@ def class_scores(
             support=int(counts.true[c]),
             num_predicted=int(counts.predicted[c]),
             threshold=None if thresholds is None else float(thresholds[c]),
+            **intervals[c],
         )
         for c, name in enumerate(names)
     )

@@ -441,7 +441,8 @@ def test_without_fasttext_its_results_are_used_and_its_runs_are_not_missed(
     for seed in range(3):
         del results[f"tiny.fasttext.seed{seed}"]
     assert summary.summarize(found, results, {})["notes"] == [
-        "fastText is not compared; it comes with the extra `fasttext`"
+        "fastText is not compared, because it is not installed; install it with "
+        "`.venv/bin/pip install '.[fasttext]'` in the checkout of textclf"
     ]
 
 

@@ -1021,7 +1021,7 @@ def test_a_missing_package_and_a_missing_file_are_told_together(monkeypatch: pyt
         config.check_environment(chosen)
     assert list(caught.value.problems) == [
         "training.tensorboard: tensorboard is not installed; install it with "
-        "`pip install 'textclf[tensorboard]'` or remove the setting",
+        "`.venv/bin/pip install '.[tensorboard]'` in the checkout of textclf or remove the setting",
         "glove.txt: no such file; model.embedding_vectors names a GloVe, word2vec or fastText "
         "text file",
     ]

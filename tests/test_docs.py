@@ -3,6 +3,7 @@
 `pytest tests/test_docs.py --update-golden` rewrites docs/cli.md and docs/config.md.
 """
 
+import configparser
 import importlib.util
 import json
 import os
@@ -203,6 +204,61 @@ def test_ci_runs_the_test_line_of_the_readme():
     assert line in [text.strip() for text in readme.splitlines()], "the README lost its test line"
     assert line in (ROOT / ".ci/run").read_text().splitlines()
     assert os.access(ROOT / ".ci/run", os.X_OK)
+
+
+# The rest of a command that installs something, up to the end of its line or of the quotation.
+INSTALL = re.compile(
+    r"\b(?:pip3?|pipx|uv|uvx|conda|mamba|poetry|pdm|hatch)\s+(?:\w+\s+)?"
+    r"(?:install|add|inject|sync|tool|run)\b([^\n`;&|]*)"
+)
+
+
+def index_requirements(text: str) -> list[str]:
+    """The requirements in a text that an index would answer with a distribution `textclf`."""
+    # Literals that Python joins, and words that a page breaks over two lines, are one text.
+    text = re.sub(r"[\"']\s*\n\s*f?[\"']", "", text)
+    words = [word for match in INSTALL.finditer(text) for word in match[1].split()]
+    words += re.findall(r"[\w.-]*textclf\[[^\]\s]+\]", text)
+    is_ours = re.compile(r"(?:keras[-_.])?textclf(?:\[.*)?(?:[<>=~!@;].*)?", re.IGNORECASE)
+    return [word for word in words if is_ours.fullmatch(word.strip("\"'`.,:()"))]
+
+
+def test_the_search_for_index_requirements_finds_each_form():
+    for text in (
+        "pip install textclf",
+        "Over HTTP: `pip install 'textclf[serve]'`, then",
+        ".venv/bin/pip install -U --quiet textclf==0.1.0",
+        "python -m pip install keras-textclf",
+        'raise Error("a: pip install "\n    f"\'textclf[serve]\'")',
+        "uv add textclf",
+        "uv pip install textclf",
+        "the extra `textclf[fasttext]`",
+    ):
+        assert index_requirements(text), text
+    for text in (
+        "`.venv/bin/pip install '.[serve]'` in the checkout of textclf",
+        "pip install . && .venv/bin/textclf demo",
+        "pip install -e '.[test]'",
+    ):
+        assert not index_requirements(text), text
+
+
+def test_nothing_says_that_an_index_has_this_distribution():
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg", encoding="utf-8")
+    assert parser["metadata"]["name"] == "keras-textclf", "the index has another `textclf`"
+    assert parser["options.entry_points"]["console_scripts"].strip() == "textclf = textclf.cli:main"
+    code = [*ROOT.glob("textclf/**/*.py"), *ROOT.glob("textclf/**/*.html")]
+    code += [*ROOT.glob("benchmarks/*.py"), ROOT / "setup.cfg", ROOT / "tox.ini", ROOT / ".ci/run"]
+    code += [*ROOT.glob("configs/*.yaml"), *ROOT.glob("docs/**/*.yaml")]
+    assert len(code) > 60
+    said = {
+        str(path.relative_to(ROOT)): index_requirements(path.read_text(encoding="utf-8"))
+        for path in [*pages(), *code]
+    }
+    assert {path: words for path, words in said.items() if words} == {}
+    # A look-up by the name of the distribution would fail in an older installation.
+    assert [p for p in code if "importlib.metadata" in p.read_text(encoding="utf-8")] == []
 
 
 def test_no_page_names_a_folder_of_somebody():

@@ -619,7 +619,10 @@ def test_a_missing_package_is_one_sentence_without_tensorflow(exports):
     program = [sys.executable, "-c", code, str(exports / "reviews")]
     told = subprocess.run(program, capture_output=True, text=True)
     assert told.returncode == 1 and told.stdout == ""
-    words = "textclf serve needs packages that are not installed: pip install 'textclf[serve]'"
+    words = (
+        "textclf serve: packages that it needs are not installed; install them with "
+        "`.venv/bin/pip install '.[serve]'` in the checkout of textclf"
+    )
     assert told.stderr == f"Error: {words}\n"
 
 

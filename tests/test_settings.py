@@ -160,7 +160,7 @@ def event_files(settings: config.Config, output: Path) -> Any:
     try:
         run(settings, output)
     except TextclfError as error:
-        assert "textclf[tensorboard]" in str(error)
+        assert "pip install '.[tensorboard]'" in str(error)
         return "not installed"
     return len(list(output.rglob("events.out.*")))
 

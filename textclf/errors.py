@@ -47,6 +47,14 @@ class ExportError(TextclfError):
     """An export that did not pass its own verification, or cannot be made."""
 
 
+def install_command(extra: str) -> str:
+    """Return the command that installs an optional part, for messages.
+
+    It names the checkout: on the public index the name `textclf` belongs to another project.
+    """
+    return f"`.venv/bin/pip install '.[{extra}]'` in the checkout of textclf"
+
+
 def check_all(*checks: Callable[[], object]) -> None:
     """Calls every check, so that all their mistakes come out together.
 

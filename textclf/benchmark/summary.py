@@ -13,6 +13,7 @@ from textclf.benchmark import statistics
 from textclf.benchmark.grid import BAG, Grid
 from textclf.benchmark.statistics import CellDifference
 from textclf.benchmark.worker import unpack
+from textclf.errors import install_command
 
 WANTED_POWER = 0.8
 _NAMES = {
@@ -352,7 +353,10 @@ def _notes(
     if any(run.can_be_made for run in missing):
         yield f"{len(missing)} of {len(grid.runs)} runs are not made yet"
     elif missing:
-        yield "fastText is not compared; it comes with the extra `fasttext`"
+        yield (
+            "fastText is not compared, because it is not installed; install it with "
+            f"{install_command('fasttext')}"
+        )
     calibrated = {
         r["calibration"]["machine"]["host"] for r in results.values() if "calibration" in r
     }

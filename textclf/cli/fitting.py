@@ -144,8 +144,8 @@ def _say_epoch(event: Any, epochs: int) -> None:
 def baseline(config_file: Path, overrides: tuple[str, ...], split: str, as_json: bool) -> None:
     """Fit the simple classifiers that a network has to beat.
 
-    These are the majority class, TF-IDF + logistic regression, and fastText if it is installed
-    (extra `fasttext`), on the data of CONFIG. Nothing is written.
+    These are the majority class, TF-IDF + logistic regression, and fastText if it is installed,
+    on the data of CONFIG. Nothing is written.
 
     \b
     Examples:

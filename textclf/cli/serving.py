@@ -10,7 +10,7 @@ import click
 
 from textclf.cli import options
 from textclf.cli.terminal import say
-from textclf.errors import TextclfError, check_all
+from textclf.errors import TextclfError, check_all, install_command
 from textclf.startup import import_tensorflow
 
 _NEEDED = ("starlette", "uvicorn", "prometheus_client")
@@ -97,7 +97,8 @@ def _labels(written: tuple[str, ...]) -> dict[str, int]:
 def _check_installed() -> None:
     if any(importlib.util.find_spec(module) is None for module in _NEEDED):
         raise TextclfError(
-            "textclf serve needs packages that are not installed: pip install 'textclf[serve]'"
+            "textclf serve: packages that it needs are not installed; install them with "
+            f"{install_command('serve')}"
         )
 
 

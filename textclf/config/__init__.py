@@ -38,7 +38,7 @@ from textclf.config.settings import (
     data_format,
     expected,
 )
-from textclf.errors import ConfigError
+from textclf.errors import ConfigError, install_command
 
 __all__ = [
     "PATH_SETTINGS",
@@ -173,7 +173,7 @@ def check_environment(config: Config) -> None:
     if config.training.tensorboard and importlib.util.find_spec("tensorboard") is None:
         problems.append(
             "training.tensorboard: tensorboard is not installed; install it with "
-            "`pip install 'textclf[tensorboard]'` or remove the setting"
+            f"{install_command('tensorboard')} or remove the setting"
         )
     vectors = config.model.embedding_vectors
     if vectors is not None and not os.path.isfile(vectors):

@@ -297,7 +297,9 @@ class Training(_Section, frozen=True):
         PathName | None,
         _about("keep encoded texts here for later runs; default: beside the output, then removed"),
     ] = None
-    tensorboard: Annotated[bool, _about("write TensorBoard scalars (extra `tensorboard`)")] = False
+    tensorboard: Annotated[
+        bool, _about("write TensorBoard scalars; tensorboard must be installed")
+    ] = False
 
 
 class Evaluation(_Section, frozen=True):

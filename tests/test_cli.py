@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import fcntl
 import functools
 import io
 import json
@@ -10,8 +11,10 @@ import pty
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
+from textclf import training
 from textclf.cli import fitting, main, predicting
 from textclf.config import load
 from textclf.errors import TrainingError
@@ -885,6 +889,112 @@ def test_a_bar_is_drawn_on_a_terminal_and_only_on_stderr():
     assert "reading the data" in drawn
     assert "epoch 1/2 loss 3" in drawn and "3/10" in drawn
     assert re.search(r"\d:\d\d:\d\d|-:--:--", drawn), "no time left is shown"
+
+
+def on_terminal(
+    *command: object, columns: int = 80, cwd: Path | None = None, **variables: str
+) -> tuple[int, str]:
+    """The exit code of a command whose streams are a terminal, and all that it wrote there."""
+    master, slave = pty.openpty()
+    size = struct.pack("HHHH", 40, columns, 0, 0)
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, size)
+    unset = ("COLUMNS", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "FORCE_COLOR")
+    environment = {name: value for name, value in os.environ.items() if name not in unset}
+    process = subprocess.Popen(
+        [str(part) for part in command], cwd=cwd, stdin=slave, stdout=slave, stderr=slave,
+        env={**environment, "TERM": "xterm-256color", **variables},
+    )  # fmt: skip
+    os.close(slave)
+    written = b""
+    with contextlib.suppress(OSError):  # EIO: the other side is closed
+        while part := os.read(master, 1 << 16):
+            written += part
+    os.close(master)
+    return process.wait(), written.decode()
+
+
+def screen_lines(written: str) -> list[str]:
+    """What a terminal shows in the end, where nothing scrolls."""
+    lines, row, column = [""], 0, 0
+    for part in re.findall(r"\x1b\[[0-9;?]*[A-Za-z]|[\r\n]|[^\x1b\r\n]+", written):
+        if part == "\r":
+            column = 0
+        elif part == "\n":
+            row += 1
+            lines += [""] * (row + 1 - len(lines))
+        elif part == "\x1b[2K":
+            lines[row] = ""
+        elif match := re.fullmatch(r"\x1b\[(\d*)A", part):
+            row -= int(match[1] or 1)
+        elif not part.startswith("\x1b"):
+            line = lines[row].ljust(column)
+            lines[row] = line[:column] + part + line[column + len(part) :]
+            column += len(part)
+    return [line.rstrip() for line in lines]
+
+
+def test_the_bar_ends_at_the_loss_of_the_epochs_row(multi_label: Path, folder: Path):
+    train = [*PROGRAM, "train", multi_label / "rows.yaml", folder / "out"]
+    sets = ["--set", "training.epochs=2", "--set", "training.batch_size=7"]
+    exit_code, written = on_terminal(*train, *sets)
+    assert exit_code == 0, written
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written)
+    shown = "\n".join(screen_lines(written))
+    for epoch in (1, 2):
+        row = re.search(rf"^ +{epoch}/2 +(\d\.\d{{4}}) ", shown, re.MULTILINE)
+        bars = re.findall(rf"epoch {epoch}/2 loss (\d\.\d{{4}}) .*?(\d+)/(\d+) ", plain)
+        assert row is not None and bars, plain
+        loss, done, total = bars[-1]
+        assert (loss, done) == (row[1], total)
+    assert "left; in all at most 0:00:" in plain
+    assert "starting TensorFlow" in plain
+    assert "left" not in shown and "starting" not in shown, "something of the progress stays"
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_a_bar_with_large_numbers_is_whole_on_a_terminal(columns: int):
+    code = (
+        "from textclf.cli.terminal import Progress\n"
+        "with Progress() as progress:\n"
+        "    for step in (1, 12345):\n"
+        "        note = '; in all at most 1:12:30'\n"
+        "        progress.update('epoch 10/10 loss 0.4437', step, 12345, key=1, note=note)\n"
+    )
+    _, written = on_terminal(sys.executable, "-c", code, columns=columns)
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written)
+    lines = [line for line in re.split(r"[\r\n]+", plain) if "left" in line]
+    assert lines and all(len(line) <= columns for line in lines)
+    assert re.fullmatch(
+        r"epoch 10/10 loss 0\.4437 ━+ 12345/12345 \d:\d\d:\d\d left; in all at most 1:12:30",
+        lines[-1],
+    )
+
+
+def test_the_time_left_counts_steps_and_validations_to_come():
+    started = training.Started(
+        class_names=("a", "b"),
+        splits={"train": 100, "validation": 20},
+        vocabulary_size=10,
+        num_weights=10,
+        steps_per_epoch=10,
+        total_steps=25,
+        notices=(),
+    )
+    left = fitting.TimeLeft(started)
+    left.add_step(100.0)  # has built the graph, however long it took
+    assert left.seconds() is None and left.in_words() == ""
+    for step in range(1, 10):
+        left.add_step(100.0 + 2 * step)
+    # 15 steps of 2 s; three validations, each at most a fifth of an epoch of 10 such steps.
+    assert left.seconds() == pytest.approx(15 * 2 + 3 * 4)
+    left.add_validation(119.0)
+    assert left.seconds() == pytest.approx(15 * 2 + 2 * 1)
+    assert left.in_words() == "; in all at most 0:00:32"
+    for step in range(1, 16):
+        left.add_step(119.0 + 2 * step)
+    left.add_validation(150.0)
+    left.add_validation(151.0)
+    assert left.seconds() == 0
 
 
 def test_elsewhere_a_stage_is_a_line_and_there_is_no_bar():

@@ -394,6 +394,24 @@ def test_a_number_of_steps_ends_training_within_an_epoch(reviews, bag, tmp_path)
     assert events[0].total_steps == per_epoch and events[-1].why == "epochs"
 
 
+def test_the_last_step_of_an_epoch_has_the_mean_loss_of_the_epoch(reviews, bag, tmp_path):
+    settings = [bag, "training.epochs=3", "training.patience_epochs=0", "training.batch_size=7"]
+    resolved = config(*settings, source=str(reviews))
+    events = list(training.train(resolved, tmp_path / "run"))
+    steps = [event for event in events if isinstance(event, training.Step)]
+    per_epoch = events[0].steps_per_epoch
+    assert per_epoch > 3
+    for epoch, line in enumerate(history(tmp_path / "run"), start=1):
+        of_epoch = [step for step in steps if step.epoch == epoch]
+        assert len(of_epoch) == per_epoch
+        assert of_epoch[0].mean_loss == pytest.approx(of_epoch[0].loss)
+        assert of_epoch[-1].mean_loss == line["loss"]
+        assert of_epoch[-1].loss != pytest.approx(line["loss"], abs=1e-6)
+        # Batches may differ in size, so the mean of all steps is near and need not be equal.
+        losses = [step.loss for step in of_epoch]
+        assert min(losses) < line["loss"] < max(losses)
+
+
 def one_step(reviews, bag, tmp_path, *overrides):
     """How much each weight changes in a single step of plain gradient descent."""
     resolved = config(

@@ -1,4 +1,4 @@
-"""How TensorFlow is started: quietly, and without what nothing here uses."""
+"""The start of TensorFlow, quiet and without unused packages, and the line that reports it."""
 
 import contextlib
 import gc
@@ -7,12 +7,50 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
+_status = ""  # the line that is on the terminal now
+
+
+def show_status(text: str) -> None:
+    """Show a line on stderr until `clear_status`, if stderr is a terminal.
+
+    It is plain text that needs no import, so it can report slow imports. Another status replaces
+    it; anything else that is written to the terminal must clear it first.
+    """
+    global _status
+    clear_status()
+    if text and sys.stderr is not None and sys.stderr.isatty():
+        sys.stderr.write(text)
+        sys.stderr.flush()
+        _status = text
+
+
+def clear_status() -> None:
+    """Remove the line of `show_status`."""
+    global _status
+    if _status:
+        # The terminal adds "^C" to the line when the user interrupts.
+        sys.stderr.write("\r" + " " * (len(_status) + len("^C^C")) + "\r")
+        sys.stderr.flush()
+        _status = ""
+
 
 def import_tensorflow() -> None:
-    """Imports TensorFlow without its start-up noise, which no setting of its own silences."""
+    """Import TensorFlow without its start-up noise, which none of its settings silences.
+
+    It takes 8 to 27 seconds, so a terminal shows a status; the status before it comes back.
+    """
     if "tensorflow" in sys.modules:
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    before = _status
+    show_status("starting TensorFlow")
+    try:
+        _import_quietly()
+    finally:
+        show_status(before)
+
+
+def _import_quietly() -> None:
     with _stderr_held_back(), _hidden("sklearn", "matplotlib"), _uncollected():
         import tensorflow as tf
         from absl import logging  # type: ignore[import-untyped]

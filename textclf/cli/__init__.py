@@ -23,6 +23,7 @@ import textclf
 from textclf.cli import comparing, configuring, fitting, predicting, serving, using
 from textclf.cli.terminal import use_utf8
 from textclf.errors import TextclfError
+from textclf.startup import clear_status
 
 
 class _Group(click.Group):
@@ -43,6 +44,8 @@ class _Group(click.Group):
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise  # Click sees to the closed pipe of `| head`
             raise click.ClickException(f"{error.strerror}; free some space") from error
+        finally:
+            clear_status()
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["--help", "-h"]})

@@ -1,7 +1,9 @@
 """From a configuration to a trained folder: `train`, `baseline` and `demo`."""
 
 import contextlib
+import datetime
 import json
+import math
 import shlex
 import time
 from collections.abc import Callable
@@ -18,6 +20,7 @@ from textclf.startup import import_tensorflow
 if TYPE_CHECKING:
     from textclf.config import Config
     from textclf.data import Dataset
+    from textclf.training import Started
 
 # === train ===
 
@@ -57,6 +60,7 @@ def run_training(config: "Config", output: Path, overwrite: bool) -> None:
         with Progress() as progress, contextlib.ExitStack() as stack:
             progress.stage("reading the data")
             should_stop: Callable[[], bool] = bool  # never, so far
+            time_left = None
             events = training.train(
                 config,
                 output,
@@ -68,15 +72,25 @@ def run_training(config: "Config", output: Path, overwrite: bool) -> None:
             stack.enter_context(contextlib.closing(events))
             for event in events:
                 if isinstance(event, training.Step):
-                    stage = f"epoch {event.epoch}/{config.training.epochs} loss {event.loss:.3f}"
-                    progress.update(stage, event.step, event.steps_per_epoch, key=event.epoch)
+                    assert time_left is not None
+                    time_left.add_step(time.monotonic())
+                    progress.update(
+                        f"epoch {event.epoch}/{config.training.epochs} loss {event.mean_loss:.4f}",
+                        event.step,
+                        event.steps_per_epoch,
+                        key=event.epoch,
+                        note=time_left.in_words(),
+                    )
                     continue
                 progress.clear()
                 if isinstance(event, training.Started):
                     _say_start(event)
+                    time_left = TimeLeft(event)
                     # Only now is there something to save; before, Ctrl-C ends it at once.
                     should_stop = stack.enter_context(stop_on_interrupt())
                 elif isinstance(event, training.Epoch):
+                    assert time_left is not None
+                    time_left.add_validation(time.monotonic())
                     _say_epoch(event, config.training.epochs)
                 else:
                     finished = event
@@ -131,6 +145,57 @@ def _say_epoch(event: Any, epochs: int) -> None:
         f"{figures['val_accuracy']:>13.4f} {figures['val_macro_f1']:>13.4f} "
         f"{event.seconds:>8.1f}" + ("  best" if event.is_best else "")
     )
+
+
+class TimeLeft:
+    """An estimate of the longest time until the end of a training.
+
+    Steps and validation passes to come are taken to last as long as those so far did on average.
+    Early stopping may end the training before.
+    """
+
+    def __init__(self, started: "Started"):
+        self._steps_left = started.total_steps
+        self._validations_left = math.ceil(started.total_steps / started.steps_per_epoch)
+        # Until a validation was timed: one text takes less time there than in training.
+        share = started.splits["validation"] / max(started.splits["train"], 1)
+        self._steps_per_validation = share * started.steps_per_epoch
+        self._step_seconds: list[float] = [0.0, 0]  # sum and number
+        self._validation_seconds: list[float] = [0.0, 0]
+        self._last: float | None = None
+
+    def add_step(self, now: float) -> None:
+        """Count a step that ended at `now`, in seconds of any clock."""
+        self._steps_left -= 1
+        if self._last is not None:  # the first step builds the graph
+            self._step_seconds[0] += now - self._last
+            self._step_seconds[1] += 1
+        self._last = now
+
+    def add_validation(self, now: float) -> None:
+        """Count a validation pass that ended at `now`."""
+        assert self._last is not None
+        self._validations_left -= 1
+        self._validation_seconds[0] += now - self._last
+        self._validation_seconds[1] += 1
+        self._last = now
+
+    def seconds(self) -> float | None:
+        """Return the estimate at the last step or validation; None before the second step."""
+        total, number = self._step_seconds
+        if not number:
+            return None
+        step = total / number
+        total, number = self._validation_seconds
+        validation = total / number if number else step * self._steps_per_validation
+        return self._steps_left * step + self._validations_left * validation
+
+    def in_words(self) -> str:
+        """Return the estimate as the end of a progress line."""
+        seconds = self.seconds()
+        if seconds is None:
+            return ""
+        return f"; in all at most {datetime.timedelta(seconds=math.ceil(seconds))}"
 
 
 # === baseline ===

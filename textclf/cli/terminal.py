@@ -1,4 +1,4 @@
-"""What a terminal sees besides results: notes, progress, Ctrl-C.
+"""Notes, progress and Ctrl-C.
 
 All of it goes to stderr. A bar is drawn on a terminal only; elsewhere a stage is a line.
 """
@@ -12,9 +12,12 @@ from typing import Any
 
 import click
 
+from textclf.startup import clear_status, show_status
+
 
 def say(message: str) -> None:
-    """Writes a line to stderr."""
+    """Write a line to stderr."""
+    clear_status()
     click.echo(message, err=True)
 
 
@@ -57,7 +60,7 @@ def stop_on_interrupt(
 
 
 class Progress:
-    """Says how far a long work is: a bar with the time left on a terminal, else a line a stage.
+    """A bar with the time left on a terminal, and a line for each stage elsewhere.
 
     Use it as a context manager, and `clear` it before anything else is written.
     """
@@ -81,23 +84,30 @@ class Progress:
         else:
             say(what)
 
-    def update(self, stage: str, done: int, total: int, key: Any = None) -> None:
-        """Shows that `done` of `total` are done; a `total` of 0 is not known.
+    def update(self, stage: str, done: int, total: int, key: Any = None, note: str = "") -> None:
+        """Show that `done` of `total` are done; a `total` of 0 is unknown.
 
-        A new `key` (default: the stage) begins a new bar.
+        Args:
+            key: a new one (default: the stage) begins a new bar.
+            note: words after the time left.
         """
         if not self._is_terminal:
             return
         if self._bar is None or (key or stage) != self._key:
             self.clear()
             self._key = key or stage
+            show_status(stage)  # until the import of rich is done
             self._bar = _bar(is_length_known=bool(total))
-            self._task = self._bar.add_task(stage, total=total or None)
+            self._task = self._bar.add_task(stage, total=total or None, note=note)
+            clear_status()
             self._bar.start()
-        self._bar.update(self._task, completed=done, total=total or None, description=stage)
+        self._bar.update(
+            self._task, completed=done, total=total or None, description=stage, note=note
+        )
 
     def clear(self) -> None:
-        """Removes the bar."""
+        """Remove the bar."""
+        clear_status()
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
@@ -122,15 +132,24 @@ def _bar(*, is_length_known: bool) -> Any:
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
+    from rich.table import Column
 
+    console = Console(stderr=True)
     columns: list[ProgressColumn] = [TextColumn("{task.description}", markup=False)]
     if is_length_known:
-        columns += [BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("left")]
+        # The bar gets the columns that the words leave: on 80, words and numbers are whole.
+        columns += [
+            BarColumn(bar_width=None, table_column=Column(ratio=1)),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("left{task.fields[note]}" if console.width >= 80 else "left", markup=False),
+        ]
     else:
         columns += [SpinnerColumn(), TimeElapsedColumn()]
     return Progress(
         *columns,
-        console=Console(stderr=True),
+        console=console,
+        expand=is_length_known,
         transient=True,
         # Results go to stdout, and rich would carry them over to its own console.
         redirect_stdout=False,

@@ -30,12 +30,22 @@ class Started:
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """One step is done; `step` counts from 1 within the epoch, `epoch` from 1."""
+    """One step is done.
+
+    Attributes:
+        epoch: counts from 1.
+        step: counts from 1 within the epoch.
+        steps_per_epoch: steps of one pass.
+        loss: the batch's loss.
+        mean_loss: mean loss of the epoch so far, weighted by the batches' rows; after the last
+            step of an epoch it is the loss of the epoch's figures.
+    """
 
     epoch: int
     step: int
     steps_per_epoch: int
     loss: float
+    mean_loss: float
 
 
 @dataclasses.dataclass(frozen=True)

@@ -106,7 +106,7 @@ class Run:
         for epoch in range(1, self.settings.epochs + 1):
             self.epoch = epoch
             started = time.monotonic()
-            losses, sizes, norms = [], [], []
+            loss_sum, num_rows, mean_loss, norms = 0.0, 0, 0.0, []
             dataset = batches.training_batches(
                 self.prepared.train,
                 batch_size=self.settings.batch_size,
@@ -124,14 +124,16 @@ class Run:
                     )
                 self.rate = self._learning_rate()
                 self.optimizer.learning_rate.assign(self.rate)
-                loss, batch_norms = self._train_step(*batch[:3])
+                batch_loss, batch_norms = self._train_step(*batch[:3])
                 self.step += 1
-                losses.append(float(loss))
-                sizes.append(len(batch.rows))
+                loss = float(batch_loss)
                 norms.append(batch_norms.numpy())
-                if not (math.isfinite(losses[-1]) and np.isfinite(norms[-1]).all()):
-                    raise Interrupted("not finite", self._not_finite(batch, step, losses[-1]))
-                yield Step(self.epoch, step, self.steps_per_epoch, losses[-1])
+                if not (math.isfinite(loss) and np.isfinite(norms[-1]).all()):
+                    raise Interrupted("not finite", self._not_finite(batch, step, loss))
+                loss_sum += loss * len(batch.rows)
+                num_rows += len(batch.rows)
+                mean_loss = loss_sum / num_rows
+                yield Step(self.epoch, step, self.steps_per_epoch, loss, mean_loss)
                 if self.step == self.total_steps:
                     break
             logits = self._of_validation(lambda batch: self._logits(batch.token_ids, batch.lengths))
@@ -143,7 +145,7 @@ class Run:
                 )
             figures = {
                 "epoch": self.epoch,
-                "loss": float(np.average(losses, weights=sizes)),
+                "loss": mean_loss,
                 **self._validation_figures(logits),
                 "learning_rate": self.rate,
                 "gradient_norms": self._norms_by_layer(np.array(norms)),

@@ -479,6 +479,58 @@ def test_evaluate_reports_on_the_test_split(demo: Path, demo_run: Any):
     assert f"accuracy            {lstm:.3f}" in result.stdout
 
 
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder `home` of trainings with relative paths: `model`, `splits`, and `rows.csv`."""
+    home = tmp_path_factory.mktemp("elsewhere") / "home"
+    home.mkdir()
+    with contextlib.chdir(home):
+        rows = [["text", "label"], *ODD_ROWS[:40]]
+        write_csv(home / "rows.csv", rows)
+        write_csv(home / "test.csv", rows)
+        (home / "model.yaml").write_text("data: {source: rows.csv}\n")
+        (home / "splits.yaml").write_text("data: {train: rows.csv, test: test.csv}\n")
+        quick = "--set training.epochs=1 --set model.encoder=bag --set model.pooling=mean"
+        for name in ("model", "splits"):
+            done("train", f"{name}.yaml", name, *quick.split())
+    return home
+
+
+def test_a_model_with_relative_paths_says_elsewhere_how_to_score_it(elsewhere: Path, folder: Path):
+    for name, path, sets in (
+        ("model", "rows.csv", "--set data.source=PATH"),
+        ("splits", "rows.csv, test.csv", "--set data.train=PATH --set data.test=PATH"),
+    ):
+        model = elsewhere / name
+        (folder / f"again-{name}").symlink_to(model)
+        settings = " and ".join(re.findall(r"data\.\w+", sets))
+        for command, other_data in (
+            (("evaluate", model), f"`textclf evaluate {model} FILE`"),
+            (("compare", model, f"again-{name}"), "`--data FILE`"),
+        ):
+            result = run(*command)
+            assert (result.exit_code, result.stdout) == (1, "")
+            assert result.stderr == (
+                f"Error: {path}: no such file or folder in {folder}; the model was trained with "
+                f"{settings} at this path; run the command in the folder of the training, or name "
+                f"the data: {other_data} or {sets}\n"
+            )
+    # Each way out leads out.
+    rows = elsewhere / "rows.csv"
+    assert done("evaluate", elsewhere / "model", rows)
+    assert done("evaluate", elsewhere / "model", "--set", f"data.source={rows}")
+    paths = ("--set", f"data.train={rows}", "--set", f"data.test={elsewhere}/test.csv")
+    assert done("evaluate", elsewhere / "splits", *paths)
+    with contextlib.chdir(elsewhere):
+        assert done("evaluate", "model")
+
+
+def test_a_missing_path_of_an_override_is_the_users_own(elsewhere: Path, folder: Path):
+    result = run("evaluate", elsewhere / "model", "--set", "data.source=nowhere.csv")
+    assert result.stderr.startswith("Error: nowhere.csv: no such file")
+    assert "trained" not in result.stderr
+
+
 def test_evaluate_gives_the_same_figures_as_json_and_from_the_export(demo: Path):
     reports = [
         json.loads(done("evaluate", model, "demo", "--split", "validation", "--json"))["report"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from textclf.cli import options
+from textclf.cli import options, using
 from textclf.cli.terminal import Progress, note_all, say, stop_on_interrupt
 from textclf.errors import ArtifactError, DataError, TrainingError, check_all
 from textclf.startup import import_tensorflow
@@ -263,6 +263,8 @@ def compare(
 
     is_given = context.get_parameter_source("split") is ParameterSource.COMMANDLINE
     resolved, split, where = options.data_to_score(first, source, split, is_given, overrides)
+    if source is None:
+        using.check_trained_paths(resolved, overrides, "`--data FILE`")
     arguments = options.prepare_sources(with_paths(resolved))
     from textclf.evaluation import contributed
 

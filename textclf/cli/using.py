@@ -3,7 +3,8 @@
 import json
 import math
 import os
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from textclf.startup import import_tensorflow
 
 if TYPE_CHECKING:
     from textclf.artifact import Card
+    from textclf.config import Config
     from textclf.evaluation import Report
 
 # === evaluate ===
@@ -65,6 +67,10 @@ def evaluate(
 
     is_given = context.get_parameter_source("split") is ParameterSource.COMMANDLINE
     resolved, split, where = options.data_to_score(card, source, split, is_given, overrides)
+    if source is None:
+        check_trained_paths(
+            resolved, overrides, f"`textclf evaluate {shlex.quote(str(model))} FILE`"
+        )
     arguments = options.prepare_sources(with_paths(resolved))
     from textclf import data
 
@@ -115,6 +121,42 @@ def evaluate(
                 f"macro F1 {clean.get('macro_f1'):.4f}"
             )
     _check_requirements(report, needed)
+
+
+def check_trained_paths(config: "Config", overrides: Sequence[str], other_data: str) -> None:
+    """Check that the files and folders of the training are where a card says.
+
+    Args:
+        config: of the card, with the overrides.
+        other_data: the command that names other data, for the message.
+
+    Raises:
+        DataError: with every path of the card that does not exist; paths of overrides are the
+            user's own.
+    """
+    from textclf.config import paths, resolve_path
+
+    overridden = {override.partition("=")[0].strip() for override in overrides}
+    missing = {
+        setting: path
+        for setting, path in paths(config).items()
+        if setting.startswith("data.")
+        and setting not in overridden
+        and not os.path.exists(resolve_path(path, setting))
+    }
+    if not missing:
+        return
+    is_relative = any(
+        not os.path.isabs(resolve_path(path, setting)) for setting, path in missing.items()
+    )
+    sets = " ".join(f"--set {setting}=PATH" for setting in missing)
+    raise DataError(
+        f"{', '.join(missing.values())}: no such file or folder"
+        + (f" in {os.getcwd()}" if is_relative else "")
+        + f"; the model was trained with {' and '.join(missing)} at this path; "
+        + ("run the command in the folder of the training, or " if is_relative else "")
+        + f"name the data: {other_data} or {sets}"
+    )
 
 
 def _requirement(text: str, card: "Card") -> tuple[str, float]:

@@ -54,6 +54,7 @@ __all__ = [
     "from_yaml",
     "json_schema",
     "load",
+    "paths",
     "resolve_path",
     "to_yaml",
     "with_paths",
@@ -137,22 +138,33 @@ def resolve_path(path: str, setting: str) -> str:
     return os.path.expanduser(path)
 
 
+def paths(config: Config) -> dict[str, str]:
+    """Return the settings that hold a path, with the path as it is written."""
+    data = config.data.to_dict()
+    no_paths = {"data.source"} if data_format(data) in ("tfds", "demo") else set()
+    if data_format(data) in ("folder", "tfds", "demo"):  # these hold the names of splits
+        no_paths |= {"data.train", "data.validation", "data.test"}
+    written = {}
+    for setting in PATH_SETTINGS:
+        section, name = setting.split(".")
+        path = getattr(getattr(config, section), name)
+        if path is not None and setting not in no_paths:
+            written[setting] = path
+    return written
+
+
 def with_paths(config: Config) -> Config:
-    """The configuration with every path setting resolved by `resolve_path`.
+    """Return the configuration with every path setting resolved by `resolve_path`.
 
     Raises:
         ConfigError: with every environment variable that is not set.
     """
     problems: list[str] = []
     values = msgspec.to_builtins(config)
-    has_splits = data_format(values["data"]) in ("folder", "tfds", "demo")
-    for setting in PATH_SETTINGS:
+    for setting, path in paths(config).items():
         section, name = setting.split(".")
-        is_split_name = has_splits and setting in ("data.train", "data.validation", "data.test")
-        if values[section][name] is None or is_split_name:
-            continue
         try:
-            values[section][name] = resolve_path(values[section][name], setting)
+            values[section][name] = resolve_path(path, setting)
         except ConfigError as error:
             problems.extend(error.problems)
     if problems:

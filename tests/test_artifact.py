@@ -7,6 +7,7 @@ import os
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -112,6 +113,82 @@ def test_a_file_in_the_way_is_refused(tmp_path):
     (tmp_path / "run").write_text("")
     with pytest.raises(ArtifactError, match="is a file"):
         artifact.check_output(tmp_path / "run", overwrite=True, is_ours=("card.json",))
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A trained folder `run`, its export `exports/1`, a benchmark `cells`, and links to them."""
+    for name in (
+        *("run/card.json", "run/weights.npz", "exports/1/saved_model.pb"),
+        *("exports/1/assets.extra/card.json", "cells/benchmark.json"),
+        *("cells/models/a/card.json", "cells/models/a/weights.npz"),
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    (tmp_path / "link").symlink_to("run")
+    (tmp_path / "run" / "sub").mkdir()
+    (tmp_path / "out").symlink_to("run/sub")
+    return tmp_path
+
+
+INSIDE_RUN = "is inside the trained folder .*/run, which `textclf train --overwrite` replaces"
+
+
+@pytest.mark.parametrize(
+    ("folder", "is_ours", "message"),
+    [
+        *((f"{place}/1", "saved_model.pb", INSIDE_RUN) for place in ("run", "run/exports")),
+        *((f"{place}/1", "saved_model.pb", INSIDE_RUN) for place in ("link", "out", "link/../run")),
+        *((place, "card.json", INSIDE_RUN) for place in ("run/again", "link/a/b", "out/c")),
+        ("cells/models/a/1", "saved_model.pb", "is inside the trained folder .*/cells/models/a,"),
+        ("exports/1/1", "saved_model.pb", "is inside the exported version .*/exports/1, whose"),
+        (
+            "exports/1/assets.extra/1",
+            "saved_model.pb",
+            "is inside the exported version .*/1, whose",
+        ),
+        ("exports/1/run", "card.json", "is inside the exported version .*/exports/1, whose"),
+        ("exports/run", "card.json", "is inside .*/exports, a folder of exported versions"),
+        ("exports/2", "card.json", "is inside .*/exports, a folder of exported versions"),
+        ("exports/a/b", "card.json", "is inside .*/exports, a folder of exported versions"),
+        ("exports/1", "card.json", "is inside .*/exports, a folder of exported versions"),
+        ("exports", "card.json", "holds an exported model; name another folder"),
+    ],
+)
+def test_a_folder_inside_another_one_of_ours_is_refused(tree, folder, is_ours, message):
+    before = sorted(tree.rglob("*"))
+    with pytest.raises(ArtifactError, match=message):
+        artifact.check_output(tree / folder, overwrite=True, is_ours=(is_ours,))
+    assert sorted(tree.rglob("*")) == before
+
+
+def test_folders_beside_those_of_ours_are_accepted(tree, monkeypatch):
+    for folder, is_ours in (
+        ("exports/2", "saved_model.pb"),
+        ("run-exports/1", "saved_model.pb"),
+        ("run/../other/1", "saved_model.pb"),
+        ("other", "card.json"),
+        ("cells/models/b", "card.json"),
+    ):
+        artifact.check_output(tree / folder, overwrite=False, is_ours=(is_ours,))
+    # Somebody else's card is no trained folder.
+    (tree / "card.json").write_text("{}")
+    # Versions that lie in the folder where the user works are beside what is written there.
+    (tree / "1").mkdir()
+    (tree / "1" / "saved_model.pb").write_text("")
+    with pytest.raises(ArtifactError, match="a folder of exported versions"):
+        artifact.check_output(tree / "other", overwrite=False, is_ours=("card.json",))
+    monkeypatch.chdir(tree)
+    artifact.check_output("other", overwrite=False, is_ours=("card.json",))
+
+
+@pytest.mark.parametrize("inner", ["sub/exports/1/saved_model.pb", "cells/benchmark.json"])
+def test_overwriting_removes_no_export_and_no_benchmark(tree, inner):
+    artifact.check_output(tree / "run", overwrite=True, is_ours=("card.json",))
+    (tree / "run" / inner).parent.mkdir(parents=True)
+    (tree / "run" / inner).write_text("")
+    with pytest.raises(ArtifactError, match=f"would remove .*{Path(inner).parent} too; move"):
+        artifact.check_output(tree / "run", overwrite=True, is_ours=("card.json",))
 
 
 def test_a_place_without_permission_is_refused_before_the_work(open_folder):

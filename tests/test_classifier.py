@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from textclf import classifier, data, text, training
 from textclf.config import from_dict
@@ -85,8 +86,69 @@ def test_no_texts_get_no_answers(model):
 
 
 def test_a_single_string_is_refused_instead_of_being_read_letter_by_letter(model):
-    with pytest.raises(TypeError, match="put it in a list"):
-        model.predict("good")
+    for single in ("good", b"good", bytearray(b"good"), np.str_("good"), np.bytes_(b"good")):
+        for method in (model.predict, model.predict_proba, model.answers):
+            with pytest.raises(DataError, match="^texts: .* found a single one; put it in a list$"):
+                method(single)
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (["a", None], r"texts\[1\] is None: expected a text .*replace a missing text by ''"),
+        ((float("nan"), "a"), r"texts\[0\] is nan \(float\): expected a text"),
+        (["a", 5, "b", 2.5], r"texts\[1\] is 5 \(int\); texts\[3\] is 2\.5 \(float\): expected"),
+        (
+            [["a"], ["b"]],
+            r"texts\[0\] is \['a'\] \(list\); texts\[1\] is \['b'\] \(list\): expected",
+        ),
+        ([True], r"texts\[0\] is True \(bool\): expected a text"),
+        (np.array(["a", None], object), r"texts\[1\] is None: expected a text"),
+        (np.array([1.0]), r"texts\[0\] is np\.float64\(1\.0\) \(float64\): expected"),
+        ([None] * 5, r".* texts\[2\] is None; and 2 more: expected a text"),
+        ((t for t in ("a", None)), r"texts\[1\] is None: expected a text"),
+        ([{"text": "a" * 99}], r"texts\[0\] is \{'text': 'a+\.\.\. \(dict\): expected"),
+        (None, "texts: expected a list of texts, found NoneType"),
+        (7, "texts: expected a list of texts, found int"),
+        ({"text": ["a"]}, "texts: expected a list of texts, found dict; give the texts alone"),
+        (np.array([["a"]]), "texts: expected a list of texts, found ndarray; .* one dimension"),
+        (np.array("a"), "texts: expected a list of texts, found ndarray; .* one dimension"),
+    ],
+)
+def test_what_is_no_text_is_refused_with_its_position(model, texts, message):
+    with pytest.raises(DataError, match=f"^{message}"):
+        model.predict_proba(texts)
+
+
+def test_any_sequence_of_texts_is_answered(model):
+    texts = ["not bad at all", "", "很好看！"]
+    expected = model.predict_proba(texts)
+    encoded = [text.to_utf8(one) for one in texts]
+    for same in (
+        tuple(texts),
+        (one for one in texts),
+        dict.fromkeys(texts).keys(),
+        encoded,
+        np.array(texts),
+        np.array(texts, object),
+        np.array(encoded),
+        tf.constant(texts),
+    ):
+        np.testing.assert_array_equal(model.predict_proba(same), expected)
+
+
+class Frame:
+    """The interface of a data frame that matters here: it yields the names of its columns."""
+
+    ndim = 2
+
+    def __iter__(self):
+        return iter(["text", "label"])
+
+
+def test_a_data_frame_is_refused_instead_of_its_column_names_being_read(model):
+    with pytest.raises(DataError, match="found Frame; give the texts alone, in one dimension"):
+        model.predict(Frame())
 
 
 def test_every_answer_has_its_name_its_shape_and_its_dtype(model):

@@ -137,7 +137,7 @@ MISTAKES: list[tuple[str, int, str]] = [
     ("train variable.yaml out", 1, "data.source: the environment variable TEXTCLF_NOT_SET in '${TEXTCLF_NOT_SET}/x.csv' is not set; set it to the folder that is meant, for instance: export TEXTCLF_NOT_SET=..."),
     ("train missing.yaml out", 1, "nowhere.tsv: no such file; did you mean 'others.csv'?"),
     ("train good.yaml model", 1, "{tmp}/model: exists already; name another folder or add --overwrite"),
-    ("train good.yaml other --overwrite", 1, "{tmp}/other: exists and was not written by textclf; name another folder"),
+    ("train good.yaml other --overwrite", 1, "{tmp}/other: holds an exported model; name another folder"),
     ("train good.yaml one.csv", 1, "{tmp}/one.csv: is a file; name a folder that can be written"),
     ("train good.yaml out --set training.epochs=x --set modle.units=3", 1, "--set modle.units: unknown setting; did you mean model.units?\n--set training.epochs: expected a whole number of at least 1 and at most 10000, found 'x'"),
     ("train good.yaml out --set model.embedding_vectors=glove.txt", 1, "glove.txt: no such file; model.embedding_vectors names a GloVe, word2vec or fastText text file"),

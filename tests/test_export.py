@@ -15,7 +15,7 @@ from test_classifier import WEIRD
 
 from textclf import classifier, export, training
 from textclf.config import from_dict
-from textclf.errors import ArtifactError, ExportError
+from textclf.errors import ArtifactError, DataError, ExportError
 
 
 @pytest.fixture(scope="module")
@@ -220,6 +220,25 @@ def test_versions_count_from_one_and_the_next_is_one_more_than_the_largest(
     assert export.next_version(tmp_path) == 8
     with pytest.raises(ArtifactError, match="7: exists already"):
         export.export(model, tmp_path, version=7)
+
+
+def test_an_export_into_a_trained_folder_is_refused(model, trained, tmp_path):
+    (tmp_path / "link").symlink_to(trained)
+    before = sorted(trained.rglob("*"))
+    for output in (trained, trained / "exports", tmp_path / "link", trained / ".." / "trained"):
+        with pytest.raises(ArtifactError, match="is inside the trained folder"):
+            export.export(model, output)
+    assert sorted(trained.rglob("*")) == before
+
+
+def test_golden_texts_that_are_no_texts_are_refused(model, tmp_path):
+    for golden_texts, message in (
+        ("not bad", "golden_texts: expected a list of texts, found a single one"),
+        (["good", None], r"golden_texts\[1\] is None: expected a text"),
+    ):
+        with pytest.raises(DataError, match=message):
+            export.export(model, tmp_path / "exports", golden_texts=golden_texts)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_golden_samples_hold_typical_hostile_and_own_texts(version):

@@ -30,6 +30,8 @@ from textclf.errors import ArtifactError
 FORMAT_VERSION = 1
 CARD, CARD_PAGE, CONFIG, VOCABULARY = "card.json", "card.md", "config.yaml", "vocabulary.txt"
 WEIGHTS, HISTORY, TENSORBOARD = "weights.npz", "history.jsonl", "tensorboard"
+BENCHMARK = "benchmark.json"  # a folder that holds it is a benchmark
+_SAVED_MODEL = "saved_model.pb"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +87,7 @@ def read_card(folder: str | os.PathLike) -> Card:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        if os.path.exists(folder / "saved_model.pb"):
+        if os.path.exists(folder / _SAVED_MODEL):
             what = "is an exported SavedModel; a folder written by `textclf train` is needed here"
         elif not os.path.exists(folder):
             what = "does not exist; `textclf train` writes such a folder"
@@ -122,9 +124,9 @@ def read_card(folder: str | os.PathLike) -> Card:
 def exported_version(folder: str | os.PathLike) -> Path | None:
     """The exported version that a path means: itself, or the newest below it; else None."""
     folder = Path(folder)
-    if os.path.exists(folder / "saved_model.pb"):
+    if os.path.exists(folder / _SAVED_MODEL):
         return folder
-    versions = [path for path in folder.glob("[0-9]*") if os.path.exists(path / "saved_model.pb")]
+    versions = [path for path in folder.glob("[0-9]*") if os.path.exists(path / _SAVED_MODEL)]
     numbered = [path for path in versions if path.name.isdecimal()]
     return max(numbered, key=lambda path: int(path.name), default=None)
 
@@ -181,15 +183,60 @@ def sha256(path: str | os.PathLike) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def check_nesting(folder: str | os.PathLike, *, is_version: bool = False) -> None:
+    """Check that a new folder is not inside one that is replaced or verified as a whole.
+
+    Args:
+        is_version: the folder is an exported version, which may stand beside others.
+
+    Raises:
+        ArtifactError: it is inside a trained folder, an exported version or, if it is not a
+            version, a folder of exported versions.
+    """
+    for outer in Path(os.path.realpath(folder)).parents:
+        if _is_trained(outer):
+            raise ArtifactError(
+                f"{folder}: is inside the trained folder {outer}, which `textclf train "
+                "--overwrite` replaces as a whole; name a folder outside it"
+            )
+        if os.path.exists(outer / _SAVED_MODEL):
+            raise ArtifactError(
+                f"{folder}: is inside the exported version {outer}, whose files `textclf verify` "
+                "checks as a whole; name a folder outside it"
+            )
+        # Where the user works, versions may lie beside everything else.
+        is_working_folder = Path(os.path.realpath(os.curdir)).is_relative_to(outer)
+        if not is_version and not is_working_folder and exported_version(outer) is not None:
+            raise ArtifactError(
+                f"{folder}: is inside {outer}, a folder of exported versions; name a folder "
+                "outside it"
+            )
+
+
+def _is_trained(folder: Path) -> bool:
+    return os.path.exists(folder / CARD) and os.path.exists(folder / WEIGHTS)
+
+
+def _inner_artifact(folder: Path) -> Path | None:
+    """Return a trained folder, an exported version or a benchmark below a folder, if any."""
+    for inner in sorted(path for path in folder.rglob("*") if path.is_dir()):
+        if _is_trained(inner) or any(
+            os.path.exists(inner / name) for name in (_SAVED_MODEL, BENCHMARK)
+        ):
+            return inner
+    return None
+
+
 def check_output(folder: str | os.PathLike, *, overwrite: bool, is_ours: tuple[str, ...]) -> None:
-    """Makes sure, before the long work, that `write_folder` will be able to put a folder there.
+    """Check, before the long work, that `write_folder` will be able to put a folder there.
 
     Args:
         is_ours: files of which one must stand in an existing folder for it to be replaced, so
             that `--overwrite` never removes somebody's home folder.
 
     Raises:
-        ArtifactError: it exists and may not be replaced, or its parent cannot be written.
+        ArtifactError: it exists and may not be replaced, is inside another artefact, or its
+            parent cannot be written.
     """
     folder = Path(os.path.abspath(folder))
     # os.path rather than Path: without permission to look, Path.exists raises.
@@ -200,13 +247,22 @@ def check_output(folder: str | os.PathLike, *, overwrite: bool, is_ours: tuple[s
             f"{folder}: a file system is mounted there, which no folder can replace; name a folder "
             "below it"
         )
+    check_nesting(folder, is_version=_SAVED_MODEL in is_ours)
     if os.path.isdir(folder) and os.listdir(folder):
+        if exported_version(folder) is not None:
+            raise ArtifactError(f"{folder}: holds an exported model; name another folder")
         if not any((folder / name).exists() for name in is_ours):
             raise ArtifactError(
                 f"{folder}: exists and was not written by textclf; name another folder"
             )
         if not overwrite:
             raise ArtifactError(f"{folder}: exists already; name another folder or add --overwrite")
+        inner = _inner_artifact(folder)
+        if inner is not None:
+            raise ArtifactError(
+                f"{folder}: --overwrite would remove {inner} too; move that folder, or name "
+                "another one for the training"
+            )
     check_writable(folder, within=Path(os.path.realpath(folder)).parent)
 
 

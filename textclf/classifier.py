@@ -67,8 +67,8 @@ class Predictor:
         self.card = card
         self.class_names = card.class_names
 
-    def answers(self, texts: Sequence[str | bytes], batch_size: int = 64) -> dict[str, np.ndarray]:
-        """All `OUTPUTS` for some texts, in their order.
+    def answers(self, texts: Iterable[str | bytes], batch_size: int = 64) -> dict[str, np.ndarray]:
+        """Return all `OUTPUTS` for some texts, in their order.
 
         Args:
             texts: any strings, also empty ones; bytes are read as UTF-8.
@@ -77,10 +77,11 @@ class Predictor:
 
         Returns:
             By name, an array whose first dimension is that of the texts.
+
+        Raises:
+            DataError: not a sequence of texts, or with the positions of what is not a text.
         """
-        if isinstance(texts, str | bytes):
-            raise TypeError("expected a list of texts, found a single one; put it in a list")
-        encoded = [t if isinstance(t, bytes) else text.to_utf8(t) for t in texts]
+        encoded = encode_texts(texts)
         # Texts of similar length share a batch, so that little padding is computed.
         order = np.argsort([len(t) for t in encoded], kind="stable")
         parts: list[dict[str, tf.Tensor]] = []
@@ -93,12 +94,12 @@ class Predictor:
             name: np.concatenate([part[name].numpy() for part in parts])[back] for name in OUTPUTS
         }
 
-    def predict_proba(self, texts: Sequence[str | bytes], batch_size: int = 64) -> np.ndarray:
-        """Probabilities, float32 [texts, classes]; rows sum to one unless multi-label."""
+    def predict_proba(self, texts: Iterable[str | bytes], batch_size: int = 64) -> np.ndarray:
+        """Return probabilities, float32 [texts, classes]; rows sum to one unless multi-label."""
         return self.answers(texts, batch_size)["probabilities"]
 
-    def predict(self, texts: Sequence[str | bytes]) -> list[str] | list[tuple[str, ...]]:
-        """The most probable class of each text; multi-label: the selected classes of each."""
+    def predict(self, texts: Iterable[str | bytes]) -> list[str] | list[tuple[str, ...]]:
+        """Return the most probable class of each text; multi-label: its selected classes."""
         answers = self.answers(texts)
         if not self.card.multi_label:
             return [self.class_names[index] for index in answers["label_id"]]
@@ -257,6 +258,55 @@ class Classifier(Predictor):
             "unknown_fraction": unknown_fraction,
             "truncated": encoded.truncated,
         }
+
+
+def encode_texts(texts: Iterable[str | bytes], *, name: str = "texts") -> list[bytes]:
+    """Return texts as the bytes that go into the graph.
+
+    Args:
+        texts: anything with one dimension that yields strings or bytes: a list, a generator, an
+            array, a column of a table.
+        name: of the argument, for messages.
+
+    Raises:
+        DataError: not a sequence of texts, or with the positions of what is not a text.
+    """
+    if isinstance(texts, tf.Tensor):
+        texts = texts.numpy()
+    if isinstance(texts, str | bytes | bytearray):
+        raise DataError(f"{name}: expected a list of texts, found a single one; put it in a list")
+    # A data frame and a dictionary would yield the names of their columns.
+    is_table = isinstance(texts, Mapping) or getattr(texts, "ndim", 1) != 1
+    if is_table or not isinstance(texts, Iterable):
+        raise DataError(
+            f"{name}: expected a list of texts, found {type(texts).__name__}; give the texts "
+            "alone, in one dimension"
+        )
+    encoded: list[bytes] = []
+    wrong: list[tuple[int, Any]] = []
+    for position, value in enumerate(texts):
+        if isinstance(value, str):
+            encoded.append(text.to_utf8(value))
+        elif isinstance(value, bytes):
+            encoded.append(value)
+        else:
+            wrong.append((position, value))
+    if wrong:
+        shown = "; ".join(f"{name}[{position}] is {_shown(value)}" for position, value in wrong[:3])
+        more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise DataError(
+            f"{shown}{more}: expected a text (str or UTF-8 bytes); leave it out, replace a missing "
+            "text by '' or convert the value with str()"
+        )
+    return encoded
+
+
+def _shown(value: Any) -> str:
+    """Return a value that is not a text for a message, on one short line."""
+    if value is None:
+        return "None"
+    shown = " ".join(repr(value).split())
+    return f"{shown if len(shown) <= 40 else shown[:37] + '...'} ({type(value).__name__})"
 
 
 def build_network(

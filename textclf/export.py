@@ -160,8 +160,12 @@ def export(
 
     Raises:
         ArtifactError: the version exists, or the folder cannot be written.
+        DataError: a golden text is not a text.
         ExportError: the export does not answer as the model does; nothing is published.
     """
+    from textclf import classifier
+
+    classifier.encode_texts(golden_texts, name="golden_texts")
     output = Path(output)
     version = check(output, version)
     place = output / str(version)

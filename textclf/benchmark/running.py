@@ -43,7 +43,7 @@ from textclf.errors import ArtifactError, TrainingError
 
 HEARTBEAT_SECONDS = 30.0
 SILENT_SECONDS = 600.0  # a claim as old as that is nobody's any more
-_IDENTITY = "benchmark.json"
+_IDENTITY = artifact.BENCHMARK
 _TICK_SECONDS = 1.0
 
 
@@ -82,12 +82,13 @@ def check(grid: Grid, folder: Path) -> None:
     """Looks whether `folder` can hold this benchmark.
 
     Raises:
-        ArtifactError: it cannot be written, or holds something else, or runs that this grid
-            describes otherwise.
+        ArtifactError: it cannot be written, holds something else or runs that this grid
+            describes otherwise, or is inside a trained folder or an export.
     """
     # os.path rather than Path: without permission to look, Path.exists raises.
     if os.path.exists(folder) and not os.path.isdir(folder):
         raise ArtifactError(f"{folder}: is a file; name a folder for the benchmark")
+    artifact.check_nesting(folder)
     artifact.check_writable(folder, within=folder)
     identity = folder / _IDENTITY
     if not identity.exists():

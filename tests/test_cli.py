@@ -149,7 +149,7 @@ MISTAKES: list[tuple[str, int, str]] = [
     ("train good.yaml", 2, USAGE.format("train [OPTIONS] CONFIG OUTPUT", "train") + "Missing argument 'OUTPUT'."),
     ("evaluate nowhere", 1, "nowhere: does not exist; `textclf train` writes such a folder"),
     ("evaluate model others.csv", 1, "others.csv:1: no column 'text'; found id, review, stars; use --set 'data.text_columns=[review]'\nothers.csv:1: no column 'label'; found id, review, stars; use --set data.label_column=stars"),
-    ("evaluate model semicolon.csv", 1, "semicolon.csv:1: no column 'text'; found text;label; use --set 'data.delimiter=;'\nsemicolon.csv:1: no column 'label'; found text;label; use --set 'data.delimiter=;'"),
+    ("evaluate model semicolon.csv --set data.delimiter=,", 1, "semicolon.csv:1: no column 'text'; found text;label; use --set 'data.delimiter=;'\nsemicolon.csv:1: no column 'label'; found text;label; use --set 'data.delimiter=;'"),
     ("evaluate model latin.csv", 1, "latin.csv:2: byte 0xe9 is not utf-8; name the encoding of the file, perhaps data.encoding=cp1252"),
     ("evaluate model others.csv --split validation", 2, EVALUATE + "--split: all rows of the file others.csv are scored; leave it"),
     ("evaluate model --split dev", 2, EVALUATE + "Invalid value for '--split': 'dev' is not one of 'train', 'validation', 'test'."),
@@ -165,12 +165,12 @@ MISTAKES: list[tuple[str, int, str]] = [
     ("predict model good --top-k 0", 2, PREDICT + "Invalid value for '--top-k': 0 is not in the range x>=1."),
     ("predict model --input missing.csv", 1, "missing.csv: no such file; did you mean 'missing.yaml'?"),
     ("predict model --input missing.txt", 1, "missing.txt: no such file; did you mean 'missing.yaml'?"),
-    ("predict model --input model", 1, "model: cannot be read (Is a directory); name a file"),
+    ("predict model --input model", 1, "model: a folder, expected a file; name a file in it"),
     ("predict model --input others.csv", 1, "others.csv: no column 'text'; found id, review, stars; use --set 'data.text_columns=[review]'"),
     ("predict model --input one.csv", 1, "one.csv: no column 'text'; found opinion; use --set 'data.text_columns=[opinion]', or --set data.header=false --set data.text_columns=[1] if this line is a row"),
     ("predict model --input latin.csv", 1, "latin.csv:2: byte 0xe9 is not utf-8; name the encoding of the file, perhaps data.encoding=cp1252"),
     ("predict model --input latin.txt --set data.encoding=utf-7000", 1, "data.encoding: "),
-    ("predict model --input latin.txt --set data.text_columns=[1]", 2, PREDICT + "--set data.text_columns=[1]: lines have an encoding and nothing else; put a table into a file that ends in .csv, .tsv, .jsonl or .parquet, or set data.format"),
+    ("predict model --input latin.txt --set data.text_columns=[1]", 2, PREDICT + "--set data.text_columns=[1]: lines have only an encoding; put a table into a file that ends in .csv, .tsv, .jsonl, .ndjson, .parquet, or set data.format of a file"),
     ("export model one.csv", 1, "{tmp}/one.csv/1: cannot be written, because {tmp}/one.csv does not allow it (Not a directory); name another folder"),
     ("export model exports --version 1", 1, "exports/1: exists already; leave the version out to write the next one"),
     ("export exports/1 out", 1, "exports/1: is an exported SavedModel; a folder written by `textclf train` is needed here"),
@@ -585,8 +585,8 @@ def test_another_file_is_read_in_its_own_encoding(demo: Path, folder: Path):
     (folder / "new.csv").write_text("texte;avis\ncaf\u00e9;oui\n")
     result = run("predict", "old", "--input", "new.csv")
     assert result.stdout.split("\n")[1].startswith("caf\u00e9;oui;")
-    assert "new.csv: is read as the UTF-8 that it is" in result.stderr
-    assert "is read as the UTF-8" not in run("predict", "old", "--input", "old.csv").stderr
+    assert "new.csv: reading as UTF-8 (the training data were cp1252)" in result.stderr
+    assert "reading as" not in run("predict", "old", "--input", "old.csv").stderr
     forced = run("predict", "old", "--input", "new.csv", "--set", "data.encoding=cp1252")
     assert "caf\u00c3" in forced.stdout
 

@@ -1,26 +1,29 @@
-"""From texts to labels: `predict`.
+"""The command `predict`: from texts to labels.
 
 Rows are read, answered and written in chunks, so that memory stays flat and answers appear while
 the input still comes in.
 """
 
 import codecs
+import contextlib
 import csv
 import gzip
 import io
 import itertools
 import json
 import os
+import re
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from textclf.cli import options
-from textclf.cli.terminal import Progress
+from textclf.cli.terminal import Progress, say
 from textclf.errors import DataError
 from textclf.startup import import_tensorflow
 
@@ -30,20 +33,25 @@ if TYPE_CHECKING:
 
 CHUNK_ROWS = 1024
 READ_BYTES = 1 << 16
-ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 
 
 class Row(NamedTuple):
-    """A text and, of a table, all the columns of its row."""
+    """A text and, of a table, its row.
+
+    Attributes:
+        text: the text to answer.
+        values: the cells of a CSV or TSV row, the values of another table by column, or nothing.
+    """
 
     text: str
-    columns: dict[str, Any]
+    values: list[str] | dict[str, Any] | None = None
 
 
 class Input(NamedTuple):
-    """Rows to answer, in chunks as they come in, and the table they are from, if any."""
+    """Rows to answer, in chunks as they come in, and the table that holds them, if any."""
 
     chunks: Iterator[list[Row]]
+    name: str
     table: "Table | None" = None
 
 
@@ -69,8 +77,14 @@ class _Predict(click.Command):
     "--input",
     "input_file",
     metavar="FILE",
-    help="Texts to answer: CSV, TSV, JSON lines or Parquet by its ending, else a file of lines; "
-    "- for lines from stdin.",
+    help="Texts to answer: a table (CSV, TSV, JSON or Parquet) by the file's ending, the lines of "
+    "a .txt file, or - for the lines of stdin. A text file may end in .gz.",
+)
+@click.option(
+    "--lines",
+    "is_lines",
+    is_flag=True,
+    help="Answer each line of --input, whatever the file's ending.",
 )
 @click.option(
     "--top-k", type=click.IntRange(min=1), help="Print the K most probable classes of each text."
@@ -81,6 +95,7 @@ def predict(
     model: Path,
     texts: tuple[str, ...],
     input_file: str | None,
+    is_lines: bool,
     top_k: int | None,
     overrides: tuple[str, ...],
     as_json: bool,
@@ -89,8 +104,9 @@ def predict(
 
     MODEL is a trained folder or an exported SavedModel. Answers come in the order of the texts.
     The other columns of a table come back beside them: CSV and TSV as they came, with the
-    columns predicted and confidence; JSON lines and Parquet as JSON lines. Put -- before texts
-    that begin with a dash.
+    columns predicted and confidence; JSON and Parquet as JSON lines. A table is read as the
+    training data were; if the text columns are not found that way, its separator and quoting are
+    recognised. Put -- before texts that begin with a dash.
 
     \b
     Examples:
@@ -105,29 +121,41 @@ def predict(
         raise click.UsageError(
             "nothing to answer: give texts, --input FILE, or --input - for stdin"
         )
+    if is_lines and input_file is None:
+        raise click.UsageError("--lines says how --input is read; texts need none")
     options.check_sections(overrides, ("data",), "predict")
     if overrides and input_file is None:
         raise click.UsageError("--set says how --input is read; texts need none")
+    texts = tuple(options.argument_text(text, "TEXT") for text in texts)
     card = options.read_card(model)
     if input_file is None:
-        source = Input(_chunked(Row(text, {}) for text in texts))
+        source = Input(_chunked(map(Row, texts)), "texts")
+    elif is_lines or _is_lines(input_file, overrides):
+        source = _open_lines(input_file, card, overrides)
     else:
-        source = _open(input_file, card, overrides)
+        source = _open_table(input_file, card, overrides)
     import_tensorflow()
     from textclf import classifier
 
     predictor = classifier.load_predictor(model)
-    write = _writer(source.table, card, as_json, top_k)
+    header, write = _writer(source.table, card, as_json, top_k)
     # Answers on the same terminal are progress enough.
     is_quiet = input_file is None or sys.stdout is None or sys.stdout.isatty()
     with Progress() as progress:
-        done = 0
+        done = num_empty = 0
         for chunk in source.chunks:
             answers = predictor.answers([row.text for row in chunk])
-            click.echo(write(chunk, answers), nl=False)
+            click.echo(header + write(chunk, answers), nl=False)
+            header = ""
             done += len(chunk)
+            num_empty += sum(not row.text or row.text.isspace() for row in chunk)
             if not is_quiet:
                 progress.update(f"{done:,} texts answered", 0, 0, key="answering")
+    if not done:
+        click.echo(header, nl=False)
+        say(f"note: {source.name}: no texts to answer")
+    elif num_empty and input_file is not None:
+        say(f"note: {source.name}: {num_empty:,} of {done:,} texts are empty; ignore their labels")
 
 
 # === Reading ===
@@ -139,35 +167,36 @@ def _chunked(rows: Iterable[Row]) -> Iterator[list[Row]]:
         yield chunk
 
 
-def _open(path: str, card: "Card", overrides: Sequence[str]) -> Input:
-    given = {override.partition("=")[0].removeprefix("data.") for override in overrides}
-    name = path.lower().removesuffix(".gz")
-    if path == "-" or (not name.endswith(ENDINGS) and "format" not in given):
-        encoding = "utf-8"
-        for override in overrides:
-            setting, _, value = override.partition("=")
-            if setting != "data.encoding":
-                raise click.UsageError(
-                    f"--set {override}: lines have an encoding and nothing else; put a table into "
-                    "a file that ends in .csv, .tsv, .jsonl or .parquet, or set data.format"
-                )
-            encoding = value
-        return Input(_lines(path, encoding))
-    table, columns = _open_table(path, card, overrides, given)
-    separator = options.moved(card, {"test": path}, overrides).data.text_separator
-    return Input(_chunked(_rows(table, columns, separator)), table)
+# --- Lines ---
 
 
-def _lines(path: str, encoding: str) -> Iterator[list[Row]]:
-    """Chunks of lines, as soon as they are there.
+def _is_lines(path: str, overrides: Sequence[str]) -> bool:
+    """Return whether each line is a text: of stdin, and of a .txt file without a format."""
+    is_text = path.lower().removesuffix(".gz").endswith(".txt")
+    return path == "-" or (is_text and "data.format" not in options.set_values(overrides))
+
+
+def _open_lines(path: str, card: "Card", overrides: Sequence[str]) -> Input:
+    """Open a file of lines, or stdin.
 
     Raises:
-        DataError: the file cannot be read, or is not in this encoding.
+        DataError: the file cannot be read.
+        UsageError: an override has no meaning for lines.
     """
-    from textclf.data.tables import codec_of
+    from textclf.data.tables import FILE_ENDINGS, codec_of
 
-    codec_of(encoding)
-    return _decoded(_binary(path), encoding, "stdin" if path == "-" else path)
+    values = options.set_values(overrides)
+    for setting, value in values.items():
+        if setting != "data.encoding":
+            raise click.UsageError(
+                f"--set {setting}={value}: lines have only an encoding; put a table into a file "
+                f"that ends in {', '.join(FILE_ENDINGS)}, or set data.format of a file"
+            )
+    encoding = values.get("data.encoding")
+    codec_of(encoding or "utf-8")
+    name = "stdin" if path == "-" else path
+    chunks = _decoded(_binary(path), encoding, name)
+    return Input(_with_header_note(chunks, name, card), name)
 
 
 def _binary(path: str) -> Any:
@@ -183,105 +212,194 @@ def _binary(path: str) -> Any:
         return click.get_current_context().with_resource(opened(full, "rb"))
     except FileNotFoundError:
         raise missing_file(path) from None
+    except PermissionError:
+        raise DataError(
+            f"{path}: no permission to read the file; change its mode or its owner"
+        ) from None
+    except IsADirectoryError:
+        raise _folder(path) from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); name a file") from None
 
 
-def _decoded(stream: Any, encoding: str, place: str) -> Iterator[list[Row]]:
-    from textclf.data.tables import codec_of
+def _folder(path: str) -> DataError:
+    return DataError(f"{path}: a folder, expected a file; name a file in it")
 
-    decoder = codecs.getincrementaldecoder(codec_of(encoding))()
+
+def _decoded(stream: Any, encoding: str | None, name: str) -> Iterator[list[Row]]:
+    """Yield chunks of lines as soon as they are there.
+
+    Args:
+        encoding: None for UTF-8, or UTF-16 after a byte order mark.
+        name: of the stream, for messages.
+
+    Raises:
+        DataError: the stream cannot be read, is not in this encoding, or is not text.
+    """
+    from textclf.data.tables import codec_of, refuse_other_kinds
+
+    decoder, line_end = None, None
     rest, num_lines = "", 0
     try:
         while True:
             # Whatever is there already: a slow writer gets its answers line by line.
             data = stream.read1(READ_BYTES)
+            if decoder is None:
+                refuse_other_kinds(name, data)
+                is_utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+                if encoding is None and is_utf_16:
+                    say(f"note: {name}: reading as UTF-16")
+                encoding = encoding or ("utf-16" if is_utf_16 else "utf-8")
+                decoder = codecs.getincrementaldecoder(codec_of(encoding))()
             try:
                 decoded = decoder.decode(data, final=not data)
             except UnicodeDecodeError as error:
-                before = error.object[: error.start].decode(encoding, "replace")
+                before = error.object[: error.start].decode(encoding or "utf-8", "replace")
+                line = num_lines + 1 + len(_LINE_END.findall(before))
                 raise DataError(
-                    f"{place}:{num_lines + 1 + before.count(chr(10))}: is not {encoding} "
-                    f"({error.reason}); name the encoding with --set data.encoding=..., "
-                    "for instance latin-1 or gb18030"
+                    f"{name}:{line}: is not {encoding} ({error.reason}); name the encoding with "
+                    "--set data.encoding=..., for instance latin-1 or gb18030"
                 ) from None
-            *lines, rest = (rest + decoded).split("\n")
+            text = rest + decoded
+            if "\0" in decoded:
+                line = num_lines + 1 + len(_LINE_END.findall(text[: text.index("\0")]))
+                raise DataError(
+                    f"{name}:{line}: a NUL character, which text in {encoding} does not have; name "
+                    "a file of text, or its encoding with --set data.encoding=..., for instance "
+                    "utf-16-le"
+                )
+            if line_end is None and "\n" in text:
+                line_end = _NEWLINE  # a carriage return within a line is part of the text
+            elif line_end is None and "\r" in (text[:-1] if data else text):
+                line_end = _LINE_END
+            *lines, rest = [text] if line_end is None else line_end.split(text)
+            if line_end is _LINE_END and data and text.endswith("\r"):
+                # The next byte may be the "\n" of this line end.
+                rest = lines.pop() + "\r"
             if not data and rest:
                 lines.append(rest)
             num_lines += len(lines)
-            yield from _chunked(Row(line.removesuffix("\r"), {}) for line in lines)
+            yield from _chunked(map(Row, lines))
             if not data:
                 return
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         if isinstance(error, BrokenPipeError):
             raise
-        raise DataError(f"{place}: cannot be read ({error})") from None
+        raise DataError(f"{name}: cannot be read ({error}); check the file") from None
 
 
-def _open_table(
-    path: str, card: "Card", overrides: Sequence[str], given: set[str]
-) -> tuple["Table", list[str]]:
-    """The table and its text columns.
+_NEWLINE = re.compile("\r?\n")
+_LINE_END = re.compile("\r\n|\r|\n")
 
-    It is read as the training data were, where the columns of the texts are found that way, else
-    with the separator and the quoting that it seems to have. What was set goes before both.
+
+def _with_header_note(chunks: Iterator[list[Row]], name: str, card: "Card") -> Iterator[list[Row]]:
+    """Yield the chunks, with a note if the first line seems to belong to a table."""
+    first = next(chunks, None)
+    if first is None:
+        return
+    if _is_of_table(first[0].text, card.config["data"]):
+        way_out = "save the table" if name == "stdin" else "rename the file"
+        say(
+            f"note: {name}: the first line looks like a table, but every line is answered as a "
+            f"text; {way_out} with the ending of its format, such as .csv, to have its columns read"
+        )
+    yield first
+    yield from chunks
+
+
+def _is_of_table(line: str, settings: Mapping[str, Any]) -> bool:
+    """Return whether a line is the header of a table like the training data, or JSON."""
+    if line.strip() in ("[", "{") or re.match(r"\s*(\[\s*)?\{\s*\"", line):
+        return True
+    wanted = set(settings.get("text_columns", ["text"]))
+    has_names = settings.get("header", True)
+    return has_names and any(
+        wanted <= {cell.strip(' "') for cell in line.split(delimiter)} for delimiter in ",\t;|"
+    )
+
+
+# --- Tables ---
+
+
+def _open_table(path: str, card: "Card", overrides: Sequence[str]) -> Input:
+    """Open a table with the text columns.
 
     Raises:
         DataError: it cannot be read, or does not have the text columns.
     """
+    from textclf.data.tables import Table, format_of
+
+    if os.path.isdir(os.path.expanduser(path)):
+        raise _folder(path)
+    if "data.format" not in options.set_values(overrides):
+        try:
+            format_of(path)
+        except DataError as error:
+            # A file of another kind, or none at all, has a better message.
+            if not options.is_pipe(path):
+                Table(path, "csv", ",", "minimal", True, "utf-8").check_file()
+            raise DataError(
+                f"{error}; for one text a line use --lines or the ending .txt"
+            ) from None
+    config, table = options.file_to_read(card, path, overrides, needs_labels=False)
+    wanted = config.data.text_columns
+    columns = options.find_columns(table, wanted)
+    if None in columns:
+        raise _missing_column(table, wanted[columns.index(None)])
+    rows = _rows(table, [name for name in columns if name], config.data.text_separator)
+    return Input(_chunked(rows), path, table)
+
+
+def _missing_column(table: "Table", missing: str) -> DataError:
+    """Return the mistake of a table without a wanted text column."""
     from textclf import data
     from textclf.data.parts import TEXT_NAMES, listed
-    from textclf.data.tables import open_table
 
-    config = options.moved(card, {"test": path}, overrides)
-    how = config.data.to_dict("format", "delimiter", "quoting", "header", "encoding")
-    wanted = config.data.text_columns
-    table = open_table(path, **how)
-    table.check_file()
-    found = table.columns()[1]
-    columns = _columns(found, wanted, table)
-    if columns is None and table.format in ("csv", "tsv"):
-        recognised = data.recognise(path)
-        for name in {"delimiter", "quoting"} - given:
-            how[name] = getattr(recognised, name)
-        table = open_table(path, **how)
-        found = table.columns()[1]
-        columns = _columns(found, wanted, table)
-    if columns is not None:
-        return table, columns
-    is_text = table.format in ("csv", "tsv")
-    guesses = [*TEXT_NAMES, *(recognised.text_columns if is_text else ()), found[0]]
-    likely = next(name for name in guesses if name in found)
-    missing = next(name for name in wanted if _columns(found, [name], table) is None)
-    advice = f"use --set {shlex.quote(f'data.text_columns=[{likely}]')}"
-    if is_text and table.header and not recognised.header:
+    names = table.columns()[1]
+    guesses, has_header, delimiter = [*TEXT_NAMES], True, table.delimiter
+    if table.format in ("csv", "tsv"):
+        with contextlib.suppress(DataError):
+            recognised = data.recognise(table.path)
+            guesses += recognised.text_columns
+            has_header = recognised.header
+            delimiter = recognised.delimiter or delimiter
+    likely = next(name for name in [*guesses, names[0]] if name in names)
+    setting = f"data.text_columns=[{likely}]"
+    if len(names) == 1 and delimiter != table.delimiter and delimiter in names[0]:
+        setting = f"data.delimiter={delimiter}"
+    advice = f"use --set {shlex.quote(setting)}"
+    if table.header and not has_header:
         advice += ", or --set data.header=false --set data.text_columns=[1] if this line is a row"
-    raise DataError(f"{path}: no column {missing!r}; found {listed(found)}; {advice}")
-
-
-def _columns(found: Sequence[str], wanted: Sequence[str], table: "Table") -> list[str] | None:
-    """The names of the wanted columns, which may be numbers from 1; None if one is missing."""
-    names = []
-    for name in wanted:
-        is_number = name.isdecimal() and 1 <= int(name) <= len(found)
-        if name in found:
-            names.append(name)
-        elif is_number and table.format != "jsonl":
-            names.append(found[int(name) - 1])
-        else:
-            return None
-    return names
+    return DataError(f"{table.path}: no column {missing!r}; found {listed(names)}; {advice}")
 
 
 def _rows(table: "Table", columns: Sequence[str], separator: str) -> Iterator[Row]:
+    """Yield the rows of a table.
+
+    Raises:
+        DataError: a row cannot be read, or its text is missing or no text.
+    """
+    if table.format in ("csv", "tsv"):
+        names = table.columns()[1]
+        numbers = [names.index(name) for name in columns]
+        for _, cells in table.cells():
+            yield Row(separator.join([cells[number] for number in numbers]), cells)
+        return
     for line, record in table.records():
         try:
             values = [record[name] for name in columns]
-        except KeyError as error:  # JSON lines need not all have the same fields
+        except KeyError as error:  # objects of JSON need not all have the same keys
             raise DataError(
                 f"{table.path}:{line}: no {error.args[0]!r}, expected a text; add it"
             ) from None
-        texts = ["" if value is None else str(value) for value in values]
+        for name, value in zip(columns, values, strict=True):
+            # An empty cell of CSV is an empty text too, and a number in CSV is a text.
+            if isinstance(value, bool) or not isinstance(value, str | int | float | None):
+                raise DataError(
+                    f"{table.path}:{line}: {name!r} holds {type(value).__name__}, expected a text; "
+                    "fix the value, or set data.text_columns"
+                )
+        texts = ["" if value is None or value != value else str(value) for value in values]
         yield Row(separator.join(texts), record)
 
 
@@ -290,20 +408,27 @@ def _rows(table: "Table", columns: Sequence[str], separator: str) -> Iterator[Ro
 Writer = Callable[[list[Row], dict[str, Any]], str]
 
 
-def _writer(table: "Table | None", card: "Card", as_json: bool, top_k: int | None) -> Writer:
-    """What turns a chunk of rows and their answers into output."""
+def _writer(
+    table: "Table | None", card: "Card", as_json: bool, top_k: int | None
+) -> tuple[str, Writer]:
+    """Return the header of the output, perhaps empty, and what turns answered rows into output."""
     names = card.class_names
     if as_json:
-        return lambda rows, answers: _json_lines(
-            {"text": row.text, **answer, **({"columns": row.columns} if row.columns else {})}
-            for row, answer in zip(rows, _full(answers, card, top_k), strict=True)
-        )
+        columns = table.columns()[1] if table is not None else ()
+
+        def write_all(rows: list[Row], answers: dict[str, Any]) -> str:
+            return _json_lines(
+                {"text": row.text, **answer, **_columns(row, columns)}
+                for row, answer in zip(rows, _full(answers, card, top_k), strict=True)
+            )
+
+        return "", write_all
     if table is None and top_k is None:
-        return lambda rows, answers: "".join(
+        return "", lambda rows, answers: "".join(
             f"{', '.join(labels)}\n" for labels in _labels(answers, card)
         )
     if table is None:
-        return lambda rows, answers: "".join(
+        return "", lambda rows, answers: "".join(
             "\t".join(f"{names[c]} {p:.4f}" for c, p in ranks) + "\n"
             for ranks in _ranked(answers, top_k)
         )
@@ -311,12 +436,13 @@ def _writer(table: "Table | None", card: "Card", as_json: bool, top_k: int | Non
         return _table_writer(table, card, top_k)
 
     def write_records(rows: list[Row], answers: dict[str, Any]) -> str:
-        return _json_lines(
-            row.columns | _beside(row.columns, labels if card.multi_label else labels[0], ranks)
-            for row, labels, ranks in zip(
-                rows, _labels(answers, card), _answers(answers, card, top_k), strict=True
-            )
-        )
+        lines = []
+        all_ranks = _answers(answers, card, top_k)
+        for row, labels, ranks in zip(rows, _labels(answers, card), all_ranks, strict=True):
+            assert isinstance(row.values, dict)
+            label = labels if card.multi_label else labels[0]
+            lines.append(row.values | _beside(row.values, label, ranks))
+        return _json_lines(lines)
 
     def _beside(taken: Iterable[str], label: Any, ranks: list[tuple[str, float]]) -> dict:
         new = _new_columns(taken, max(1, top_k or 1, len(ranks)))
@@ -326,39 +452,58 @@ def _writer(table: "Table | None", card: "Card", as_json: bool, top_k: int | Non
             values += [name, round(q, 6)]
         return dict(zip(new, values, strict=False))
 
-    return write_records
+    return "", write_records
 
 
-def _table_writer(table: "Table", card: "Card", top_k: int | None) -> Writer:
-    """Rows as they came, with their separator and quoting, and the answers in further columns."""
+def _columns(row: Row, names: Sequence[str]) -> dict[str, Any]:
+    """Return the row of a table as the value `columns` of its answer."""
+    if isinstance(row.values, list):
+        return {"columns": dict(zip(names, row.values, strict=True))}
+    return {"columns": row.values} if row.values else {}
+
+
+def _table_writer(table: "Table", card: "Card", top_k: int | None) -> tuple[str, Writer]:
+    """Return the header as it came, with new columns, and what writes rows the same way."""
     separator = card.config["data"].get("label_separator", ",")
-    is_quoted = table.quoting != "none"
-    has_begun = not table.header  # a file without a header gets none
 
-    def line(values: Iterable[str]) -> str:
-        if not is_quoted:
-            return table.delimiter.join(values) + "\n"
-        text = io.StringIO()
-        csv.writer(text, delimiter=table.delimiter, lineterminator="\n").writerow(values)
-        return text.getvalue()
+    def line(values: list[str]) -> str:
+        if table.quoting != "none":
+            return _quoted_line(values, table)
+        return table.delimiter.join(values) + "\n"
 
     def write(rows: list[Row], answers: dict[str, Any]) -> str:
-        nonlocal has_begun
         lines = []
         all_ranks = _answers(answers, card, top_k)
-        if not has_begun:
-            has_begun = True
-            names = list(rows[0].columns)
-            lines.append(line([*names, *_new_columns(names, len(all_ranks[0]))]))
         for row, labels, ranks in zip(rows, _labels(answers, card), all_ranks, strict=True):
+            assert isinstance(row.values, list)
             (first, p), *more = ranks
             values = [first if top_k is not None else separator.join(labels), f"{p:.4f}"]
             for name, q in more:
                 values += [name, f"{q:.4f}"]
-            lines.append(line([*row.columns.values(), *values]))
+            if table.quoting == "none" and any(table.delimiter in value for value in values):
+                raise DataError(
+                    f"{table.path}: the label {values[0]!r} holds the separator of the table, "
+                    "which has no quoting; use --json"
+                )
+            lines.append(line([*row.values, *values]))
         return "".join(lines)
 
-    return write
+    if not table.header:
+        return "", write
+    cells = table.first_row()
+    num_ranks = min(top_k or 1, len(card.class_names))
+    return line([*cells, *_new_columns(map(str.strip, cells), num_ranks)]), write
+
+
+def _quoted_line(cells: list[str], table: "Table") -> str:
+    """Return a row in the quoting of the table."""
+    escape = "\\" if table.quoting == "backslash" else None
+    text = io.StringIO()
+    # Cells with characters of the line end are quoted: a lone carriage return must be.
+    csv.writer(text, delimiter=table.delimiter, escapechar=escape, lineterminator="\r\n").writerow(
+        cells
+    )
+    return text.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _new_columns(taken: Iterable[str], num_ranks: int) -> list[str]:

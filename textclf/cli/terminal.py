@@ -3,6 +3,7 @@
 All of it goes to stderr. A bar is drawn on a terminal only; elsewhere a stage is a line.
 """
 
+import codecs
 import contextlib
 import os
 import signal
@@ -27,13 +28,33 @@ def note_all(messages: Iterable[str]) -> None:
 
 
 def use_utf8() -> None:
-    """Makes stdout and stderr UTF-8 whatever the locale says: class names may be Chinese.
+    """Make stdout and stderr UTF-8 whatever the locale says: class names may be Chinese.
 
-    Halves of surrogate pairs, which arguments in another encoding become, are replaced.
+    Arguments that Python could not decode, such as paths, are written as the bytes they were if
+    these are UTF-8; other halves of surrogate pairs are escaped on stderr and replaced on stdout.
     """
     for stream, errors in ((sys.stdout, "replace"), (sys.stderr, "backslashreplace")):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(encoding="utf-8", errors=errors)
+            stream.reconfigure(encoding="utf-8", errors=f"textclf.{errors}")
+
+
+def _argument_bytes(fallback: str) -> Callable[[UnicodeError], tuple[str | bytes, int]]:
+    """Return an error handler that writes undecoded bytes of arguments if they are UTF-8."""
+
+    def write(error: UnicodeError) -> tuple[str | bytes, int]:
+        assert isinstance(error, UnicodeEncodeError)
+        surrogates = error.object[error.start : error.end]
+        try:
+            data = surrogates.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:
+            return codecs.lookup_error(fallback)(error)
+        return data.decode("utf-8", fallback).encode("utf-8", fallback), error.end
+
+    return write
+
+
+for _fallback in ("replace", "backslashreplace"):
+    codecs.register_error(f"textclf.{_fallback}", _argument_bytes(_fallback))
 
 
 @contextlib.contextmanager

@@ -1,0 +1,496 @@
+"""The command `predict` and its input: lines, tables, arguments; what it shares with `evaluate`."""
+
+import csv
+import gzip
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from textclf.cli import main, predicting
+from textclf.data import tables
+
+CLASSES = {"positive", "negative"}
+
+
+def run(*arguments: object, input: bytes | None = None) -> Result:
+    """Run one command in this process; an exception that is no message to the user is raised."""
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments], input=input)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def refusal(*arguments: object, input: bytes | None = None) -> str:
+    """Return the message of a command that must be refused without output."""
+    result = run(*arguments, input=input)
+    assert (result.exit_code, result.stdout) == (1, ""), result.output
+    return result.stderr.removeprefix("Error: ").removesuffix("\n")
+
+
+def rows_of(text: str, delimiter: str = ",") -> list[list[str]]:
+    return list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
+
+
+@pytest.fixture
+def model(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The trained folder; the current folder is another one, which is empty."""
+    monkeypatch.chdir(tmp_path)
+    return trained
+
+
+def zipped(content: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("texts.txt", content)
+    return file.getvalue()
+
+
+# === Lines ===
+
+
+@pytest.mark.parametrize("name", ["texts.txt", "TEXTS.TXT", "texts.csv.txt"])
+def test_every_line_of_a_txt_file_is_answered(model: Path, name: str):
+    Path(name).write_bytes(b"I loved it\n\nI hated it")
+    assert len(run("predict", model, "--input", name).stdout.splitlines()) == 3
+
+
+def test_lines_may_be_compressed(model: Path):
+    Path("texts.txt.gz").write_bytes(gzip.compress(b"I loved it\nI hated it\n"))
+    assert len(run("predict", model, "--input", "texts.txt.gz").stdout.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    "content", [b"no gzip\n", gzip.compress(b"good\n" * 9)[:-9]], ids=["plain", "cut"]
+)
+def test_lines_that_are_no_whole_gzip_file_are_refused(model: Path, content: bytes):
+    Path("texts.txt.gz").write_bytes(content)
+    result = run("predict", model, "--input", "texts.txt.gz")
+    assert result.exit_code == 1
+    assert "Error: texts.txt.gz: cannot be read" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["texts", "texts.foo", "texts.log.gz", "texts.md"])
+def test_a_file_without_a_known_ending_is_refused_and_the_message_names_the_endings(
+    model: Path, name: str
+):
+    content = b"I loved it\n"
+    Path(name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    message = refusal("predict", model, "--input", name)
+    for way_out in (*tables.ENDINGS, "--lines", ".txt", "data.format"):
+        assert way_out in message
+    assert run("predict", model, "--input", name, "--lines").stdout.strip() in CLASSES
+    table = (
+        "--set",
+        "data.format=csv",
+        "--set",
+        "data.header=false",
+        "--set",
+        "data.text_columns=1",
+    )
+    assert run("predict", model, "--input", name, *table).stdout.startswith("I loved it,")
+
+
+def test_every_ending_that_the_reader_knows_is_read_as_a_table(model: Path):
+    assert tables.ENDINGS
+    for ending in tables.ENDINGS:
+        Path("x" + ending).write_bytes(b'{"no": "text"}\n')
+        message = refusal("predict", model, "--input", "x" + ending)
+        assert "tells no format" not in message and "--lines" not in message
+
+
+@pytest.mark.parametrize("name", ["texts.txt", "texts.xlsx", "texts", "texts.csv", "-"])
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (zipped(b"I loved it"), "a zip archive"),
+        (gzip.compress(b"I loved it"), "gzip"),
+        (b"%PDF-1.4\n1 0 obj\n", "PDF"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused_whatever_its_name(
+    model: Path, name: str, content: bytes, kind: str
+):
+    if name != "-":
+        Path(name).write_bytes(content)
+    place = "stdin" if name == "-" else name
+    message = refusal("predict", model, "--input", name, input=content)
+    assert message.startswith(f"{place}: the file is ") and kind in message
+    if name.startswith("texts.txt"):
+        assert kind in refusal("predict", model, "--input", name, "--lines")
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (b"good\nba\0d\n", 2),
+        (b"\0\1\2\3", 1),
+        ("good\nbad\n".encode("utf-16-le"), 1),
+        ("good\nbad\n".encode("utf-16-be"), 1),
+        (b"good\n" * 20_000 + b"\0\n", 20_001),
+    ],
+)
+@pytest.mark.parametrize("source", ["-", "texts.txt"])
+def test_lines_with_a_nul_character_are_refused(
+    model: Path, content: bytes, line: int, source: str
+):
+    Path("texts.txt").write_bytes(content)
+    result = run("predict", model, "--input", source, input=content)
+    assert result.exit_code == 1
+    place = "stdin" if source == "-" else source
+    assert f"Error: {place}:{line}: a NUL character" in result.stderr
+    assert line > 1000 or result.stdout == ""
+
+
+def test_lines_in_utf_16_are_read_with_a_byte_order_mark_or_when_set(model: Path):
+    expected = run("predict", model, "I loved it", "I hated it").stdout
+    text = "I loved it\nI hated it\n"
+    Path("mark.txt").write_bytes(text.encode("utf-16"))
+    result = run("predict", model, "--input", "mark.txt")
+    assert (result.stdout, result.stderr) == (expected, "note: mark.txt: reading as UTF-16\n")
+    Path("set.txt").write_bytes(text.encode("utf-16-le"))
+    how = ("--set", "data.encoding=utf-16-le")
+    assert run("predict", model, "--input", "set.txt", *how).stdout == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"a\nb\n", ["a", "b"]),
+        (b"a\r\nb\r\n", ["a", "b"]),
+        (b"a\rb\r", ["a", "b"]),
+        (b"a\rb", ["a", "b"]),
+        (b"a\r\rb\r", ["a", "", "b"]),
+        (b"a\r", ["a"]),
+        (b"a", ["a"]),
+        (b"a\nb\rc\n", ["a", "b\rc"]),
+        (b"a\rb\nc\n", ["a\rb", "c"]),
+        (b"a\xc2\x85b\xe2\x80\xa8c\x0bd\n", ["a\x85b\u2028c\x0bd"]),
+        (b"", []),
+    ],
+)
+def test_lines_end_with_lf_or_crlf_or_if_there_is_neither_with_cr(
+    content: bytes, expected: list[str]
+):
+    whole = predicting._decoded(io.BufferedReader(io.BytesIO(content)), None, "stdin")
+    assert [row.text for chunk in whole for row in chunk] == expected
+
+    class Slow(io.BytesIO):
+        def read1(self, size: int | None = -1) -> bytes:
+            return super().read1(1)
+
+    if b"\rb\n" in content:
+        return  # byte by byte, the first line end decides before the other one is there
+    bytewise = predicting._decoded(Slow(content), None, "stdin")
+    assert [row.text for chunk in bytewise for row in chunk] == expected
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        "text,label",
+        "label;text",
+        "id\ttext",
+        '"id"|"text"',
+        "text",
+        '{"text": "a"}',
+        '[{"text": "a"}',
+        "[",
+    ],
+)
+@pytest.mark.parametrize("source", ["-", "texts.txt"])
+def test_lines_that_look_like_a_table_are_answered_with_a_note(
+    model: Path, first: str, source: str
+):
+    content = f"{first}\nI loved it\n".encode()
+    Path("texts.txt").write_bytes(content)
+    result = run("predict", model, "--input", source, input=content)
+    assert len(result.stdout.splitlines()) == 2
+    assert result.stderr.count("the first line looks like a table") == 1
+    assert ".csv" in result.stderr
+    plain = run("predict", model, "--input", "-", input=b"the text, a label\nI loved it\n")
+    assert plain.stderr == ""
+
+
+def test_lines_take_only_an_encoding(model: Path):
+    Path("texts.txt").write_bytes("café\n".encode("latin-1"))
+    how = ("--set", "data.encoding=latin-1")
+    assert run("predict", model, "--input", "texts.txt", *how).exit_code == 0
+    for override in ("data.header=false", "data.delimiter=;"):
+        result = run("predict", model, "--input", "texts.txt", "--set", override)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert f"--set {override}: lines have only an encoding" in result.stderr
+    result = run("predict", model, "--input", "-", "--lines", "--set", "data.format=csv")
+    assert result.exit_code == 2
+    result = run("predict", model, "good", "--lines")
+    assert result.exit_code == 2 and "--lines says how --input is read" in result.stderr
+
+
+def test_a_pipe_of_lines_is_read_with_lines_and_a_pipe_of_a_table_is_refused(model: Path):
+    command = [sys.executable, "-m", "textclf", "predict", str(model), "--input", "/dev/stdin"]
+
+    def piped(*arguments: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [*command, *arguments], input=b"text\nI loved it\n", capture_output=True
+        )
+
+    assert len(piped("--lines").stdout.splitlines()) == 2
+    refused = piped("--set", "data.format=csv")
+    assert (refused.returncode, refused.stdout) == (1, b"")
+    assert b"/dev/stdin: a pipe can be read only once" in refused.stderr
+
+
+def test_a_folder_and_a_missing_file_are_refused(model: Path):
+    Path("folder.txt").mkdir()
+    Path("folder.csv").mkdir()
+    Path("texts.txt").touch()
+    for name in ("folder.txt", "folder.csv"):
+        assert refusal("predict", model, "--input", name).startswith(f"{name}: a folder, expected")
+    for name in ("text.txt", "texts.tx"):
+        message = refusal("predict", model, "--input", name)
+        assert message == f"{name}: no such file; did you mean 'texts.txt'?"
+
+
+def test_input_without_texts_gives_no_answers_and_a_note(model: Path):
+    Path("empty.txt").touch()
+    Path("header.csv").write_text("id, text ,\n")
+    for name, stdout in (
+        ("empty.txt", ""),
+        ("-", ""),
+        ("header.csv", "id, text ,,predicted,confidence\n"),
+    ):
+        result = run("predict", model, "--input", name, input=b"")
+        place = "stdin" if name == "-" else name
+        assert result.exit_code == 0 and result.stdout == stdout
+        assert result.stderr == f"note: {place}: no texts to answer\n"
+    Path("empty.csv").touch()
+    assert "empty.csv: the file is empty" in refusal("predict", model, "--input", "empty.csv")
+
+
+# === Tables ===
+
+HEADERS: list[tuple[list[str], list[str]]] = [
+    (["", "text", " label ", "", ""], ["1", "I loved it", "positive", "", "x"]),
+    (["text", "id", "id"], ["I loved it", " 1 ", "2"]),
+    (["2", "", " text"], ["a", "b", "I loved it"]),
+    (["text", 'say "a, b"', "x\ry"], ["I loved it", "line\nbreak", "c\rd"]),
+    (["predicted", " confidence", "text"], ["1", "2", "I loved it"]),
+]
+
+
+@pytest.mark.parametrize(("header", "row"), HEADERS)
+@pytest.mark.parametrize("delimiter", [",", ";"])
+def test_header_cells_and_cells_come_back_as_written(
+    model: Path, header: list[str], row: list[str], delimiter: str
+):
+    text = io.StringIO()
+    csv.writer(text, delimiter=delimiter, quoting=csv.QUOTE_ALL).writerows([header, row, row])
+    Path("new.csv").write_text(text.getvalue(), newline="")
+    result = run("predict", model, "--input", "new.csv", "--set", f"data.delimiter={delimiter}")
+    head, *rows = rows_of(result.stdout, delimiter)
+    width = len(header)
+    assert head[:width] == header and [cells[:width] for cells in rows] == [row, row]
+    assert len(head) == width + 2 and not set(head[width:]) & set(map(str.strip, header))
+    assert all(cells[width] in CLASSES for cells in rows)
+
+
+def test_json_lines_keep_their_keys(model: Path):
+    records = [{" text ": "x", "": 1, "text": "I loved it", "2": None}, {"text": "bad"}]
+    Path("new.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    answers = map(json.loads, run("predict", model, "--input", "new.jsonl").stdout.splitlines())
+    assert [
+        {name: value for name, value in answer.items() if name not in ("predicted", "confidence")}
+        for answer in answers
+    ] == records
+
+
+def test_empty_texts_are_answered_with_a_note(model: Path):
+    Path("new.jsonl").write_text('{"text": null}\n{"text": " "}\n{"text": "good"}\n{"text": 5}\n')
+    result = run("predict", model, "--input", "new.jsonl")
+    assert len(result.stdout.splitlines()) == 4
+    assert result.stderr == "note: new.jsonl: 2 of 4 texts are empty; ignore their labels\n"
+
+
+@pytest.mark.parametrize("value", ['["a", "b"]', '{"a": 1}', "true"])
+def test_a_value_that_is_no_text_is_refused(model: Path, value: str):
+    Path("new.jsonl").write_text(f'{{"text": "good"}}\n{{"text": {value}}}\n')
+    message = refusal("predict", model, "--input", "new.jsonl")
+    assert message.startswith("new.jsonl:2: 'text' holds ")
+
+
+def test_a_label_that_holds_the_separator_is_refused_where_nothing_is_quoted(model: Path):
+    Path("new.csv").write_text("text0label\nfine0x\n")
+    how = ("--set", "data.delimiter=0", "--set", "data.quoting=none")
+    message = refusal("predict", model, "--input", "new.csv", *how)
+    assert "holds the separator of the table" in message
+
+
+# === Recognising a table, for predict, evaluate and compare ===
+
+TABLE = [
+    ["id", "text", "label"],
+    ["1", "I loved it, all", "positive"],
+    ["2", "bad; very", "negative"],
+]
+
+
+def written(delimiter: str, quoting: int) -> str:
+    text = io.StringIO()
+    csv.writer(text, delimiter=delimiter, quoting=quoting, lineterminator="\n").writerows(TABLE)
+    return text.getvalue()
+
+
+@pytest.mark.parametrize("name", ["same.csv", "same.tsv"])
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL], ids=["minimal", "all"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_evaluate_and_predict_read_the_same_files(
+    model: Path, name: str, quoting: int, delimiter: str
+):
+    Path(name).write_text(written(delimiter, quoting))
+    predicted = run("predict", model, "--input", name)
+    assert predicted.exit_code == 0, predicted.stderr
+    head, *rows = rows_of(predicted.stdout, delimiter)
+    assert [head[:3], *[row[:3] for row in rows]] == TABLE
+    evaluated = run("evaluate", model, name, "--json")
+    assert evaluated.exit_code == 0, evaluated.stderr
+    assert json.loads(evaluated.stdout)["report"]["num_examples"] == 2
+    notes = predicted.stderr
+    assert notes.count("\n") <= 1
+    assert evaluated.stderr == notes + "reading the data\n"
+    if delimiter != {"same.csv": ",", "same.tsv": "\t"}[name]:
+        assert f"data.delimiter={delimiter!r}" in notes and "recognised from the file" in notes
+
+
+def test_compare_recognises_a_table_as_evaluate_does(model: Path):
+    Path("same.csv").write_text(written(";", csv.QUOTE_ALL))
+    shutil.copytree(model, "copy")
+    result = run("compare", model, "copy", "--data", "same.csv", "--json")
+    assert json.loads(result.stdout)["num_test"] == 2
+    assert result.stderr.count("recognised from the file") == 1
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [["data.delimiter=,"], ["data.delimiter=|"], ["data.delimiter=,", "data.quoting=none"]],
+)
+def test_a_separator_that_is_set_is_not_recognised(model: Path, overrides: list[str]):
+    Path("same.csv").write_text("text;label\nI loved it;positive\nbad;negative\n")
+    sets = [part for override in overrides for part in ("--set", override)]
+    for command in (("predict", model, "--input", "same.csv"), ("evaluate", model, "same.csv")):
+        message = refusal(*command, *sets)
+        assert "no column 'text'; found text;label; use --set 'data.delimiter=;'" in message
+        assert "note:" not in message
+
+
+def with_data_settings(model: Path, **settings: object) -> str:
+    """Copy a trained folder and change the `data` settings on its card."""
+    shutil.copytree(model, "changed")
+    card = json.loads(Path("changed/card.json").read_text())
+    card["config"]["data"] |= settings
+    Path("changed/card.json").write_text(json.dumps(card))
+    return "changed"
+
+
+def test_the_settings_of_the_training_go_before_what_is_recognised(model: Path):
+    Path("one.csv").write_text("text;n\nI loved it, all;1,2\nbad, very;3,4\n")
+    changed = with_data_settings(model, delimiter=";")
+    result = run("predict", changed, "--input", "one.csv")
+    assert rows_of(result.stdout, ";")[1][:2] == ["I loved it, all", "1,2"]
+    assert result.stderr == ""
+
+
+def test_a_separator_of_csv_is_not_used_for_tsv(model: Path):
+    Path("new.tsv").write_text("text\nI loved it, all\nbad, very\n")
+    changed = with_data_settings(model, delimiter=",", quoting="minimal")
+    result = run("predict", changed, "--input", "new.tsv")
+    assert [row[0] for row in rows_of(result.stdout, "\t")] == [
+        "text",
+        "I loved it, all",
+        "bad, very",
+    ]
+
+
+def test_columns_by_number_are_not_found_in_a_table_of_one_column(model: Path):
+    Path("new.csv").write_text("I loved it;positive\nbad;negative\n")
+    how = ("--set", "data.header=false", "--set", "data.text_columns=[1]")
+    result = run("predict", model, "--input", "new.csv", *how)
+    assert [row[:2] for row in rows_of(result.stdout, ";")] == [
+        ["I loved it", "positive"],
+        ["bad", "negative"],
+    ]
+
+
+def test_json_lines_with_another_ending_are_refused_and_the_message_names_the_format(model: Path):
+    Path("new.csv").write_text('{"text": "I loved it"}\n{"text": "bad"}\n')
+    assert "use --set data.format=jsonl" in refusal("predict", model, "--input", "new.csv")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "cp1252", "gb18030"])
+def test_a_table_in_utf_8_is_read_after_a_training_in_another_encoding(model: Path, encoding: str):
+    changed = with_data_settings(model, encoding=encoding)
+    for content in ("text,label\nI loved it,positive\n", "text,label\ncafé 一,positive\n"):
+        Path("new.csv").write_bytes(content.encode())
+        result = run("predict", changed, "--input", "new.csv")
+        assert rows_of(result.stdout)[1][0] == content.split("\n")[1].split(",")[0]
+        is_misread = encoding == "utf-16" or not content.isascii()
+        assert result.stderr.count("new.csv: reading as UTF-8") == is_misread
+
+
+def test_a_table_in_utf_16_is_read_by_its_byte_order_mark(model: Path):
+    Path("new.csv").write_bytes("text,label\nI loved it,positive\n".encode("utf-16"))
+    for command in (("predict", model, "--input", "new.csv"), ("evaluate", model, "new.csv")):
+        result = run(*command)
+        assert result.exit_code == 0
+        assert result.stderr.count("note: new.csv: reading as UTF-16") == 1
+
+
+# === Arguments in another locale ===
+
+
+def in_locale(locale: str, arguments: Sequence[bytes | str]) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "LC_ALL": locale, "PYTHONUTF8": "0"}
+    return subprocess.run(
+        [sys.executable, "-m", "textclf", *arguments], env=environment, capture_output=True
+    )
+
+
+def test_texts_and_settings_are_utf_8_in_the_c_locale(model: Path):
+    Path("new.csv").write_text("序,评论\n1,一点也不差\n")
+    answer = in_locale("C", ["predict", str(model), "一点也不差", "--json"])
+    expected = run("predict", model, "一点也不差", "--json").stdout
+    assert answer.stdout.decode() == expected and json.loads(expected)["text"] == "一点也不差"
+    how = ["--input", "new.csv", "--set", "data.text_columns=[评论]"]
+    answer = in_locale("C", ["predict", str(model), *how])
+    assert answer.stdout.decode().startswith("序,评论,predicted,confidence\n1,一点也不差,")
+
+
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
+def test_a_text_that_is_not_utf_8_is_wrong_usage(model: Path, locale: str):
+    answer = in_locale(locale, ["predict", str(model), "good", b"caf\xe9"])
+    assert (answer.returncode, answer.stdout) == (2, b"")
+    assert b"TEXT 'caf\\xe9': not UTF-8" in answer.stderr
+
+
+def test_a_path_is_shown_in_utf_8_in_the_c_locale(model: Path):
+    Path("评论.csv").write_text("text\nbad\n")
+    Path("评论.txt").write_text("bad\n")
+    for arguments in (
+        ["predict", str(model), "--input", "评论.csv"],
+        ["evaluate", str(model), "评论.csv"],
+    ):
+        answer = in_locale("C", arguments)
+        assert (answer.returncode, answer.stdout) == (1, b"")
+        assert answer.stderr.decode().startswith("Error: 评论.csv: the path is not text in ascii")
+        assert "PYTHONUTF8=1" in answer.stderr.decode()
+    missing = in_locale("C", ["predict", str(model), "--input", "评.txt"])
+    assert missing.stderr.decode().startswith("Error: 评.txt: no such file")
+    answer = in_locale("C", ["predict", str(model), "--input", "评论.txt"])
+    assert answer.stdout.decode().strip() in CLASSES

@@ -85,7 +85,7 @@ def test_a_file_without_a_known_ending_is_refused_and_the_message_names_the_endi
     content = b"I loved it\n"
     Path(name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
     message = refusal("predict", model, "--input", name)
-    for way_out in (*tables.ENDINGS, "--lines", ".txt", "data.format"):
+    for way_out in (*tables.FILE_ENDINGS, "--lines", ".txt", "data.format"):
         assert way_out in message
     assert run("predict", model, "--input", name, "--lines").stdout.strip() in CLASSES
     table = (
@@ -100,8 +100,8 @@ def test_a_file_without_a_known_ending_is_refused_and_the_message_names_the_endi
 
 
 def test_every_ending_that_the_reader_knows_is_read_as_a_table(model: Path):
-    assert tables.ENDINGS
-    for ending in tables.ENDINGS:
+    assert tables.FILE_ENDINGS
+    for ending in tables.FILE_ENDINGS:
         Path("x" + ending).write_bytes(b'{"no": "text"}\n')
         message = refusal("predict", model, "--input", "x" + ending)
         assert "tells no format" not in message and "--lines" not in message

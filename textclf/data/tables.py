@@ -275,11 +275,14 @@ def refuse_other_kinds(path: str, beginning: bytes) -> None:
 
 
 def _tail(path: str) -> bytes:
-    """Return the last 64 KB of a file, where a zip archive lists its members."""
-    with open(os.path.expanduser(path), "rb") as stream:
-        stream.seek(0, os.SEEK_END)
-        stream.seek(max(0, stream.tell() - (1 << 16)))
-        return stream.read()
+    """Return the last 64 KB of a file, where a zip archive lists its members; b"" of stdin."""
+    try:
+        with open(os.path.expanduser(path), "rb") as stream:
+            stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, stream.tell() - (1 << 16)))
+            return stream.read()
+    except OSError:
+        return b""
 
 
 # === Lists in one cell ===

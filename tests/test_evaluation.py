@@ -443,10 +443,10 @@ def test_intervals_of_precision_and_recall_are_those_of_scipy():
 def test_intervals_of_macro_f1_contain_the_score_of_the_population(
     num_classes: int, rows: int, recall: float
 ):
-    """The standard deviation of these coverages is 1.3 points."""
+    """The standard deviation of these coverages is 0.8 and, of 28 classes, 1.5 points."""
     rng = np.random.default_rng(0)
     y_true = np.repeat(np.arange(num_classes), rows)
-    trials, covered = 300, 0
+    trials, covered = 800 if num_classes == 2 else 200, 0
     for trial in range(trials):
         # Wrong predictions are spread evenly, so precision, recall and F1 are equal.
         other = (y_true + rng.integers(1, num_classes, len(y_true))) % num_classes

@@ -99,6 +99,8 @@ def score_intervals(
         return intervals
     samples = _bootstrap(y_true, y_pred, num_classes, multi_label, num_samples, seed)
     tail = (1 - confidence) / 2
+    if multi_label:
+        tail = _expanded_tail(tail, len(y_true))
     ends = {name: np.quantile(values, [tail, 1 - tail]) for name, values in samples.items()}
     if has_micro:
         intervals["micro_f1"] = _including(float(counts.summed().f1[0]), *ends["micro_f1"])
@@ -116,6 +118,20 @@ def score_intervals(
 def too_few_examples(counts: Counts) -> bool:
     """Decide whether the classes have too few examples for an interval of macro F1."""
     return bool(counts.true.min() == 0 or counts.true.mean() < MIN_EXAMPLES_A_CLASS)
+
+
+def _expanded_tail(tail: float, n: int) -> float:
+    """Return the share of resamplings to leave out on each side where n examples are few.
+
+    The classes of one example are often right or wrong together, so with few examples resampling
+    understates the variance and the tails are Student's (the expanded percentile interval of
+    Hesterberg 2015, "What Teachers Should Know About the Bootstrap", section 5.3).
+    """
+    from scipy.special import ndtr, stdtrit
+
+    if n < 2:
+        return tail
+    return float(ndtr(np.sqrt(n / (n - 1)) * stdtrit(n - 1, tail)))
 
 
 def _including(estimate: float, low: float, high: float) -> tuple[float, float]:

@@ -498,6 +498,36 @@ def test_intervals_agree_with_resampling_example_by_example(multi_label: bool):
         assert report.intervals[key] == pytest.approx((low, high), abs=0.03)
 
 
+def test_multi_label_intervals_contain_the_scores_of_the_population():
+    """The classes of a row are right or wrong together; the coverages vary by 1 point."""
+    rng = np.random.default_rng(0)
+    num_rows, num_classes, recall, trials = 8, 6, 0.8, 400
+    covered = dict.fromkeys(("micro_f1", "macro_f1"), 0)
+    for trial in range(trials):
+        y_true = np.zeros((num_rows, num_classes), bool)
+        for c in range(num_classes):
+            y_true[(np.arange(4) + c) % num_rows, c] = True
+        # A row of either kind misses as many classes as it is given too much of.
+        error = rng.choice([0.0, 2 * (1 - recall)], (num_rows, 1))
+        y_pred = y_true ^ (rng.random(y_true.shape) < error)
+        report = evaluate(
+            y_true, y_pred.astype(float), class_names="abcdef", multi_label=True,
+            bootstrap_samples=200, seed=trial,
+        )  # fmt: skip
+        for name in covered:
+            low, high = report.intervals[name]
+            covered[name] += low <= recall <= high
+    assert min(covered.values()) / trials >= 0.93
+
+
+def test_a_report_without_intervals_of_classes_can_be_read():
+    values = one_of("abc" * 4, "abc" * 4).to_dict()
+    for scores in values["classes"]:
+        for name in ("precision_interval", "recall_interval", "f1_interval"):
+            del scores[name]
+    assert Report.from_dict(values).classes[0].f1_interval is None
+
+
 def test_intervals_cover_the_true_accuracy_about_as_often_as_they_say():
     rng = np.random.default_rng(0)
     p = np.tile([0.3, 0.7], (150, 1))

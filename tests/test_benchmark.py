@@ -170,6 +170,14 @@ def test_a_mistake_in_a_grid_is_told_before_anything_runs(folder: Path, text: st
     assert "Traceback" not in result.stderr and not (folder / "out").exists()
 
 
+def test_texts_of_a_grid_are_taken_as_they_are_written(folder: Path):
+    settings = "settings: {data.class_names: [007, 1.0], data.label_column: 02}\n"
+    (folder / "grid.yaml").write_text(GRID + settings)
+    for one in grid.read(folder / "grid.yaml").runs:
+        assert one.config.data.class_names == ["007", "1.0"]
+        assert one.config.data.label_column == "02"
+
+
 def test_a_cell_with_a_long_value_is_called_by_a_part_of_it(folder: Path):
     paths = [f"{'vectors/' * 30}{name}.txt" for name in "ab"]
     text = GRID.replace("model.embedding_dim: [2, 3]", f"model.embedding_vectors: {paths}")

@@ -4,6 +4,7 @@ import decimal
 import enum
 import json
 import math
+import re
 import string
 import sys
 from pathlib import Path, PurePath
@@ -15,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from textclf import config, data
+from textclf.config import reading, resolution
 from textclf.errors import ConfigError
 
 SOURCE = "data:\n  source: a.csv\n"
@@ -136,19 +138,23 @@ IN_FILE: dict[str, tuple[str, ...]] = {
         SOURCE + "model: {bidirectional: yes}",
         "f.yaml:3: model.bidirectional: expected true or false, found 'yes'; write true",
     ),
-    "a number for a text": (
-        SOURCE + "  label_column: 2",
-        "f.yaml:3: data.label_column: expected a text, found 2; put it in quotes",
+    "null for a text": (
+        SOURCE + "  label_column: null",
+        "f.yaml:3: data.label_column: expected a text, found null",
     ),
-    "one column without brackets": (
-        SOURCE + "  text_columns: text",
-        "f.yaml:3: data.text_columns: expected a list of at least one text, found 'text'; write "
-        "it in brackets: [...]",
-    ),
-    "numbers for columns": (
-        SOURCE + "  text_columns: [1, 2]",
-        "f.yaml:3: data.text_columns: expected a list of at least one text, found [1, 2]; put "
+    "null among texts": (
+        SOURCE + "  text_columns: [1, null]",
+        "f.yaml:3: data.text_columns: expected a list of at least one text, found ['1', null]; put "
         "every entry in quotes",
+    ),
+    "a mapping for a list": (
+        SOURCE + "  text_columns: {a: 1}",
+        "f.yaml:3: data.text_columns: expected a list of at least one text, found {'a': '1'}",
+    ),
+    "a list in a list": (
+        SOURCE + "  class_names: [[a, b]]",
+        "f.yaml:3: data.class_names: expected a list of at least one text or null, found [['a', "
+        "'b']]; put every entry in quotes",
     ),
     "no columns": (
         SOURCE + "  text_columns: []",
@@ -447,6 +453,100 @@ def test_words_of_other_dialects_stay_texts() -> None:
     names = ["no", "on", "y", "2018-01-01", "1:30", "0o9"]
     text = SOURCE + f"  class_names: [{', '.join(names)}]\n"
     assert config.from_yaml(text)[0].data.class_names == names
+
+
+TEXT_SETTINGS = [
+    path
+    for path, setting in config.SETTINGS.items()
+    if str in setting.kinds or list[str] in setting.kinds
+]
+
+
+@pytest.mark.parametrize("path", TEXT_SETTINGS)
+def test_a_text_setting_takes_a_scalar_of_a_file_as_it_is_written(path: str) -> None:
+    assert len(TEXT_SETTINGS) >= 12
+    section, name = path.split(".")
+    is_list = list[str] in config.SETTINGS[path].kinds
+    for written in (
+        "7",
+        "007",
+        "1.0",
+        "1e3",
+        "true",
+        "False",
+        "yes",
+        "-0",
+        "0x1F",
+        ".inf",
+        "1_000",
+    ):
+        if path == "data.delimiter":
+            written = written[:1]
+        found = values_of(f"{section}: {{{name}: {written}}}")[path]
+        assert found == ([written] if is_list else written)
+        # The same as --set, which takes every text as it stands.
+        assert found == values_of("", f"{path}={written}")[path]
+        if is_list:
+            listed = values_of(f"{section}:\n  {name}:\n  - {written}\n  - a b\n")[path]
+            assert listed == [written, "a b"]
+
+
+def values_of(text: str, *overrides: str) -> dict[str, Any]:
+    """What the settings of a file are, each taken by itself."""
+    base = resolution.Layer({}, {})
+    if text:
+        parsed = reading.parse(text, "f.yaml", config.holds_text)
+        assert parsed.problems == []
+        base = resolution.Layer(parsed.value, parsed.places)
+    found = resolution._Resolution(base, overrides, [])
+    assert found.problems == []
+    return {f"{s}.{n}": value for s, values in found._values.items() for n, value in values.items()}
+
+
+@pytest.mark.parametrize("path", TEXT_SETTINGS)
+def test_a_text_setting_takes_a_whole_number_of_python(path: str) -> None:
+    section, name = path.split(".")
+    is_list = list[str] in config.SETTINGS[path].kinds
+    for number in (7, np.int64(7), enum.IntEnum("Size", {"X": 7}).X):
+        checked = resolution._checked(path, number)
+        assert checked == (["7"] if is_list else "7") and type(checked) in (str, list)
+        if is_list:
+            assert resolution._checked(path, (number, "a")) == ["7", "a"]
+            assert resolution._checked(path, "a") == ["a"]
+    # As texts, these can be written in several ways.
+    for value in (
+        1.0,
+        1e3,
+        True,
+        [1.0],
+        [True],
+        None if str in config.SETTINGS[path].kinds else 0.5,
+    ):
+        if value is None and type(None) in config.SETTINGS[path].kinds:
+            continue
+        with pytest.raises(ValueError, match="expected "):
+            resolution._checked(path, value)
+
+
+def test_the_same_anchor_is_a_text_where_texts_are_and_a_number_where_numbers_are() -> None:
+    text = (
+        "data: {source: a.csv, class_names: [&one 1.0, b], label_column: *one}\n"
+        "training: {class_weights: {'1.0': *one, b: 2}, clip_norm: *one}\n"
+    )
+    found = config.from_yaml(text)[0]
+    assert (found.data.class_names, found.data.label_column) == (["1.0", "b"], "1.0")
+    assert found.training.class_weights == {"1.0": 1.0, "b": 2.0}
+    assert found.training.clip_norm == 1.0
+
+
+def test_columns_and_classes_of_a_file_need_no_quotes_and_no_brackets() -> None:
+    text = "data: {source: a.csv, text_columns: review, label_column: 2, class_names: [0, 1]}\n"
+    found = config.from_yaml(text)[0]
+    assert (found.data.text_columns, found.data.label_column) == (["review"], "2")
+    assert found.data.class_names == ["0", "1"]
+    assert config.from_yaml(config.to_yaml(found.to_dict())) == (found, [])
+    values = {"source": "a.csv", "text_columns": "review", "label_column": 2, "class_names": [0, 1]}
+    assert config.from_dict({"data": values}) == (found, [])
 
 
 def test_numbers_and_words_are_classes_as_they_stand_where_they_are_keys() -> None:
@@ -828,7 +928,12 @@ def test_a_value_is_taken_as_it_is_or_refused(path: str, value: Any) -> None:
     except ConfigError as error:
         assert all("\n" not in problem for problem in error.problems)
     else:
-        assert found == value or value is None
+        if path in TEXT_SETTINGS and value is not None:
+            values = value if isinstance(value, list) else [value]
+            expected = [str(item) if isinstance(item, int) else item for item in values]
+            assert (found if isinstance(found, list) else [found]) == expected
+        else:
+            assert found == value or value is None
         assert isinstance(found, bool) == isinstance(value, bool)
 
 
@@ -926,6 +1031,13 @@ def test_the_schema_knows_every_setting_with_its_help_and_range() -> None:
         assert found["default"] == config.SETTINGS[path].default
         if "enum" in found:
             assert found["enum"] == list(config.choices(path))
+    # What an editor shows is written for users: the help of each setting, a sentence a section.
+    sentences = [schema["description"], *(part["description"] for part in schema["$defs"].values())]
+    assert len(sentences) == 1 + len(config.SECTIONS)
+    for sentence in sentences:
+        assert re.fullmatch(r"[A-Z][\w ,:;-]+\.", sentence), sentence
+    columns = schema["$defs"]["Data"]["properties"]["text_columns"]
+    assert columns["type"] == ["array", "string", "number", "boolean"], "one text is a list too"
     assert schema["$defs"]["Model"]["properties"]["units"]["maximum"] == 8192
     assert schema["$defs"]["Model"]["additionalProperties"] is False
 

@@ -51,7 +51,8 @@ def test_it_begins_with_a_comment_that_holds_its_command(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=names)
 def test_every_setting_in_it_differs_from_the_default(path: Path) -> None:
-    values = config.reading.parse(path.read_text(encoding="utf-8"), str(path)).value
+    text = path.read_text(encoding="utf-8")
+    values = config.reading.parse(text, str(path), config.holds_text).value
     idle = [
         f"{section}.{name}"
         for section, settings in values.items()

@@ -61,7 +61,9 @@ def config_page() -> str:
         "`--set SECTION.SETTING=VALUE`\ngoes before the file. `textclf config show` prints every "
         "setting of a file, `textclf config check`\nits mistakes, and `textclf config schema` the "
         "JSON Schema for an editor. A path may begin with `~` or\n`${VARIABLE}`. A setting that "
-        "another one leaves without effect is refused rather than ignored.",
+        "another one leaves without effect is refused rather than ignored.\n\nWhere a text is "
+        "expected, numbers, `true` and `false` are taken as they are written (`label_column: 2`,"
+        "\n`class_names: [007, 1.0]`), and one text is a list of one (`text_columns: review`).",
     ]
     for section, model in config.SECTIONS.items():
         parts += [f"## {section}", (model.__doc__ or "").strip()]

@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 from textclf import baselines, evaluation
 from textclf.benchmark.budget import Budget, recurrent_weights, with_weights
-from textclf.config import SETTINGS, Config, from_dict, load, reading
+from textclf.config import SETTINGS, Config, from_dict, holds_text, load, reading
 from textclf.errors import ConfigError
 
 BAG = "bag_of_embeddings"
@@ -152,7 +152,7 @@ def read(path: Path) -> Grid:
         ConfigError: with every mistake of the grid and of the configurations in it.
     """
     try:
-        parsed = reading.parse(reading.read_text(path), str(path))
+        parsed = reading.parse(reading.read_text(path), str(path), holds_text)
     except FileNotFoundError:
         raise ConfigError([f"{path}: no such file; expected a benchmark as YAML"]) from None
     except OSError as error:

@@ -37,6 +37,7 @@ from textclf.config.settings import (
     choices,
     data_format,
     expected,
+    holds_text,
 )
 from textclf.errors import ConfigError, install_command
 
@@ -52,6 +53,7 @@ __all__ = [
     "expected",
     "from_dict",
     "from_yaml",
+    "holds_text",
     "json_schema",
     "load",
     "paths",
@@ -99,7 +101,7 @@ def from_yaml(
 ) -> tuple[Config, list[str]]:
     """The same from the text of a configuration file, which messages call `place`."""
     try:
-        found = reading.parse(text, place)
+        found = reading.parse(text, place, holds_text)
     except ValueError as error:
         raise ConfigError([str(error)]) from None
     values = {} if found.value is None else found.value
@@ -218,12 +220,26 @@ def json_schema() -> dict[str, Any]:
         described["default"] = setting.default
         if "enum" in described:  # msgspec sorts them
             described["enum"] = list(choices(path))
+        _widen(described)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **sections.pop("Config"),
         "title": "textclf configuration",
         "$defs": sections,
     }
+
+
+def _widen(schema: dict[str, Any]) -> None:
+    """Let a setting's schema accept what its reader does: scalars as texts, one text as a list."""
+    for alternative in schema.get("anyOf", [schema]):
+        if alternative.get("type") == "string" and "enum" not in alternative:
+            alternative["type"] = _SCALARS
+        elif alternative.get("type") == "array":
+            alternative["items"]["type"] = _SCALARS
+            alternative["type"] = ["array", *_SCALARS]
+
+
+_SCALARS = ["string", "number", "boolean"]
 
 
 def _vector_width(path: str) -> int | None:

@@ -1,14 +1,15 @@
 """YAML text to plain values with the place of each, and back.
 
-Of YAML only the grammar is used here: what a scalar means is decided below, by the core schema of
-YAML 1.2 (`no` is a text, `1e-3` a number, a date a text as it stands), so that no value is changed
-on its way. Keys are texts as they stand.
+Of YAML only the grammar is used here: the meaning of a scalar is decided below, by the core schema
+of YAML 1.2 (`no` is a text, `1e-3` a number, a date a text as it stands), so that no value is
+changed on its way. Keys are texts as they stand, and so are the scalars of settings that hold
+texts: a class `007` or `1.0` is not read as a number.
 """
 
 import json
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,17 +33,19 @@ class Parsed(NamedTuple):
     unreadable: set[str]
 
 
-def parse(text: str, place: str) -> Parsed:
-    """Reads YAML text.
+def parse(text: str, place: str, is_text: Callable[[tuple[str, ...]], bool]) -> Parsed:
+    """Read YAML text.
 
     Args:
         text: one document.
-        place: what messages call it, such as the file's name.
+        place: its name for messages, such as the file's name.
+        is_text: whether the scalar at a path (keys and positions, from the root) is taken as it
+            is written, except null.
 
     Raises:
         ValueError: it is not YAML at all; one sentence that begins with the place.
     """
-    reader = _Reader(place)
+    reader = _Reader(place, is_text)
     value = reader.value(_compose(text, place), ())
     for section, name in reader.unreadable:
         if isinstance(value, dict) and isinstance(value.get(section), dict):
@@ -61,7 +64,7 @@ def parse_value(text: str, *, as_text: bool) -> Any:
     Raises:
         ValueError: it is not YAML; one sentence.
     """
-    reader = _Reader("", as_text)
+    reader = _Reader("", lambda path: False, as_text)
     value = reader.value(_compose(text, ""), ())
     if reader.problems:
         raise ValueError(reader.problems[0])
@@ -117,14 +120,18 @@ def _not_yaml(place: str, line: int, problem: str, text: str) -> str:
 class _Reader:
     """From nodes to values; the other attributes fill up on the way."""
 
-    def __init__(self, place: str, as_text: bool = False):
+    def __init__(
+        self, place: str, is_text: Callable[[tuple[str, ...]], bool], as_text: bool = False
+    ):
         self.places: dict[str, str] = {}
         self.problems: list[str] = []
         self.unreadable: set[tuple[str, str]] = set()  # (section, setting)
         self._place = place
+        self._is_text = is_text
         self._as_text = as_text
         self._open: list[Any] = []  # the nodes on the way down
-        self._done: dict[int, Any] = {}  # what an anchor stands for is read once
+        # What an anchor stands for is read once as texts, and once as values.
+        self._done: dict[tuple[int, bool], Any] = {}
 
     def value(self, node: Any, path: tuple[str, ...]) -> Any:
         if node is None:
@@ -132,8 +139,9 @@ class _Reader:
         if any(node is other for other in self._open):
             self._unreadable(node, path, "stands for a value that holds itself; write it out")
             return None
-        if id(node) in self._done and len(path) > 2:
-            return self._done[id(node)]
+        key = (id(node), self._is_text(path))
+        if key in self._done and len(path) > 2:
+            return self._done[key]
         self._open.append(node)
         kind = type(node).__name__
         value: Any
@@ -144,7 +152,7 @@ class _Reader:
         else:
             value = self._scalar(node, path)
         self._open.pop()
-        self._done[id(node)] = value
+        self._done[key] = value
         return value
 
     def _mapping(self, node: Any, path: tuple[str, ...]) -> dict[str, Any]:
@@ -189,6 +197,8 @@ class _Reader:
             return written
         if not tag.startswith(_STANDARD):
             self._unreadable(node, path, f"the tag {tag[:40]} means nothing here; remove it")
+            return written
+        if self._is_text(path) and tag != f"{_STANDARD}null":
             return written
         try:
             return _VALUES.get(tag.removeprefix(_STANDARD), str)(written)

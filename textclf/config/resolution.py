@@ -369,8 +369,28 @@ def _checked(path: str, value: Any) -> Any:
         ValueError: it is no good; a sentence without the path.
     """
     with contextlib.suppress(TypeError, ValueError, msgspec.ValidationError):
-        return msgspec.convert(_plain(value), SETTINGS[path].declared)
+        return msgspec.convert(_as_texts(path, _plain(value)), SETTINGS[path].declared)
     raise ValueError(f"expected {expected(path)}, found {shown(value)}{_mend(path, value)}")
+
+
+def _as_texts(path: str, value: Any) -> Any:
+    """Return a whole number as a text, and one text as a list, where a setting holds these.
+
+    Floats, true and false are left: of a value from Python, the written form is not known.
+    """
+
+    def as_text(value: Any) -> Any:
+        return str(int(value)) if _is_whole(value) else value
+
+    alternatives = SETTINGS[path].kinds
+    if list[str] in alternatives:
+        values = [value] if isinstance(value, str) or _is_whole(value) else value
+        return [as_text(item) for item in values] if isinstance(values, list) else values
+    return as_text(value) if str in alternatives else value
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 _OF_NUMPY = {"b": bool, "i": int, "u": int, "f": float}
@@ -507,10 +527,8 @@ def _mend(path: str, value: Any) -> str:
     if words and isinstance(value, str):
         return _near(value.lower(), words, 0.5)
     is_number = isinstance(value, int | float)
-    if is_number and str in alternatives:
+    if is_number and {str, list[str]} & {*alternatives}:
         return "; put it in quotes"
-    if isinstance(value, str) and list[str] in alternatives:
-        return "; write it in brackets: [...]"
     if list[str] in alternatives and isinstance(value, list) and value:
         return "; put every entry in quotes"
     if isinstance(value, float) and int in alternatives and value.is_integer():

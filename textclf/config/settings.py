@@ -2,7 +2,7 @@
 
 import os
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -45,8 +45,9 @@ class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return {name: values[name] for name in names} if names else values
 
 
+# `textclf config schema` and docs/config.md show the docstrings of the sections to users.
 class Data(_Section, frozen=True):
-    """Where the texts are and how they are read and split."""
+    """The texts and their labels: where they are, and how they are read and split."""
 
     source: Annotated[
         PathName | None,
@@ -131,7 +132,7 @@ class Data(_Section, frozen=True):
 
 
 class Text(_Section, frozen=True):
-    """How a string becomes token ids, in training and in the served model alike."""
+    """The way from a string to token ids, the same in training and in the served model."""
 
     unit: Annotated[Literal["word", "character"], _about("what a token is")] = "word"
     lowercase: Annotated[bool, _about("fold upper case")] = True
@@ -212,7 +213,7 @@ class Model(_Section, frozen=True):
 
 
 class Training(_Section, frozen=True):
-    """The loop."""
+    """Steps, optimizer and early stopping."""
 
     epochs: Annotated[int, Meta(ge=1, le=10_000), _about("passes over train at most")] = 10
     max_steps: Annotated[
@@ -303,7 +304,7 @@ class Training(_Section, frozen=True):
 
 
 class Evaluation(_Section, frozen=True):
-    """What a report holds."""
+    """The contents of a report."""
 
     bootstrap_samples: Annotated[
         int, Meta(ge=100, le=100_000), _about("resamplings behind an interval")
@@ -319,7 +320,7 @@ class Evaluation(_Section, frozen=True):
 
 
 class Export(_Section, frozen=True):
-    """What goes into a SavedModel besides the model."""
+    """Additions to an exported SavedModel."""
 
     golden_texts: Annotated[
         list[str],
@@ -327,12 +328,9 @@ class Export(_Section, frozen=True):
     ] = []
 
 
+# `load` and `from_dict` check values; the constructors check nothing.
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A whole experiment, immutable.
-
-    What makes one out of values that may be wrong is `load` or `from_dict`; the constructors check
-    nothing.
-    """
+    """All settings of an experiment; a setting that is not given has its default."""
 
     data: Data = field(default_factory=Data)
     text: Text = field(default_factory=Text)
@@ -412,6 +410,17 @@ PATH_SETTINGS = tuple(
     for path, setting in SETTINGS.items()
     if any((limit.extra_json_schema or {}).get("format") == "path" for limit in setting.limits)
 )
+
+
+def holds_text(path: Sequence[str]) -> bool:
+    """Return whether a value belongs to a setting that holds a text or a list of texts.
+
+    Args:
+        path: keys and positions, such as ("data", "class_names", "0"); a setting may also be one
+            key, as in a benchmark's file: ("settings", "data.class_names", "0").
+    """
+    setting = next((key for key in path if key in SETTINGS), ".".join(path[:2]))
+    return setting in SETTINGS and bool({str, list[str]} & {*SETTINGS[setting].kinds})
 
 
 # === Types in words ===

@@ -24,6 +24,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from msgspec.structs import replace
+from test_cli import on_terminal, screen_lines
 
 from textclf import artifact, evaluation, networks
 from textclf.benchmark import budget, grid, running, summary, tables, worker
@@ -32,6 +33,7 @@ from textclf.cli import comparing, main
 from textclf.config import from_dict
 from textclf.errors import ArtifactError, ConfigError, DataError
 
+ROOT = Path(__file__).parents[1]
 TINY = """
 data: {{source: {reviews}}}
 model: {{encoder: bag, pooling: mean, embedding_dim: 5}}
@@ -308,6 +310,65 @@ def test_what_is_finished_is_not_made_again(made: tuple[Path, Any]):
     after = {path.name: path.stat().st_mtime_ns for path in results.iterdir()}
     assert after.keys() == before.keys() | {"tiny.majority.json"}
     assert before.items() <= after.items()
+
+
+def test_the_counts_of_runs_add_up_and_only_what_is_made_is_counted(
+    made: tuple[Path, Any], folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    shutil.copytree(made[0] / "out", folder / "out", dirs_exist_ok=True)
+    for name in (
+        "fasttext.seed0",
+        "majority",
+        "tfidf_logistic_regression",
+        "embedding_dim=2.seed0",
+    ):
+        (folder / "out" / "results" / f"tiny.{name}.json").unlink()
+    failed = folder / "out" / "failures" / "tiny.embedding_dim=2.seed0.json"
+    failed.write_text(json.dumps({"reason": "it failed before"}))
+    monkeypatch.setitem(sys.modules, "fasttext", None)  # as if it were not installed
+    impossible = "1 impossible here (fastText is not installed)"
+    shown = run(folder, "grid.yaml", "out", "--report-only")
+    assert f"5 runs: 1 finished, 1 failed, {impossible}, 2 not made\n" in shown.stderr
+    assert "2 of 5 runs are not made yet" in shown.stdout
+    assert "fastText is not compared, because it is not installed" in shown.stdout
+    again = run(folder, "grid.yaml", "out", "--retry-failed", "--dry-run")
+    assert f"5 runs: 1 finished, 0 failed, {impossible}, 3 to make\n" in again.stderr
+    result = run(folder, "grid.yaml", "out")
+    assert f"5 runs: 1 finished, 1 failed, {impossible}, 2 to make\n" in result.stderr
+    assert re.findall(r"^(\d/\d) tiny\.(\w+)", result.stderr, re.MULTILINE) == [
+        ("1/2", "majority"),
+        ("2/2", "tfidf_logistic_regression"),
+    ]
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_verdicts_on_a_terminal_are_tables_that_fit(made: tuple[Path, Any], columns: int):
+    folder, _ = made
+    arguments = [folder / "grid.yaml", folder / "out", "--report-only"]
+    command = [sys.executable, "-m", "textclf", "benchmark", *arguments]
+    exit_code, written = on_terminal(*command, columns=columns)
+    assert exit_code == 0
+    lines = screen_lines(written)
+    shown = [line for line in lines if not line.startswith("written: ")]
+    assert all(len(line) <= columns for line in shown), "\n".join(lines)
+    assert not [line for line in lines if line.startswith(("|", "#", "reading"))]
+    for header in ("accuracy +sd", "weights +s a training", "p50 ms +p99 ms"):
+        assert any(re.match(rf"cell +{header}", line) for line in lines), "\n".join(lines)
+    # Elsewhere it is Markdown still.
+    piped = run(folder, "grid.yaml", "out", "--report-only").stdout
+    assert piped == (folder / "out" / "report.md").read_text("utf-8")
+
+
+def test_tables_for_a_terminal_fit_with_long_names_and_many_figures():
+    verdicts = ROOT / "docs" / "benchmark" / "sst2" / "verdicts.json"
+    summarized = json.loads(verdicts.read_text(encoding="utf-8"))
+    summarized["datasets"]["sst2"]["cells"][0]["name"] = f"gru-embedding_vectors={'ü' * 72}"
+    text = tables.plain(summarized, width=80)
+    assert max(map(len, text.splitlines())) <= 80
+    assert text.count("ü") == 3 * 72, "a long name is folded and not cut"
+    header, rows = tables.scores_table(summarized["datasets"]["sst2"])
+    for figure in (cell for row in rows for cell in row[1:-1]):
+        assert figure in text, f"{figure} is cut"
 
 
 def test_what_is_finished_is_reported_while_the_rest_is_missing(

@@ -350,9 +350,9 @@ def _notes(
             f"every cell trains at most the steps that it made in {grid.budget.minutes:g} minutes"
         )
     missing = [run for run in grid.runs if run.name not in results and run.name not in failures]
-    if any(run.can_be_made for run in missing):
-        yield f"{len(missing)} of {len(grid.runs)} runs are not made yet"
-    elif missing:
+    if not_yet := sum(run.can_be_made for run in missing):
+        yield f"{not_yet} of {len(grid.runs)} runs are not made yet"
+    if not_yet < len(missing):
         yield (
             "fastText is not compared, because it is not installed; install it with "
             f"{install_command('fasttext')}"

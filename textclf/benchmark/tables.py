@@ -1,4 +1,4 @@
-"""What the runs say as tables: CSV, Markdown and LaTeX."""
+"""Results and verdicts as tables: CSV, Markdown, LaTeX, and plain text for a terminal."""
 
 import csv
 import io
@@ -78,6 +78,61 @@ def markdown(summary: Mapping[str, Any]) -> str:
             lines = "\n".join(f"- {comparison['words']}" for comparison in comparisons)
             parts.append(f"{title}, corrected for their number (Holm):\n\n{lines}")
     return "\n\n".join(parts) + "\n"
+
+
+# Columns that stand together on a terminal, where one table of all is too wide.
+_SCORES = ("sd", "range", "seeds", "Pareto")
+_TRAINING = ("weights", "s a training", "tokens/s", "peak MiB")
+_ANSWERS = ("p50 ms", "p99 ms", "texts/s", "export MiB")
+
+
+def plain(summary: Mapping[str, Any], *, width: int) -> str:
+    """Return the verdicts and tables of all data sets as text of at most `width` columns."""
+    from rich.console import Console, RenderableType
+    from rich.table import Table
+    from rich.text import Text
+
+    def sentence(words: str) -> RenderableType:
+        line = Table.grid(padding=(0, 1))
+        line.add_row("-", Text(words))
+        return line
+
+    def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> RenderableType:
+        shown = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="")
+        for index, name in enumerate(header):
+            is_name = index == 0 or name == "Pareto"
+            shown.add_column(
+                Text(name),
+                justify="left" if is_name else "right",
+                overflow="fold",
+                no_wrap=not is_name and name != "range",
+            )
+        for row in rows:
+            shown.add_row(*map(Text, row))
+        return shown
+
+    text = io.StringIO()
+    console = Console(file=text, width=width, color_system=None, highlight=False, emoji=False)
+    for note in summary["notes"]:
+        console.print(sentence(note))
+    for dataset, found in summary["datasets"].items():
+        console.print(Text(f"\n{dataset}\n{'=' * len(dataset)}\n"))
+        for words in found["words"]:
+            console.print(Text(words))
+        header, rows = scores_table(found)
+        for columns in ((found["metric"], *_SCORES), _TRAINING, _ANSWERS):
+            kept = [0, *(index for index, name in enumerate(header) if name in columns)]
+            if len(kept) > 1:
+                console.print()
+                console.print(
+                    table([header[i] for i in kept], [[row[i] for i in kept] for row in rows])
+                )
+        console.print(Text(f"\n{PARETO_WORDS}"))
+        for title, comparisons in families(found):
+            console.print(Text(f"\n{title}, corrected for their number (Holm):\n"))
+            for comparison in comparisons:
+                console.print(sentence(comparison["words"]))
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
 
 
 def families(found: Mapping[str, Any]) -> list[tuple[str, Sequence[Mapping[str, Any]]]]:

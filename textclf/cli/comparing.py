@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,7 @@ from click.core import ParameterSource
 from textclf.cli import options, using
 from textclf.cli.terminal import Progress, note_all, say, stop_on_interrupt
 from textclf.errors import ArtifactError, DataError, TrainingError, check_all
-from textclf.startup import import_tensorflow
+from textclf.startup import import_tensorflow, show_status
 
 if TYPE_CHECKING:
     from textclf.artifact import Card
@@ -47,7 +49,8 @@ def benchmark(
 
     Every run is a training in a process of its own. Finished runs are kept in the folder OUTPUT,
     and the same command makes what is missing: after Ctrl-C, after a crash, or on several
-    machines that share the folder. The verdicts go to stdout.
+    machines that share the folder. The verdicts go to stdout: as tables to a terminal, else as
+    Markdown.
 
     \b
     Examples:
@@ -63,38 +66,46 @@ def benchmark(
     from textclf.benchmark import grid as grids
     from textclf.benchmark import report, running, summary, tables
 
+    show_status(f"reading {grid_file}")
     grid = grids.read(grid_file)
     note_all(grid.notices)
     running.check(grid, output)
     done = running.finished(grid, output)
     failed_before = running.failures(grid, output)
     failed = {} if retry_failed else failed_before
-    missing = [
-        run
-        for run in grid.runs
-        if run.can_be_made and run.name not in done and run.name not in failed
-    ]
+    # Every run is in one of four groups: finished, failed, impossible here, missing.
+    without_result = [run for run in grid.runs if run.name not in done]
+    not_failed = [run for run in without_result if run.name not in failed]
+    missing = [run for run in not_failed if run.can_be_made]
     is_to_make = not report_only and bool(
         missing or failed_before.keys() - failed or running.unmeasured(grid, output)
     )
     if is_to_make:  # of finished runs a report can be made without their data
         _check(grid)
-    say(
-        f"{len(grid.runs)} runs: {len(done)} finished, {len(failed)} failed, {len(missing)} to make"
-    )
+    counts = [
+        f"{len(done)} finished",
+        f"{len(without_result) - len(not_failed)} failed",
+        f"{len(missing)} {'not made' if report_only else 'to make'}",
+    ]
+    if impossible := len(not_failed) - len(missing):
+        counts.insert(2, f"{impossible} impossible here (fastText is not installed)")
+    say(f"{len(grid.runs)} runs: {', '.join(counts)}")
     if dry_run:
         _estimate(grid, output, missing, jobs)
         return
     if is_to_make:
-        _make(grid, output, len(grid.runs) - len(missing), jobs, retry_failed)
+        _make(grid, output, missing, jobs, retry_failed)
     results, failed = running.finished(grid, output), running.failures(grid, output)
     if report_only and not results:
         raise ArtifactError(f"{output}: holds no finished run of {grid_file} yet")
     found = summary.summarize(grid, results, failed)
     written = report.write(grid, output, results, failed, found)
-    click.echo(
-        json.dumps(found, ensure_ascii=False) if as_json else tables.markdown(found), nl=as_json
-    )
+    if as_json:
+        click.echo(json.dumps(found, ensure_ascii=False))
+    elif sys.stdout.isatty():
+        click.echo(tables.plain(found, width=shutil.get_terminal_size().columns), nl=False)
+    else:
+        click.echo(tables.markdown(found), nl=False)
     say(f"written: {', '.join(map(str, written))}")
     without = [run for run in grid.runs if run.can_be_made and run.name not in results]
     if without and not report_only:
@@ -152,7 +163,8 @@ def _estimate(grid: "Grid", output: Path, missing: "list[Run]", jobs: int) -> No
     )
 
 
-def _make(grid: "Grid", output: Path, over: int, jobs: int, retry_failed: bool) -> None:
+def _make(grid: "Grid", output: Path, missing: "list[Run]", jobs: int, retry_failed: bool) -> None:
+    """Make the missing runs and report each one."""
     from textclf.benchmark import running
 
     times: list[float] = []
@@ -174,9 +186,10 @@ def _make(grid: "Grid", output: Path, over: int, jobs: int, retry_failed: bool) 
                     say(f"{event.run.name}: taken over from {event.taken_over}")
                 continue
             if event.run.kind in ("network", "baseline"):
-                over += 1
+                # Other processes that share the folder may have made some of them.
+                over = sum(running.is_over(run, output) for run in missing)
                 times.append(event.seconds)
-                say(_ended(event, over, len(grid.runs), times, jobs))
+                say(_ended(event, over, len(missing), times, jobs))
             else:
                 say(_aside(event))
         if should_stop():

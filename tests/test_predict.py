@@ -390,6 +390,12 @@ def test_a_separator_that_is_set_is_not_recognised(model: Path, overrides: list[
         assert "note:" not in message
 
 
+def test_a_quoting_that_is_set_is_kept_where_the_separator_is_recognised(model: Path):
+    Path("same.csv").write_text("text;label\n'I loved it';positive\nbad;negative\n")
+    result = run("predict", model, "--input", "same.csv", "--set", "data.quoting=none")
+    assert "read with data.delimiter=';', recognised from the file" in result.stderr
+
+
 def with_data_settings(model: Path, **settings: object) -> str:
     """Copy a trained folder and change the `data` settings on its card."""
     shutil.copytree(model, "changed")

@@ -273,9 +273,6 @@ def _decoded(stream: Any, encoding: str | None, name: str) -> Iterator[list[Row]
             elif line_end is None and "\r" in (text[:-1] if data else text):
                 line_end = _LINE_END
             *lines, rest = [text] if line_end is None else line_end.split(text)
-            if line_end is _LINE_END and data and text.endswith("\r"):
-                # The next byte may be the "\n" of this line end.
-                rest = lines.pop() + "\r"
             if not data and rest:
                 lines.append(rest)
             num_lines += len(lines)

@@ -112,6 +112,7 @@ def test_every_ending_that_the_reader_knows_is_read_as_a_table(model: Path):
     ("content", "kind"),
     [
         (zipped(b"I loved it"), "a zip archive"),
+        (zipped(b"I loved it").replace(b"texts.txt", b"xl/ab.xml"), "an Excel file"),
         (gzip.compress(b"I loved it"), "gzip"),
         (b"%PDF-1.4\n1 0 obj\n", "PDF"),
     ],
@@ -302,6 +303,16 @@ def test_header_cells_and_cells_come_back_as_written(
     assert all(cells[width] in CLASSES for cells in rows)
 
 
+def test_a_json_array_is_read_as_a_table(model: Path):
+    records = [{"n": 1, "text": "I loved it"}, {"n": 2, "text": "bad"}]
+    Path("new.json").write_text(json.dumps(records, indent=1))
+    answers = map(json.loads, run("predict", model, "--input", "new.json").stdout.splitlines())
+    assert [(answer["n"], answer["predicted"] in CLASSES) for answer in answers] == [
+        (1, True),
+        (2, True),
+    ]
+
+
 def test_json_lines_keep_their_keys(model: Path):
     records = [{" text ": "x", "": 1, "text": "I loved it", "2": None}, {"text": "bad"}]
     Path("new.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
@@ -367,6 +378,32 @@ def test_evaluate_and_predict_read_the_same_files(
     assert evaluated.stderr == notes + "reading the data\n"
     if delimiter != {"same.csv": ",", "same.tsv": "\t"}[name]:
         assert f"data.delimiter={delimiter!r}" in notes and "recognised from the file" in notes
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "texts"),
+    [
+        (
+            "new.csv",
+            'text,label\nthe "best" film,positive\n"bad" it was,negative\n',
+            ['the "best" film', '"bad" it was'],
+        ),
+        (
+            "new.tsv",
+            'text\tlabel\n"good\nfilm"\tpositive\n"bad ""film"""\tnegative\n',
+            ["good\nfilm", 'bad "film"'],
+        ),
+    ],
+    ids=["none", "minimal"],
+)
+def test_a_quoting_is_recognised_where_the_first_rows_cannot_be_read(
+    model: Path, name: str, content: str, texts: list[str]
+):
+    Path(name).write_text(content)
+    result = run("predict", model, "--input", name, "--json")
+    assert [json.loads(line)["text"] for line in result.stdout.splitlines()] == texts
+    assert "read with data.quoting=" in result.stderr
+    assert run("evaluate", model, name).exit_code == 0
 
 
 def test_compare_recognises_a_table_as_evaluate_does(model: Path):

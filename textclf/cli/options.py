@@ -1,10 +1,11 @@
 """The options that commands share, and what they resolve to."""
 
+import itertools
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from textclf.data.tables import Table
 
 SPLITS = ("train", "validation", "test")
+_TRIED_ROWS = 1000
 
 
 def argument_text(argument: str, name: str) -> str:
@@ -172,7 +174,8 @@ def file_to_read(
     """Return how a trained classifier reads a file; notes go to stderr.
 
     Settings that `overrides` set are kept, the others are those of the training. If the wanted
-    columns are not found with them, separator and quoting are recognised from the file.
+    columns are not found with them, or the first rows cannot be read, separator and quoting are
+    recognised from the file.
 
     Args:
         needs_labels: whether the label column is wanted, not only the text columns.
@@ -191,12 +194,13 @@ def file_to_read(
     table = _table_of(config)
     table.check_file()
     wanted = [*config.data.text_columns, *([config.data.label_column] if needs_labels else [])]
-    if table.format in ("csv", "tsv") and not _has_columns(table, wanted):
+    is_text = table.format in ("csv", "tsv")
+    if is_text and _is_doubtful(fit := _fit(table, wanted), wanted):
         changes = _recognised_settings(table, set_values(overrides))
         if changes:
             other, other_notes = _with_data(card, {"test": file, **changes}, overrides)
             other_table = _table_of(other)
-            if _num_columns(other_table, wanted) > _num_columns(table, wanted):
+            if _fit(other_table, wanted) > fit:
                 shown = " and ".join(f"data.{name}={value!r}" for name, value in changes.items())
                 notes = [*other_notes, f"{file}: read with {shown}, recognised from the file"]
                 config, table = other, other_table
@@ -230,21 +234,39 @@ def find_columns(table: "Table", wanted: Sequence[str]) -> list[str | None]:
     return [find(str(column)) for column in wanted]
 
 
-def _has_columns(table: "Table", wanted: Sequence[str]) -> bool:
-    num_found, num_columns = _num_columns(table, wanted)
-    if num_found < len(wanted):
-        return False
-    # The number 1 is a column with any separator.
-    return num_columns > 1 or not wanted[0].isdecimal()
+class _Fit(NamedTuple):
+    """How well a table's settings fit its file; the greater fits better.
+
+    Attributes:
+        num_wanted: the wanted columns that are there.
+        is_readable: whether the first rows can be read.
+        num_columns: all columns.
+    """
+
+    num_wanted: int
+    is_readable: bool
+    num_columns: int
 
 
-def _num_columns(table: "Table", wanted: Sequence[str]) -> tuple[int, int]:
-    """Return the number of wanted columns and of all columns; zeros for an unreadable first row."""
+def _fit(table: "Table", wanted: Sequence[str]) -> _Fit:
     try:
         columns = find_columns(table, wanted)
-        return len(columns) - columns.count(None), len(table.columns()[1])
+        num_columns = len(table.columns()[1])
     except DataError:
-        return 0, 0
+        return _Fit(0, False, 0)
+    try:
+        for _ in itertools.islice(table.cells(), _TRIED_ROWS):
+            pass
+        is_readable = True
+    except DataError:
+        is_readable = False
+    return _Fit(len(columns) - columns.count(None), is_readable, num_columns)
+
+
+def _is_doubtful(fit: _Fit, wanted: Sequence[str]) -> bool:
+    # The number 1 is a column with any separator.
+    is_whole_row = fit.num_columns == 1 and wanted[0].isdecimal()
+    return fit.num_wanted < len(wanted) or not fit.is_readable or is_whole_row
 
 
 def _recognised_settings(table: "Table", values: dict[str, str]) -> dict[str, str]:

@@ -105,7 +105,7 @@ def predict(
     MODEL is a trained folder or an exported SavedModel. Answers come in the order of the texts.
     The other columns of a table come back beside them: CSV and TSV as they came, with the
     columns predicted and confidence; JSON and Parquet as JSON lines. A table is read as the
-    training data were; if the text columns are not found that way, its separator and quoting are
+    training data were; if that does not fit its first rows, its separator and quoting are
     recognised. Put -- before texts that begin with a dash.
 
     \b

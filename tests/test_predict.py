@@ -450,6 +450,13 @@ def test_the_settings_of_the_training_go_before_what_is_recognised(model: Path):
     assert result.stderr == ""
 
 
+def test_a_separator_that_fits_no_better_is_not_taken(model: Path):
+    Path("new.csv").write_text("review, all;n\nI loved it, all;1\nbad, very;3\n")
+    changed = with_data_settings(model, delimiter=";")
+    message = refusal("predict", changed, "--input", "new.csv")
+    assert message.startswith("new.csv: no column 'text'; found review, all, n; use --set ")
+
+
 def test_a_separator_of_csv_is_not_used_for_tsv(model: Path):
     Path("new.tsv").write_text("text\nI loved it, all\nbad, very\n")
     changed = with_data_settings(model, delimiter=",", quoting="minimal")

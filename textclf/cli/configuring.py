@@ -2,8 +2,9 @@
 
 import json
 import os
+import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,46 +59,118 @@ def init(file: Path, config: Path, overwrite: bool) -> None:
     from textclf import config as configuration
 
     recognised = data.recognise(str(file))
-    if recognised.format != "folder":
-        for columns, what in (
-            (recognised.text_columns, "texts"),
-            (recognised.label_column, "labels"),
-        ):
-            if not columns:
-                raise DataError(
-                    f"{file}: no column looks like {what}; write {config} by hand, with "
-                    f"data.source, data.text_columns and data.label_column"
-                )
-    places = _splits_beside(file) if recognised.format != "folder" else {}
-    text = _commented(config, file, places, recognised)
+    is_chosen = bool(recognised.text_columns) and recognised.label_column is not None
+    if recognised.first_problem is not None and not (is_chosen and recognised.is_whole):
+        raise DataError(recognised.first_problem)
+    for columns, candidates, what in (
+        (recognised.text_columns, recognised.text_candidates, "texts"),
+        (recognised.label_column, recognised.label_candidates, "labels"),
+    ):
+        if not columns and not candidates:
+            raise DataError(
+                f"{file}: no column looks like {what}; write {config} by hand, with "
+                f"data.source, data.text_columns and data.label_column"
+            )
+    notes = list(recognised.notes)
+    splits = _splits_beside(file, recognised, notes)
+    text = _commented(config, file, splits, recognised)
     resolved, _ = configuration.from_yaml(text, place=str(config))
-    options.prepare_sources(configuration.with_paths(resolved))
+    if is_chosen:
+        try:
+            arguments = options.prepare_sources(configuration.with_paths(resolved))
+            if recognised.is_whole:
+                with Progress() as progress:
+                    data.open_dataset(on_progress=progress.update, **arguments)
+        except DataError:
+            note_all(notes)  # they may say why
+            raise
     artifact.write_file(config, text)
+    if not is_chosen:
+        note_all(notes)
+        raise DataError(f"{file}: " + "; ".join(_choices(recognised, config)))
     say(f"wrote {config}: {_in_words(recognised)}")
-    note_all(recognised.notes)
+    note_all(notes)
     click.echo(f"textclf train {shlex.quote(str(config))} {shlex.quote(f'runs/{config.stem}')}")
 
 
-def _splits_beside(file: Path) -> dict[str, Path]:
-    """Split -> file, where `file` is named like train and other splits stand beside it."""
+def _choices(recognised: "Recognised", config: Path) -> Iterator[str]:
+    """Yield what a person must choose, and where."""
+    from textclf.data.parts import listed
+
+    settings = []
+    if not recognised.text_columns:
+        settings.append("data.text_columns")
+        yield f"{listed(recognised.text_candidates)} may hold the texts"
+    if recognised.label_column is None:
+        settings.append("data.label_column")
+        yield f"{listed(recognised.label_candidates)} may hold the labels"
+        if recognised.are_classes:
+            yield (
+                "if they are one column for each class, write their names into one column, "
+                "separated by commas, and use data.multi_label: true"
+            )
+    yield f"wrote {config}, set {' and '.join(settings)} in it"
+
+
+def _splits_beside(file: Path, recognised: "Recognised", notes: list[str]) -> dict[str, Path]:
+    """Return split -> file if `file` is named like train and has files of other splits beside it.
+
+    A file without the columns of `file` is left out, with a note.
+    """
     name, dot, endings = file.name.partition(".")
-    if name.lower() not in _SPLIT_STEMS["train"]:
+    if recognised.format == "folder" or name.lower() not in _SPLIT_STEMS["train"]:
         return {}
-    found = {"train": file}
+    files = {"train": file}
     for split in ("validation", "test"):
         for stem in _SPLIT_STEMS[split]:
             sibling = file.with_name(stem + dot + endings)
-            if split not in found and os.path.isfile(sibling):
-                found[split] = sibling
-    return found if len(found) > 1 else {}
+            if split not in files and os.path.isfile(sibling.expanduser()):
+                if missing := _missing_columns(sibling, recognised):
+                    notes.append(f"{sibling} is left out: it has no column {missing[0]}")
+                else:
+                    files[split] = sibling
+    return files if len(files) > 1 else {}
+
+
+def _missing_columns(file: Path, recognised: "Recognised") -> list[str]:
+    """Return the text and label columns that a file does not have."""
+    from textclf.data.tables import open_table
+
+    table = open_table(
+        file,
+        format=recognised.format,
+        delimiter=recognised.delimiter,
+        quoting=recognised.quoting,
+        header=recognised.header,
+        encoding=recognised.encoding,
+    )
+    try:
+        _, names = table.columns()
+    except DataError:
+        return []  # the reader names the mistake
+    wanted = [*recognised.text_columns, recognised.label_column]
+    return [name for name in wanted if name is not None and name not in names]
 
 
 def _in_words(recognised: "Recognised") -> str:
-    """What was recognised, on one line."""
-    how = recognised.format
+    """Return what was recognised, on one line."""
+    names = {
+        "csv": "CSV",
+        "tsv": "TSV",
+        "jsonl": "JSON lines",
+        "json": "JSON",
+        "parquet": "Parquet",
+    }
+    how = names.get(recognised.format, recognised.format)
     if recognised.delimiter is not None:
-        how += f" separated by {'tabs' if recognised.delimiter == chr(9) else recognised.delimiter}"
-        how += ", quoted" if recognised.quoting == "minimal" else ", without quoting"
+        delimiters = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
+        how += f", {delimiters.get(recognised.delimiter, recognised.delimiter)}-separated"
+        quotings = {
+            "none": "not quoted",
+            "minimal": "quoted",
+            "backslash": "quoted with backslashes",
+        }
+        how += f", {quotings[recognised.quoting]}"
         how += ", with a header" if recognised.header else ", without a header"
     task = "several labels a text" if recognised.multi_label else "one label a text"
     return (
@@ -106,14 +179,21 @@ def _in_words(recognised: "Recognised") -> str:
     )
 
 
+def _quoted(value: Any) -> str:
+    """Return a value as YAML on one line, with characters that cannot be seen escaped."""
+
+    def escaped(match: re.Match[str]) -> str:
+        character = match[0]
+        return character if character.isprintable() else f"\\U{ord(character):08x}"
+
+    # JSON is YAML, but for characters that YAML takes for line breaks or refuses.
+    return re.sub(r"[^ -~]", escaped, json.dumps(value, ensure_ascii=False))
+
+
 def _commented(
-    config: Path, file: Path, places: Mapping[str, Path], recognised: "Recognised"
+    config: Path, file: Path, splits: Mapping[str, Path], recognised: "Recognised"
 ) -> str:
-    """YAML text of what was recognised, with a comment wherever one may want to change it."""
-
-    def quoted(value: Any) -> str:
-        return json.dumps(value, ensure_ascii=False)  # JSON is YAML
-
+    """Return YAML of what was recognised, with a comment wherever one may want to change it."""
     name = shlex.quote(str(config))
     lines = [
         f"# Made by:  textclf init {shlex.quote(str(file))} {name}",
@@ -122,38 +202,41 @@ def _commented(
         f"# Settings: textclf config show {name}",
         "data:",
     ]
-    if places:
-        lines += [f"  {split}: {quoted(str(path))}" for split, path in places.items()]
+    if splits:
+        lines += [f"  {split}: {_quoted(str(path))}" for split, path in splits.items()]
     else:
-        lines.append(f"  source: {quoted(str(file))}")
+        lines.append(f"  source: {_quoted(str(file))}")
     lines.append(f"  format: {recognised.format}")
     if recognised.format in ("csv", "tsv"):
+        why = "whether the first row names the columns"
+        if recognised.header_reason is not None:
+            why = _quoted(f"{recognised.header_reason}; set false if it is a text")[1:-1]
         lines += [
-            f"  delimiter: {quoted(recognised.delimiter)}",
+            f"  delimiter: {_quoted(recognised.delimiter)}",
             f'  quoting: {recognised.quoting}  # whether " quotes a field',
-            f"  header: {quoted(recognised.header)}  # whether the first row names the columns",
+            f"  header: {_quoted(recognised.header)}  # {why}",
         ]
     if recognised.format != "folder":
-        lines += [
-            f"  text_columns: {quoted(list(recognised.text_columns))}  # several are joined",
-            f"  label_column: {quoted(recognised.label_column)}",
-        ]
+        lines += _columns(recognised)
     if recognised.multi_label:
         lines += [
             "  multi_label: true  # a text may have several labels, or none",
-            f"  label_separator: {quoted(recognised.label_separator)}",
+            f"  label_separator: {_quoted(recognised.label_separator)}",
         ]
+    if recognised.skip_unlabelled:
+        lines.append("  skip_unlabelled: true  # rows without a label are left out")
     if recognised.format != "parquet" and recognised.encoding not in ("utf-8", "utf-8-sig"):
         lines.append(f"  encoding: {recognised.encoding}  # a guess: look at some texts")
-    lines += _classes(recognised)
-    if not places and recognised.format != "folder":
+    if recognised.label_column is not None:
+        lines += _classes(recognised)
+    if not splits and recognised.format != "folder":
         lines += [
             "  validation_fraction: 0.1  # of the rows, set aside to choose the best epoch",
             "  test_fraction: 0.1  # of the rows, never used in training",
         ]
     lines += [
         "text:",
-        f"  unit: word  # script seen: {recognised.script}; a Han character is a word",
+        f"  unit: {recognised.unit}  # script seen: {recognised.script}; {_about_unit(recognised)}",
         "model:",
         "  encoder: lstm  # simple_rnn, lstm, gru or bag",
         "training:",
@@ -162,21 +245,49 @@ def _commented(
     return "\n".join(lines) + "\n"
 
 
+def _about_unit(recognised: "Recognised") -> str:
+    if recognised.unit == "character":
+        return "it has no blanks between words, so with unit word a sentence is one token"
+    return "a Han character is a word"
+
+
+def _columns(recognised: "Recognised") -> list[str]:
+    """Return the lines of the text and label columns; a choice for the user is `TO_CHOOSE`."""
+    from textclf.data.parts import TO_CHOOSE
+
+    texts, label = list(recognised.text_columns), recognised.label_column
+    about_texts, about_label = "several are joined", ""
+    if not texts:
+        texts = [TO_CHOOSE]
+        about_texts = f"one or several of {_quoted(list(recognised.text_candidates))}"
+    if label is None:
+        about_label = f"  # one of {_quoted(list(recognised.label_candidates))}"
+    return [
+        f"  text_columns: {_quoted(texts)}  # {about_texts}",
+        f"  label_column: {_quoted(TO_CHOOSE if label is None else label)}{about_label}",
+    ]
+
+
 def _classes(recognised: "Recognised") -> list[str]:
-    names = [json.dumps(name, ensure_ascii=False) for name in recognised.class_names_seen]
-    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
-    seen = ", ".join(names[:10]) + more
+    """Return comments about the classes, and the setting of a file of class names."""
+    names = [
+        _quoted(name if len(name) <= 60 else name[:57] + "...")
+        for name in recognised.class_names_seen[:10]
+    ]
+    num_names = len(recognised.class_names_seen)
+    more = f" and {num_names - 10} more" if num_names > 10 else ""
+    seen = ", ".join(names) + more
     lines = [f"  # labels in the first {recognised.num_rows_seen:,} rows: {seen}"]
     if recognised.class_names_file is not None:
         return [
             *lines,
-            f"  class_names_file: {json.dumps(recognised.class_names_file, ensure_ascii=False)}",
+            f"  class_names_file: {_quoted(recognised.class_names_file)}",
             f"  label_ids: {recognised.label_ids}  # the labels count its lines",
         ]
     numbers = {int(name) for name in recognised.class_names_seen if name.isdecimal()}
     first = min(numbers, default=-1)
     # Stars 1 and 5 count nothing; 0, 1, 2 may.
-    if first in (0, 1) and numbers == set(range(first, first + len(names))):
+    if first in (0, 1) and numbers == set(range(first, first + num_names)):
         lines += [
             "  # If these numbers count classes that have names, say so:",
             "  # class_names: [NAME, NAME]",

@@ -32,11 +32,30 @@ SPLITS = ("train", "validation", "test")
 TEXT_NAMES = (
     *("text", "review", "sentence", "content", "body", "comment", "message", "tweet", "question"),
     *("document", "review_text", "text_a", "description", "summary", "title", "v2"),
+    *("texte", "texto", "testo", "текст", "文本", "内容", "评论", "正文", "句子", "本文", "텍스트"),
 )
 LABEL_NAMES = (
     *("label", "labels", "class", "category", "sentiment", "target", "stars", "rating"),
     *("polarity", "intent", "topic", "tag", "tags", "emotion", "score", "v1"),
+    *("categoría", "categoria", "catégorie", "kategorie", "klasse", "etiqueta", "étiquette"),
+    *(
+        "метка",
+        "класс",
+        "标签",
+        "标注",
+        "类别",
+        "分类",
+        "情感",
+        "极性",
+        "评分",
+        "ラベル",
+        "라벨",
+        "레이블",
+    ),
 )
+
+# Written by `textclf init` for a column that a person must choose.
+TO_CHOOSE = "CHANGE_ME"
 
 # A label as written: one string, or several strings where the format has lists.
 Label = str | tuple[str, ...]
@@ -255,6 +274,12 @@ class TablePart:
         return texts, label
 
     def _missing_column(self, wanted: str, setting: str, line: int, names: Sequence[str]) -> str:
+        if wanted == TO_CHOOSE:
+            taken = {*map(str, self.settings.text_columns), str(self.settings.label_column)}
+            free = [name for name in names if name not in taken]
+            return (
+                f"{self.name}: data.{setting} is still {TO_CHOOSE}; set it to one of {listed(free)}"
+            )
         if self.table.format in ("csv", "tsv") and not self.table.header:
             return (
                 f"{self.name}: no column {wanted!r} (data.{setting}); the file has no header "

@@ -37,9 +37,10 @@ _SPLIT_STEMS = {
 def init(file: Path, config: Path, overwrite: bool) -> None:
     """Recognise how FILE is written and write a CONFIG for it.
 
-    FILE is CSV, TSV, JSON lines or Parquet, or a folder split/label/*.txt. Format, separator,
-    quoting, header, encoding, columns, task and script are recognised; files named like other
-    splits (dev.csv, test.csv beside train.csv) are used as such. Prints the next command.
+    FILE is CSV, TSV, JSON or Parquet, or a folder split/label/*.txt. Format, separator, quoting,
+    header, encoding, columns, task and script are recognised; files named like other splits
+    (dev.csv, test.csv beside train.csv) are used as such. Prints the next command. A column that
+    cannot be guessed is CHANGE_ME in CONFIG, and the exit code is 1.
 
     \b
     Examples:
@@ -194,6 +195,8 @@ def _commented(
     config: Path, file: Path, splits: Mapping[str, Path], recognised: "Recognised"
 ) -> str:
     """Return YAML of what was recognised, with a comment wherever one may want to change it."""
+    from textclf.data.recognition import CERTAIN_ENCODINGS
+
     name = shlex.quote(str(config))
     lines = [
         f"# Made by:  textclf init {shlex.quote(str(file))} {name}",
@@ -226,7 +229,10 @@ def _commented(
     if recognised.skip_unlabelled:
         lines.append("  skip_unlabelled: true  # rows without a label are left out")
     if recognised.format != "parquet" and recognised.encoding not in ("utf-8", "utf-8-sig"):
-        lines.append(f"  encoding: {recognised.encoding}  # a guess: look at some texts")
+        guess = (
+            "" if recognised.encoding in CERTAIN_ENCODINGS else "  # a guess: look at some texts"
+        )
+        lines.append(f"  encoding: {recognised.encoding}{guess}")
     if recognised.label_column is not None:
         lines += _classes(recognised)
     if not splits and recognised.format != "folder":

@@ -35,6 +35,9 @@ from textclf.data.tables import (
 )
 from textclf.errors import DataError
 
+# Encodings that the bytes prove; others are guesses.
+CERTAIN_ENCODINGS = ("utf-8", "utf-8-sig", "utf-16")
+
 _SAMPLE_BYTES = 1 << 24
 _MAX_RECORDS = 50_000  # of Parquet
 _MAX_FILES = 5_000  # of a folder
@@ -62,7 +65,7 @@ class Recognised:
         header: whether the first row names the columns.
         header_reason: why the first row is taken as the header; None without a header and where
             usual names show it.
-        encoding: certain if `utf-8` or `utf-8-sig`, else a suggestion.
+        encoding: certain if one of `CERTAIN_ENCODINGS`, else a suggestion.
         text_columns: names, or numbers from 1 where there is no header. Empty where no column
             holds texts, or where a person must choose one of `text_candidates`.
         text_candidates: columns of which none is a safe guess, else empty.
@@ -136,7 +139,7 @@ def recognise(path: str | os.PathLike[str]) -> Recognised:
     is_whole = len(sample) < _SAMPLE_BYTES
     encoding, text = _decoded(path, sample, is_whole)
     notes = []
-    if encoding not in ("utf-8", "utf-8-sig"):
+    if encoding not in CERTAIN_ENCODINGS:
         notes.append(f"not UTF-8; {encoding} is a guess, so look at some texts")
     if not is_whole:
         text = text[: max(text.rfind("\n"), text.rfind("\r")) + 1]
@@ -158,24 +161,27 @@ def _decoded(path: str, sample: bytes, is_whole: bool) -> tuple[str, str]:
         DataError: no encoding fits, or the file is not text.
     """
     encoding = guess_encoding(sample)
-    if encoding not in ("utf-8", "utf-8-sig") and _is_mostly_utf8(sample):
+    if encoding not in CERTAIN_ENCODINGS and _is_mostly_utf8(sample):
         # The reader names the lines that are not UTF-8.
         return "utf-8", sample.decode("utf-8", "replace")
+    beginning = sample[: 1 << 16].decode("latin-1")
     try:
         text = codecs.getincrementaldecoder(codec_of(encoding))().decode(sample, is_whole)
+        beginning, problem = text[: 1 << 16], None
     except UnicodeDecodeError as error:
         line = 1 + (sample[: error.start].count(b"\n") or sample[: error.start].count(b"\r"))
-        raise DataError(
-            f"{path}: the encoding could not be recognised (line {line} is not {encoding}, the "
-            "best guess); save the file as UTF-8, or name its encoding in data.encoding"
-        ) from None
-    beginning = text[: 1 << 16]
+        text, problem = "", f"line {line} is not {encoding}, the best guess"
     controls = sum(unicodedata.category(character) == "Cc" for character in beginning)
     controls -= sum(map(beginning.count, "\t\r\n\f\v\x1b"))
     if controls > len(beginning) / 20:
         raise DataError(
             f"{path}: the file is not text, expected CSV, TSV, JSON or Parquet; export the table "
             "as CSV (UTF-8)"
+        )
+    if problem is not None:
+        raise DataError(
+            f"{path}: the encoding could not be recognised ({problem}); save the file as UTF-8, "
+            "or name its encoding in data.encoding"
         )
     return encoding, text
 
@@ -273,7 +279,8 @@ def _delimited(
     if header:
         again = sum(list(map(_clean, row)) == list(map(_clean, first)) for row in rows[1:])
         if again:
-            notes.append(f"the header is repeated in {again} rows: were files joined?")
+            rows_do = "1 row repeats" if again == 1 else f"{again} rows repeat"
+            notes.append(f"{rows_do} the header, as in joined files; remove such lines")
     return _recognised(
         path,
         columns,
@@ -592,6 +599,12 @@ def _recognised(
         if problems:
             raise problems[0]
         raise DataError(f"{path}: no rows below the header, expected at least one row")
+    for name, values in columns.items():
+        if isinstance(values[0], list) and any(isinstance(item, dict) for item in values[0]):
+            raise DataError(
+                f"{path}: {name!r} holds an array of objects, expected one object for each text; "
+                "save that array as a file"
+            )
     texts, text_candidates = _text_columns(columns, titles)
     label, candidates, are_classes = _label_column(columns, titles, texts)
     if len(texts) > 1:
@@ -821,7 +834,9 @@ def _label_notes(
     """Yield a sentence for each thing about a column of labels that is odd."""
     name, num_filled = label.name, label.counts.total()
     unlabelled = len(values) - num_filled
-    if unlabelled and label.separator is None:
+    if not num_filled:
+        yield f"the column {name} is empty"
+    elif unlabelled and label.separator is None:
         yield (
             f"{unlabelled} of {len(values)} rows have no label in {name} and are skipped "
             "(data.skip_unlabelled)"

@@ -169,10 +169,11 @@ def _decoded(path: str, sample: bytes, is_whole: bool) -> tuple[str, str]:
         text = codecs.getincrementaldecoder(codec_of(encoding))().decode(sample, is_whole)
         beginning, problem = text[: 1 << 16], None
     except UnicodeDecodeError as error:
+        if encoding in CERTAIN_ENCODINGS:
+            return encoding, sample.decode(encoding, "replace")  # the reader names the line
         line = 1 + (sample[: error.start].count(b"\n") or sample[: error.start].count(b"\r"))
         text, problem = "", f"line {line} is not {encoding}, the best guess"
-    controls = sum(unicodedata.category(character) == "Cc" for character in beginning)
-    controls -= sum(map(beginning.count, "\t\r\n\f\v\x1b"))
+    controls = len(re.findall(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]", beginning))
     if controls > len(beginning) / 20:
         raise DataError(
             f"{path}: the file is not text, expected CSV, TSV, JSON or Parquet; export the table "
@@ -200,18 +201,32 @@ _ARRAY = re.compile(r"\s*\[\s*\{\s*[\"}]")
 
 def _json_format(text: str) -> str | None:
     """Return `json` for an array of objects, `jsonl` for objects, None for other text."""
-    text = text[: 1 << 20].lstrip("\ufeff")
+    text = text[: 1 << 20].lstrip("\ufeff \t\r\n")
     if _ARRAY.match(text):
         return "json"
     lines = itertools.islice((line for line in text.splitlines() if line.strip()), 20)
-    are_objects = [_OBJECT.match(line) is not None for line in lines]
+    are_objects = list(map(_is_json_line, lines))
     if sum(are_objects) * 2 > len(are_objects):
         return "jsonl"
+    first, end = _first_object(text)
+    return "jsonl" if first and "\n" in text[:end] else None
+
+
+def _is_json_line(line: str) -> bool:
+    """Return whether a line is an object, also one with a mistake, and not a cell with others."""
+    if not _OBJECT.match(line):
+        return False
+    first, end = _first_object(line.lstrip())
+    return first is None or line.lstrip()[end:].strip() in ("", ",")
+
+
+def _first_object(text: str) -> tuple[dict[str, Any] | None, int]:
+    """Return the object at the beginning of a text, or None, and where it ends."""
     try:
-        first, _ = json.JSONDecoder().raw_decode(text.lstrip())
+        value, end = json.JSONDecoder().raw_decode(text)
     except (ValueError, RecursionError):
-        return None
-    return "jsonl" if isinstance(first, dict) and first else None
+        return None, 0
+    return (value, end) if isinstance(value, dict) else (None, 0)
 
 
 def _read(
@@ -425,7 +440,9 @@ def _kind_of_column(values: Iterable[Any]) -> str | None:
 
 def _find_header(rows: Sequence[Sequence[str]]) -> tuple[bool, str | None]:
     """Return whether the first row names the columns, and why if its names are not usual ones."""
-    cells, rest = [_clean(cell) for cell in rows[0]], rows[1:]
+    cells = list(map(_clean, rows[0]))
+    # Joined files repeat the header.
+    rest = [row for row in rows[1:] if list(map(_clean, row)) != cells] or rows[1:]
     columns = {str(at): [row[at].strip() for row in rest] for at in range(len(cells))}
     counts = [collections.Counter(values) for values in columns.values()]
     usual = [
@@ -599,12 +616,12 @@ def _recognised(
         if problems:
             raise problems[0]
         raise DataError(f"{path}: no rows below the header, expected at least one row")
-    for name, values in columns.items():
-        if isinstance(values[0], list) and any(isinstance(item, dict) for item in values[0]):
-            raise DataError(
-                f"{path}: {name!r} holds an array of objects, expected one object for each text; "
-                "save that array as a file"
-            )
+    firsts = {name: values[0] for name, values in columns.items()}
+    if num_rows == 1 and all(isinstance(value, list | dict) for value in firsts.values()):
+        raise DataError(
+            f"{path}: one object that holds {listed([*firsts])}, expected one object for each "
+            "text; save them one a line or as an array (pandas: orient='records')"
+        )
     texts, text_candidates = _text_columns(columns, titles)
     label, candidates, are_classes = _label_column(columns, titles, texts)
     if len(texts) > 1:
@@ -728,10 +745,20 @@ def _label_column(
     exact = [name for name, rank in ranks.items() if rank is not None and rank[0] == 0]
     exact = [name for name in exact if name not in texts]
     if exact:
-        best = min(exact, key=lambda n: (n not in labels, n not in half_filled, ranks[n]))
+
+        def order(name: str) -> tuple[bool, bool, tuple[int, int] | None]:
+            return name not in labels, name not in half_filled, ranks[name]
+
+        best, *others = sorted(exact, key=order)
+        if best in labels and others and order(others[0]) == order(best):
+            return None, candidates, False  # a repeated name
         if best in labels or not candidates:
             return labels.get(best) or _trusted(best, columns[best]), candidates or [best], False
     truths = [name for name in candidates if _is_truth(labels[name])]
+    if truths and not exact:
+        # A class that no row has is a column of zeros.
+        zeros = [name for name in read if name not in labels and _is_zero(columns[name])]
+        truths, candidates = truths + zeros, candidates + zeros
     truths_named = [name for name in truths if name in named]
     if len(truths) > 1 and len(truths_named) != 1 and not (named - set(truths)):
         return None, candidates, True
@@ -767,6 +794,12 @@ def _is_truth(label: _Labels) -> bool:
     )
 
 
+def _is_zero(values: Sequence[Any]) -> bool:
+    return {_written(value).lower() for value in values if not _is_missing(value)} in (
+        *({"0"}, {"0.0"}, {"false"}),
+    )
+
+
 def _trusted(name: str, values: Sequence[Any]) -> _Labels:
     """Return the labels of a column that is called so though it does not look like it."""
     counts = collections.Counter(_written(value) for value in values if not _is_missing(value))
@@ -795,7 +828,8 @@ def _as_labels(name: str, values: Sequence[Any]) -> _Labels | None:
         )
     written = [_written(value) for value in filled]
     counts = collections.Counter(written)
-    for separator in _LABEL_SEPARATORS:
+    has_decimal_commas = all(re.fullmatch(r"\d+,\d{1,2}", value) for value in counts)
+    for separator in _LABEL_SEPARATORS if not has_decimal_commas else ():
         several = sum(separator in value for value in written)
         atoms = frozenset(
             atom.strip() for value in counts for atom in value.split(separator) if atom.strip()
@@ -897,27 +931,36 @@ def _names_of_ids(path: str, atoms: Iterable[str]) -> tuple[str, str | None]:
 
 # Written without blanks between words, and not split by `text.Tokenizer` with unit `word`.
 _UNSPACED_SCRIPTS = ("thai", "lao", "khmer", "myanmar")
+# Longer runs of such letters than this, on average, are no single words.
+_MAX_WORD_CHARACTERS = 8
 
 
 def _script_and_unit(texts: Iterable[str], notes: list[str]) -> tuple[str, str]:
     """Return the script of most letters and the unit of tokens that fits it."""
+    sample = "\n".join(text[:500] for text in texts)[:50_000]
     counts: collections.Counter[str] = collections.Counter()
-    for character in "".join(text[:500] for text in texts)[:50_000]:
+    unspaced_letters: set[str] = set()
+    for character in sample:
         if character.isalpha():
             words = unicodedata.name(character, "other").lower().split()
-            is_width = words[0] in ("halfwidth", "fullwidth")
-            counts[words[1] if is_width else words[0]] += 1
+            name = words[1] if words[0] in ("halfwidth", "fullwidth") else words[0]
+            counts[name] += 1
+            if name in _UNSPACED_SCRIPTS:
+                unspaced_letters.add(character)
     total = counts.total()
     if not total:
         return "none", "word"
-    unspaced = sum(counts[script] for script in _UNSPACED_SCRIPTS)
-    if 0.1 * total < unspaced <= 0.5 * total:
+    # The tokenizer takes a zero-width space, with which some texts separate words, for a blank.
+    runs = [run for run in re.split(r"[\s\u200b]+", sample) if unspaced_letters & set(run)]
+    is_separated = sum(map(len, runs)) <= _MAX_WORD_CHARACTERS * len(runs)
+    unspaced = 0 if is_separated else sum(counts[script] for script in _UNSPACED_SCRIPTS)
+    unit = "character" if unspaced > 0.5 * total else "word"
+    if unspaced > 0.1 * total and unit == "word":
         script = max(_UNSPACED_SCRIPTS, key=lambda name: counts[name])
         notes.append(
             f"a part of the letters is {script}, which has no blanks between words, so a sentence "
             "becomes one token; try text.unit: character"
         )
-    unit = "character" if unspaced > 0.5 * total else "word"
     # A Han character is a word or half of one, a Latin letter a fifth: so two fifths are plenty.
     if counts["hiragana"] + counts["katakana"] > 0.15 * total:
         return "kana", unit

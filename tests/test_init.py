@@ -55,7 +55,7 @@ def test_init_writes_a_commented_configuration_and_says_what_to_do_next(
     result = run("init", "reviews.csv", "reviews.yaml")
     assert result.stdout == "textclf train reviews.yaml runs/reviews\n"
     assert result.stderr == (
-        "wrote reviews.yaml: csv separated by ,, quoted, with a header; utf-8; one label a text, "
+        "wrote reviews.yaml: CSV, comma-separated, quoted, with a header; utf-8; one label a text, "
         "2 classes in the first 40 rows; script: latin\n"
     )
     golden("init.yaml", (folder / "reviews.yaml").read_text())
@@ -99,3 +99,120 @@ def test_init_finds_the_other_splits_of_a_chinese_file(
     (folder / "data").symlink_to(real_data / "data")
     done("init", "data/chnsenticorp/train.tsv", "chinese.yaml")
     golden("init_chinese.yaml", (folder / "chinese.yaml").read_text())
+
+
+def numbered(*columns: tuple[object, ...], number: int = 60) -> list[list[object]]:
+    """Rows of a text and of the repeated values of other columns."""
+    return [
+        [f"some words about {i}", *(column[i % len(column)] for column in columns)]
+        for i in range(number)
+    ]
+
+
+def test_init_leaves_an_unsafe_choice_to_the_user_and_nothing_reads_the_data_before(
+    folder: Path, golden: Golden
+):
+    rows = numbered(("high", "low"), ("north", "south", "west"))
+    write_csv(folder / "rows.csv", [["text", "mood", "region"], *rows])
+    assert refused("init", "rows.csv", "rows.yaml") == (
+        "Error: rows.csv: mood, region may hold the labels; wrote rows.yaml, set "
+        "data.label_column in it\n"
+    )
+    golden("init_choice.yaml", (folder / "rows.yaml").read_text())
+    problem = (
+        "Error: rows.csv: data.label_column is still CHANGE_ME; set it to one of mood, region\n"
+    )
+    for command in (["data", "check", "rows.yaml"], ["baseline", "rows.yaml"]):
+        assert refused(*command) == problem
+    assert refused("train", "rows.yaml", "run") == problem and not (folder / "run").exists()
+    chosen = (folder / "rows.yaml").read_text().replace("CHANGE_ME", "mood")
+    (folder / "rows.yaml").write_text(chosen)
+    assert "high" in done("data", "check", "rows.yaml")
+
+
+def test_init_says_what_columns_of_0_and_1_for_each_class_need(folder: Path):
+    rows = numbered((0, 1), (0, 0, 1), (0,))
+    write_csv(folder / "rows.csv", [["text", "toxic", "insult", "threat"], *rows])
+    said = refused("init", "rows.csv", "rows.yaml")
+    assert (
+        "toxic, insult, threat may hold the labels; if they are one column for each class" in said
+    )
+    assert "data.multi_label: true" in said
+    assert "CHANGE_ME" in (folder / "rows.yaml").read_text()
+
+
+def test_init_leaves_the_text_column_to_the_user_where_no_guess_is_safe(folder: Path):
+    rows = [[f"aa{i}", f"b{i}b", ("x", "y")[i % 2]] for i in range(60)]
+    write_csv(folder / "rows.csv", [["first", "second", "label"], *rows])
+    said = refused("init", "rows.csv", "rows.yaml")
+    assert "first, second may hold the texts; wrote rows.yaml, set data.text_columns in it" in said
+    assert refused("data", "check", "rows.yaml") == (
+        "Error: rows.csv: data.text_columns is still CHANGE_ME; set it to one of first, second\n"
+    )
+
+
+def test_init_says_why_a_line_is_taken_as_the_header(folder: Path, golden: Golden):
+    header: list[object] = ["What would you like to tell us?", "Rating (1-5)"]
+    write_csv(folder / "survey.csv", [header, *numbered((1, 2, 3, 4, 5))])
+    why = (
+        "line 1 is taken as the header: the column 'Rating (1-5)' holds numbers on all other lines"
+    )
+    said = run("init", "survey.csv", "survey.yaml").stderr
+    assert f"note: {why}; set data.header: false if it is a text\n" in said
+    golden("init_survey.yaml", (folder / "survey.yaml").read_text())
+    assert "5  " in done("data", "check", "survey.yaml")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.jsonl", '{"text": "a", "label": "b"},\n', "a.jsonl:1: not JSON"),
+        ("a.csv", "text,label\na,b\nc,d\ne,f,g\n", "a.csv:4: 3 fields, expected 2"),
+        ("a.csv", "text,label\na b,x\n", "one class only ('x') in train"),
+        ("a.csv", "text,label\na b,x\nc d,y\n", "2 rows are too few"),
+        ("a.csv", "text,label\na b,\nc d,\n", "no label at all in train"),
+        ("a.csv", "text,label\n" + "a b,\"['x', 'y']\"\nc d,z\n" * 9, "is no list"),
+    ],
+)
+def test_init_refuses_what_the_reader_refuses_and_writes_nothing(
+    folder: Path, name: str, content: str, message: str
+):
+    (folder / name).write_text(content)
+    assert message in refused("init", name, "a.yaml")
+    assert not (folder / "a.yaml").exists()
+
+
+def test_rows_without_a_label_are_skipped_by_the_configuration(folder: Path):
+    write_csv(folder / "rows.csv", [["text", "label"], *numbered(("a", "b", ""))])
+    assert "20 of 60 rows have no label in label" in run("init", "rows.csv", "rows.yaml").stderr
+    assert "20 rows without a label skipped" in done("data", "check", "rows.yaml")
+
+
+def test_labels_that_cannot_be_seen_are_escaped_in_the_configuration(folder: Path):
+    labels = ("a", "a\u200b", "b\x85", "c\u2028d", "很好", "e" * 300)
+    write_csv(folder / "rows.csv", [["text", "label"], *numbered(labels)])
+    said = run("init", "rows.csv", "rows.yaml").stderr
+    assert r"2 classes hardly differ in their names: 'a', 'a\u200b'" in said
+    written = (folder / "rows.yaml").read_text()
+    assert r'"a", "a\U0000200b"' in written and r'"c\U00002028d"' in written and '"很好"' in written
+    assert "e" * 61 not in written
+    assert done("config", "check", "rows.yaml") == "rows.yaml: ok\n"
+
+
+def test_thai_is_cut_into_characters(folder: Path):
+    rows = [[f"ภาพยนตร์เรื่องนี้สนุกมาก {i}", ("a", "b")[i % 2]] for i in range(40)]
+    write_csv(folder / "rows.csv", [["text", "label"], *rows])
+    done("init", "rows.csv", "rows.yaml")
+    assert "unit: character  # script seen: thai" in (folder / "rows.yaml").read_text()
+    assert json.loads(done("config", "show", "rows.yaml", "--json"))["text"]["unit"] == "character"
+
+
+def test_a_file_of_another_split_without_the_columns_is_left_out(folder: Path):
+    write_csv(folder / "train.csv", [["text", "label"], *numbered(("a", "b"))])
+    write_csv(folder / "dev.csv", [["text", "label"], *numbered(("b", "a"), number=6)])
+    write_csv(folder / "test.csv", [["id", "text"], [1, "some words"]])
+    said = run("init", "train.csv", "rows.yaml").stderr
+    assert "note: test.csv is left out: it has no column label\n" in said
+    values = json.loads(done("config", "show", "rows.yaml", "--json"))["data"]
+    assert (values["train"], values["validation"]) == ("train.csv", "dev.csv")
+    assert values.get("test") is None

@@ -14,6 +14,7 @@ reaches its threshold). The definitions are scikit-learn's wherever it has one:
   the mean binary cross-entropy over examples and classes). Probabilities are clipped to
   [2**-23, 1 - 2**-23], float32's epsilon, whatever their dtype: so a float32 network and a
   float64 baseline that are both wrong with certainty pay the same.
+- Intervals: `intervals.py` states the methods.
 
 Only numpy is imported with this module; scipy waits until it is needed.
 """

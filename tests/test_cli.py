@@ -9,6 +9,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import shutil
 import signal
 import struct
@@ -316,6 +317,32 @@ def test_data_check_shows_classes_lengths_and_oddities(folder: Path, golden: Gol
     assert found["findings"]["conflicting_labels"]["count"] == 1
 
 
+def test_data_check_lists_the_largest_of_many_classes_and_json_all(folder: Path):
+    sizes = {f"class {i}": 10 + (7 * i) % 30 for i in range(30)}
+    rows: list[list[object]] = [
+        [f"text {i} of {name}", name] for name, size in sizes.items() for i in range(size)
+    ]
+    write_csv(folder / "many.csv", [["text", "label"], *rows])
+    shown = done("data", "check", "many.csv")
+    largest = sorted(sizes, key=lambda name: -sizes[name])[:20]
+    listed = re.findall(r"^class \d+", shown, re.MULTILINE)
+    assert set(listed) == set(largest) and len(listed) == 20
+    counts = {  # in all splits
+        line[: line.index("  ")]: sum(map(int, re.findall(r" (\d+) +[\d.]+ %", line)))
+        for line in shown.splitlines()
+        if re.match(r"(class \d|10 smaller)", line)
+    }
+    assert [counts[name] for name in listed] == sorted((sizes[n] for n in largest), reverse=True)
+    assert counts["10 smaller classes"] == sum(sizes.values()) - sum(sizes[n] for n in largest)
+    assert "(the 20 largest classes; --json lists all of them)" in shown
+    assert set(json.loads(done("data", "check", "many.csv", "--json"))["class_names"]) == set(sizes)
+    # Few classes keep their order and are all there.
+    write_csv(folder / "few.csv", [["text", "label"], *rows[: sum([*sizes.values()][:5])]])
+    few = done("data", "check", "few.csv")
+    assert re.findall(r"^class \d", few, re.MULTILINE) == [f"class {i}" for i in range(5)]
+    assert "smaller" not in few and "largest" not in few
+
+
 def test_baseline_compares_the_simple_classifiers(folder: Path):
     write_csv(folder / "rows.csv", [["text", "label"], *ODD_ROWS[:40]])
     (folder / "rows.yaml").write_text("data: {source: rows.csv}\n")
@@ -327,6 +354,11 @@ def test_baseline_compares_the_simple_classifiers(folder: Path):
     )
     names = [line.split()[0] for line in result.stdout.splitlines()[1:4]]
     assert names == ["majority", "tfidf_logistic_regression", "fasttext"]
+    # The majority class has a line, the others have a page.
+    assert re.findall(r"^(majority.*|tfidf.*|fasttext.*)$", result.stdout, re.MULTILINE)[3:] == [
+        "majority: class frequencies of the training split, whatever the text",
+        *re.findall(r"^(?:tfidf|fasttext).* examples, 2 classes$", result.stdout, re.MULTILINE),
+    ]
     found = json.loads(done("baseline", "rows.yaml", "--split", "validation", "--json"))
     assert found["split"] == "validation"
     accuracy = found["baselines"]["tfidf_logistic_regression"]["report"]["metrics"]["accuracy"]
@@ -890,9 +922,12 @@ def test_a_bar_is_drawn_on_a_terminal_and_only_on_stderr():
 
 
 def on_terminal(
-    *command: object, columns: int = 80, cwd: Path | None = None, **variables: str
+    *command: object, columns: int = 80, cwd: Path | None = None, interrupt_at: str = ""
 ) -> tuple[int, str]:
-    """The exit code of a command whose streams are a terminal, and all that it wrote there."""
+    """The exit code of a command whose streams are a terminal, and all that it wrote there.
+
+    It is interrupted when it has written `interrupt_at`.
+    """
     master, slave = pty.openpty()
     size = struct.pack("HHHH", 40, columns, 0, 0)
     fcntl.ioctl(slave, termios.TIOCSWINSZ, size)
@@ -900,13 +935,17 @@ def on_terminal(
     environment = {name: value for name, value in os.environ.items() if name not in unset}
     process = subprocess.Popen(
         [str(part) for part in command], cwd=cwd, stdin=slave, stdout=slave, stderr=slave,
-        env={**environment, "TERM": "xterm-256color", **variables},
+        env={**environment, "TERM": "xterm-256color"},
+        preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     os.close(slave)
     written = b""
     with contextlib.suppress(OSError):  # EIO: the other side is closed
         while part := os.read(master, 1 << 16):
             written += part
+            if interrupt_at and interrupt_at in written.decode():
+                process.send_signal(signal.SIGINT)
+                interrupt_at = ""
     os.close(master)
     return process.wait(), written.decode()
 
@@ -993,6 +1032,54 @@ def test_the_time_left_counts_steps_and_validations_to_come():
     left.add_validation(150.0)
     left.add_validation(151.0)
     assert left.seconds() == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "statuses", "result"),
+    [
+        ("predict model 'I loved it'", ["starting TensorFlow"], ["positive"]),
+        (
+            "verify exports",
+            ["answering the golden samples in a fresh process"],
+            ["exports/1: verified, 15 golden samples"],
+        ),
+        (
+            "evaluate model --require accuracy=1 --json",
+            ["checking the settings and the data", "reading the data", "starting TensorFlow"],
+            None,
+        ),
+        (
+            "train nope.yaml out",
+            ["checking the settings and the data"],
+            ["Error: nope.yaml: no such configuration file; name a YAML file"],
+        ),
+        (
+            "data check nope.csv",
+            ["checking the settings and the data"],
+            ["Error: nope.csv: no such file; a path is looked up from the current folder"],
+        ),
+    ],
+)
+def test_a_terminal_shows_a_status_first_and_only_the_result_in_the_end(
+    demo: Path, line: str, statuses: list[str], result: list[str] | None
+):
+    _, written = on_terminal(*PROGRAM, *shlex.split(line), cwd=demo)
+    assert written.startswith(statuses[0])
+    places = [written.find(status) for status in statuses]
+    assert -1 not in places and places == sorted(places), written
+    shown = [line for line in screen_lines(written) if line]
+    if result is None:
+        assert shown[0].startswith('{"model"') and shown[-1].startswith("Error: accuracy is")
+        assert len(shown) == 2
+    else:
+        assert shown == result
+
+
+def test_ctrl_c_while_tensorflow_starts_leaves_one_message(demo: Path):
+    command = [*PROGRAM, "predict", "model", "good"]
+    exit_code, written = on_terminal(*command, cwd=demo, interrupt_at="starting TensorFlow")
+    assert exit_code == 1 and written.startswith("starting TensorFlow")
+    assert [line for line in screen_lines(written) if line] == ["Error: interrupted"]
 
 
 def test_elsewhere_a_stage_is_a_line_and_there_is_no_bar():

@@ -20,6 +20,7 @@ NAME_WIDTH = 26
 MAX_MATRIX_CLASSES = 12
 MAX_TABLE_CLASSES = 60
 SHOWN_OF_MANY = 30
+MAX_SPLIT_CLASSES = 20
 
 # What is said first, in this order; a report has those of its task.
 HEADLINE = {
@@ -285,17 +286,30 @@ def format_comparison(rows: Mapping[str, Report]) -> str:
 
 
 def format_splits(splits: Mapping[str, "SplitSummary"], class_names: Sequence[str]) -> str:
-    """Returns how many examples of each class each split has; ends with a line break.
+    """Return how many examples of each class each split has; ends with a line break.
+
+    Of more than `MAX_SPLIT_CLASSES` classes, only so many are listed, the largest first.
 
     Args:
         splits: as in `Dataset.splits`: name -> number of examples and class counts.
     """
-    rows = [["class"], *([_name(name)] for name in class_names), ["all examples"]]
+    shown = list(range(len(class_names)))
+    if len(shown) > MAX_SPLIT_CLASSES:
+        totals = [sum(int(s.class_counts[c]) for s in splits.values()) for c in shown]
+        shown = sorted(shown, key=lambda c: -totals[c])[:MAX_SPLIT_CLASSES]
+    num_hidden = len(class_names) - len(shown)
+    rows = [["class"], *([_name(class_names[c])] for c in shown)]
+    if num_hidden:
+        rows.append([_counted(num_hidden, "smaller class", "smaller classes")])
+    rows.append(["all examples"])
     for split, summary in splits.items():
-        rows[0] += [_name(split), "share"]
         n = int(summary.num_examples)
-        for row, count in zip(rows[1:-1], summary.class_counts, strict=True):
-            row += [f"{int(count):,}", f"{100 * int(count) / n:.1f} %" if n else "-"]
+        counts = [int(summary.class_counts[c]) for c in shown]
+        if num_hidden:
+            counts.append(sum(map(int, summary.class_counts)) - sum(counts))
+        rows[0] += [_name(split), "share"]
+        for row, count in zip(rows[1:-1], counts, strict=True):
+            row += [f"{count:,}", f"{100 * count / n:.1f} %" if n else "-"]
         rows[-1] += [f"{n:,}", ""]
     lines = _table(rows, align="l" + "rr" * len(splits))
     lines.insert(len(lines) - 1, "-" * max(map(_width, lines)))
@@ -325,10 +339,10 @@ def format_data_check(
                 f"{100 * found['cut_tokens'] / max(found['num_tokens'], 1):.1f} %",
             ]
         )
-    parts = [
-        format_splits(dataset.splits, dataset.class_names).rstrip("\n").split("\n"),
-        _table(rows, align="l" + "r" * (len(rows[0]) - 1)),
-    ]
+    classes = format_splits(dataset.splits, dataset.class_names).rstrip("\n").split("\n")
+    if len(dataset.class_names) > MAX_SPLIT_CLASSES:
+        classes.append(f"(the {MAX_SPLIT_CLASSES} largest classes; --json lists all of them)")
+    parts = [classes, _table(rows, align="l" + "r" * (len(rows[0]) - 1))]
     sentences = dataset.findings.sentences()
     lines = ["Findings"] if sentences else ["Findings: none"]
     for sentence in sentences:

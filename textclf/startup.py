@@ -19,9 +19,9 @@ def show_status(text: str) -> None:
     global _status
     clear_status()
     if text and sys.stderr is not None and sys.stderr.isatty():
+        _status = text  # first: Ctrl-C may come right after the line is there
         sys.stderr.write(text)
         sys.stderr.flush()
-        _status = text
 
 
 def clear_status() -> None:

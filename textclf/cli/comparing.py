@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from textclf.cli import options, using
-from textclf.cli.terminal import Progress, note_all, say, stop_on_interrupt
+from textclf.cli.terminal import Progress, note_all, say, show_check, stop_on_interrupt
 from textclf.errors import ArtifactError, DataError, TrainingError, check_all
 from textclf.startup import import_tensorflow, show_status
 
@@ -63,10 +63,10 @@ def benchmark(
         raise click.UsageError("--report-only makes nothing; leave the other flags out")
     if dry_run and as_json:
         raise click.UsageError("--dry-run says what it finds in words; leave --json out")
+    show_check()
     from textclf.benchmark import grid as grids
     from textclf.benchmark import report, running, summary, tables
 
-    show_status(f"reading {grid_file}")
     grid = grids.read(grid_file)
     note_all(grid.notices)
     running.check(grid, output)
@@ -265,6 +265,7 @@ def compare(
       textclf compare runs/lstm saved_models/gru/1 --data new.csv
       textclf compare runs/lstm-0 runs/lstm-1 runs/gru-0 runs/gru-1 --metric macro_f1
     """
+    show_check()
     options.check_sections(overrides, ("data", "evaluation"), "compare")
     names = [str(model) for model in models]
     if len(names) < 2 or len(set(names)) < len(names):
@@ -290,8 +291,10 @@ def compare(
     with Progress() as progress:
         progress.stage("reading the data")
         dataset = data.open_dataset(on_progress=progress.update, **arguments)
+        progress.clear()
         options.check_split(list(dataset.splits), split)
         import_tensorflow()
+        show_status("loading the models")
         from textclf import classifier
 
         scores = {}

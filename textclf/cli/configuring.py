@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from textclf.cli import options
-from textclf.cli.terminal import Progress, note_all, say
+from textclf.cli.terminal import Progress, note_all, say, show_check
 from textclf.errors import ArtifactError, ConfigError, DataError
-from textclf.startup import import_tensorflow
+from textclf.startup import import_tensorflow, show_status
 
 if TYPE_CHECKING:
     from textclf.config import Config
@@ -56,6 +56,7 @@ def init(file: Path, config: Path, overwrite: bool) -> None:
         raise ArtifactError(f"{config.parent}: no such folder; create it first")
     if not os.access(config.parent, os.W_OK):
         raise ArtifactError(f"{config}: {config.parent} cannot be written; name another folder")
+    show_status("looking at the file")
     from textclf import artifact, data
     from textclf import config as configuration
 
@@ -402,6 +403,7 @@ def data_check(source: str, overrides: tuple[str, ...], as_json: bool) -> None:
       textclf data check tfds:imdb_reviews --set data.data_dir=~/tensorflow_datasets
       textclf data check reviews.csv --set 'data.text_columns=[title, body]' --json
     """
+    show_check()
     from textclf import config as configuration
 
     if source.endswith((".yaml", ".yml")):

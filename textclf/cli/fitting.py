@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from textclf.cli import options, using
-from textclf.cli.terminal import Progress, note_all, say, stop_on_interrupt
+from textclf.cli.terminal import Progress, note_all, say, show_check, stop_on_interrupt
 from textclf.errors import ArtifactError, TextclfError, TrainingError, check_all
 from textclf.startup import import_tensorflow
 
@@ -40,6 +40,7 @@ def train(config_file: Path, output: Path, overrides: tuple[str, ...], overwrite
       textclf train reviews.yaml runs/reviews
       textclf train reviews.yaml runs/gru --set model.encoder=gru --set training.epochs=3
     """
+    show_check()
     run_training(options.load_config(config_file, overrides), output, overwrite)
     say(f"next: textclf evaluate {shlex.quote(str(output))} --split validation")
     click.echo(output)
@@ -217,6 +218,7 @@ def baseline(config_file: Path, overrides: tuple[str, ...], split: str, as_json:
       textclf baseline reviews.yaml
       textclf baseline reviews.yaml --json --split validation
     """
+    show_check()
     from textclf.config import with_paths
 
     resolved = options.load_config(config_file, overrides)
@@ -267,7 +269,10 @@ def baseline(config_file: Path, overrides: tuple[str, ...], split: str, as_json:
     if has_leaked:
         click.echo(f"\nWithout the {leaked.sum():,} {split} rows whose text stands in train:\n")
         click.echo(format_comparison(without_leaked), nl=False)
+    click.echo(f"\nmajority: {described['majority']}")
     for name, report in reports.items():
+        if name == "majority":  # a whole page of one answer says no more
+            continue
         click.echo("\n" + format_report(report, title=f"{name}, {described[name]}"), nl=False)
 
 
@@ -318,6 +323,7 @@ def demo() -> None:
     Examples:
       textclf demo
     """
+    show_check()
     from textclf import artifact, config, data, export
 
     config_file, folder, exports = Path("runs/demo.yaml"), Path("runs/demo"), Path("saved_models")

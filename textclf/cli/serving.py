@@ -11,7 +11,7 @@ import click
 from textclf.cli import options
 from textclf.cli.terminal import say
 from textclf.errors import TextclfError, check_all, install_command
-from textclf.startup import import_tensorflow
+from textclf.startup import clear_status, import_tensorflow, show_status
 
 _NEEDED = ("starlette", "uvicorn", "prometheus_client")
 
@@ -69,10 +69,16 @@ def serve(
         raise
     bound = listening[0]
     import_tensorflow()
+    show_status("loading the model")
     from textclf import serving
 
     shown, number = bound.getsockname()[:2]
     address = f"[{shown}]:{number}" if ":" in shown else f"{shown}:{number}"
+
+    def print_address() -> None:
+        clear_status()
+        click.echo(f"http://{address}/v1/models/{quote(named)}")
+
     serving.serve(
         model,
         named,
@@ -80,7 +86,7 @@ def serve(
         labels=numbers,
         limits=serving.Limits(**limits),  # type: ignore[arg-type]
         log=say,
-        on_ready=lambda: click.echo(f"http://{address}/v1/models/{quote(named)}"),
+        on_ready=print_address,
     )
 
 

@@ -22,6 +22,11 @@ def say(message: str) -> None:
     click.echo(message, err=True)
 
 
+def show_check() -> None:
+    """Show on a terminal that a command has begun and checks what it was given."""
+    show_status("checking the settings and the data")
+
+
 def note_all(messages: Iterable[str]) -> None:
     for message in messages:
         say(f"note: {message}")

@@ -12,9 +12,9 @@ import click
 from click.core import ParameterSource
 
 from textclf.cli import options
-from textclf.cli.terminal import Progress, say
+from textclf.cli.terminal import Progress, say, show_check
 from textclf.errors import DataError, TextclfError
-from textclf.startup import import_tensorflow
+from textclf.startup import import_tensorflow, show_status
 
 if TYPE_CHECKING:
     from textclf.artifact import Card
@@ -60,6 +60,7 @@ def evaluate(
       textclf evaluate runs/reviews new.csv --set data.label_column=stars
       textclf evaluate saved_models/reviews/1 --json --require macro_f1=0.85
     """
+    show_check()
     options.check_sections(overrides, ("data", "evaluation"), "evaluate")
     card = options.read_card(model)
     needed = [_requirement(text, card) for text in requirements]
@@ -89,6 +90,7 @@ def evaluate(
                 "this split may have been trained on"
             )
         import_tensorflow()
+        show_status("loading the model")
         from textclf import classifier
 
         predictor = classifier.load_predictor(model)
@@ -220,6 +222,7 @@ def export(model: Path, output: Path, version: int | None) -> None:
 
 def run_export(model: Path, output: Path, version: int | None) -> Path:
     """Exports and verifies; returns the version's folder."""
+    show_status("checking the model and the output")
     from textclf import artifact
 
     card = artifact.read_card(model)
@@ -227,6 +230,7 @@ def run_export(model: Path, output: Path, version: int | None) -> Path:
 
     exporting.check(output, version)
     import_tensorflow()
+    show_status("loading the model")
     from textclf import classifier
 
     loaded = classifier.load(model)
@@ -247,12 +251,14 @@ def verify(saved_model: Path) -> None:
       textclf verify saved_models/reviews/1
       textclf verify saved_models/reviews
     """
-    from textclf import artifact
-    from textclf import export as exporting
+    with Progress() as progress:
+        progress.update("answering the golden samples in a fresh process", 0, 0)
+        from textclf import artifact
+        from textclf import export as exporting
 
-    is_version = os.path.exists(saved_model / exporting.CHECKSUMS)
-    version = saved_model if is_version else artifact.find_export(saved_model)
-    count = exporting.verify(version)
+        is_version = os.path.exists(saved_model / exporting.CHECKSUMS)
+        version = saved_model if is_version else artifact.find_export(saved_model)
+        count = exporting.verify(version)
     click.echo(f"{version}: verified, {count} golden samples")
 
 

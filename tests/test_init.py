@@ -168,6 +168,11 @@ def test_init_says_why_a_line_is_taken_as_the_header(folder: Path, golden: Golde
     [
         ("a.jsonl", '{"text": "a", "label": "b"},\n', "a.jsonl:1: not JSON"),
         ("a.csv", "text,label\na,b\nc,d\ne,f,g\n", "a.csv:4: 3 fields, expected 2"),
+        (
+            "a.csv",
+            "text,x,y\n" + "a b,c,d\ne f,g,h\n" * 9 + "i,j\n",
+            "a.csv:20: 2 fields, expected 3",
+        ),
         ("a.csv", "text,label\na b,x\n", "one class only ('x') in train"),
         ("a.csv", "text,label\na b,x\nc d,y\n", "2 rows are too few"),
         ("a.csv", "text,label\na b,\nc d,\n", "no label at all in train"),

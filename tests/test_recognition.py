@@ -119,6 +119,26 @@ def test_backslashes_that_escape_nothing_are_text(tmp_path: Path) -> None:
     assert examples == sorted((text, (label,)) for text, label in rows)
 
 
+def test_backslashes_do_not_make_uneven_rows_of_text_escaped(tmp_path: Path) -> None:
+    rows = [(f"in C:\\dir{i} there is", ("bad", "good")[i % 2]) for i in range(40)]
+    found = data.recognise(write(tmp_path / "a.csv", in_csv(rows) + "a,b,c\n"))
+    assert found.quoting == "minimal" and found.first_problem is not None
+
+
+def test_a_first_line_that_names_the_delimiter_decides(tmp_path: Path) -> None:
+    lines = "".join(f"one, two and {i};{'ab'[i % 2]}\n" for i in range(40))
+    for first in ("sep=;\n", "sep=;\r\n", '"sep=;"\n', "SEP=;\n"):
+        content = first + "text;label\n" + lines
+        found, examples = read_as_recognised(write(tmp_path / "a.csv", content))
+        assert found.delimiter == ";" and ("one, two and 0", ("a",)) in examples
+
+
+def test_empty_fields_at_the_end_of_rows_do_not_make_a_header(tmp_path: Path) -> None:
+    rows = [(*row, "") if i else row for i, row in enumerate(ROWS)]
+    found, examples = read_as_recognised(write(tmp_path / "a.csv", in_csv(rows, "")))
+    assert not found.header and len(examples) == 40
+
+
 def test_escaped_delimiters_without_quotes_are_recognised(tmp_path: Path) -> None:
     content = "text,label\n" + "".join(f"one\\, two\\, {i},{'ab'[i % 2]}\n" for i in range(40))
     found, examples = read_as_recognised(write(tmp_path / "a.csv", content))
@@ -292,7 +312,7 @@ RARE = ["x", "x", "y", "y"] + [""] * 56
         (columns("text,mood,region", ("hi", "lo"), ("n", "s", "w")), None, ["mood", "region"]),
         (columns("text,region,label", ("n", "s", "w"), ("hi", "lo")), "label", ["region", "label"]),
         (columns("text,length,mood", range(1, 25), ("hi", "lo")), "mood", ["length", "mood"]),
-        (columns("text,date,mood", ("2024-01-02", "2024-01-03"), ("hi", "lo")), "mood", ["mood"]),
+        (columns("text,seen,mood", ("2024-01-02", "2024-01-03"), ("hi", "lo")), "mood", ["mood"]),
         (columns("text,country,mood", ("de", "at"), ("hi", "lo")), "mood", ["mood"]),
         (columns("text,weight,mood", (0.5, 0.25), ("hi", "lo")), "mood", ["mood"]),
         (columns("text,id,mood", range(60), ("hi", "lo")), "mood", ["mood"]),
@@ -365,6 +385,12 @@ def test_oddities_of_a_column_called_label_are_notes(
     assert any(note in said for said in found.notes)
 
 
+def test_long_labels_are_no_texts_if_their_column_is_called_label(tmp_path: Path) -> None:
+    rows = [[f"word {i}", ("a long sentence", "and a longer one")[i % 2]] for i in range(60)]
+    found, _ = read_as_recognised(write(tmp_path / "a.csv", in_csv(rows, "utterance,label")))
+    assert (found.text_columns, found.label_column) == (("utterance",), "label")
+
+
 @pytest.mark.parametrize(
     "cells",
     [
@@ -402,7 +428,7 @@ def test_decimal_commas_do_not_separate_labels(tmp_path: Path) -> None:
 def test_label_values_of_json_are_recognised_as_they_are_read(
     tmp_path: Path, labels: list[Any], classes: tuple[str, ...]
 ) -> None:
-    records = [{"text": f"some words {i}", "label": labels[i % len(labels)]} for i in range(60)]
+    records = [{"text": f"some words {i}", "mood": labels[i % len(labels)]} for i in range(60)]
     path = write(tmp_path / "a.jsonl", "\n".join(map(json.dumps, records)))
     found, _ = read_as_recognised(path)
     assert found.class_names_seen == classes

@@ -454,8 +454,7 @@ def _find_header(rows: Sequence[Sequence[str]]) -> tuple[bool, str | None]:
         for name, values in columns.items()
         if name not in texts and (label := _as_labels(name, values)) is not None
     ]
-    is_label = any(counts[int(label.name)][cells[int(label.name)]] > 1 for label in labels)
-    if any(usual) and not (is_label and sum(usual) < 2):
+    if any(usual):
         return True, None
     for cell, values in zip(cells, columns.values(), strict=True):
         kind = _kind_of_column(values)

@@ -128,7 +128,7 @@ def test_backslashes_do_not_make_uneven_rows_of_text_escaped(tmp_path: Path) -> 
 def test_a_first_line_that_names_the_delimiter_decides(tmp_path: Path) -> None:
     lines = "".join(f"one, two and {i};{'ab'[i % 2]}\n" for i in range(40))
     for first in ("sep=;\n", "sep=;\r\n", '"sep=;"\n', "SEP=;\n"):
-        content = first + "text;label\n" + lines
+        content = first + "what, then;label\n" + lines
         found, examples = read_as_recognised(write(tmp_path / "a.csv", content))
         assert found.delimiter == ";" and ("one, two and 0", ("a",)) in examples
 

@@ -362,10 +362,12 @@ class _LabelReader:
 
 
 def _advice(wanted: str, setting: str, names: Sequence[str], settings: Settings) -> str:
-    """How to set `text_columns` or `label_column` to a name that is there."""
+    """Return advice to set `text_columns` or `label_column` to a column of the file."""
     usual = TEXT_NAMES if setting == "text_columns" else LABEL_NAMES
     taken = {str(settings.label_column), *map(str, settings.text_columns)}
-    free = [name for name in names if name not in taken] or list(names)
+    free = [name for name in names if name not in taken]
+    if not free:
+        return f"the file has no column for it; add one, or set data.{setting}"
     near = difflib.get_close_matches(wanted, names, n=1) or [
         name for name in free if wanted.casefold() in name.casefold()
     ]

@@ -91,11 +91,12 @@ _GUESSED = (
     *("gb18030", "big5", "cp949", "cp932", "euc_jp", "iso2022_jp", "utf_16_le", "utf_16_be"),
     "mac_roman",
 )
-_HIRAGANA = re.compile("[\u3041-\u3096]")
+_JAPANESE = ("cp932", "euc_jp")
 
 
-def _has_hiragana(text: str) -> bool:
-    return _HIRAGANA.search(text) is not None
+def _is_japanese(text: str) -> bool:
+    foreign = [character for character in text if not character.isascii()]
+    return sum("\u3041" <= character <= "\u3096" for character in foreign) > 0.1 * len(foreign)
 
 
 def _is_common_chinese(text: str) -> bool:
@@ -115,8 +116,6 @@ def _is_korean(text: str) -> bool:
 
 # Many bytes fit each of these encodings: what their text must look like, in the order of checks.
 _PLAUSIBLE: dict[str, Callable[[str], bool]] = {
-    "cp932": _has_hiragana,
-    "euc_jp": _has_hiragana,
     "cp949": _is_korean,
     "gb18030": _is_common_chinese,
 }
@@ -150,6 +149,11 @@ def guess_encoding(sample: bytes) -> str:
     best = matches.best()
     if best is None:
         return "cp1252"
+    # Hiragana, half of every Japanese text, does not come about by chance.
+    for match in matches:
+        for encoding in match.could_be_from_charset:
+            if encoding in _JAPANESE and _is_japanese(foreign.decode(encoding, "ignore")):
+                return encoding
     tied = {
         encoding
         for match in matches
@@ -209,6 +213,13 @@ def raise_problem(problem: RowError) -> None:
     raise problem
 
 
+def is_mostly_utf_8(sample: bytes) -> bool:
+    """Return whether characters beyond ASCII are far more often valid UTF-8 than not."""
+    text = sample.decode("utf-8", "replace")
+    num_wrong = text.count("\ufffd")
+    return sum(not character.isascii() for character in text) > 5 * num_wrong
+
+
 def wrong_byte(place: str, byte: int, encoding: str, sample: bytes) -> RowError:
     """Return the mistake of a byte that is not in `encoding`.
 
@@ -217,11 +228,12 @@ def wrong_byte(place: str, byte: int, encoding: str, sample: bytes) -> RowError:
         sample: bytes around it, from which the right encoding is guessed.
     """
     guess = guess_encoding(sample)
-    fix = (
-        "save the file as UTF-8 or set data.encoding"
-        if codec_of(guess) == codec_of(encoding)
-        else f"name the encoding of the file, perhaps data.encoding={guess}"
-    )
+    if codec_of(encoding) == "utf-8-sig" and is_mostly_utf_8(sample):
+        fix = "most of the file is UTF-8: fix these bytes"
+    elif codec_of(guess) == codec_of(encoding):
+        fix = "save the file as UTF-8 or set data.encoding"
+    else:
+        fix = f"name the encoding of the file, perhaps data.encoding={guess}"
     return RowError(place, f"byte 0x{byte:02x} is not {encoding}", fix)
 
 

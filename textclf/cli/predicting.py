@@ -167,6 +167,12 @@ def _chunked(rows: Iterable[Row]) -> Iterator[list[Row]]:
         yield chunk
 
 
+def _begun(chunks: Iterator[list[Row]]) -> Iterator[list[Row]]:
+    """Read the first chunk now, so that its mistakes are reported before TensorFlow is imported."""
+    first = next(chunks, None)
+    return iter(()) if first is None else itertools.chain([first], chunks)
+
+
 # --- Lines ---
 
 
@@ -195,8 +201,9 @@ def _open_lines(path: str, card: "Card", overrides: Sequence[str]) -> Input:
     encoding = values.get("data.encoding")
     codec_of(encoding or "utf-8")
     name = "stdin" if path == "-" else path
-    chunks = _decoded(_binary(path), encoding, name)
-    return Input(_with_header_note(chunks, name, card), name)
+    chunks = _with_header_note(_decoded(_binary(path), encoding, name), name, card)
+    is_waiting = path == "-" or options.is_pipe(path)
+    return Input(chunks if is_waiting else _begun(chunks), name)
 
 
 def _binary(path: str) -> Any:
@@ -344,7 +351,7 @@ def _open_table(path: str, card: "Card", overrides: Sequence[str]) -> Input:
     if None in columns:
         raise _missing_column(table, wanted[columns.index(None)])
     rows = _rows(table, [name for name in columns if name], config.data.text_separator)
-    return Input(_chunked(rows), path, table)
+    return Input(_begun(_chunked(rows)), path, table)
 
 
 def _missing_column(table: "Table", missing: str) -> DataError:

@@ -393,8 +393,17 @@ def test_evaluate_and_predict_read_the_same_files(
             'text\tlabel\n"good\nfilm"\tpositive\n"bad ""film"""\tnegative\n',
             ["good\nfilm", 'bad "film"'],
         ),
+        (
+            "new.csv",
+            "n,text,label\n"
+            + "".join(
+                f'{n},"the \\"best\\", film {n}",positive\n{n},"bad, \\"it\\" was",negative\n'
+                for n in range(20)
+            ),
+            [text for n in range(20) for text in (f'the "best", film {n}', 'bad, "it" was')],
+        ),
     ],
-    ids=["none", "minimal"],
+    ids=["none", "minimal", "backslash"],
 )
 def test_a_quoting_is_recognised_where_the_first_rows_cannot_be_read(
     model: Path, name: str, content: str, texts: list[str]
@@ -404,6 +413,9 @@ def test_a_quoting_is_recognised_where_the_first_rows_cannot_be_read(
     assert [json.loads(line)["text"] for line in result.stdout.splitlines()] == texts
     assert "read with data.quoting=" in result.stderr
     assert run("evaluate", model, name).exit_code == 0
+    Path(name).write_text(run("predict", model, "--input", name).stdout)  # is read the same way
+    again = run("predict", model, "--input", name, "--json").stdout
+    assert [json.loads(line)["text"] for line in again.splitlines()] == texts
 
 
 def test_compare_recognises_a_table_as_evaluate_does(model: Path):

@@ -117,6 +117,11 @@ def test_carriage_return_within_a_text_of_an_unquoted_file_is_kept(tmp_path: Pat
     assert rows(path) == [(2, ["a\rb", "x"])]
 
 
+def test_columns_without_a_name_never_get_the_name_of_another_column(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "2,,2_,text,text\na,b,c,d,e\n")
+    assert tables.open_table(path).columns()[1] == ("2", "2__", "2_", "4", "5")
+
+
 # === JSON ===
 
 OBJECTS: list[dict[str, Any]] = [
@@ -240,6 +245,19 @@ def test_guessed_encoding_reads_the_text(encoding: str) -> None:
     content = f"text,label\n{TEXTS[encoding]},pos\nplain,neg\n" * 3
     encoded = content.encode(encoding)
     assert encoded.decode(tables.guess_encoding(encoded)) == content
+
+
+def test_japanese_is_recognised_where_korean_characters_fit_its_bytes_too() -> None:
+    encoded = "text,label\nこの映画はとても面白かったです,pos\n".encode("cp932")
+    assert tables.guess_encoding(encoded) == "cp932"
+
+
+def test_wrong_byte_in_a_utf_8_file_is_not_taken_for_another_encoding(tmp_path: Path) -> None:
+    lines = [f"好的 {number},{'pos' if number % 2 else 'neg'}" for number in range(40)]
+    content = "\n".join(["text,label", *lines, ""]).encode() + b"caf\xe9,pos\n"
+    assert mistakes(source=write(tmp_path / "a.csv", content)) == [
+        f"{tmp_path}/a.csv:42: byte 0xe9 is not utf-8; most of the file is UTF-8: fix these bytes"
+    ]
 
 
 # === Labels ===

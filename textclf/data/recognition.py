@@ -28,6 +28,7 @@ from textclf.data.tables import (
     fit_row,
     format_of,
     guess_encoding,
+    is_mostly_utf_8,
     missing_file,
     open_table,
     parse_list,
@@ -161,7 +162,7 @@ def _decoded(path: str, sample: bytes, is_whole: bool) -> tuple[str, str]:
         DataError: no encoding fits, or the file is not text.
     """
     encoding = guess_encoding(sample)
-    if encoding not in CERTAIN_ENCODINGS and _is_mostly_utf8(sample):
+    if encoding not in CERTAIN_ENCODINGS and is_mostly_utf_8(sample):
         # The reader names the lines that are not UTF-8.
         return "utf-8", sample.decode("utf-8", "replace")
     beginning = sample[: 1 << 16].decode("latin-1")
@@ -185,14 +186,6 @@ def _decoded(path: str, sample: bytes, is_whole: bool) -> tuple[str, str]:
             "or name its encoding in data.encoding"
         )
     return encoding, text
-
-
-def _is_mostly_utf8(sample: bytes) -> bool:
-    """Return whether nearly all characters outside ASCII are UTF-8, and a few bytes are not."""
-    text = sample.decode("utf-8", "replace")
-    wrong = text.count("\ufffd") - sample.count("\ufffd".encode())
-    foreign = len(text) - len(text.encode("ascii", "ignore"))
-    return foreign - wrong > 10 * wrong
 
 
 _OBJECT = re.compile(r'\s*\{\s*"(?:[^"\\]|\\.)*"\s*:')

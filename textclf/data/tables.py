@@ -214,10 +214,11 @@ def raise_problem(problem: RowError) -> None:
 
 
 def is_mostly_utf_8(sample: bytes) -> bool:
-    """Return whether characters beyond ASCII are far more often valid UTF-8 than not."""
+    """Return whether nearly all characters outside ASCII are UTF-8, and a few bytes are not."""
     text = sample.decode("utf-8", "replace")
-    num_wrong = text.count("\ufffd")
-    return sum(not character.isascii() for character in text) > 5 * num_wrong
+    wrong = text.count("\ufffd") - sample.count("\ufffd".encode())
+    foreign = len(text) - len(text.encode("ascii", "ignore"))
+    return foreign - wrong > 10 * wrong
 
 
 def wrong_byte(place: str, byte: int, encoding: str, sample: bytes) -> RowError:
@@ -698,11 +699,15 @@ class Table:
 
     def names_of(self, first: list[str]) -> tuple[str, ...]:
         """Return the names of the columns, given the first row; see `columns`."""
-        names = [cell.strip() if self.header else "" for cell in first]
-        return tuple(
-            name if name and names.count(name) == 1 else str(number)
-            for number, name in enumerate(names, 1)
-        )
+        written = [cell.strip() if self.header else "" for cell in first]
+        names: list[str] = []
+        for number, name in enumerate(written, 1):
+            if not name or written.count(name) > 1:
+                name = str(number)
+                while name in written or name in names:  # a column may be called "2"
+                    name += "_"
+            names.append(name)
+        return tuple(names)
 
     def rows_in(self, text: str, on_problem: OnProblem = raise_problem) -> Iterator[list[str]]:
         """Yield the rows of a text as this CSV or TSV file would give them, header included."""
@@ -875,8 +880,8 @@ def format_of(path: str) -> str:
     ending = os.path.splitext(stem)[1].lower()
     if ending not in FILE_ENDINGS:
         raise DataError(
-            f"{path}: the ending {ending!r} names no format; use --set data.format=csv, tsv, jsonl "
-            f"or parquet (known endings: {', '.join(FILE_ENDINGS)})"
+            f"{path}: the ending {ending!r} names no format; use --set data.format=csv, tsv, json, "
+            f"jsonl or parquet (known endings: {', '.join(FILE_ENDINGS)})"
         )
     return FILE_ENDINGS[ending]
 

@@ -43,7 +43,7 @@ def multi_label(tiny, tmp_path_factory):
     settings = {name: str(folder / f"{name}.tsv") for name in ("train", "validation")}
     settings = settings | {"multi_label": True}
     resolved, _ = from_dict({**tiny, "data": settings})
-    for _ in training.train(resolved, folder / "run"):
+    for _ in training.train_events(resolved, folder / "run"):
         pass
     return classifier.load(folder / "run"), data.open_dataset(**resolved.data.to_dict())
 

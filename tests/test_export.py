@@ -24,7 +24,7 @@ def trained(reviews, tiny, tmp_path_factory):
     values = {**tiny, "data": {"source": str(reviews)}, "export": {"golden_texts": ["my own"]}}
     # Vectors wide enough that weights, and not the graph, make the size of the variables.
     values["model"] = tiny["model"] | {"embedding_dim": 64, "ngram_buckets": 4096}
-    for _ in training.train(from_dict(values)[0], folder):
+    for _ in training.train_events(from_dict(values)[0], folder):
         pass
     return folder
 

@@ -111,7 +111,7 @@ def network(settings: config.Config, output: Path) -> Any:
 
 def start(settings: config.Config, output: Path) -> Any:
     """What a training says before its first step, and what it leaves behind when it is dropped."""
-    events = training.train(settings, output)
+    events = training.train_events(settings, output)
     first = next(events)
     events.close()  # type: ignore[attr-defined]
     assert isinstance(first, training.Started)
@@ -121,7 +121,7 @@ def start(settings: config.Config, output: Path) -> Any:
 
 def run(settings: config.Config, output: Path) -> Any:
     """Losses of all steps, the history, how it ended, the weights kept, and when to abstain."""
-    events = list(training.train(settings, output))
+    events = list(training.train_events(settings, output))
     finished = events[-1]
     assert isinstance(finished, training.Finished)
     return (
@@ -184,7 +184,7 @@ def golden_samples(settings: config.Config, output: Path) -> Any:
     """The number of samples that an export must answer."""
     if not settings.export.golden_texts:  # without any it is known, and an export takes long
         return len(export.GOLDEN_TEXTS)
-    list(training.train(settings, output))
+    list(training.train_events(settings, output))
     place = output.with_name("exports")
     result = CliRunner().invoke(main, ["export", str(output), str(place)])
     assert result.exit_code == 0, result.output

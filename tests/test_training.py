@@ -1,8 +1,9 @@
-"""The loop keeps its promises: seeds, the best epoch, interruptions, and a test split unseen."""
+"""Training: seeds, the best epoch, interruptions, and a test split that is never read."""
 
 import contextlib
 import dataclasses
 import fcntl
+import functools
 import json
 import shutil
 import subprocess
@@ -18,7 +19,9 @@ from textclf import artifact, classifier, data, evaluation, export, text, traini
 from textclf.cli import main
 from textclf.config import from_dict
 from textclf.errors import ArtifactError, ConfigError, TrainingError
-from textclf.training import loop, losses
+from textclf.tasks import MultiLabel, OneOf
+from textclf.training import optimization
+from textclf.training import run as training_run
 
 
 def config(settings, *overrides, **data_settings):
@@ -27,7 +30,7 @@ def config(settings, *overrides, **data_settings):
 
 
 def run(resolved, output, **arguments):
-    events = list(training.train(resolved, output, **arguments))
+    events = list(training.train_events(resolved, output, **arguments))
     return [e for e in events if isinstance(e, training.Epoch)], events[-1]
 
 
@@ -36,7 +39,7 @@ def history(folder):
     return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
 
 
-def what_follows(output):
+def outputs_of(output):
     """Probabilities, what `predict` prints, and the fingerprint of the export of a trained folder."""
     model = classifier.load(output)
     p = model.predict_proba(["not bad at all", "", "很好看！"])
@@ -50,13 +53,13 @@ SCRIPT = """
 import json, sys
 from textclf.startup import import_tensorflow
 import_tensorflow()
-from test_training import config, run, what_follows
+from test_training import config, run, outputs_of
 run(config(json.loads(sys.argv[1]), source=sys.argv[2]), sys.argv[3])
-print(what_follows(sys.argv[3]))
+print(outputs_of(sys.argv[3]))
 """
 
 
-def test_the_same_seed_gives_the_same_bytes_in_another_process(reviews, tiny, trained, tmp_path):
+def test_same_seed_gives_the_same_bytes_in_another_process(reviews, tiny, trained, tmp_path):
     other = tmp_path / "run"
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, json.dumps(tiny), str(reviews), str(other)],
@@ -65,7 +68,7 @@ def test_the_same_seed_gives_the_same_bytes_in_another_process(reviews, tiny, tr
         text=True,
         check=True,
     )
-    assert done.stdout == what_follows(trained) + "\n" and '"confidence"' in done.stdout
+    assert done.stdout == outputs_of(trained) + "\n" and '"confidence"' in done.stdout
     for name in ("weights.npz", "vocabulary.txt", "config.yaml"):
         assert (other / name).read_bytes() == (trained / name).read_bytes(), name
     assert history(other) == history(trained)
@@ -76,7 +79,7 @@ def test_another_seed_gives_other_weights(reviews, tiny, trained, tmp_path):
     assert history(tmp_path / "run") != history(trained)
 
 
-def test_the_best_epoch_is_kept_and_not_the_last(reviews, bag, tmp_path):
+def test_best_epoch_is_kept_and_not_the_last(reviews, bag, tmp_path):
     resolved = config(
         bag, "training.epochs=12", "training.learning_rate=0.2", "training.clip_norm=100",
         "training.patience_epochs=0", source=str(reviews),
@@ -158,7 +161,7 @@ def test_temperature_thresholds_and_abstention_are_fitted_on_validation(reviews,
             assert model.card.thresholds == pytest.approx(chosen.tolist(), abs=1e-5)
 
 
-def test_a_precision_out_of_reach_is_told_and_nothing_is_withheld(bag, tmp_path):
+def test_unreachable_precision_is_reported_and_the_model_never_abstains(bag, tmp_path):
     for name in ("train", "validation"):  # one text, and half of its labels are wrong
         (tmp_path / f"{name}.csv").write_text("text,label\n" + "same,x\nsame,y\n" * 5)
     files = {name: str(tmp_path / f"{name}.csv") for name in ("train", "validation")}
@@ -171,7 +174,9 @@ def test_a_precision_out_of_reach_is_told_and_nothing_is_withheld(bag, tmp_path)
     assert artifact.read_card(tmp_path / "run").abstain_below is None
 
 
-def test_a_stop_keeps_the_best_epoch_so_far_and_evaluates_nothing_more(reviews, bag, tmp_path):
+def test_interrupted_training_keeps_the_best_epoch_without_another_validation(
+    reviews, bag, tmp_path
+):
     asked = iter(range(1000))
     resolved = config(bag, "training.epochs=50", source=str(reviews))
     epochs, finished = run(resolved, tmp_path / "run", should_stop=lambda: next(asked) >= 20)
@@ -180,7 +185,7 @@ def test_a_stop_keeps_the_best_epoch_so_far_and_evaluates_nothing_more(reviews, 
     assert classifier.load(tmp_path / "run").card.training["ended_by"] == "interrupted"
 
 
-def test_a_stop_before_the_first_epoch_saves_nothing_and_leaves_what_was_there(
+def test_training_interrupted_in_the_first_epoch_saves_nothing_and_keeps_the_old_folder(
     reviews, tiny, trained, tmp_path
 ):
     folder = shutil.copytree(trained, tmp_path / "run")
@@ -191,7 +196,7 @@ def test_a_stop_before_the_first_epoch_saves_nothing_and_leaves_what_was_there(
     assert classifier.load(folder).predict_proba(["good"]).shape == (1, 2)
 
 
-def test_a_loss_that_is_not_finite_stops_with_the_step_the_texts_and_the_advice(
+def test_loss_that_is_not_finite_stops_training_and_names_step_texts_and_fix(
     reviews, bag, tmp_path
 ):
     resolved = config(bag, "model.l2=1e38", source=str(reviews))
@@ -204,7 +209,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_the_texts_and_the_advice(
     assert not list(tmp_path.iterdir())
 
 
-def test_the_test_split_decides_nothing(reviews, bag, tmp_path):
+def test_test_split_has_no_influence_on_training(reviews, bag, tmp_path):
     lines = reviews.read_text(encoding="utf-8").splitlines(keepends=True)
     for name, some in {
         "train": lines[1:200],
@@ -239,15 +244,15 @@ def test_every_weight_moves(reviews, tiny, tmp_path, trained):
 
 
 def test_a_second_training_into_the_same_folder_is_refused(reviews, tiny, tmp_path):
-    events = training.train(config(tiny, source=str(reviews)), tmp_path / "run")
+    events = training.train_events(config(tiny, source=str(reviews)), tmp_path / "run")
     next(events)
     with pytest.raises(ArtifactError, match="another training is writing there"):
-        next(training.train(config(tiny, source=str(reviews)), tmp_path / "run"))
+        next(training.train_events(config(tiny, source=str(reviews)), tmp_path / "run"))
     events.close()
     assert not list(tmp_path.iterdir())
 
 
-def test_what_a_killed_run_left_is_cleared_away(reviews, bag, tmp_path):
+def test_files_of_a_killed_training_are_removed(reviews, bag, tmp_path):
     left = tmp_path / "run.unfinished"
     (left / "batches").mkdir(parents=True)
     (left / "lock").touch()
@@ -258,15 +263,15 @@ def test_what_a_killed_run_left_is_cleared_away(reviews, bag, tmp_path):
     assert "old" not in (tmp_path / "run" / "history.jsonl").read_text()
 
 
-def test_what_somebody_else_left_is_not(reviews, tiny, tmp_path):
+def test_unfinished_folder_with_other_files_is_refused(reviews, tiny, tmp_path):
     (tmp_path / "run.unfinished").mkdir()
     (tmp_path / "run.unfinished" / "draft.txt").write_text("my thesis")
-    with pytest.raises(ArtifactError, match="holds something else; move it"):
+    with pytest.raises(ArtifactError, match="holds other files; move it"):
         run(config(tiny, source=str(reviews)), tmp_path / "run")
     assert (tmp_path / "run.unfinished" / "draft.txt").read_text() == "my thesis"
 
 
-def before_the_lock(monkeypatch, happens):
+def call_before_the_lock(monkeypatch, happens):
     """Something that another process does between our opening of the lock and our taking it."""
     flock, calls = fcntl.flock, []
 
@@ -279,27 +284,29 @@ def before_the_lock(monkeypatch, happens):
     monkeypatch.setattr(fcntl, "flock", slow)
 
 
-def test_a_lock_whose_file_was_removed_is_none(reviews, tiny, tmp_path, monkeypatch):
+def test_lock_whose_file_was_removed_is_taken_again(reviews, tiny, tmp_path, monkeypatch):
     lock = tmp_path / "run.unfinished" / "lock"
-    before_the_lock(monkeypatch, lambda: shutil.rmtree(lock.parent))
-    events = training.train(config(tiny, source=str(reviews)), tmp_path / "run")
+    call_before_the_lock(monkeypatch, lambda: shutil.rmtree(lock.parent))
+    events = training.train_events(config(tiny, source=str(reviews)), tmp_path / "run")
     next(events)
     assert lock.exists()
     with pytest.raises(ArtifactError, match="another training is writing there"):
-        next(training.train(config(tiny, source=str(reviews)), tmp_path / "run"))
+        next(training.train_events(config(tiny, source=str(reviews)), tmp_path / "run"))
     events.close()
 
 
-def test_a_training_that_ended_in_between_is_not_replaced(
+def test_training_that_ended_before_the_lock_was_taken_is_not_replaced(
     reviews, tiny, trained, tmp_path, monkeypatch
 ):
-    before_the_lock(monkeypatch, lambda: shutil.copytree(trained, tmp_path / "run"))
+    call_before_the_lock(monkeypatch, lambda: shutil.copytree(trained, tmp_path / "run"))
     with pytest.raises(ArtifactError, match="run: exists already"):
         run(config(tiny, source=str(reviews)), tmp_path / "run")
 
 
 def test_a_folder_that_appears_during_the_training_is_not_replaced(reviews, bag, tmp_path):
-    events = training.train(config(bag, "training.epochs=1", source=str(reviews)), tmp_path / "r")
+    events = training.train_events(
+        config(bag, "training.epochs=1", source=str(reviews)), tmp_path / "r"
+    )
     next(events)
     (tmp_path / "r").mkdir()
     (tmp_path / "r" / "precious.txt").write_text("")
@@ -308,13 +315,13 @@ def test_a_folder_that_appears_during_the_training_is_not_replaced(reviews, bag,
     assert [path.name for path in (tmp_path / "r").iterdir()] == ["precious.txt"]
 
 
-def test_answers_that_are_not_finite_stop_the_training_and_keep_the_best_epoch(
+def test_validation_outputs_that_are_not_finite_stop_training_and_keep_the_best_epoch(
     reviews, bag, tmp_path
 ):
     for epoch, multi_label in ((2, False), (1, False), (2, True)):
         output = tmp_path / f"{epoch}{multi_label}"
         resolved = config(bag, "training.epochs=9", source=str(reviews), multi_label=multi_label)
-        events = training.train(resolved, output)
+        events = training.train_events(resolved, output)
 
         def broken(events=events, epoch=epoch):
             for event in events:
@@ -322,7 +329,7 @@ def test_answers_that_are_not_finite_stop_the_training_and_keep_the_best_epoch(
                     epoch,
                     event.steps_per_epoch,
                 ):
-                    bias = events.gi_frame.f_locals["run"].network.dense.bias
+                    bias = events.gi_frame.f_locals["loop"].network.dense.bias
                     bias.assign([float("nan")] * 2)
                 yield event
 
@@ -366,17 +373,17 @@ def test_the_learning_rate_follows_its_schedule(reviews, bag, tmp_path, override
         bag, "training.epochs=4", "training.patience_epochs=0", "training.learning_rate=1e-9",
         "training.monitor=val_accuracy", *overrides, source=str(reviews),
     )  # fmt: skip
-    events = list(training.train(resolved, tmp_path / "run"))
+    events = list(training.train_events(resolved, tmp_path / "run"))
     per_epoch = events[0].steps_per_epoch
     rates = [line["learning_rate"] for line in history(tmp_path / "run")]
     expected = [1e-9 * factor(epoch * per_epoch - 1, 4 * per_epoch, epoch) for epoch in range(1, 5)]
     np.testing.assert_allclose(rates, expected, rtol=1e-6)
 
 
-def test_a_number_of_steps_ends_training_within_an_epoch(reviews, bag, tmp_path):
+def test_max_steps_ends_training_within_an_epoch(reviews, bag, tmp_path):
     settings = [bag, "training.epochs=9", "training.schedule=cosine", "training.patience_epochs=0"]
     resolved = config(*settings, "training.max_steps=13", source=str(reviews))
-    events = list(training.train(resolved, tmp_path / "run"))
+    events = list(training.train_events(resolved, tmp_path / "run"))
     per_epoch = events[0].steps_per_epoch
     assert events[0].total_steps == 13
     whole, rest = divmod(13, per_epoch)
@@ -390,14 +397,14 @@ def test_a_number_of_steps_ends_training_within_an_epoch(reviews, bag, tmp_path)
     assert rates[-1] == pytest.approx(lowest), "the schedule ends where the steps do"
     # As many steps as the epochs have change nothing.
     resolved = config(bag, "training.epochs=1", "training.max_steps=99999", source=str(reviews))
-    events = list(training.train(resolved, tmp_path / "whole"))
+    events = list(training.train_events(resolved, tmp_path / "whole"))
     assert events[0].total_steps == per_epoch and events[-1].why == "epochs"
 
 
 def test_the_last_step_of_an_epoch_has_the_mean_loss_of_the_epoch(reviews, bag, tmp_path):
     settings = [bag, "training.epochs=3", "training.patience_epochs=0", "training.batch_size=7"]
     resolved = config(*settings, source=str(reviews))
-    events = list(training.train(resolved, tmp_path / "run"))
+    events = list(training.train_events(resolved, tmp_path / "run"))
     steps = [event for event in events if isinstance(event, training.Step)]
     per_epoch = events[0].steps_per_epoch
     assert per_epoch > 3
@@ -438,9 +445,9 @@ def test_gradients_are_clipped_by_value_and_then_by_norm(reviews, bag, tmp_path)
     assert np.linalg.norm(value) > 2e-3
 
 
-def test_optimizers_get_their_settings(tiny):
+def test_optimizers_have_the_settings_of_the_configuration(tiny):
     def made(*overrides):
-        return loop._optimizer(config(tiny, *overrides, source="demo").training)
+        return optimization.make_optimizer(config(tiny, *overrides, source="demo").training)
 
     assert made("training.optimizer=rmsprop", "training.momentum=0.7").momentum == 0.7
     assert made("training.optimizer=sgd", "training.momentum=0.6").momentum == 0.6
@@ -448,22 +455,22 @@ def test_optimizers_get_their_settings(tiny):
     assert type(made()).__name__ == "Adam"
 
 
-def test_balanced_class_weights_are_those_of_the_definition(tmp_path):
+def test_balanced_class_weights_follow_their_definition(tmp_path):
     rows = ["a,x\n"] * 30 + ["b,y\n"] * 10
     (tmp_path / "a.csv").write_text("text,label\n" + "".join(rows))
     one_of = data.open_dataset(train=str(tmp_path / "a.csv"), validation=str(tmp_path / "a.csv"))
-    counts = one_of.splits["train"].class_counts
-    assert losses.weigh_classes("balanced", one_of, counts) == [40 / (2 * 30), 40 / (2 * 10)]
-    assert losses.weigh_classes("none", one_of, counts) == [1, 1]
-    assert losses.weigh_classes({"y": 3, "x": 2}, one_of, counts) == [2, 3]
+    weigh = functools.partial(training_run.weigh_classes, task=OneOf(2), dataset=one_of)
+    assert weigh("balanced") == [40 / (2 * 30), 40 / (2 * 10)]
+    assert weigh("none") == [1, 1]
+    assert weigh({"y": 3, "x": 2}) == [2, 3]
     rows = ["a\tx,z\n"] * 30 + ["b\ty,z\n"] * 10
     (tmp_path / "a.tsv").write_text("text\tlabel\n" + "".join(rows))
     several = data.open_dataset(
         train=str(tmp_path / "a.tsv"), validation=str(tmp_path / "a.tsv"), multi_label=True
     )
-    counts = several.splits["train"].class_counts
     # A label that every text has still gets a gradient.
-    assert losses.weigh_classes("balanced", several, counts) == [10 / 30, 30 / 10, 1 / 40]
+    weights = training_run.weigh_classes("balanced", MultiLabel(3), several)
+    assert weights == [10 / 30, 30 / 10, 1 / 40]
 
 
 def test_weights_of_other_classes_are_refused_before_the_texts_are_encoded(reviews, tiny, tmp_path):
@@ -484,18 +491,18 @@ def test_the_history_holds_gradient_norms_by_layer_and_the_learning_rate(trained
         assert line["learning_rate"] == pytest.approx(0.01)
 
 
-def test_losses_are_those_of_the_definitions():
+def test_losses_follow_their_definitions():
     targets = np.array([[1, 0, 0], [0, 0, 1]], np.float32)
     logits = np.array([[2.0, 0, -1], [0.5, 0.5, 0]], np.float32)
     weights = np.array([1, 2, 3], np.float32)
     p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     smooth = 0.9 * targets + 0.1 / 3
     expected = -(smooth * np.log(p)).sum(axis=1) * [1, 3]
-    found = losses.example_losses(tf.constant(targets), logits, weights, False, 0.1)
+    found = OneOf(3).losses(tf.constant(targets), logits, weights, 0.1)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     q = 1 / (1 + np.exp(-logits))
     expected = -(weights * targets * np.log(q) + (1 - targets) * np.log(1 - q)).sum(axis=1)
-    found = losses.example_losses(tf.constant(targets), logits, weights, True, 0.0)
+    found = MultiLabel(3).losses(tf.constant(targets), logits, weights)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
@@ -511,7 +518,7 @@ def test_a_full_disk_when_saving_leaves_the_earlier_model(
     folder = shutil.copytree(trained, tmp_path / "run")
     resolved = config(bag, "training.epochs=1", source=str(reviews))
     with contextlib.ExitStack() as stack, pytest.raises(ArtifactError) as told:
-        for event in training.train(resolved, folder, overwrite=True):
+        for event in training.train_events(resolved, folder, overwrite=True):
             if isinstance(event, training.Epoch):
                 stack.enter_context(full_disk(2_000))
     assert "cannot be written (File too large)" in str(told.value)
@@ -520,7 +527,9 @@ def test_a_full_disk_when_saving_leaves_the_earlier_model(
     classifier.load(folder)
 
 
-def test_vectors_from_a_file_begin_the_embedding_and_their_coverage_is_told(reviews, bag, tmp_path):
+def test_vectors_from_a_file_initialise_the_embedding_and_their_coverage_is_reported(
+    reviews, bag, tmp_path
+):
     (tmp_path / "vectors.txt").write_text(
         "3 5\nthe 1 2 3 4 5\n的 5 4 3 2 1\nqqq 0 0 0 0 0\n", encoding="utf-8"
     )
@@ -528,7 +537,7 @@ def test_vectors_from_a_file_begin_the_embedding_and_their_coverage_is_told(revi
         bag, f"model.embedding_vectors={tmp_path / 'vectors.txt'}", "model.train_embedding=false",
         source=str(reviews),
     )  # fmt: skip
-    events = list(training.train(resolved, tmp_path / "run"))
+    events = list(training.train_events(resolved, tmp_path / "run"))
     assert any("2 of" in notice and "have a vector" in notice for notice in events[0].notices)
     words = text.read_vocabulary(tmp_path / "run" / "vocabulary.txt")
     with np.load(tmp_path / "run" / "weights.npz") as weights:
@@ -548,19 +557,19 @@ values = json.loads(sys.argv[1])
 losses = {}
 for strategy in ("one_device", "mirrored"):
     resolved = config.from_dict(values, [f"training.strategy={strategy}"])[0]
-    events = training.train(resolved, f"{sys.argv[2]}/{strategy}")
+    events = training.train_events(resolved, f"{sys.argv[2]}/{strategy}")
     losses[strategy] = []
     for event in events:
         if isinstance(event, training.Step):
             losses[strategy].append(event.loss)
-            step = events.gi_frame.f_locals["run"]._train_step
+            step = events.gi_frame.f_locals["loop"].train_step
 assert step.experimental_get_tracing_count() == 1, "whatever the shapes"
 assert len(tf.config.list_logical_devices("CPU")) == 2
 print(json.dumps(losses))
 """
 
 
-def test_two_devices_train_as_one_does(reviews, tiny, tmp_path):
+def test_two_devices_train_like_one(reviews, tiny, tmp_path):
     # One direction: each device's part of the step is traced by itself.
     model = {"encoder": "gru", "bidirectional": False, "l2": 1e-4}
     model |= {"embedding_dropout": 0.0, "output_dropout": 0.0}

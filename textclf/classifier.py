@@ -22,6 +22,7 @@ from textclf import artifact, evaluation, model_card, networks, text
 from textclf.config import Config, from_dict, to_yaml
 from textclf.data import Dataset
 from textclf.errors import ArtifactError, ConfigError, DataError
+from textclf.tasks import Decision, task_of
 
 # The outputs of `answer` and of the served graph, with their shapes after [batch].
 OUTPUTS = (
@@ -226,33 +227,22 @@ class Classifier(Predictor):
         """What `answer` gives, from what `read` gives."""
         logits = self.network.logits(vectors, encoded.token_ids, encoded.lengths)
         num_classes = len(self.class_names)
-        scaled = logits / tf.constant(self.card.temperature, tf.float32)  # [batch, classes]
-        if self.card.multi_label:
-            probabilities = tf.sigmoid(scaled)
-            thresholds = self.card.thresholds or (0.5,) * num_classes
-            selected = probabilities >= tf.constant(thresholds, tf.float32)
-        else:
-            probabilities = tf.nn.softmax(scaled)
-            selected = tf.one_hot(
-                tf.argmax(probabilities, axis=1), num_classes, on_value=True, off_value=False
-            )
-        label_id = tf.argmax(probabilities, axis=1)  # [batch]
-        confidence = tf.reduce_max(probabilities, axis=1)
+        task = task_of(multi_label=self.card.multi_label, num_classes=num_classes)
+        decision = Decision(
+            temperature=self.card.temperature,
+            thresholds=self.card.thresholds,
+            abstain_below=self.card.abstain_below,
+        )
+        answer = task.decide(logits, decision)
         names = tf.constant(self.class_names)
-        below = self.card.abstain_below
-        abstain = tf.zeros_like(confidence, tf.bool) if below is None else confidence < below
         # A text without tokens was given one unknown token, which is not one of its own.
         kept = tf.minimum(encoded.num_tokens, tf.cast(encoded.lengths, tf.int64))
         unknown_fraction = tf.math.divide_no_nan(
             tf.cast(encoded.num_unknown, tf.float32), tf.cast(kept, tf.float32)
         )
         return {
-            "probabilities": probabilities,
-            "selected": selected,
-            "label": tf.gather(names, label_id),
-            "label_id": label_id,
-            "confidence": confidence,
-            "abstain": abstain,
+            **answer,
+            "label": tf.gather(names, answer["label_id"]),
             "class_names": tf.tile(names[tf.newaxis, :], [tf.shape(vectors)[0], 1]),
             "num_tokens": encoded.num_tokens,
             "unknown_fraction": unknown_fraction,

@@ -166,7 +166,7 @@ def _train(found: _Data, config: Config, output: Path) -> _Trained:
     shutil.rmtree(output, ignore_errors=True)  # left by a run that was killed before its end
     trained = _Trained(output)
     total = steps_per_epoch = 0
-    for event in training.train(config, output, overwrite=False, on_progress=found.tell):
+    for event in training.train_events(config, output, overwrite=False, on_progress=found.tell):
         if isinstance(event, training.Started):
             total = event.total_steps
         elif isinstance(event, training.Step):
@@ -309,7 +309,7 @@ def _estimate(config: Config, tell: Tell) -> dict[str, float]:
     times: list[float] = []
     total = 0
     with tempfile.TemporaryDirectory() as folder:
-        events = training.train(
+        events = training.train_events(
             config,
             Path(folder) / "run",
             should_stop=lambda: len(times) > ESTIMATE_STEPS,
@@ -339,7 +339,7 @@ def _steps_within(config: Config, allowed: float, tell: Tell) -> tuple[float, in
 
     spent, steps, before = 0.0, 0, time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        events = training.train(
+        events = training.train_events(
             without_end(config),
             Path(folder) / "run",
             should_stop=lambda: spent >= allowed,

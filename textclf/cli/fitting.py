@@ -62,7 +62,7 @@ def run_training(config: "Config", output: Path, overwrite: bool) -> None:
             progress.stage("reading the data")
             should_stop: Callable[[], bool] = bool  # never, so far
             time_left = None
-            events = training.train(
+            events = training.train_events(
                 config,
                 output,
                 overwrite=overwrite,

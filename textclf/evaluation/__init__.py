@@ -20,6 +20,7 @@ Only numpy is imported with this module; scipy waits until it is needed.
 """
 
 from textclf.evaluation.calibration import choose_abstention, fit_temperature
+from textclf.evaluation.decision import fit_decision
 from textclf.evaluation.measure import evaluate
 from textclf.evaluation.report import (
     CalibrationBin,
@@ -42,6 +43,7 @@ __all__ = [
     "contributed",
     "contributions",
     "evaluate",
+    "fit_decision",
     "fit_temperature",
     "macro_f1",
     "select",

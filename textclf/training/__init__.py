@@ -1,13 +1,31 @@
-"""The loop: from a configuration to a trained folder, as a stream of events.
+"""Training: from a configuration to a trained folder, as a stream of events.
 
-    for event in train(config, "runs/reviews"):
+    for event in train_events(config, "runs/reviews"):
         ...
 
-It prints nothing. Who runs it decides what to show: `Started`, `Step` and `Epoch` tell how it
-goes, `Finished` where the result is.
+    state          all that the loop remembers from step to step
+    optimization   optimizer, learning rate schedule, training step
+    loop           epochs and steps
+    validation     logits and figures of the validation split
+    diagnostics    notices, gradient norms, losses that are not finite
+    cluster        devices that share a training
+    card           decision, validation report and card of the best epoch
+    run            `train` and `train_events`, which put these together
+
+Nothing here prints: the caller decides what to show of the events.
 """
 
 from textclf.training.events import Epoch, Event, Finished, Started, Step
-from textclf.training.run import check, train
+from textclf.training.run import TrainingResult, check, train, train_events
 
-__all__ = ["Epoch", "Event", "Finished", "Started", "Step", "check", "train"]
+__all__ = [
+    "Epoch",
+    "Event",
+    "Finished",
+    "Started",
+    "Step",
+    "TrainingResult",
+    "check",
+    "train",
+    "train_events",
+]

@@ -1,22 +1,22 @@
-"""What happens in a training, in the order in which it happens."""
+"""Events of a training, in the order in which they happen."""
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
+import msgspec
 
-@dataclasses.dataclass(frozen=True)
-class Started:
+
+class Started(msgspec.Struct, frozen=True):
     """Data, vocabulary and network are ready.
 
     Attributes:
         class_names: the classes in order.
-        splits: examples in each split.
-        vocabulary_size: ids, padding and unknown included.
-        num_weights: numbers in the network.
-        steps_per_epoch: steps of one pass.
-        total_steps: the most that will be made.
-        notices: what a person should know before the long work, as sentences.
+        splits: number of examples of each split.
+        vocabulary_size: number of token ids, padding and unknown included.
+        num_weights: number of scalars in the network.
+        steps_per_epoch: steps of one epoch.
+        total_steps: maximum number of training steps.
+        notices: sentences for the user, before the long work.
     """
 
     class_names: tuple[str, ...]
@@ -28,17 +28,14 @@ class Started:
     notices: tuple[str, ...]
 
 
-@dataclasses.dataclass(frozen=True)
-class Step:
-    """One step is done.
+class Step(msgspec.Struct, frozen=True):
+    """One training step is done.
 
     Attributes:
-        epoch: counts from 1.
-        step: counts from 1 within the epoch.
-        steps_per_epoch: steps of one pass.
-        loss: the batch's loss.
-        mean_loss: mean loss of the epoch so far, weighted by the batches' rows; after the last
-            step of an epoch it is the loss of the epoch's figures.
+        epoch: from 1.
+        step: from 1, within the epoch.
+        loss: mean loss of the batch.
+        mean_loss: mean loss of the epoch's examples so far.
     """
 
     epoch: int
@@ -48,16 +45,15 @@ class Step:
     mean_loss: float
 
 
-@dataclasses.dataclass(frozen=True)
-class Epoch:
-    """One pass and its validation are done.
+class Epoch(msgspec.Struct, frozen=True):
+    """One epoch and its validation are done.
 
     Attributes:
-        epoch: counts from 1.
-        figures: what goes into the history: losses, validation scores, learning rate, and the
-            mean norm of the gradient by layer.
+        epoch: from 1.
+        figures: a line of the history: losses, validation scores, learning rate, and the mean
+            gradient norm of each layer.
         is_best: whether these weights are the best so far.
-        seconds: time of the pass and of its validation.
+        seconds: duration of the epoch and its validation.
     """
 
     epoch: int
@@ -66,19 +62,18 @@ class Epoch:
     seconds: float
 
 
-@dataclasses.dataclass(frozen=True)
-class Finished:
+class Finished(msgspec.Struct, frozen=True):
     """The trained folder is written.
 
     Attributes:
-        folder: where.
+        folder: its path.
         best_epoch: the epoch whose weights it holds.
-        epochs: epochs that were run.
+        epochs: number of epochs that began.
         why: "epochs", "steps" (`training.max_steps`), "early stopping", "interrupted" or "not
             finite".
         message: for the last two, a sentence for the user.
         validation: the validation report of the best epoch, as plain values.
-        notices: what a person should know about it, as sentences.
+        notices: sentences for the user.
     """
 
     folder: Path

@@ -1,30 +1,98 @@
-"""From a configuration to a trained folder: the data, the loop, the files."""
+"""Training from a configuration to a trained folder: data, loop and files put together."""
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import Any
 
+import filelock
+import msgspec
 import tensorflow as tf
 
-from textclf import artifact, batches, classifier, data
+from textclf import artifact, batches, classifier, data, evaluation, text
 from textclf.config import Config, check_environment, with_paths
-from textclf.errors import ArtifactError, DataError, TrainingError, check_all
-from textclf.training.events import Epoch, Event, Finished
-from textclf.training.loop import Interrupted, Run
-from textclf.training.losses import weigh_classes
+from textclf.errors import ArtifactError, ConfigError, DataError, TrainingError, check_all
+from textclf.tasks import Task, task_of
+from textclf.training import diagnostics
+from textclf.training.card import make_card, num_weights
+from textclf.training.cluster import make_strategy
+from textclf.training.events import Epoch, Event, Finished, Started
+from textclf.training.loop import Interrupted, Loop
+from textclf.training.optimization import make_optimizer, make_step
+from textclf.training.state import BestEpoch, State
+from textclf.training.validation import Validator
 
 _LOCK = "lock"
 
 
-def check(config: Config, output: str | os.PathLike, *, overwrite: bool = False) -> None:
-    """What can be refused before the data are read in full.
+class TrainingResult(msgspec.Struct, frozen=True):
+    """Result of a training that is over.
+
+    Attributes:
+        folder: the trained folder.
+        best_epoch: the epoch whose weights it holds.
+        validation: the report of that epoch on the validation split.
+        history: the figures of each epoch, as in `history.jsonl`.
+        why: how the training ended, see `Finished`.
+        message: for "interrupted" and "not finite", a sentence for the user.
+        notices: sentences for the user, from start and end.
+    """
+
+    folder: Path
+    best_epoch: int
+    validation: evaluation.Report
+    history: tuple[dict[str, Any], ...]
+    why: str
+    message: str
+    notices: tuple[str, ...]
+
+
+def train(
+    config: Config,
+    output: str | os.PathLike,
+    *,
+    overwrite: bool = False,
+    on_progress: batches.Progress = lambda stage, done, total: None,
+) -> TrainingResult:
+    """Train a classifier and write its folder.
+
+        result = train(config, "runs/reviews")
+        result.validation.get("accuracy")
+
+    Args:
+        config, output, overwrite, on_progress: as for `train_events`.
 
     Raises:
-        TextclfError: with what is wrong and how to mend it.
+        TextclfError: as for `train_events`.
+    """
+    history: list[dict[str, Any]] = []
+    notices: tuple[str, ...] = ()
+    for event in train_events(config, output, overwrite=overwrite, on_progress=on_progress):
+        if isinstance(event, Started):
+            notices += event.notices
+        elif isinstance(event, Epoch):
+            history.append(event.figures)
+        elif isinstance(event, Finished):
+            finished = event
+    return TrainingResult(
+        folder=finished.folder,
+        best_epoch=finished.best_epoch,
+        validation=evaluation.Report.from_dict(finished.validation),
+        history=tuple(history),
+        why=finished.why,
+        message=finished.message,
+        notices=notices + finished.notices,
+    )
+
+
+def check(config: Config, output: str | os.PathLike, *, overwrite: bool = False) -> None:
+    """Check all that can be checked before the data are read in full.
+
+    Raises:
+        TextclfError: with every mistake found.
     """
     resolved = with_paths(config)
     check_all(
@@ -38,7 +106,7 @@ def _check_output(output: str | os.PathLike, overwrite: bool) -> None:
     artifact.check_output(output, overwrite=overwrite, is_ours=(artifact.CARD,))
 
 
-def train(
+def train_events(
     config: Config,
     output: str | os.PathLike,
     *,
@@ -46,85 +114,212 @@ def train(
     should_stop: Callable[[], bool] = lambda: False,
     on_progress: batches.Progress = lambda stage, done, total: None,
 ) -> Generator[Event, None, None]:
-    """Trains a classifier and writes its folder.
+    """Check the settings, then return the events of a training that happens while they are read.
+
+        for event in train_events(config, "runs/reviews"):
+            print(event)
 
     Args:
         config: the experiment.
-        output: the folder to write; replaced only with `overwrite`, and only when the new one
-            is whole.
+        output: the folder to write; replaced only with `overwrite`, and only by a complete one.
         should_stop: asked at every step; when true, the best epoch so far is saved.
-        on_progress: told about the stages before the first step.
+        on_progress: called with stage, done and total before the first step.
 
     Yields:
-        Events, the last of which is `Finished`.
+        `Started`, then `Step` and `Epoch` events, and `Finished` at the end.
 
     Raises:
-        TextclfError: a mistake in settings or data, or a training that came to nothing.
+        TextclfError: a mistake in settings or data, or a training that has no complete epoch. What
+            can be checked before the data are read is raised by the call itself.
     """
     check(config, output, overwrite=overwrite)
+    return _events(config, Path(output), overwrite, should_stop, on_progress)
+
+
+def _events(
+    config: Config,
+    output: Path,
+    overwrite: bool,
+    should_stop: Callable[[], bool],
+    on_progress: batches.Progress,
+) -> Generator[Event, None, None]:
     resolved = with_paths(config)
     if config.training.deterministic:
         tf.config.experimental.enable_op_determinism()
-    with _unfinished_folder(Path(output)) as work, _mistakes_of_tensorflow_named():
-        # Once more, now that nobody else trains into it: a training may have ended in between.
+    with _work_folder(output) as work, _tensorflow_errors():
+        # Again, now that the lock is held: another training may have ended in between.
         _check_output(output, overwrite)
         dataset = data.open_dataset(on_progress=on_progress, **resolved.data.to_dict())
         if "train" not in dataset.splits:
             raise DataError("there is no training split; name its file as data.train")
-        class_weights = weigh_classes(
-            config.training.class_weights, dataset, dataset.splits["train"].class_counts
+        task = task_of(multi_label=dataset.multi_label, num_classes=len(dataset.class_names))
+        class_weights = weigh_classes(config.training.class_weights, task, dataset)
+        prepared = _prepare(resolved, dataset, work, on_progress)
+        loop, vector_notices = _make_loop(resolved, dataset, prepared, task, class_weights)
+        state = State()
+        yield Started(
+            class_names=dataset.class_names,
+            splits={name: split.num_examples for name, split in dataset.splits.items()},
+            vocabulary_size=loop.network.embedding.input_dim,
+            num_weights=num_weights(loop.network),
+            steps_per_epoch=loop.steps_per_epoch,
+            total_steps=loop.total_steps,
+            notices=(
+                *diagnostics.data_notices(resolved, dataset, prepared, loop.total_steps),
+                *vector_notices,
+            ),
         )
-        cache_dir = resolved.training.cache_dir
-        prepared = batches.prepare(
-            dataset,
-            folder=work / "batches",
-            cache_dir=None if cache_dir is None else Path(cache_dir),
-            tokenizer=classifier.tokenizer_settings(config),
-            encoder=classifier.encoder_settings(config),
-            min_count=config.text.min_count,
-            max_tokens=config.text.max_tokens,
-            shuffle_buffer=config.training.shuffle_buffer,
-            on_progress=on_progress,
-        )
-        run = Run(resolved, dataset, prepared, class_weights)
-        yield run.started()
-        num_notices = len(run.notices)
         why, message = "epochs", ""
-        with _writers(work, resolved) as write_history:
+        with _history_writer(work, resolved) as write_history:
             try:
-                for event in run.epochs(should_stop):
+                for event in loop.run(state, should_stop):
                     if isinstance(event, Epoch):
                         write_history(event)
                     yield event
-                if run.stopped_early:
+                if state.stopped_early:
                     why = "early stopping"
-                elif run.step < run.steps_per_epoch * config.training.epochs:
+                elif state.step < loop.steps_per_epoch * config.training.epochs:
                     why = "steps"
             except Interrupted as interruption:
                 why, message = interruption.why, str(interruption)
-        if run.best is None:
+        if state.best is None:
             raise TrainingError(f"{message}; no epoch was complete, so nothing was saved")
-        folder = Path(output)
-        extra_files = {artifact.HISTORY: work / artifact.HISTORY}
-        if config.training.tensorboard:
-            extra_files[artifact.TENSORBOARD] = work / artifact.TENSORBOARD
-        card = run.card(config, why)
-        classifier.save(
-            folder,
-            config=config,
-            card=card,
-            vocabulary_path=prepared.vocabulary_path,
-            weights=run.best.weights,
-            extra_files=extra_files,
-            overwrite=overwrite,
+        card = make_card(
+            config,
+            dataset=dataset,
+            prepared=prepared,
+            network=loop.network,
+            task=task,
+            validator=loop.validator,
+            state=state,
+            why=why,
         )
-    notices = tuple(run.notices[num_notices:])
-    yield Finished(folder, run.best.epoch, run.epoch, why, message, card.validation, notices)
+        _save(output, config, card, prepared, state.best, work, overwrite)
+    yield Finished(
+        output, state.best.epoch, state.epoch, why, message, card.validation, _end_notices(card)
+    )
+
+
+def _prepare(
+    config: Config, dataset: data.Dataset, work: Path, on_progress: batches.Progress
+) -> batches.Prepared:
+    """Build the vocabulary and encode train and validation."""
+    cache_dir = config.training.cache_dir
+    return batches.prepare(
+        dataset,
+        folder=work / "batches",
+        cache_dir=None if cache_dir is None else Path(cache_dir),
+        tokenizer=classifier.tokenizer_settings(config),
+        encoder=classifier.encoder_settings(config),
+        min_count=config.text.min_count,
+        max_tokens=config.text.max_tokens,
+        shuffle_buffer=config.training.shuffle_buffer,
+        on_progress=on_progress,
+    )
+
+
+def _make_loop(
+    config: Config,
+    dataset: data.Dataset,
+    prepared: batches.Prepared,
+    task: Task,
+    class_weights: list[float],
+) -> tuple[Loop, list[str]]:
+    """Make network, optimizer, step and validation; return them with notices about vectors."""
+    vocabulary = text.read_vocabulary(prepared.vocabulary_path)
+    notices, matrix = [], None
+    if (path := config.model.embedding_vectors) is not None:
+        matrix, num_found = text.read_vectors(
+            path,
+            vocabulary,
+            dim=config.model.embedding_dim,
+            hash_buckets=config.text.hash_buckets,
+            seed=config.training.seed,
+        )
+        notices.append(
+            f"{num_found} of {len(vocabulary)} tokens ({num_found / len(vocabulary):.0%}) have a "
+            f"vector in {path}; the others begin at random"
+        )
+    strategy = make_strategy(config.training.strategy)
+    with strategy.scope():
+        network = classifier.build_network(
+            config,
+            vocabulary_size=2 + len(vocabulary) + config.text.hash_buckets,
+            num_classes=task.num_outputs,
+            embedding_matrix=matrix,
+        )
+        optimizer = make_optimizer(config.training)
+        optimizer.build(network.trainable_variables)
+    train_step = make_step(
+        network, optimizer, task, config.training, class_weights=class_weights, strategy=strategy
+    )
+    validator = Validator(network, task, prepared.validation)
+    loop = Loop(config.training, dataset, prepared.train, network, optimizer, train_step, validator)
+    return loop, notices
+
+
+def weigh_classes(
+    setting: str | dict[str, float], task: Task, dataset: data.Dataset
+) -> list[float]:
+    """Return the weight of each class in the loss.
+
+    Args:
+        setting: `training.class_weights`: "none", "balanced", or a weight for each class.
+
+    Raises:
+        ConfigError: the weights are not those of the classes.
+    """
+    names, train = dataset.class_names, dataset.splits["train"]
+    if isinstance(setting, dict):
+        if set(setting) != set(names):
+            raise ConfigError(
+                [
+                    "training.class_weights: expected a weight for each of "
+                    f"{', '.join(names)}, found {', '.join(setting)}"
+                ]
+            )
+        return [float(setting[name]) for name in names]
+    if setting == "none":
+        return [1.0] * len(names)
+    return task.balanced_weights(train.num_examples, train.class_counts)
+
+
+def _end_notices(card: artifact.Card) -> tuple[str, ...]:
+    precision = card.config["training"].get("abstain_precision")
+    if precision is None or card.abstain_below is not None:
+        return ()
+    return (
+        f"no confidence is high enough for training.abstain_precision={precision} on validation, "
+        "so the model never abstains",
+    )
+
+
+def _save(
+    output: Path,
+    config: Config,
+    card: artifact.Card,
+    prepared: batches.Prepared,
+    best: BestEpoch,
+    work: Path,
+    overwrite: bool,
+) -> None:
+    extra_files = {artifact.HISTORY: work / artifact.HISTORY}
+    if config.training.tensorboard:
+        extra_files[artifact.TENSORBOARD] = work / artifact.TENSORBOARD
+    classifier.save(
+        output,
+        config=config,
+        card=card,
+        vocabulary_path=prepared.vocabulary_path,
+        weights=best.weights,
+        extra_files=extra_files,
+        overwrite=overwrite,
+    )
 
 
 @contextlib.contextmanager
-def _mistakes_of_tensorflow_named() -> Iterator[None]:
-    """Turns what the user can mend among TensorFlow's errors into ours."""
+def _tensorflow_errors() -> Iterator[None]:
+    """Turn TensorFlow's errors that a user can fix into ours."""
     try:
         yield
     except tf.errors.ResourceExhaustedError as error:
@@ -135,25 +330,27 @@ def _mistakes_of_tensorflow_named() -> Iterator[None]:
         ) from error
     except (tf.errors.DataLossError, tf.errors.NotFoundError) as error:
         raise TrainingError(
-            f"the encoded texts were damaged while they were in use ({error.message}); start "
-            "again, and if training.cache_dir is set, remove that folder before"
+            f"the encoded texts were damaged while they were in use ({error.message}); remove "
+            "the folder training.cache_dir, if it is set, and start again"
         ) from error
 
 
 @contextlib.contextmanager
-def _unfinished_folder(output: Path) -> Iterator[Path]:
-    """`OUTPUT.unfinished`: what only the running training needs, removed at its end.
+def _work_folder(output: Path) -> Iterator[Path]:
+    """Make the folder `OUTPUT.unfinished` and remove it at the end.
+
+    It holds what only the running training needs. A folder that a killed training left is emptied.
 
     Raises:
-        ArtifactError: another process is training into the same output, or the folder is not
-            one of ours.
+        ArtifactError: another process is training into the same output, or the folder holds files
+            that are not ours.
     """
     output = Path(os.path.abspath(output))
     folder = output.with_name(output.name + ".unfinished")
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(_locked(folder))
-        except BlockingIOError:
+        except filelock.Timeout:
             raise ArtifactError(
                 f"{output}: another training is writing there; wait for it or name another folder"
             ) from None
@@ -161,7 +358,7 @@ def _unfinished_folder(output: Path) -> Iterator[Path]:
             raise ArtifactError(
                 f"{folder}: cannot be written ({error.strerror}); name another output folder"
             ) from None
-        for path in folder.iterdir():  # left by a run that was killed
+        for path in folder.iterdir():
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             elif path.name != _LOCK:
@@ -174,31 +371,42 @@ def _unfinished_folder(output: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Makes a folder, or takes one over that a killed run of ours left, and holds its lock.
+    """Make a folder, or take over one that a killed training left, and hold its lock.
 
     Raises:
-        BlockingIOError: another process holds it.
-        ArtifactError: the folder is somebody else's.
+        filelock.Timeout: another process holds it.
+        ArtifactError: the folder holds files that are not ours.
     """
+    path = folder / _LOCK
     while True:
-        if os.path.isdir(folder) and os.listdir(folder) and not (folder / _LOCK).exists():
+        if os.path.isdir(folder) and os.listdir(folder) and not path.exists():
             raise ArtifactError(
-                f"{folder}: textclf keeps there what only the running training needs, and the "
-                "folder holds something else; move it or name another output folder"
+                f"{folder}: this folder is needed for the running training and holds other files; "
+                "move it or name another output folder"
             )
         folder.mkdir(parents=True, exist_ok=True)
-        with open(folder / _LOCK, "a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # The holder before us may have removed the folder after we opened the file in it.
-            with contextlib.suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(lock.fileno()), os.stat(folder / _LOCK)):
-                    yield
-                    return
+        lock = filelock.FileLock(path, blocking=False)
+        # The former holder may have removed the folder after the lock file was opened.
+        with contextlib.suppress(FileNotFoundError):
+            lock.acquire()
+        with _released(lock):
+            if lock.is_locked and path.exists():
+                yield
+                return
 
 
 @contextlib.contextmanager
-def _writers(work: Path, config: Config) -> Iterator[Callable[[Epoch], None]]:
-    """Writes an epoch's figures to the JSONL history and, if asked for, to TensorBoard."""
+def _released(lock: filelock.BaseFileLock) -> Iterator[None]:
+    """Release a lock at the end, whether it was acquired or not."""
+    try:
+        yield
+    finally:
+        lock.release(force=True)
+
+
+@contextlib.contextmanager
+def _history_writer(work: Path, config: Config) -> Iterator[Callable[[Epoch], None]]:
+    """Give a function that writes an epoch's figures to the history and to TensorBoard."""
     with contextlib.ExitStack() as stack:
         history = stack.enter_context(open(work / artifact.HISTORY, "w", encoding="utf-8"))
         board = None

@@ -1,0 +1,42 @@
+"""The decision of a model, fitted to the logits of its validation split."""
+
+import numpy as np
+
+from textclf.evaluation.calibration import choose_abstention, fit_temperature
+from textclf.evaluation.selection import choose_thresholds
+from textclf.tasks import Decision, Task
+
+
+def fit_decision(
+    task: Task,
+    y_true: np.ndarray,
+    logits: np.ndarray,
+    *,
+    abstain_precision: float | None = None,
+    abstain_coverage: float | None = None,
+) -> Decision:
+    """Return temperature, then thresholds on calibrated probabilities, then the abstention.
+
+    Args:
+        task: of the model.
+        y_true: int64 [n], or bool [n, C] for multi-label.
+        logits: float32 [n, C].
+        abstain_precision, abstain_coverage: at most one of them; see `choose_abstention`. The
+            model never abstains if neither is given, or if no confidence reaches the precision.
+    """
+    temperature = fit_temperature(y_true, logits, multi_label=task.is_multi_label)
+    p = np.asarray(task.probabilities(logits, temperature))
+    thresholds = None
+    if task.is_multi_label:
+        # As decimal text a float32 threshold would not come back as it was.
+        thresholds = tuple(float(threshold) for threshold in choose_thresholds(y_true, p))
+    abstention = None
+    if abstain_precision is not None or abstain_coverage is not None:
+        abstention = choose_abstention(
+            y_true, p, precision=abstain_precision, coverage=abstain_coverage
+        )
+    return Decision(
+        temperature=temperature,
+        thresholds=thresholds,
+        abstain_below=None if abstention is None else abstention.abstain_below,
+    )

@@ -1,0 +1,112 @@
+"""The card of a trained classifier, with its decision and its validation report."""
+
+import datetime
+import math
+import platform
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import textclf
+from textclf import artifact, batches, data, evaluation, networks
+from textclf.config import Config
+from textclf.tasks import Task
+from textclf.training.state import State
+from textclf.training.validation import Validator
+
+
+def make_card(
+    config: Config,
+    *,
+    dataset: data.Dataset,
+    prepared: batches.Prepared,
+    network: networks.Network,
+    task: Task,
+    validator: Validator,
+    state: State,
+    why: str,
+) -> artifact.Card:
+    """Fit the decision to the validation logits of the best epoch and return the card.
+
+    Args:
+        config: as the user wrote it, paths not resolved.
+        state: with a best epoch.
+        why: how the training ended, see `Finished`.
+    """
+    assert state.best is not None
+    y_true = task.true_classes(validator.targets)
+    decision = evaluation.fit_decision(
+        task,
+        y_true,
+        state.best.logits,
+        abstain_precision=config.training.abstain_precision,
+        abstain_coverage=config.training.abstain_coverage,
+    )
+    thresholds = decision.thresholds
+    report = evaluation.evaluate(
+        y_true,
+        task.probabilities(state.best.logits, decision.temperature).numpy(),
+        class_names=dataset.class_names,
+        multi_label=dataset.multi_label,
+        thresholds=None if thresholds is None else np.array(thresholds, np.float32),
+        temperature=decision.temperature,
+        abstain_below=decision.abstain_below,
+        **config.evaluation.to_dict(),
+    )
+    return artifact.Card(
+        class_names=dataset.class_names,
+        multi_label=dataset.multi_label,
+        config=config.to_dict(),
+        temperature=decision.temperature,
+        thresholds=thresholds,
+        abstain_below=decision.abstain_below,
+        data={
+            "fingerprint": dataset.fingerprint,
+            "splits": {
+                name: {
+                    "num_examples": split.num_examples,
+                    "class_counts": [int(count) for count in split.class_counts],
+                }
+                for name, split in dataset.splits.items()
+            },
+            "findings": dataset.findings.to_dict(),
+        },
+        text=_text_figures(network, prepared),
+        training={
+            "best_epoch": state.best.epoch,
+            "epochs": state.epoch,
+            "ended_by": why,
+            "num_weights": num_weights(network),
+        },
+        validation=report.to_dict(),
+        versions={
+            "textclf": textclf.__version__,
+            "python": platform.python_version(),
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+            "numpy": np.__version__,
+        },
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    )
+
+
+def num_weights(network: networks.Network) -> int:
+    """Return the number of scalars in a network."""
+    return sum(math.prod(variable.shape) for variable in network.parameters)
+
+
+def _text_figures(network: networks.Network, prepared: batches.Prepared) -> dict[str, object]:
+    train, validation = prepared.train.statistics, prepared.validation.statistics
+    return {
+        "vocabulary_size": network.embedding.input_dim,
+        "pruned_tokens": prepared.num_pruned,
+        "unknown_fraction": validation.num_unknown / validation.num_kept
+        if validation.num_kept
+        else 0.0,
+        "train": {
+            "num_tokens": train.num_tokens,
+            "truncated_texts": train.truncated_texts.tolist(),
+            "cut_tokens": train.cut_tokens.tolist(),
+        },
+    }

@@ -1,0 +1,79 @@
+"""The state of a training: all that the loop remembers from step to step."""
+
+import msgspec
+import numpy as np
+
+
+class BestEpoch(msgspec.Struct, frozen=True):
+    """The epoch with the best validation score so far.
+
+    Attributes:
+        epoch: from 1.
+        score: the monitored figure, negated if lower is better.
+        weights: the network's weights by name.
+        logits: float32 [validation examples, C].
+    """
+
+    epoch: int
+    score: float
+    weights: dict[str, np.ndarray]
+    logits: np.ndarray
+
+
+class EpochSums(msgspec.Struct):
+    """Sums over the steps of the epoch so far.
+
+    Attributes:
+        steps: steps done.
+        loss: sum of the losses of all examples.
+        examples: number of examples.
+        norms: gradient norms of each step, float32 [trained variables].
+    """
+
+    steps: int = 0
+    loss: float = 0.0
+    examples: int = 0
+    norms: list[np.ndarray] = msgspec.field(default_factory=list)
+
+    @property
+    def mean_loss(self) -> float:
+        return self.loss / self.examples if self.examples else 0.0
+
+    def add(self, loss: float, num_examples: int, norms: np.ndarray) -> None:
+        """Add a step: its mean loss, its number of examples and its gradient norms."""
+        self.steps += 1
+        self.loss += loss * num_examples
+        self.examples += num_examples
+        self.norms.append(norms)
+
+
+class State(msgspec.Struct):
+    """Progress of a training.
+
+    Together with the network's weights, its dropout states, the optimizer's variables and the
+    iterator of the epoch's batches, this is everything that a checkpoint holds.
+
+    Attributes:
+        epoch: the current epoch, from 1; 0 before the first.
+        step: training steps done, over all epochs.
+        sums: of the current epoch.
+        best: None before the first complete epoch.
+        epochs_without_gain: complete epochs since the best one.
+        plateau_factor: factor of the learning rate of the schedule `plateau`.
+        learning_rate: of the last step.
+        stopped_early: whether early stopping ended the training.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    sums: EpochSums = msgspec.field(default_factory=EpochSums)
+    best: BestEpoch | None = None
+    epochs_without_gain: int = 0
+    plateau_factor: float = 1.0
+    learning_rate: float = 0.0
+    stopped_early: bool = False
+
+    def begin_epoch(self) -> None:
+        """Count the epoch and clear the sums."""
+        self.epoch += 1
+        self.sums = EpochSums()

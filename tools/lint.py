@@ -1,0 +1,124 @@
+"""Check style, types and language of the project.
+
+    python tools/lint.py               ruff, mypy and the language of docstrings and comments
+    python tools/lint.py --language    the language only; also lists long functions and files
+
+While ruff and mypy run, the tests are collected once: that compiles three and a half thousand
+modules, which otherwise every process that runs tests would compile at the same time.
+"""
+
+import ast
+import re
+import subprocess
+import sys
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMANDS = (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"])
+COLLECT = [sys.executable, "-m", "pytest", "--collect-only", "--quiet"]
+
+# Words with which no docstring begins: it begins with a verb or a noun.
+FIRST_WORDS = {"What", "How", "Whether", "From", "Of", "Nor", "Among", "Whatever", "That"}
+# Literary words, and the plain ones for them.
+WORDS = {
+    "anew": "again",
+    "mend": "fix",
+    "mends": "fixes",
+    "mended": "fixed",
+    "besides": "also",
+    "whose it is": "(name the owner)",
+    "stands in": "is in",
+    "stand in": "are in",
+    "nobody's": "abandoned",
+    "somebody's": "(name whose)",
+    "of which": "(begin a new sentence)",
+    "as it stands": "(leave out)",
+    "came of": "result of",
+    "told by": "reported by",
+    "for want of": "because there is no",
+}
+MAX_FUNCTION_LINES, MAX_FILE_LINES = 60, 500
+# Files whose language is not rewritten yet; this list only shrinks.
+PENDING = frozenset((Path(__file__).parent / "language_pending.txt").read_text().split())
+
+
+def main() -> int:
+    if sys.argv[1:] == ["--language"]:
+        problems = list(language_problems())
+        print("\n".join([*problems, *long_parts()]))
+        return int(bool(problems))
+    checks = [subprocess.Popen(command) for command in COMMANDS]
+    # Errors in the tests are reported by the run of the tests.
+    subprocess.run(COLLECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    codes = [check.wait() for check in checks]
+    problems = list(language_problems())
+    if problems:
+        print("\n".join(problems))
+    return int(any(codes) or bool(problems))
+
+
+def python_files() -> Iterator[Path]:
+    for folder in ("textclf", "tests", "benchmarks", "tools"):
+        yield from sorted((ROOT / folder).rglob("*.py"))
+
+
+def language_problems() -> Iterator[str]:
+    """Yield a line for each docstring or comment that breaks a rule, and for needless exceptions."""
+    clean = set()
+    for path in python_files():
+        name = str(path.relative_to(ROOT))
+        if path == Path(__file__).resolve():
+            continue
+        problems = [f"{name}:{line}: {problem}" for line, problem in file_problems(path)]
+        if name not in PENDING:
+            yield from problems
+        elif not problems:
+            clean.add(name)
+    for name in sorted(PENDING):
+        if name in clean or not (ROOT / name).exists():
+            yield f"tools/language_pending.txt: {name} has no problem left; remove it from the list"
+
+
+def file_problems(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield line and problem for each docstring and comment of a file that breaks a rule."""
+    source = path.read_text(encoding="utf-8")
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            text = ast.get_docstring(node)
+            if text is None:
+                continue
+            line = getattr(node, "lineno", 1)
+            first = re.split(r"\W", text.strip(), maxsplit=1)[0]
+            if first in FIRST_WORDS and not isinstance(node, ast.Module):
+                yield line, f"the docstring begins with {first!r}; begin with a verb or a noun"
+            yield from ((line, problem) for problem in word_problems(text))
+    with open(path, "rb") as file:
+        for token in tokenize.tokenize(file.readline):
+            if token.type == tokenize.COMMENT:
+                yield from ((token.start[0], problem) for problem in word_problems(token.string))
+
+
+def word_problems(text: str) -> Iterator[str]:
+    """Yield a problem for each literary word of a docstring or comment."""
+    for word, plain in WORDS.items():
+        if re.search(rf"\b{re.escape(word)}\b", text, re.IGNORECASE):
+            yield f"{word!r} is literary; write {plain}"
+
+
+def long_parts() -> Iterator[str]:
+    """Yield a line for each function and file of the package that is long; none is an error."""
+    for path in sorted((ROOT / "textclf").rglob("*.py")):
+        name, source = path.relative_to(ROOT), path.read_text(encoding="utf-8")
+        if (count := source.count("\n")) > MAX_FILE_LINES:
+            yield f"{name}: {count} lines, more than {MAX_FILE_LINES}"
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.FunctionDef):
+                count = (node.end_lineno or 0) - node.lineno + 1
+                if count > MAX_FUNCTION_LINES:
+                    yield f"{name}:{node.lineno}: {node.name} has {count} lines"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -131,7 +131,7 @@ def test_all_signatures_say_the_same(model, version):
     assert labels["class_names"].numpy().tolist() == [names] * 2
     embedding = loaded.signatures["encode"](text=tf.constant(texts))["embedding"]
     encoded = model.text_encoder(tf.constant(texts))
-    expected = model.network.encode(encoded.token_ids, encoded.lengths)
+    expected = model.network.encode({"token_ids": encoded.token_ids, "lengths": encoded.lengths})
     np.testing.assert_allclose(embedding, expected, atol=1e-5)
 
 

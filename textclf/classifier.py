@@ -219,11 +219,11 @@ class Classifier(Predictor):
     def read(self, texts: tf.Tensor) -> tuple[text.Encoded, tf.Tensor]:
         """The texts as ids, and as the vectors float32 [batch, width] behind every answer."""
         encoded = self.text_encoder(texts)
-        return encoded, self.network.encode(encoded.token_ids, encoded.lengths)
+        return encoded, self.network.encode(_features(encoded))
 
     def answer_from(self, encoded: text.Encoded, vectors: tf.Tensor) -> dict[str, tf.Tensor]:
         """What `answer` gives, from what `read` gives."""
-        logits = self.network.logits(vectors, encoded.token_ids, encoded.lengths)
+        logits = self.network.logits(vectors, _features(encoded))
         num_classes = len(self.class_names)
         scaled = logits / tf.constant(self.card.temperature, tf.float32)  # [batch, classes]
         if self.card.multi_label:
@@ -259,6 +259,10 @@ class Classifier(Predictor):
         }
 
 
+def _features(encoded: text.Encoded) -> networks.Features:
+    return {"token_ids": encoded.token_ids, "lengths": encoded.lengths}
+
+
 def build_network(
     config: Config,
     *,
@@ -270,11 +274,11 @@ def build_network(
     settings = config.model.to_dict()
     del settings["embedding_vectors"]  # they come as a matrix
     return networks.build(
+        networks.Architecture(**settings),
         vocabulary_size=vocabulary_size,
         num_classes=num_classes,
         embedding_matrix=embedding_matrix,
         seed=config.training.seed,
-        **settings,
     )
 
 

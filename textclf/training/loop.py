@@ -76,7 +76,9 @@ class Run:
         self.stopped_early = False
         self._train_step = self._make_train_step()
         self._logits = tf.function(
-            lambda token_ids, lengths: self.network(token_ids, lengths, training=False),
+            lambda token_ids, lengths: self.network(
+                {"token_ids": token_ids, "lengths": lengths}, training=False
+            ),
             input_signature=[
                 tf.TensorSpec([None, None], tf.int32),
                 tf.TensorSpec([None], tf.int32),
@@ -258,7 +260,7 @@ class Run:
             batch_size: tf.Tensor,  # float32 [], rows of all replicas
         ) -> tuple[tf.Tensor, tf.Tensor]:
             with tf.GradientTape() as tape:
-                logits = network(token_ids, lengths, training=True)
+                logits = network({"token_ids": token_ids, "lengths": lengths}, training=True)
                 losses = example_losses(
                     targets, logits, class_weights, multi_label, settings.label_smoothing
                 )

@@ -378,7 +378,7 @@ def load_predictor(folder: str | os.PathLike) -> Predictor:
 
 def get_weights(network: networks.Network) -> dict[str, np.ndarray]:
     """The network's weights by name, in their order."""
-    return {variable.path: variable.numpy() for variable in network.parameters}
+    return {name: variable.numpy() for name, variable in network.named_parameters.items()}
 
 
 def set_weights(network: networks.Network, weights: Any, folder: Path) -> None:
@@ -387,7 +387,8 @@ def set_weights(network: networks.Network, weights: Any, folder: Path) -> None:
     Raises:
         ArtifactError: names or shapes are not those of the network.
     """
-    expected = {variable.path: tuple(variable.shape) for variable in network.parameters}
+    parameters = network.named_parameters
+    expected = {name: tuple(variable.shape) for name, variable in parameters.items()}
     found = {name: tuple(weights[name].shape) for name in weights}
     if expected != found:
         differing = sorted(set(expected.items()) ^ set(found.items()))
@@ -395,8 +396,8 @@ def set_weights(network: networks.Network, weights: Any, folder: Path) -> None:
             f"{folder / artifact.WEIGHTS}: does not fit the network of the card "
             f"({differing[0][0]} differs); restore the folder from a copy"
         )
-    for variable in network.parameters:
-        variable.assign(weights[variable.path])
+    for name, variable in parameters.items():
+        variable.assign(weights[name])
 
 
 def _card_config(folder: Path, card: artifact.Card) -> Config:

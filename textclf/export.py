@@ -277,6 +277,7 @@ def _save(model: Any, folder: Path) -> None:
         "labels": labels,
     }
     signatures = {name: each.get_concrete_function() for name, each in functions.items()}
+    networks.check_portable(signatures.values())
     try:
         tf.saved_model.save(module, str(folder), signatures=signatures)
     except tf.errors.OpError as error:  # a full disk, say: TensorFlow has errors of its own

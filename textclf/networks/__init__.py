@@ -27,9 +27,10 @@ from textclf.networks.branches import HashedNgrams
 from textclf.networks.encoder import ENCODERS, Encoder
 from textclf.networks.features import Features
 from textclf.networks.heads import Head
-from textclf.networks.inference import ServingNetwork
+from textclf.networks.inference import ServingNetwork, check_portable
 from textclf.networks.initializers import INITIALIZERS
 from textclf.networks.network import Architecture, Network, build
+from textclf.networks.plugin import PluginEncoder, check_padding_invariance, is_plugin
 from textclf.networks.pooling import POOLINGS, Pooling
 from textclf.networks.recurrent import BidirectionalWithinLengths
 
@@ -44,7 +45,11 @@ __all__ = [
     "HashedNgrams",
     "Head",
     "Network",
+    "PluginEncoder",
     "Pooling",
     "ServingNetwork",
     "build",
+    "check_padding_invariance",
+    "check_portable",
+    "is_plugin",
 ]

@@ -105,7 +105,7 @@ class Encoder:
         Returns:
             float32 [R, T, D].
         """
-        with nullcontext() if training else self._fixed_seeds():
+        with nullcontext() if training else self.fixed_seeds():
             for i, layer in enumerate(self.stack):
                 if isinstance(layer, keras.layers.RNN):
                     x = layer(x, training=training)  # [R, T, units]
@@ -115,18 +115,14 @@ class Encoder:
                     x = self.norms[i](x)
         return x
 
-    def _fixed_seeds(self) -> AbstractContextManager:
-        """Replace the dropout seeds of recurrent layers by constants.
+    def fixed_seeds(self) -> AbstractContextManager:
+        """Replace the dropout seeds of the stack by constants.
 
         Keras draws the dropout masks of a recurrent layer in every call, also in inference, where
         it does not use them. Without constants an exported graph would contain the seeds, and an
         evaluation between two epochs would change the training after it.
         """
-        seeds = [
-            layer.cell.seed_generator.state
-            for layer in self.recurrent_layers
-            if layer.dropout or layer.recurrent_dropout
-        ]
-        if not seeds:
-            return nullcontext()
+        weights = {id(weight) for layer in self.stack for weight in layer.weights}
+        variables = [variable for layer in self.stack for variable in layer.variables]
+        seeds = [variable for variable in variables if id(variable) not in weights]
         return keras.StatelessScope([(seed, tf.zeros(seed.shape, seed.dtype)) for seed in seeds])

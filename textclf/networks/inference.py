@@ -11,11 +11,14 @@ A `ServingNetwork` reads the layers of a `Network` and does not change them. Its
   are computed.
 """
 
+from collections.abc import Iterable, Iterator
 from functools import partial
+from typing import Any
 
 import keras
 import tensorflow as tf
 
+from textclf.errors import ExportError
 from textclf.networks.features import Features
 from textclf.networks.network import Network
 from textclf.networks.pooling import (
@@ -97,7 +100,8 @@ class ServingNetwork:
             elif isinstance(layer, keras.layers.RNN):
                 x = self._kernels[id(layer)](x, is_small)  # [R, T, units]
             else:
-                x = layer(x, lengths, training=False)
+                with self._encoder.fixed_seeds():
+                    x = layer(x, lengths, training=False)  # [R, T, D]
             if i < len(self._encoder.norms):
                 x = self._encoder.norms[i](x)
         if lengths is None:
@@ -119,6 +123,32 @@ class ServingNetwork:
         backward = self._kernels[id(layer.backward_layer)](reverse(x), is_small)
         forward = self._kernels[id(layer.forward_layer)](x, is_small)
         return tf.concat([forward, reverse(backward)], axis=-1)
+
+
+def check_portable(functions: Iterable[tf.types.experimental.ConcreteFunction]) -> None:
+    """Check that graphs contain operations of every TensorFlow only.
+
+    Raises:
+        ExportError: a graph runs Python code, needs a GPU, or is compiled by XLA.
+    """
+    operations = {name for function in functions for name in _special_operations(function)}
+    if operations:
+        raise ExportError(
+            f"the graph contains {', '.join(sorted(operations))}: operations that run Python code, "
+            "need cuDNN or are compiled by XLA cannot be served everywhere; remove them from "
+            "model.encoder"
+        )
+
+
+def _special_operations(function: Any) -> Iterator[str]:
+    graph = function.graph.as_graph_def()
+    for node in (*graph.node, *(node for f in graph.library.function for node in f.node_def)):
+        if "PyFunc" in node.op or node.op.startswith(("Cudnn", "Xla")):
+            yield node.op
+        elif node.attr["_XlaMustCompile"].b:
+            yield "a function with jit_compile"
+    if any(f.attr["_XlaMustCompile"].b for f in graph.library.function):
+        yield "a function with jit_compile"
 
 
 class _Loop:

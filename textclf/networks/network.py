@@ -14,6 +14,7 @@ from textclf.networks.encoder import ENCODERS, Encoder
 from textclf.networks.features import Features
 from textclf.networks.heads import Head
 from textclf.networks.initializers import INITIALIZERS, derived_seed
+from textclf.networks.plugin import PluginEncoder, is_plugin
 from textclf.networks.pooling import POOLINGS
 from textclf.networks.recurrent import build_recurrent_layers
 
@@ -23,7 +24,9 @@ class Architecture:
     """Layers of a network and their settings; values are not checked, `config` does that.
 
     Attributes:
-        encoder: a key of `ENCODERS`; "bag" ignores the settings of recurrent layers.
+        encoder: a key of `ENCODERS`, or `package.module:function` (see `networks.plugin`). "bag"
+            ignores the settings of recurrent layers. A function receives units, num_layers,
+            bidirectional, and input_dropout as `dropout`; the other settings are ignored.
         bidirectional: True for recurrent layers that read both ways, with 2 * units features.
         units: size of a recurrent layer's state, in each direction.
         num_layers: number of recurrent layers.
@@ -103,11 +106,23 @@ class Network(keras.Model):
 
     @property
     def parameters(self) -> list[keras.Variable]:
-        """All weights, trained or frozen, to save; always in the same order.
-
-        Each has a unique `path`, which depends on the architecture only.
-        """
+        """All weights, trained or frozen, to save; always in the same order."""
         return self.weights
+
+    @property
+    def named_parameters(self) -> dict[str, keras.Variable]:
+        """All weights by a unique name that depends on the architecture only, in their order.
+
+        The name is the Keras path. In a plug-in, Keras numbers layers without a name throughout the
+        process, so the name has the weight's position instead.
+        """
+        names = {
+            id(weight): f"{layer.path}/{position}/{weight.name}"
+            for layer in self.encoder.stack
+            if isinstance(layer, PluginEncoder)
+            for position, weight in enumerate(layer.weights)
+        }
+        return {names.get(id(weight), weight.path): weight for weight in self.weights}
 
     @property
     def dropout_states(self) -> list[keras.Variable]:
@@ -174,6 +189,7 @@ def build(
 
     Raises:
         ValueError: the embedding matrix has another shape.
+        ConfigError: the function of a plug-in cannot be used, see `PluginEncoder`.
     """
     seed_of = partial(derived_seed, seed)
     encoder = _make_encoder(
@@ -216,6 +232,33 @@ def build(
     return network
 
 
+def _make_stack(architecture: Architecture, seed: int) -> list[keras.layers.Layer]:
+    settings: dict[str, Any] = {
+        "units": architecture.units,
+        "num_layers": architecture.num_layers,
+        "bidirectional": architecture.bidirectional,
+        "dropout": architecture.input_dropout,
+    }
+    if is_plugin(architecture.encoder):
+        arguments = settings | {"seed": derived_seed(seed, "encoder")}
+        return [PluginEncoder(architecture.encoder, arguments, name="encoder")]
+    layer_type = ENCODERS[architecture.encoder]
+    if layer_type is None:
+        return []
+    if architecture.encoder == "gru":
+        settings["reset_after"] = architecture.reset_after
+    return build_recurrent_layers(
+        layer_type,
+        kernel_initializer=INITIALIZERS[architecture.kernel_initializer],
+        recurrent_initializer=INITIALIZERS[architecture.recurrent_initializer],
+        seed=seed,
+        recurrent_dropout=architecture.recurrent_dropout,
+        kernel_regularizer=architecture.regularizer,
+        recurrent_regularizer=architecture.regularizer,
+        **settings,
+    )
+
+
 def _make_encoder(
     architecture: Architecture,
     *,
@@ -224,24 +267,7 @@ def _make_encoder(
     seed: int,
 ) -> Encoder:
     seed_of = partial(derived_seed, seed)
-    layer_type = ENCODERS[architecture.encoder]
-    stack: list[keras.layers.Layer] = []
-    if layer_type is not None:
-        gru_settings = {"reset_after": architecture.reset_after}
-        stack = build_recurrent_layers(
-            layer_type,
-            num_layers=architecture.num_layers,
-            bidirectional=architecture.bidirectional,
-            kernel_initializer=INITIALIZERS[architecture.kernel_initializer],
-            recurrent_initializer=INITIALIZERS[architecture.recurrent_initializer],
-            seed=seed,
-            units=architecture.units,
-            dropout=architecture.input_dropout,
-            recurrent_dropout=architecture.recurrent_dropout,
-            kernel_regularizer=architecture.regularizer,
-            recurrent_regularizer=architecture.regularizer,
-            **(gru_settings if architecture.encoder == "gru" else {}),
-        )
+    stack = _make_stack(architecture, seed)
     num_norms = max(len(stack) - 1, 0) if architecture.layer_norm else 0
     return Encoder(
         embedding=keras.layers.Embedding(

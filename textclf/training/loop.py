@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 import textclf
-from textclf import artifact, batches, classifier, data, evaluation, text
+from textclf import artifact, batches, classifier, data, evaluation, networks, text
 from textclf.config import Config
 from textclf.training.events import Epoch, Event, Started, Step
 from textclf.training.losses import example_losses, probabilities
@@ -61,6 +61,8 @@ class Run:
             )
             self.optimizer = _optimizer(self.settings)
             self.optimizer.build(self.network.trainable_variables)
+        if networks.is_plugin(config.model.encoder):
+            networks.check_padding_invariance(self.network.encoder)
         self.steps_per_epoch = prepared.train.num_batches(
             self.settings.batch_size, self.settings.length_buckets
         )

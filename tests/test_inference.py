@@ -106,8 +106,9 @@ def test_serving_networks_leave_the_network_unchanged():
     network = make("lstm", num_layers=2)
 
     def attributes() -> list[dict]:
-        layers = [*network.encoder.recurrent_layers, *network.encoder.stack]
-        return [dict(vars(layer)) for layer in layers]
+        layers = network.encoder.recurrent_layers
+        cells = [layer.cell for layer in layers]
+        return [dict(vars(layer)) for layer in (*layers, *cells, *network.encoder.stack)]
 
     network(batch())
     before, weights = attributes(), [variable.numpy() for variable in network.parameters]

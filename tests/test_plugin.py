@@ -1,12 +1,14 @@
 """Plug-in encoders: the contract of the function, padding invariance, weights and export."""
 
+from pathlib import Path
+
 import encoder_plugins
 import numpy as np
 import pytest
 import tensorflow as tf
 from small_networks import EMBEDDING_DIM, batch, make, randomize, traced
 
-from textclf import networks
+from textclf import classifier, networks
 from textclf.errors import ConfigError, ExportError
 
 
@@ -45,6 +47,9 @@ def test_plugin_weights_have_stable_names_and_are_trained():
     ]
     for a, b in zip(first.parameters, second.parameters, strict=True):
         np.testing.assert_array_equal(a, b)
+    randomize(first)
+    classifier.set_weights(second, classifier.get_weights(first), Path("folder"))
+    np.testing.assert_array_equal(first(batch()), second(batch()))
     trained = [id(variable) for variable in first.trainable_variables]
     assert trained == [id(variable) for variable in first.parameters]
 

@@ -62,7 +62,7 @@ class Compiled(Convolution):
 
 
 class Recurrent(keras.layers.Layer):
-    """A GRU with masks and dropout, whose seeds Keras draws from in every call."""
+    """A GRU with masks, default initializers and dropout, which uses its seed in every call."""
 
     def __init__(self, units, dropout, seed):
         super().__init__()

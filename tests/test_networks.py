@@ -380,6 +380,11 @@ def test_initial_embeddings_are_the_matrix_or_small_and_uniform():
     assert drawn.std() == pytest.approx(0.1 / np.sqrt(12), rel=0.05)
 
 
+def test_an_embedding_matrix_of_another_shape_is_refused():
+    with pytest.raises(ValueError, match=r"\(2, 3\)"):
+        make(embedding_matrix=np.zeros((2, 3), np.float32))
+
+
 def test_l1_and_l2_penalize_the_kernels_only():
     network = randomize(
         make("gru", pooling="attention", num_layers=2, layer_norm=True, l1=0.3, l2=0.07,

@@ -1,5 +1,6 @@
 """Plug-in encoders: the contract of the function, padding invariance, weights and export."""
 
+import random
 from pathlib import Path
 
 import encoder_plugins
@@ -34,6 +35,18 @@ def test_networks_with_a_plugin_ignore_padding_and_answer_equally_when_served(na
     np.testing.assert_allclose(network(batch(extra=5)), expected, atol=1e-5)
     serving = networks.ServingNetwork(network)
     np.testing.assert_allclose(traced(serving)(batch()), expected, atol=1e-6)
+
+
+def test_seed_determines_the_weights_of_plugins_with_default_initializers():
+    random.seed(1)
+    first, second, other = (make("encoder_plugins:recurrent", seed=seed) for seed in (7, 7, 8))
+    for a, b in zip(first.parameters, second.parameters, strict=True):
+        np.testing.assert_array_equal(a, b)
+    kernels = [network.named_parameters["network/encoder/0/kernel"] for network in (first, other)]
+    assert not np.any(kernels[0].numpy() == kernels[1].numpy())
+    drawn = random.random()
+    random.seed(1)
+    assert drawn == random.random(), "the state of Python's generator must be restored"
 
 
 def test_plugin_weights_have_stable_names_and_are_trained():

@@ -23,6 +23,9 @@ half backward, as the pooling "last" expects. An example:
 """
 
 import importlib
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -64,8 +67,10 @@ class PluginEncoder(keras.layers.Layer):
         function = getattr(module, attribute, None)
         if not callable(function):
             raise self._error(f"the module {module_name} has no function {attribute}")
+        self._seed = arguments["seed"]
         try:
-            layer = function(**arguments)
+            with _default_seeds(self._seed):
+                layer = function(**arguments)
         except Exception as error:
             call = f"{attribute}({', '.join(f'{k}={v!r}' for k, v in arguments.items())})"
             raise self._error(f"{call} failed ({type(error).__name__}: {error})") from error
@@ -81,7 +86,8 @@ class PluginEncoder(keras.layers.Layer):
         """
         x = tf.zeros([2, 3, x_shape[-1]], self.compute_dtype)
         try:
-            outputs = self.layer(x, tf.constant([3, 1]), training=False)
+            with _default_seeds(self._seed):
+                outputs = self.layer(x, tf.constant([3, 1]), training=False)
         except Exception as error:
             raise self._error(
                 "the layer cannot be called as layer(x, lengths, training=False) "
@@ -105,6 +111,20 @@ class PluginEncoder(keras.layers.Layer):
 
     def _error(self, problem: str) -> ConfigError:
         return ConfigError([f"model.encoder: {self.function_name}: {problem}"])
+
+
+@contextmanager
+def _default_seeds(seed: int) -> Iterator[None]:
+    """Derive the seeds that Keras draws for initializers and dropout without one from `seed`.
+
+    Keras draws them from Python's generator, whose state is restored.
+    """
+    state = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(state)
 
 
 def check_padding_invariance(encoder: Encoder, tolerance: float = 1e-4) -> None:

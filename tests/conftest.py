@@ -42,7 +42,17 @@ def real_data() -> Path:
 
 # The files that take longest, so that no worker of `pytest -n` is still at one when the rest is done.
 LONGEST = (
-    *("benchmark", "cli", "training", "networks", "serving", "settings", "export", "invariance"),
+    *(
+        "benchmark",
+        "cli",
+        "training",
+        "inference",
+        "networks",
+        "serving",
+        "settings",
+        "export",
+        "invariance",
+    ),
     *("docs", "data"),
 )
 
@@ -193,3 +203,16 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
         monkeypatch.setattr(sys, "stderr", Interrupting())
 
     return interrupt
+
+
+@pytest.fixture
+def float64() -> Iterator[None]:
+    """Keras layers made in the test compute in float64."""
+    import keras
+
+    before = keras.config.floatx()
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    yield
+    keras.config.set_floatx(before)
+    keras.config.set_dtype_policy(before)

@@ -227,8 +227,10 @@ def test_the_weights_of_recurrent_layers_are_counted_as_they_are_made(
         "encoder": encoder, "bidirectional": bidirectional, "units": 5, "num_layers": 1,
         "embedding_dim": 3, "reset_after": True, **changes,
     }  # fmt: skip
-    network = networks.build(vocabulary_size=9, num_classes=2, pooling="last", **model)
-    made = sum(np.prod(w.shape) for layer in network.recurrent_layers for w in layer.weights)
+    architecture = networks.Architecture(pooling="last", **model)
+    network = networks.build(architecture, vocabulary_size=9, num_classes=2)
+    layers = network.encoder.recurrent_layers
+    made = sum(np.prod(w.shape) for layer in layers for w in layer.weights)
     assert budget.recurrent_weights(model) == made
 
 
@@ -1057,11 +1059,14 @@ def test_a_report_of_several_labels_compares_them_by_their_own_metric(folder: Pa
 
 def test_gradients_by_distance_are_those_of_a_cell_worked_by_hand(model: Any):
     # Of a linear recurrence h[t] = w h[t - 1] + v x[t], dh[n - 1] / dx[n - 1 - k] is v w^k.
-    network = networks.build(
-        vocabulary_size=model.text_encoder.vocabulary_size, num_classes=2, encoder="simple_rnn", bidirectional=False, units=1,
-        num_layers=1, pooling="last", embedding_dim=1,
+    architecture = networks.Architecture(
+        encoder="simple_rnn", bidirectional=False, units=1, num_layers=1, pooling="last",
+        embedding_dim=1,
     )  # fmt: skip
-    cell = network.recurrent_layers[0].cell
+    network = networks.build(
+        architecture, vocabulary_size=model.text_encoder.vocabulary_size, num_classes=2
+    )
+    cell = network.encoder.recurrent_layers[0].cell
     cell.activation = keras.activations.linear
     for variable, value in zip(cell.weights, ([[3.0]], [[0.5]], [0.0]), strict=True):
         variable.assign(value)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import small_networks
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 from test_classifier import WEIRD
@@ -131,7 +132,7 @@ def test_all_signatures_say_the_same(model, version):
     assert labels["class_names"].numpy().tolist() == [names] * 2
     embedding = loaded.signatures["encode"](text=tf.constant(texts))["embedding"]
     encoded = model.text_encoder(tf.constant(texts))
-    expected = model.network.encode(encoded.token_ids, encoded.lengths)
+    expected = model.network.encode({"token_ids": encoded.token_ids, "lengths": encoded.lengths})
     np.testing.assert_allclose(embedding, expected, atol=1e-5)
 
 
@@ -281,6 +282,18 @@ def test_an_export_that_answers_otherwise_is_not_published(model, tmp_path, monk
     other._answer = model._answer
     with pytest.raises(ExportError, match="probabilities differ by 0.001[^\0]*not published"):
         export.export(other, tmp_path / "exports")
+    assert not (tmp_path / "exports").exists()
+
+
+def test_exports_with_python_code_are_refused_and_not_published(model, tmp_path):
+    network = small_networks.make(
+        "encoder_plugins:python_code",
+        vocabulary_size=model.text_encoder.vocabulary_size,
+        num_classes=len(model.class_names),
+    )
+    changed = classifier.Classifier(model.text_encoder, network, model.card)
+    with pytest.raises(ExportError, match="the graph contains PyFunc"):
+        export.export(changed, tmp_path / "exports")
     assert not (tmp_path / "exports").exists()
 
 

@@ -1,13 +1,15 @@
-"""Padding and neighbours change nothing, on every way from a text to its probabilities.
+"""Padding and neighbours change no probability by more than 1e-5, for every way to compute it.
 
-For every encoder, direction and pooling: alone, in a batch, over-padded, through the stored shards
-and tf.data, before and after saving, and from a SavedModel, within 1e-5.
+Every encoder, direction and pooling is tested with single texts, batches, extra padding, stored
+shards read by tf.data, before and after saving, and with a SavedModel.
 """
+
+import copy
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_networks import EVERY_NETWORK
+from small_networks import EVERY_NETWORK, features, traced
 
 from textclf import artifact, batches, classifier, data, networks, text
 from textclf.config import from_dict
@@ -50,9 +52,9 @@ def vocabulary(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def models(vocabulary):
-    """A classifier of every combination, its weights drawn wide so that it says something."""
+    """A classifier of every combination, with large random weights so that outputs differ."""
     made = {}
-    text_encoder = None  # one for all: its graph is the largest part of each
+    text_encoder = None  # shared: its graph is the largest part of each classifier
     for combination in EVERY_NETWORK:
         encoder, bidirectional, pooling = combination
         model = {"encoder": encoder, "pooling": pooling, "embedding_dim": 4}
@@ -79,7 +81,7 @@ def models(vocabulary):
 
 @pytest.fixture(scope="module")
 def stored(models, tmp_path_factory):
-    """The texts, twice, as training reads them: through shards and tf.data."""
+    """Batches with every text twice, read from shards by tf.data as in training."""
     folder = tmp_path_factory.mktemp("data")
     rows = [f'"{words}",{"xy"[index % 2]}' for index, words in enumerate(TEXTS * 2)]
     path = folder / "texts.csv"
@@ -103,7 +105,7 @@ def stored(models, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def exported(models, tmp_path_factory):
-    """One SavedModel with a signature for every combination, and one graph of the text for all."""
+    """A SavedModel with a signature for every combination and one shared graph of the text."""
     module = tf.Module()
     module.text_encoder = models[EVERY_NETWORK[0]][1].text_encoder
     module.parameters = []
@@ -111,27 +113,28 @@ def exported(models, tmp_path_factory):
     encode = tf.function(module.text_encoder, strings, autograph=False)
     signatures = {}
     for combination, (_, model) in models.items():
+        served = copy.copy(model)
+        served.network = networks.ServingNetwork(model.network)
+        module.parameters.append(served.network.variables)
 
-        def answer(text, model=model):
+        def answer(text, served=served):
             encoded = encode(text)
-            vectors = model.network.encode(encoded.token_ids, encoded.lengths)
-            return model.answer_from(encoded, vectors)
+            inputs = {"token_ids": encoded.token_ids, "lengths": encoded.lengths}
+            return served.answer_from(encoded, served.network.encode(inputs))
 
-        with networks.portable(model.network) as variables:
-            module.parameters.append(variables)
-            traced = tf.function(answer, strings, autograph=False)
-            signatures["_".join(map(str, combination))] = traced.get_concrete_function()
+        graph = tf.function(answer, strings, autograph=False)
+        signatures["_".join(map(str, combination))] = graph.get_concrete_function()
     folder = tmp_path_factory.mktemp("exported")
     tf.saved_model.save(module, str(folder), signatures=signatures)
     return tf.saved_model.load(str(folder))
 
 
-def test_every_encoder_direction_and_pooling_is_here():
+def test_all_encoders_directions_and_poolings_are_tested():
     assert len(EVERY_NETWORK) == 3 * 2 * 5 + 4
 
 
 @pytest.mark.parametrize("combination", EVERY_NETWORK, ids=lambda c: "-".join(map(str, c)))
-def test_padding_and_neighbours_change_nothing(
+def test_padding_and_neighbours_do_not_change_probabilities(
     combination, models, vocabulary, exported, stored, tmp_path
 ):
     config, model = models[combination]
@@ -146,26 +149,27 @@ def test_padding_and_neighbours_change_nothing(
     )
     loaded = classifier.load(tmp_path / "run")
     alone = np.concatenate([loaded.predict_proba([words]) for words in TEXTS])
-    assert np.ptp(alone[:, 0]) > 0.01, "answers must differ for this test to mean anything"
+    assert np.ptp(alone[:, 0]) > 0.01, "without different probabilities this test shows nothing"
     for batch_size in (len(TEXTS), 2, 3):
         close(loaded.predict_proba(TEXTS, batch_size), alone)
 
-    # The network as it was before it was saved.
-    ids = [tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int32)]
-    probabilities = tf.function(
-        lambda *batch: tf.nn.softmax(model.network(*batch)), ids, autograph=False
-    )
+    # The network before it was saved.
+    logits = traced(model.network)
+
+    def probabilities(token_ids, lengths):
+        return tf.nn.softmax(logits(features(token_ids, lengths)))
+
     encoded = model.text_encoder(tf.constant(TEXTS))
     for padding in (0, 1, 37):
         padded = tf.pad(encoded.token_ids, [[0, 0], [0, padding]])
         close(probabilities(padded, encoded.lengths), alone)
-    # Nor does what stands in the padding, or the order of the rows.
+    # The ids in the padding and the order of the rows do not matter either.
     is_real = tf.sequence_mask(encoded.lengths, tf.shape(padded)[1])
     close(probabilities(tf.where(is_real, padded, 7), encoded.lengths), alone)
     close(probabilities(padded[::-1], encoded.lengths[::-1]), alone[::-1])
     for batch in stored:
-        found = probabilities(batch.token_ids, batch.lengths)
-        close(found, np.concatenate([alone, alone])[batch.rows.numpy()])
+        expected = np.concatenate([alone, alone])[batch.rows.numpy()]
+        close(probabilities(batch.token_ids, batch.lengths), expected)
 
     served = exported.signatures["_".join(map(str, combination))]
     close(served(text=tf.constant(TEXTS))["probabilities"], alone)

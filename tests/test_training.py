@@ -236,7 +236,7 @@ def test_every_weight_moves(reviews, tiny, tmp_path, trained):
     after = classifier.load(tmp_path / "run").network
     before = classifier.build_network(
         resolved,
-        vocabulary_size=after.embedding.input_dim,
+        vocabulary_size=after.encoder.embedding.input_dim,
         num_classes=2,
     )
     for old, new in zip(before.parameters, after.parameters, strict=True):
@@ -329,7 +329,7 @@ def test_validation_outputs_that_are_not_finite_stop_training_and_keep_the_best_
                     epoch,
                     event.steps_per_epoch,
                 ):
-                    bias = events.gi_frame.f_locals["loop"].network.dense.bias
+                    bias = events.gi_frame.f_locals["loop"].network.head.dense.bias
                     bias.assign([float("nan")] * 2)
                 yield event
 
@@ -427,7 +427,7 @@ def one_step(reviews, bag, tmp_path, *overrides):
     )  # fmt: skip
     run(resolved, tmp_path / "run")
     after = classifier.load(tmp_path / "run").network
-    size = after.embedding.input_dim
+    size = after.encoder.embedding.input_dim
     before = classifier.build_network(resolved, vocabulary_size=size, num_classes=2)
     pairs = zip(before.parameters, after.parameters, strict=True)
     return np.concatenate([(new.numpy() - old.numpy()).ravel() for old, new in pairs])

@@ -221,11 +221,11 @@ class Classifier(Predictor):
     def read(self, texts: tf.Tensor) -> tuple[text.Encoded, tf.Tensor]:
         """The texts as ids, and as the vectors float32 [batch, width] behind every answer."""
         encoded = self.text_encoder(texts)
-        return encoded, self.network.encode(encoded.token_ids, encoded.lengths)
+        return encoded, self.network.encode(_features(encoded))
 
     def answer_from(self, encoded: text.Encoded, vectors: tf.Tensor) -> dict[str, tf.Tensor]:
         """What `answer` gives, from what `read` gives."""
-        logits = self.network.logits(vectors, encoded.token_ids, encoded.lengths)
+        logits = self.network.logits(vectors, _features(encoded))
         num_classes = len(self.class_names)
         task = task_of(multi_label=self.card.multi_label, num_classes=num_classes)
         decision = Decision(
@@ -299,6 +299,10 @@ def _shown(value: Any) -> str:
     return f"{shown if len(shown) <= 40 else shown[:37] + '...'} ({type(value).__name__})"
 
 
+def _features(encoded: text.Encoded) -> networks.Features:
+    return {"token_ids": encoded.token_ids, "lengths": encoded.lengths}
+
+
 def build_network(
     config: Config,
     *,
@@ -310,11 +314,11 @@ def build_network(
     settings = config.model.to_dict()
     del settings["embedding_vectors"]  # they come as a matrix
     return networks.build(
+        networks.Architecture(**settings),
         vocabulary_size=vocabulary_size,
         num_classes=num_classes,
         embedding_matrix=embedding_matrix,
         seed=config.training.seed,
-        **settings,
     )
 
 
@@ -414,7 +418,7 @@ def load_predictor(folder: str | os.PathLike) -> Predictor:
 
 def get_weights(network: networks.Network) -> dict[str, np.ndarray]:
     """The network's weights by name, in their order."""
-    return {variable.path: variable.numpy() for variable in network.parameters}
+    return {name: variable.numpy() for name, variable in network.named_parameters.items()}
 
 
 def set_weights(network: networks.Network, weights: Any, folder: Path) -> None:
@@ -423,7 +427,8 @@ def set_weights(network: networks.Network, weights: Any, folder: Path) -> None:
     Raises:
         ArtifactError: names or shapes are not those of the network.
     """
-    expected = {variable.path: tuple(variable.shape) for variable in network.parameters}
+    parameters = network.named_parameters
+    expected = {name: tuple(variable.shape) for name, variable in parameters.items()}
     found = {name: tuple(weights[name].shape) for name in weights}
     if expected != found:
         differing = sorted(set(expected.items()) ^ set(found.items()))
@@ -431,8 +436,8 @@ def set_weights(network: networks.Network, weights: Any, folder: Path) -> None:
             f"{folder / artifact.WEIGHTS}: does not fit the network of the card "
             f"({differing[0][0]} differs); restore the folder from a copy"
         )
-    for variable in network.parameters:
-        variable.assign(weights[variable.path])
+    for name, variable in parameters.items():
+        variable.assign(weights[name])
 
 
 def _card_config(folder: Path, card: artifact.Card) -> Config:

@@ -14,6 +14,7 @@ neither textclf nor Keras, and only then gets its number.
 """
 
 import base64
+import copy
 import dataclasses
 import functools
 import json
@@ -250,34 +251,37 @@ def _save(model: Any, folder: Path) -> None:
     module.vocabulary = model.text_encoder.table
     names = tf.constant(model.class_names)
     strings = [tf.TensorSpec([None], tf.string, name="text")]
-    with networks.portable(model.network) as variables:
-        module.parameters = variables
-        # Both traced once and called by every signature: one graph of the text and of the network.
-        traced = functools.partial(tf.function, autograph=False)
-        read = traced(model.read, input_signature=strings)
-        answer = traced(lambda text: model.answer_from(*read(text)), input_signature=strings)
+    network = networks.ServingNetwork(model.network)
+    module.parameters = network.variables
+    served = copy.copy(model)
+    served.network = network
+    # Both traced once and called by every signature: one graph of the text and of the network.
+    traced = functools.partial(tf.function, autograph=False)
+    read = traced(served.read, input_signature=strings)
+    answer = traced(lambda text: served.answer_from(*read(text)), input_signature=strings)
 
-        @traced(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
-        def classify(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-            feature = tf.io.FixedLenFeature([], tf.string, default_value="")
-            answers = answer(tf.io.parse_example(inputs, {"text": feature})["text"])
-            return {"classes": answers["class_names"], "scores": answers["probabilities"]}
+    @traced(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
+    def classify(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        feature = tf.io.FixedLenFeature([], tf.string, default_value="")
+        answers = answer(tf.io.parse_example(inputs, {"text": feature})["text"])
+        return {"classes": answers["class_names"], "scores": answers["probabilities"]}
 
-        @traced(input_signature=strings)
-        def encode(text: tf.Tensor) -> dict[str, tf.Tensor]:
-            return {"embedding": read(text)[1]}
+    @traced(input_signature=strings)
+    def encode(text: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"embedding": read(text)[1]}
 
-        @traced(input_signature=strings)
-        def labels(text: tf.Tensor) -> dict[str, tf.Tensor]:
-            return {"class_names": tf.tile(names[tf.newaxis, :], [tf.shape(text)[0], 1])}
+    @traced(input_signature=strings)
+    def labels(text: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"class_names": tf.tile(names[tf.newaxis, :], [tf.shape(text)[0], 1])}
 
-        functions = {
-            "serving_default": answer,
-            "classify": classify,
-            "encode": encode,
-            "labels": labels,
-        }
-        signatures = {name: each.get_concrete_function() for name, each in functions.items()}
+    functions = {
+        "serving_default": answer,
+        "classify": classify,
+        "encode": encode,
+        "labels": labels,
+    }
+    signatures = {name: each.get_concrete_function() for name, each in functions.items()}
+    networks.check_portable(signatures.values())
     try:
         tf.saved_model.save(module, str(folder), signatures=signatures)
     except tf.errors.OpError as error:  # a full disk, say: TensorFlow has errors of its own

@@ -65,7 +65,7 @@ def python_files() -> Iterator[Path]:
 
 
 def language_problems() -> Iterator[str]:
-    """Yield a line for each docstring or comment that breaks a rule, and for needless exceptions."""
+    """Yield a line for each docstring or comment that breaks a rule, and each idle exception."""
     clean = set()
     for path in python_files():
         name = str(path.relative_to(ROOT))

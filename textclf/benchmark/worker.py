@@ -442,17 +442,17 @@ def gradient_by_distance(model: Any, texts: Sequence[str]) -> dict[str, float] |
     """
     import tensorflow as tf
 
-    network = model.network
-    if not network.recurrent_layers:
+    encoder = model.network.encoder
+    if not encoder.recurrent_layers:
         return None
-    units = network.recurrent_layers[-1].units
+    units = encoder.recurrent_layers[-1].units
     signs = np.random.default_rng(0).choice([-1.0, 1.0], units).astype(np.float32)
 
     @tf.function(reduce_retracing=True, autograph=False)
     def norms(x: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             tape.watch(x)
-            states = network.encode_vectors(x, lengths)[:, :, :units]  # [B, T, units], forward
+            states = encoder.encode_vectors(x, lengths)[:, :, :units]  # [B, T, units], forward
             last = tf.gather(states, lengths - 1, axis=1, batch_dims=1)  # [B, units]
             total = tf.reduce_sum(last * signs)
         return tf.norm(tape.gradient(total, x), axis=2)  # [B, T]
@@ -462,7 +462,7 @@ def gradient_by_distance(model: Any, texts: Sequence[str]) -> dict[str, float] |
     ordered = sorted(texts[:256], key=len)
     for start in range(0, len(ordered), 32):
         encoded = model.text_encoder(tf.constant(ordered[start : start + 32]))
-        each = norms(network.embedding(encoded.token_ids), encoded.lengths).numpy()
+        each = norms(encoder.embed(encoded.token_ids), encoded.lengths).numpy()
         for row, length in zip(each, encoded.lengths.numpy(), strict=True):
             for distance in DISTANCES:
                 if distance < length:

@@ -1,54 +1,55 @@
-"""Token ids to logits: recurrent encoders, poolings, and the networks made of them.
+"""Networks: features of texts to logits.
 
-    token_ids [B, T] ── embedding ── recurrent layers ── pooling ── dense ──┐
-        │                                                                   + ── logits [B, C]
-        └── hashed 1-, 2- and 3-grams (`ngram_buckets` > 0) ────────────────┘
+    token_ids [R, T] ── embedding ── stack ── pooling ── dense ──┐
+        │               └──── Encoder ───┘    └──── Head ───┘    + ── logits [B, C]
+        └── branches: hashed 1-, 2- and 3-grams ─────────────────┘
 
-B texts, T token positions, E = embedding_dim, D = features of one position after the encoder,
-C classes. Rows are padded on the right, and `lengths` says how many positions of each row are
-real (at least one). **Padding and the other rows of a batch change nothing**, although no layer
-is given a mask:
+R rows, one for each of B texts; T token positions, E = embedding_dim, D = features of a position
+after the encoder, C classes. Rows are padded on the right, and `lengths` holds the number of real
+positions of each row (at least one). **Padding and the other rows of a batch change nothing**,
+although no layer has a mask:
 
-- Forward, the padding comes after the real tokens, so it cannot touch their outputs.
+- Forward, the padding comes after the real tokens, so it cannot affect their outputs.
 - Backward, a row is first reversed *within its own length*. Reversing the whole row, as
   `keras.layers.Bidirectional` does without a mask, would read the padding first:
 
       row            [a b c 0 0]     length 3
-      whole row      [0 0 c b a]     the state is spoilt before the first real token
-      within length  [c b a 0 0]     what `tf.reverse_sequence` gives; undone after the layer
+      whole row      [0 0 c b a]     the padding changes the state before the first real token
+      within length  [c b a 0 0]     as `tf.reverse_sequence` does; undone after the layer
 
-- The outputs at padded positions are meaningless, and every pooling leaves them out.
+- Outputs at padded positions are meaningless, and every pooling ignores them.
 
-This is exact for every real position, faster than masking on a CPU, and free of the assertions
-about masks that cuDNN kernels bring along.
+This is exact at every real position, faster than masking on a CPU, and free of the assertions
+about masks that cuDNN kernels need.
 """
 
-from textclf.networks.initial import INITIALIZERS
-from textclf.networks.layers import BidirectionalWithinLengths, HashedNgrams
-from textclf.networks.network import ENCODERS, Network, build, portable
-from textclf.networks.poolings import (
-    POOLINGS,
-    AttentionPooling,
-    LastPooling,
-    MaxMeanPooling,
-    MaxPooling,
-    MeanPooling,
-    Pooling,
-)
+from textclf.networks.branches import HashedNgrams
+from textclf.networks.encoder import ENCODERS, Encoder
+from textclf.networks.features import Features
+from textclf.networks.heads import Head
+from textclf.networks.inference import ServingNetwork, check_portable
+from textclf.networks.initializers import INITIALIZERS
+from textclf.networks.network import Architecture, Network, build
+from textclf.networks.plugin import PluginEncoder, check_padding_invariance, is_plugin
+from textclf.networks.pooling import POOLINGS, Pooling
+from textclf.networks.recurrent import BidirectionalWithinLengths
 
 __all__ = [
     "ENCODERS",
     "INITIALIZERS",
     "POOLINGS",
-    "AttentionPooling",
+    "Architecture",
     "BidirectionalWithinLengths",
+    "Encoder",
+    "Features",
     "HashedNgrams",
-    "LastPooling",
-    "MaxMeanPooling",
-    "MaxPooling",
-    "MeanPooling",
+    "Head",
     "Network",
+    "PluginEncoder",
     "Pooling",
+    "ServingNetwork",
     "build",
-    "portable",
+    "check_padding_invariance",
+    "check_portable",
+    "is_plugin",
 ]

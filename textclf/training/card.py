@@ -99,7 +99,7 @@ def num_weights(network: networks.Network) -> int:
 def _text_figures(network: networks.Network, prepared: batches.Prepared) -> dict[str, object]:
     train, validation = prepared.train.statistics, prepared.validation.statistics
     return {
-        "vocabulary_size": network.embedding.input_dim,
+        "vocabulary_size": network.encoder.embedding.input_dim,
         "pruned_tokens": prepared.num_pruned,
         "unknown_fraction": validation.num_unknown / validation.num_kept
         if validation.num_kept

@@ -134,7 +134,7 @@ def _make_replica_step(
         batch_size: tf.Tensor,  # float32 [], rows of all replicas
     ) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape() as tape:
-            logits = network(token_ids, lengths, training=True)
+            logits = network({"token_ids": token_ids, "lengths": lengths}, training=True)
             losses = task.losses(targets, logits, weights, settings.label_smoothing)
             loss = tf.reduce_sum(losses * counted) / batch_size
             # Every replica adds its share, so that their sum is the penalty once.

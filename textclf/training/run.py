@@ -12,7 +12,7 @@ import filelock
 import msgspec
 import tensorflow as tf
 
-from textclf import artifact, batches, classifier, data, evaluation, text
+from textclf import artifact, batches, classifier, data, evaluation, networks, text
 from textclf.config import Config, check_environment, with_paths
 from textclf.errors import ArtifactError, ConfigError, DataError, TrainingError, check_all
 from textclf.tasks import Task, task_of
@@ -160,7 +160,7 @@ def _events(
         yield Started(
             class_names=dataset.class_names,
             splits={name: split.num_examples for name, split in dataset.splits.items()},
-            vocabulary_size=loop.network.embedding.input_dim,
+            vocabulary_size=loop.network.encoder.embedding.input_dim,
             num_weights=num_weights(loop.network),
             steps_per_epoch=loop.steps_per_epoch,
             total_steps=loop.total_steps,
@@ -250,6 +250,8 @@ def _make_loop(
         )
         optimizer = make_optimizer(config.training)
         optimizer.build(network.trainable_variables)
+    if networks.is_plugin(config.model.encoder):
+        networks.check_padding_invariance(network.encoder)
     train_step = make_step(
         network, optimizer, task, config.training, class_weights=class_weights, strategy=strategy
     )

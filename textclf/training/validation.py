@@ -23,7 +23,9 @@ class Validator:
         self._shards = shards
         self._batches = batches.ordered_batches(shards, batch_size=_BATCH_SIZE)
         self._logits_of = tf.function(
-            lambda token_ids, lengths: network(token_ids, lengths, training=False),
+            lambda token_ids, lengths: network(
+                {"token_ids": token_ids, "lengths": lengths}, training=False
+            ),
             input_signature=[
                 tf.TensorSpec([None, None], tf.int32),
                 tf.TensorSpec([None], tf.int32),

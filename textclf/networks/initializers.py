@@ -1,4 +1,4 @@
-"""Where weights begin: the distributions by name, and a seed for each part."""
+"""Initial weights: distributions by name, and one seed for each part of a network."""
 
 import hashlib
 from collections.abc import Callable
@@ -6,7 +6,10 @@ from functools import partial
 
 import keras
 
-INITIALIZERS: dict[str, Callable[..., keras.initializers.Initializer]] = {
+# Makes the initializer of one weight; the argument is `seed`.
+MakeInitializer = Callable[..., keras.initializers.Initializer]
+
+INITIALIZERS: dict[str, MakeInitializer] = {
     "glorot_uniform": keras.initializers.GlorotUniform,
     "glorot_normal": keras.initializers.GlorotNormal,
     "he_uniform": keras.initializers.HeUniform,
@@ -17,5 +20,5 @@ INITIALIZERS: dict[str, Callable[..., keras.initializers.Initializer]] = {
 
 
 def derived_seed(seed: int, name: str) -> int:
-    """A seed for one part, below 2 ** 31, that depends on nothing but `seed` and its name."""
+    """Return the seed of one part, below 2 ** 31; it depends on `seed` and `name` only."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:4], "big") >> 1

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from click.testing import CliRunner
+from small_networks import features
 from tensorflow.python.framework import config as framework
 
 from textclf import artifact, classifier, config, data, evaluation, export, training
@@ -99,13 +100,13 @@ def token_ids(settings: config.Config, output: Path) -> Any:
 def network(settings: config.Config, output: Path) -> Any:
     """Weights, which of them are trained, the penalty, and what a training step computes."""
     built = classifier.build_network(settings, vocabulary_size=9, num_classes=2)
-    ids = tf.constant([[2, 3, 4, 5], [6, 7, 8, 0]])
+    texts = features([[2, 3, 4, 5], [6, 7, 8, 0]], [4, 3])
     return (
         {name: value.tolist() for name, value in classifier.get_weights(built).items()},
         [variable.path for variable in built.trainable_variables],
         float(tf.add_n(built.losses)) if built.losses else 0.0,
-        built(ids, tf.constant([4, 3]), training=True).numpy().tolist(),
-        built(ids, tf.constant([4, 3])).numpy().tolist(),
+        built(texts, training=True).numpy().tolist(),
+        built(texts).numpy().tolist(),
     )
 
 

@@ -165,9 +165,9 @@ def test_the_card_is_there_for_machines_and_for_people(model, version):
     card = json.loads((version / "assets.extra/card.json").read_text())
     assert card["contract_version"] == export.CONTRACT_VERSION == "1.0"
     page = (version / "assets.extra/card.md").read_text()
-    for words in ("# Text classifier", "`negative`, `positive`", "## Weak spots", "Fingerprint"):
+    for words in ("# Text classifier", "`negative`, `positive`", "## Weaknesses", "Fingerprint"):
         assert words in page
-    assert model.card.data["fingerprint"] in page
+    assert model.card.data.fingerprint in page
 
 
 def test_weights_are_stored_once(model, version):

@@ -90,7 +90,7 @@ def test_the_best_epoch_is_kept_and_not_the_last(reviews, bag, tmp_path):
     model = classifier.load(tmp_path / "run")
     dataset = data.open_dataset(**resolved.data.to_dict())
     report = model.evaluate(dataset, "validation", bootstrap_samples=100)
-    fitted = finished.validation["metrics"]["log_loss"]
+    fitted = finished.validation.metrics["log_loss"]
     assert report.get("log_loss") == pytest.approx(fitted, abs=1e-5)
     # The history is from before the temperature was fitted.
     card = dataclasses.replace(model.card, temperature=1.0)
@@ -130,7 +130,7 @@ def test_the_card_counts_the_unknown_among_the_kept_tokens_of_validation(reviews
     kept = np.minimum(answers["num_tokens"], 3)
     expected = (answers["unknown_fraction"] * kept).sum() / kept.sum()
     assert 0 < expected < 1 and (answers["num_tokens"] > 3).any()
-    assert model.card.text["unknown_fraction"] == pytest.approx(expected)
+    assert model.card.text.unknown_fraction == pytest.approx(expected)
 
 
 def test_temperature_thresholds_and_abstention_are_fitted_on_validation(reviews, bag, tmp_path):
@@ -177,7 +177,7 @@ def test_a_stop_keeps_the_best_epoch_so_far_and_evaluates_nothing_more(reviews, 
     epochs, finished = run(resolved, tmp_path / "run", should_stop=lambda: next(asked) >= 20)
     assert finished.why == "interrupted" and "interrupted in epoch" in finished.message
     assert len(epochs) == finished.epochs - 1 >= 1
-    assert classifier.load(tmp_path / "run").card.training["ended_by"] == "interrupted"
+    assert classifier.load(tmp_path / "run").card.training.ended_by == "interrupted"
 
 
 def test_a_stop_before_the_first_epoch_saves_nothing_and_leaves_what_was_there(

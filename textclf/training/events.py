@@ -4,6 +4,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from textclf.evaluation import Report
+
 
 @dataclasses.dataclass(frozen=True)
 class Started:
@@ -67,7 +69,7 @@ class Finished:
         why: "epochs", "steps" (`training.max_steps`), "early stopping", "interrupted" or "not
             finite".
         message: for the last two, a sentence for the user.
-        validation: the validation report of the best epoch, as plain values.
+        validation: the validation report of the best epoch.
         notices: what a person should know about it, as sentences.
     """
 
@@ -76,7 +78,7 @@ class Finished:
     epochs: int
     why: str
     message: str
-    validation: dict[str, Any]
+    validation: Report
     notices: tuple[str, ...]
 
 

@@ -48,7 +48,7 @@ class Run:
         self.num_classes = len(dataset.class_names)
         self.class_weights = class_weights
         vocabulary = text.read_vocabulary(prepared.vocabulary_path)
-        self.vocabulary_size = 2 + len(vocabulary) + config.text.hash_buckets
+        self.vocabulary_size = text.NUM_RESERVED + len(vocabulary) + config.text.hash_buckets
         self.notices: list[str] = []
         matrix = self._vectors(vocabulary)
         self.strategy = _strategy(self.settings.strategy)
@@ -124,7 +124,9 @@ class Run:
                     )
                 self.rate = self._learning_rate()
                 self.optimizer.learning_rate.assign(self.rate)
-                loss, batch_norms = self._train_step(*batch[:3])
+                loss, batch_norms = self._train_step(
+                    *_token_features(batch), batch.targets, batch.weights
+                )
                 self.step += 1
                 losses.append(float(loss))
                 sizes.append(len(batch.rows))
@@ -134,7 +136,7 @@ class Run:
                 yield Step(self.epoch, step, self.steps_per_epoch, losses[-1])
                 if self.step == self.total_steps:
                     break
-            logits = self._of_validation(lambda batch: self._logits(batch.token_ids, batch.lengths))
+            logits = self._of_validation(lambda batch: self._logits(*_token_features(batch)))
             if not np.isfinite(logits).all():
                 raise Interrupted(
                     "not finite",
@@ -200,37 +202,37 @@ class Run:
             abstain_below=abstain_below,
             # As decimal text a float32 threshold would otherwise not come back as it was.
             thresholds=None if thresholds is None else tuple(float(t) for t in thresholds),
-            data={
-                "fingerprint": self.dataset.fingerprint,
-                "splits": {
-                    name: {
-                        "num_examples": split.num_examples,
-                        "class_counts": [int(count) for count in split.class_counts],
-                    }
+            data=artifact.DataSummary(
+                fingerprint=self.dataset.fingerprint,
+                splits={
+                    name: artifact.SplitSize(
+                        num_examples=split.num_examples,
+                        class_counts=tuple(int(count) for count in split.class_counts),
+                    )
                     for name, split in self.dataset.splits.items()
                 },
-                "findings": self.dataset.findings.to_dict(),
-            },
-            text={
-                "vocabulary_size": self.vocabulary_size,
-                "pruned_tokens": self.prepared.num_pruned,
-                "unknown_fraction": _share(
+                findings=self.dataset.findings.to_dict(),
+            ),
+            text=artifact.TextSummary(
+                vocabulary_size=self.vocabulary_size,
+                pruned_tokens=self.prepared.num_pruned,
+                unknown_fraction=_share(
                     self.prepared.validation.statistics.num_unknown,
                     self.prepared.validation.statistics.num_kept,
                 ),
-                "train": {
-                    "num_tokens": statistics.num_tokens,
-                    "truncated_texts": statistics.truncated_texts.tolist(),
-                    "cut_tokens": statistics.cut_tokens.tolist(),
-                },
-            },
-            training={
-                "best_epoch": self.best.epoch,
-                "epochs": self.epoch,
-                "ended_by": why,
-                "num_weights": sum(math.prod(v.shape) for v in self.network.parameters),
-            },
-            validation=report.to_dict(),
+                train=artifact.TrainTokens(
+                    num_tokens=statistics.num_tokens,
+                    truncated_texts=tuple(statistics.truncated_texts.tolist()),
+                    cut_tokens=tuple(statistics.cut_tokens.tolist()),
+                ),
+            ),
+            training=artifact.TrainingSummary(
+                best_epoch=self.best.epoch,
+                epochs=self.epoch,
+                ended_by=why,
+                num_weights=sum(math.prod(v.shape) for v in self.network.parameters),
+            ),
+            validation=report,
             versions={
                 "textclf": textclf.__version__,
                 "python": platform.python_version(),
@@ -254,7 +256,7 @@ class Run:
             token_ids: tf.Tensor,  # int32 [share of batch, width]
             lengths: tf.Tensor,  # int32 [share of batch]
             targets: tf.Tensor,  # float32 [share of batch, classes]
-            counted: tf.Tensor,  # float32 [share of batch], 0 for rows that only fill up
+            weights: tf.Tensor,  # float32 [share of batch], 0 for rows that only fill up
             batch_size: tf.Tensor,  # float32 [], rows of all replicas
         ) -> tuple[tf.Tensor, tf.Tensor]:
             with tf.GradientTape() as tape:
@@ -262,7 +264,7 @@ class Run:
                 losses = example_losses(
                     targets, logits, class_weights, multi_label, settings.label_smoothing
                 )
-                loss = tf.reduce_sum(losses * counted) / batch_size
+                loss = tf.reduce_sum(losses * weights) / batch_size
                 # Every replica adds its share, so that their sum is the penalty once.
                 penalty = tf.add_n(network.losses) if network.losses else tf.zeros([])
                 total = loss + penalty / num_replicas
@@ -294,12 +296,12 @@ class Run:
             token_ids: tf.Tensor,  # int32 [batch, width]
             lengths: tf.Tensor,  # int32 [batch]
             targets: tf.Tensor,  # float32 [batch, classes]
+            weights: tf.Tensor,  # float32 [batch]
         ) -> tuple[tf.Tensor, tf.Tensor]:
             num_rows = tf.shape(lengths)[0]
             batch_size = tf.cast(num_rows, tf.float32)
             if num_replicas == 1:
-                counted = tf.ones_like(lengths, tf.float32)
-                return replica_step(token_ids, lengths, targets, counted, batch_size)
+                return replica_step(token_ids, lengths, targets, weights, batch_size)
             share = -(-num_rows // num_replicas)
 
             def step_on_share() -> tuple[tf.Tensor, tf.Tensor]:
@@ -312,7 +314,7 @@ class Run:
                     tf.gather(token_ids, rows),
                     tf.gather(lengths, rows),
                     tf.gather(targets, rows),
-                    tf.cast(is_counted, tf.float32),
+                    tf.gather(weights, rows) * tf.cast(is_counted, tf.float32),
                     batch_size,
                 )
 
@@ -326,6 +328,7 @@ class Run:
             tf.TensorSpec([None, None], tf.int32),
             tf.TensorSpec([None], tf.int32),
             tf.TensorSpec([None, self.num_classes], tf.float32),
+            tf.TensorSpec([None], tf.float32),
         ]
         return tf.function(train_step, input_signature=signature, autograph=False)
 
@@ -459,6 +462,11 @@ class Run:
                 if texts
             )
             yield f"text.sequence_length {limit} cuts training texts: {shares}"
+
+
+def _token_features(batch: batches.Batch) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the token ids, int32 [batch, width], and the lengths, int32 [batch]."""
+    return batch.features["token_ids"], batch.features["lengths"]
 
 
 def _optimizer(settings: Any) -> keras.optimizers.Optimizer:

@@ -119,6 +119,7 @@ def train(
             overwrite=overwrite,
         )
     notices = tuple(run.notices[num_notices:])
+    assert card.validation is not None
     yield Finished(folder, run.best.epoch, run.epoch, why, message, card.validation, notices)
 
 

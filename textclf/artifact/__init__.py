@@ -1,0 +1,80 @@
+"""Trained folders: names of their files, their card, checksums, and atomic writing.
+
+A trained folder:
+
+    FOLDER/
+    ├── card.json         description of the classifier (`Card`), with checksums of all other files
+    ├── card.md           the same description for people
+    ├── config.yaml       the whole resolved configuration, ready for `textclf train`
+    ├── vocabulary.txt    one token per line, in the order of their ids
+    ├── weights.npz       the weights of the network by name, readable with NumPy alone
+    ├── history.jsonl     one line per epoch
+    └── tensorboard/      event files, if requested
+
+The modules of this package:
+
+    layout.py       names of the files; find an exported version
+    card.py         Card: description of a trained classifier, read and written
+    checksums.py    SHA-256 of the files of a folder
+    folders.py      check an output folder; write a folder or a file atomically
+
+Nothing here imports TensorFlow or NumPy.
+"""
+
+from textclf.artifact.card import (
+    FORMAT_VERSION,
+    Card,
+    DataSummary,
+    SplitSize,
+    TextSummary,
+    TrainingSummary,
+    TrainTokens,
+    read_card,
+)
+from textclf.artifact.checksums import check_files, checksums, sha256
+from textclf.artifact.folders import (
+    check_output,
+    check_writable,
+    restore_folder,
+    write_file,
+    write_folder,
+)
+from textclf.artifact.layout import (
+    CARD,
+    CARD_PAGE,
+    CONFIG,
+    HISTORY,
+    TENSORBOARD,
+    VOCABULARY,
+    WEIGHTS,
+    exported_version,
+    find_export,
+)
+
+__all__ = [
+    "CARD",
+    "CARD_PAGE",
+    "CONFIG",
+    "FORMAT_VERSION",
+    "HISTORY",
+    "TENSORBOARD",
+    "VOCABULARY",
+    "WEIGHTS",
+    "Card",
+    "DataSummary",
+    "SplitSize",
+    "TextSummary",
+    "TrainTokens",
+    "TrainingSummary",
+    "check_files",
+    "check_output",
+    "check_writable",
+    "checksums",
+    "exported_version",
+    "find_export",
+    "read_card",
+    "restore_folder",
+    "sha256",
+    "write_file",
+    "write_folder",
+]

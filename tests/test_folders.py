@@ -162,14 +162,15 @@ def test_a_removed_folder_is_not_restored_after_a_replacement(tmp_path):
     assert names(tmp_path) == []
 
 
-def test_the_newest_former_folder_is_restored_and_no_folder_of_another_name(tmp_path):
-    for number, name in enumerate((".run-a-0", ".run-b-0", ".run2-a-0", ".r*n-a-0")):
-        write(tmp_path / f"{name}{folders._FORMER}", name)
-        os.utime(tmp_path / f"{name}{folders._FORMER}", (number, number))
-    artifact.restore_folder(tmp_path / "run")
-    assert (tmp_path / "run" / "weights").read_text() == ".run-b-0"
-    artifact.restore_folder(tmp_path / "r*n")
-    assert (tmp_path / "r*n" / "weights").read_text() == ".r*n-a-0"
+@pytest.mark.parametrize("name", ["run", "run-7", "r*n"])
+def test_the_newest_former_folder_of_the_same_name_is_restored(tmp_path, name):
+    formers = (".run-a-0", ".run-b-0", ".run-7-a-0", ".run-7-b-0", ".r*n-a-0", ".r*n-b-0")
+    for seconds, former in enumerate((*reversed(formers), ".other-a-0")):
+        write(tmp_path / f"{former}{folders._FORMER}", former)
+        # The first of two is the newer one.
+        os.utime(tmp_path / f"{former}{folders._FORMER}", (seconds, seconds))
+    artifact.restore_folder(tmp_path / name)
+    assert (tmp_path / name / "weights").read_text() == f".{name}-a-0"
 
 
 def test_a_full_disk_leaves_the_former_folder_and_nothing_else(tmp_path):

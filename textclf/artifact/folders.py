@@ -6,7 +6,6 @@ failed or killed process leaves the former folder. Only portable calls are used.
 
 import contextlib
 import errno
-import glob
 import itertools
 import os
 import shutil
@@ -170,10 +169,15 @@ def restore_folder(folder: str | os.PathLike) -> None:
     with contextlib.suppress(OSError):  # without permission the folder stays missing
         folder = Path(os.path.realpath(folder))
         if not os.path.lexists(folder):
-            pattern = f".{glob.escape(folder.name)}-*{_FORMER}"
-            formers = sorted(folder.parent.glob(pattern), key=lambda path: path.stat().st_mtime_ns)
+            formers = [
+                path
+                for path in folder.parent.glob(f".*{_FORMER}")
+                # .NAME-RANDOM-ATTEMPT.former; NAME may contain hyphens, the other two do not.
+                if path.name.rsplit("-", 2)[0] == f".{folder.name}"
+            ]
             if formers:
-                os.rename(formers[-1], folder)
+                newest = max(formers, key=lambda path: path.stat().st_mtime_ns)
+                os.rename(newest, folder)
 
 
 def _replace(folder: Path, new: Path) -> None:

@@ -1,7 +1,6 @@
 """The loop keeps its promises: seeds, the best epoch, interruptions, and a test split unseen."""
 
 import contextlib
-import dataclasses
 import fcntl
 import json
 import shutil
@@ -9,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -93,7 +93,7 @@ def test_the_best_epoch_is_kept_and_not_the_last(reviews, bag, tmp_path):
     fitted = finished.validation.metrics["log_loss"]
     assert report.get("log_loss") == pytest.approx(fitted, abs=1e-5)
     # The history is from before the temperature was fitted.
-    card = dataclasses.replace(model.card, temperature=1.0)
+    card = msgspec.structs.replace(model.card, temperature=1.0)
     raw = classifier.Classifier(model.text_encoder, model.network, card)
     report = raw.evaluate(dataset, "validation", bootstrap_samples=100)
     assert report.get("log_loss") == pytest.approx(losses[best], abs=1e-5)
@@ -146,7 +146,7 @@ def test_temperature_thresholds_and_abstention_are_fitted_on_validation(reviews,
         raw = classifier.Classifier(
             model.text_encoder,
             model.network,
-            dataclasses.replace(model.card, temperature=1.0),
+            msgspec.structs.replace(model.card, temperature=1.0),
         ).score(dataset, "validation")
         logits = np.log(raw.p) - (np.log1p(-raw.p) if multi_label else 0)
         fitted = evaluation.fit_temperature(raw.y_true, logits, multi_label=multi_label)

@@ -14,23 +14,17 @@ A trained folder:
 The modules of this package:
 
     layout.py       names of the files; find an exported version
-    card.py         Card: description of a trained classifier, read and written
+    card.py         Card: description of a trained classifier; imported when it is used
+    reading.py      read_card: the card of a folder, or the reason why it cannot be read
     checksums.py    SHA-256 of the files of a folder
     folders.py      check an output folder; write a folder or a file atomically
 
 Nothing here imports TensorFlow or NumPy.
 """
 
-from textclf.artifact.card import (
-    FORMAT_VERSION,
-    Card,
-    DataSummary,
-    SplitSize,
-    TextSummary,
-    TrainingSummary,
-    TrainTokens,
-    read_card,
-)
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from textclf.artifact.checksums import check_files, checksums, sha256
 from textclf.artifact.folders import (
     check_output,
@@ -43,6 +37,7 @@ from textclf.artifact.layout import (
     CARD,
     CARD_PAGE,
     CONFIG,
+    FORMAT_VERSION,
     HISTORY,
     TENSORBOARD,
     VOCABULARY,
@@ -50,6 +45,17 @@ from textclf.artifact.layout import (
     exported_version,
     find_export,
 )
+from textclf.artifact.reading import read_card
+
+if TYPE_CHECKING:
+    from textclf.artifact.card import (
+        Card,
+        DataSummary,
+        SplitSize,
+        TextSummary,
+        TrainingSummary,
+        TrainTokens,
+    )
 
 __all__ = [
     "CARD",
@@ -78,3 +84,9 @@ __all__ = [
     "write_file",
     "write_folder",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return getattr(importlib.import_module(f"{__name__}.card"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

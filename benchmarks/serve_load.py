@@ -32,6 +32,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+import msgspec
 import numpy as np
 
 WORDS = [f"word{index}" for index in range(20_000)]
@@ -51,7 +52,7 @@ def make(folder: Path) -> None:
 
     made = untrained("lstm", bidirectional=True, units=64, folder=folder)
     for version, temperature in ((1, 1.0), (2, 5.0)):
-        card = dataclasses.replace(made.card, temperature=temperature)
+        card = msgspec.structs.replace(made.card, temperature=temperature)
         other = classifier.Classifier(made.text_encoder, made.network, card)
         export.export(other, folder / "made", version=version)
 

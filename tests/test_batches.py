@@ -1,4 +1,4 @@
-"""Examples to shards to batches: nothing lost, little padding, an order that a seed decides."""
+"""Batches: no example is lost, little padding, an order determined by the seed, a safe cache."""
 
 import itertools
 from pathlib import Path
@@ -31,8 +31,8 @@ def epoch(shards, **changes):
     return list(batches.training_batches(shards, **(settings | changes)))
 
 
-def rows(found):
-    return np.concatenate([batch.rows.numpy() for batch in found]).tolist()
+def rows(epoch_batches):
+    return np.concatenate([batch.rows.numpy() for batch in epoch_batches]).tolist()
 
 
 @pytest.fixture(scope="module")
@@ -45,37 +45,52 @@ def prepared(dataset, tmp_path_factory):
     return prepare(dataset, tmp_path_factory.mktemp("batches"))
 
 
-def test_every_example_comes_once_an_epoch_with_its_own_tokens_and_class(dataset, prepared):
+def test_every_example_is_in_an_epoch_once_with_its_tokens_and_class(dataset, prepared):
     encoder = text.TextEncoder(text.Tokenizer(**TOKENIZER), prepared.vocabulary_path, **ENCODER)
     examples = list(dataset.examples("train"))
-    found = epoch(prepared.train)
-    assert sorted(rows(found)) == list(range(len(examples)))
-    for batch in found:
-        own = [examples[row] for row in batch.rows.numpy()]
-        encoded = encoder(tf.constant([example.text for example in own]))
+    epoch_batches = epoch(prepared.train)
+    assert sorted(rows(epoch_batches)) == list(range(len(examples)))
+    for batch in epoch_batches:
+        batch_examples = [examples[row] for row in batch.rows.numpy()]
+        encoded = encoder(tf.constant([example.text for example in batch_examples]))
         width = encoded.token_ids.shape[1]
-        np.testing.assert_array_equal(batch.token_ids[:, :width], encoded.token_ids)
-        assert not batch.token_ids[:, width:].numpy().any()
-        np.testing.assert_array_equal(batch.lengths, encoded.lengths)
-        labels = [example.label_ids[0] for example in own]
+        token_ids = batch.features["token_ids"]
+        np.testing.assert_array_equal(token_ids[:, :width], encoded.token_ids)
+        assert not token_ids[:, width:].numpy().any()
+        np.testing.assert_array_equal(batch.features["lengths"], encoded.lengths)
+        labels = [example.label_ids[0] for example in batch_examples]
         np.testing.assert_array_equal(batch.targets, np.eye(2, dtype=np.float32)[labels])
 
 
-def test_the_number_of_steps_is_known_before_the_epoch(prepared):
+def test_batches_of_text_have_the_documented_features_shapes_and_types(prepared):
+    batch = epoch(prepared.train)[0]
+    size = len(batch.rows)
+    assert batch._fields == ("features", "targets", "weights", "rows")
+    assert {name: (values.dtype, values.shape.rank) for name, values in batch.features.items()} == {
+        "token_ids": (tf.int32, 2),
+        "lengths": (tf.int32, 1),
+    }
+    assert (batch.targets.dtype, batch.targets.shape) == (tf.float32, (size, 2))
+    assert (batch.rows.dtype, batch.rows.shape) == (tf.int32, (size,))
+    assert (batch.weights.dtype, batch.weights.numpy().tolist()) == (tf.float32, [1.0] * size)
+    assert {len(values) for values in batch.features.values()} == {size}
+
+
+def test_number_of_batches_is_known_before_the_epoch(prepared):
     for size, buckets in [(16, 4), (7, 1), (64, 12), (1000, 5)]:
-        found = epoch(prepared.train, batch_size=size, length_buckets=buckets)
-        assert len(found) == prepared.train.num_batches(size, buckets)
+        epoch_batches = epoch(prepared.train, batch_size=size, length_buckets=buckets)
+        assert len(epoch_batches) == prepared.train.num_batches(size, buckets)
 
 
-def test_widths_are_bucket_boundaries_so_that_few_shapes_exist(prepared):
+def test_widths_of_batches_are_bucket_boundaries(prepared):
     bounds = prepared.train.boundaries(4)
-    widths = {batch.token_ids.shape[1] for batch in epoch(prepared.train)}
+    widths = {batch.features["token_ids"].shape[1] for batch in epoch(prepared.train)}
     assert len(bounds) == 4 and widths <= set(bounds) and len(widths) > 1
-    assert bounds[-1] == ENCODER["sequence_length"], "the demo has longer texts"
+    assert bounds[-1] == ENCODER["sequence_length"], "some texts must exceed the limit"
 
 
 @pytest.mark.parametrize("num_buckets", [1, 2, 3, 9])
-def test_no_other_boundaries_compute_less_padding(num_buckets):
+def test_bucket_boundaries_compute_the_least_padding(num_buckets):
     counts = np.array([0, 7, 0, 1, 4, 4, 0, 9, 2])
     statistics = batches.TextStatistics(counts, 0, 0, 0, *np.zeros((4, 2), np.int64))
     bounds = batches.Shards((), int(counts.sum()), 2, statistics).boundaries(num_buckets)
@@ -88,16 +103,16 @@ def test_no_other_boundaries_compute_less_padding(num_buckets):
     assert bounds == sorted(set(bounds)) and bounds[-1] == 8 and len(bounds) <= num_buckets
 
 
-def test_the_order_is_the_seeds_and_the_epochs_alone(prepared):
+def test_order_depends_on_seed_and_epoch_alone(prepared):
     order = rows(epoch(prepared.train))
     assert order == rows(epoch(prepared.train))
     assert order != rows(epoch(prepared.train, epoch=2))
     assert order != rows(epoch(prepared.train, seed=1))
 
 
-def test_classes_in_sorted_order_are_mixed_in_a_buffer_much_smaller_than_the_data(tmp_path):
+def test_data_sorted_by_class_are_mixed_with_a_small_shuffle_buffer(tmp_path):
     path = tmp_path / "sorted.csv"
-    # One word each, so that the order is the shuffle's alone and not that of length buckets.
+    # All texts have one word, so that the order does not depend on length buckets.
     lines = [f"word{index % 7},{'first' if index < 500 else 'second'}" for index in range(1000)]
     path.write_text("\n".join(["text,label", *lines]))
     dataset = data.open_dataset(source=str(path))
@@ -107,7 +122,7 @@ def test_classes_in_sorted_order_are_mixed_in_a_buffer_much_smaller_than_the_dat
     assert np.std(shares) < 0.2 and 0.2 < np.mean(shares[:5]) < 0.8
 
 
-def test_an_interrupted_iterator_goes_on_where_it_was(prepared, tmp_path):
+def test_a_restored_iterator_continues_where_it_was(prepared, tmp_path):
     def iterator():
         return iter(
             batches.training_batches(
@@ -117,14 +132,14 @@ def test_an_interrupted_iterator_goes_on_where_it_was(prepared, tmp_path):
 
     whole = [batch.rows.numpy().tolist() for batch in iterator()]
     first = iterator()
-    begun = [next(first).rows.numpy().tolist() for _ in range(5)]
+    before = [next(first).rows.numpy().tolist() for _ in range(5)]
     path = tf.train.Checkpoint(iterator=first).write(str(tmp_path / "it"))
     second = iterator()
     tf.train.Checkpoint(iterator=second).read(path).assert_consumed()
-    assert begun + [batch.rows.numpy().tolist() for batch in second] == whole
+    assert before + [batch.rows.numpy().tolist() for batch in second] == whole
 
 
-def test_what_the_length_limit_cuts_is_counted_by_class(tmp_path):
+def test_removed_tokens_are_counted_by_class(tmp_path):
     path = tmp_path / "long.csv"
     rows = [("a b c d e", "x"), ("a b", "x"), ("a b c", "y"), ("a", "y"), ("b c", "y")]
     path.write_text("text,label\n" + "".join(f"{t},{label}\n" for t, label in rows * 4))
@@ -138,14 +153,14 @@ def test_what_the_length_limit_cuts_is_counted_by_class(tmp_path):
     assert statistics.length_counts.tolist() == [0, 4, 16]
 
 
-def test_several_labels_become_a_multi_hot_row_and_none_an_empty_one(tmp_path):
+def test_targets_of_several_labels_are_multi_hot_and_of_no_label_zero(tmp_path):
     path = tmp_path / "tags.tsv"
     path.write_text("text\tlabel\n" + "a b\tred,blue\nc d e\t\nb\tgreen\n" * 10)
     dataset = data.open_dataset(train=str(path), validation=str(path), multi_label=True)
-    found = epoch(prepare(dataset, tmp_path / "b").train)
+    epoch_batches = epoch(prepare(dataset, tmp_path / "b").train)
     names = dataset.class_names
     by_row = {}
-    for batch in found:
+    for batch in epoch_batches:
         for row, target in zip(batch.rows.numpy(), batch.targets.numpy(), strict=True):
             by_row[int(row)] = {name for name, value in zip(names, target, strict=True) if value}
     assert [by_row[row] for row in range(3)] == [{"red", "blue"}, set(), {"green"}]
@@ -159,47 +174,53 @@ def test_a_word_seen_only_in_validation_or_test_is_unknown(tmp_path):
     )
     prepared = prepare(dataset, tmp_path / "b")
     assert set(text.read_vocabulary(prepared.vocabulary_path)) == {"seen", "a", "b"}
-    ids = next(iter(batches.ordered_batches(prepared.validation, batch_size=8))).token_ids
+    batch = next(iter(batches.ordered_batches(prepared.validation, batch_size=8)))
+    ids = batch.features["token_ids"]
     assert (ids.numpy() == text.UNKNOWN_ID).sum(axis=1).tolist() == [1, 1]
 
 
-def test_a_cache_is_read_again_only_for_the_same_data_and_settings(dataset, tmp_path):
-    def stages(**changes):
-        seen = []
-        progress = {"on_progress": lambda stage, done, total: seen.append(stage)}
-        found = prepare(dataset, tmp_path, cache_dir=tmp_path / "cache", **progress, **changes)
-        return found, bool(seen)
+def test_the_cache_is_used_only_for_equal_data_and_settings(dataset, tmp_path):
+    def prepare_cached(**changes):
+        stages = []
+        progress = {"on_progress": lambda stage, done, total: stages.append(stage)}
+        result = prepare(dataset, tmp_path, cache_dir=tmp_path / "cache", **progress, **changes)
+        return result, bool(stages)
 
-    first, made = stages()
-    again, made_again = stages()
-    assert made and not made_again
+    first, is_written = prepare_cached()
+    again, is_written_again = prepare_cached()
+    assert is_written and not is_written_again
     assert rows(epoch(first.train)) == rows(epoch(again.train))
     np.testing.assert_array_equal(
         first.train.statistics.length_counts, again.train.statistics.length_counts
     )
-    assert stages(min_count=2)[1]
-    assert stages(encoder=ENCODER | {"keep": "end"})[1]
-    assert stages(tokenizer=TOKENIZER | {"lowercase": False})[1]
-    assert stages(max_tokens=50)[1]
-    assert stages(shuffle_buffer=77)[1]
+    assert prepare_cached(min_count=2)[1]
+    assert prepare_cached(encoder=ENCODER | {"keep": "end"})[1]
+    assert prepare_cached(tokenizer=TOKENIZER | {"lowercase": False})[1]
+    assert prepare_cached(max_tokens=50)[1]
+    assert prepare_cached(shuffle_buffer=77)[1]
 
 
-@pytest.mark.parametrize("how", ["cut", "gone"])
-def test_a_damaged_cache_is_made_anew(dataset, tmp_path, how):
+@pytest.mark.parametrize("damage", ["shard empty", "shard missing", "manifest not JSON"])
+def test_a_damaged_cache_is_written_again(dataset, tmp_path, damage):
     first = prepare(dataset, tmp_path, cache_dir=tmp_path / "cache")
     shard = Path(first.validation.paths[0])
-    whole = shard.read_bytes()
-    shard.write_bytes(b"") if how == "cut" else shard.unlink()
+    content = shard.read_bytes()
+    if damage == "shard empty":
+        shard.write_bytes(b"")
+    elif damage == "shard missing":
+        shard.unlink()
+    else:
+        (shard.parent / "statistics.json").write_bytes(b'{"sizes": "\xff')
     again = prepare(dataset, tmp_path, cache_dir=tmp_path / "cache")
-    assert Path(again.validation.paths[0]).read_bytes() == whole
+    assert Path(again.validation.paths[0]).read_bytes() == content
 
 
-def test_a_cache_of_other_data_is_not_read(reviews, tmp_path):
+def test_the_cache_of_other_data_is_not_read(reviews, tmp_path):
     for seed in (0, 1):
         dataset = data.open_dataset(source=str(reviews), split_seed=seed)
         prepared = prepare(dataset, tmp_path, cache_dir=tmp_path / "cache")
         for batch in batches.ordered_batches(prepared.validation, batch_size=64):
-            labels = [e.label_ids[0] for e in dataset.examples("validation")]
+            labels = [example.label_ids[0] for example in dataset.examples("validation")]
             assert batch.targets.numpy().argmax(axis=1).tolist() == [
                 labels[row] for row in batch.rows.numpy()
             ]
@@ -230,7 +251,7 @@ def test_at_most_eight_percent_of_an_imdb_epoch_is_padding(real_data, tmp_path):
     shards = prepare(
         dataset, tmp_path, encoder=ENCODER | {"sequence_length": 400}, shuffle_buffer=20_000
     ).train
-    found = epoch(shards, batch_size=64, length_buckets=12, shuffle_buffer=20_000)
-    cells = sum(int(tf.size(batch.token_ids)) for batch in found)
-    tokens = sum(int(tf.reduce_sum(batch.lengths)) for batch in found)
-    assert 1 - tokens / cells < 0.08
+    epoch_batches = epoch(shards, batch_size=64, length_buckets=12, shuffle_buffer=20_000)
+    computed = sum(int(tf.size(batch.features["token_ids"])) for batch in epoch_batches)
+    tokens = sum(int(tf.reduce_sum(batch.features["lengths"])) for batch in epoch_batches)
+    assert 1 - tokens / computed < 0.08

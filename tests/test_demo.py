@@ -1,4 +1,4 @@
-"""The demo's data: reproducible, free of leaks, balanced, and out of reach of counting words."""
+"""Demo data: reproducible, without leaks, balanced, and too hard for a linear model."""
 
 import hashlib
 import itertools
@@ -19,18 +19,18 @@ NUM_EXAMPLES = {"train": 6000, "validation": 1000, "test": 1000}
 
 
 def tokens(text: str) -> list[str]:
-    """Words in lower case; each Han character is a token of its own."""
+    """Return the words in lower case; every Han character is one token."""
     return TOKEN.findall(text.lower())
 
 
-def bare(text: str) -> str:
-    """What two texts that say the same have in common: no case, no final mark."""
+def normalise(text: str) -> str:
+    """Return the text without case and final mark."""
     return unicodedata.normalize("NFKC", text).casefold().rstrip(".!\u3002")
 
 
 @pytest.fixture(scope="module")
 def draws() -> dict[tuple[int, str], list[tuple[str, str]]]:
-    """All the examples by seed and split."""
+    """Return all examples by seed and split."""
     return {
         (seed, split): list(demo.examples(split, seed=seed))
         for seed, split in itertools.product(range(5), demo.SPLITS)
@@ -39,7 +39,7 @@ def draws() -> dict[tuple[int, str], list[tuple[str, str]]]:
 
 @pytest.fixture(scope="module")
 def splits(draws) -> dict[str, list[tuple[str, str]]]:
-    """The examples by split."""
+    """Return the examples of seed 0 by split."""
     return {split: draws[0, split] for split in demo.SPLITS}
 
 
@@ -57,7 +57,7 @@ print(digest.hexdigest(), sorted(heavy))
 """
 
 
-def test_every_process_draws_the_same_texts_and_imports_nothing_heavy(draws):
+def test_demo_texts_are_equal_in_all_processes_and_import_nothing_heavy(draws):
     outputs = set()
     for hash_seed in ("0", "1", "4242"):
         environment = os.environ | {"PYTHONHASHSEED": hash_seed}
@@ -73,20 +73,20 @@ def test_every_process_draws_the_same_texts_and_imports_nothing_heavy(draws):
     assert outputs == {f"{digest.hexdigest()} []\n"}
 
 
-def test_another_seed_draws_other_texts_and_the_default_is_zero():
+def test_demo_seeds_give_different_texts_and_default_to_zero():
     first = list(itertools.islice(demo.examples("test"), 20))
     assert first == list(itertools.islice(demo.examples("test", seed=0), 20))
     assert first != list(itertools.islice(demo.examples("test", seed=1), 20))
 
 
-def test_two_readers_do_not_disturb_each_other(splits):
+def test_two_iterators_of_demo_texts_are_independent(splits):
     one, other = demo.examples("train"), demo.examples("train")
     for expected in splits["train"][:30]:
         assert next(one) == next(other) == expected
 
 
 @pytest.mark.parametrize("split", ["dev", "", "Train"])
-def test_an_unknown_split_is_refused_at_the_call(split):
+def test_an_unknown_demo_split_is_refused_at_the_call(split):
     with pytest.raises(ValueError, match=f"no split {split!r}; it has train, validation, test"):
         demo.examples(split)
 
@@ -94,7 +94,7 @@ def test_an_unknown_split_is_refused_at_the_call(split):
 # === Balanced ===
 
 
-def test_sizes_classes_and_languages_are_in_their_shares_in_every_hundred_texts(splits):
+def test_demo_classes_and_languages_have_fixed_shares_in_every_hundred_texts(splits):
     assert {split: len(examples) for split, examples in splits.items()} == NUM_EXAMPLES
     for examples in splits.values():
         for start in range(0, len(examples), 100):
@@ -107,7 +107,7 @@ def test_sizes_classes_and_languages_are_in_their_shares_in_every_hundred_texts(
             }  # fmt: skip
 
 
-def test_the_order_of_labels_is_no_pattern(splits):
+def test_order_of_demo_labels_has_no_pattern(splits):
     blocks = {
         tuple(label for _, label in splits["train"][start : start + 10])
         for start in range(0, 6000, 10)
@@ -118,15 +118,15 @@ def test_the_order_of_labels_is_no_pattern(splits):
 # === No leaks ===
 
 
-def test_no_text_stands_twice_whatever_split_seed_case_or_final_mark(draws):
-    texts = {key: {bare(text) for text, _ in examples} for key, examples in draws.items()}
+def test_demo_texts_are_unique_across_splits_and_seeds_without_case_and_final_mark(draws):
+    texts = {key: {normalise(text) for text, _ in examples} for key, examples in draws.items()}
     for (_, split), unique in texts.items():
         assert len(unique) == NUM_EXAMPLES[split]
     for ((_, split), one), ((_, other_split), other) in itertools.combinations(texts.items(), 2):
         assert split == other_split or not one & other
 
 
-def test_neutral_words_differ_between_the_splits(splits):
+def test_neutral_words_of_the_demo_differ_between_splits(splits):
     fillers = {
         split: {token for table in tables.values() for word in table for token in tokens(word)}
         for split, tables in demo.FILLERS.items()
@@ -140,14 +140,14 @@ def test_neutral_words_differ_between_the_splits(splits):
 
     for split, other in itertools.permutations(demo.SPLITS, 2):
         english = {word for word in fillers[split] if word.isascii()}
-        assert english <= used(split), "every neutral word must be in use for this to mean anything"
+        assert english <= used(split), "every neutral word must be used for this test to be valid"
         assert not english & used(other)
         numbers = {word for word in used(split) if word.isdecimal()}
         assert len(numbers) > 100
         assert not numbers & used(other)
 
 
-def test_most_numbers_come_once_so_that_unknown_words_are_learnt(splits):
+def test_most_numbers_of_the_demo_occur_once(splits):
     counts = Counter(
         word for text, _ in splits["train"] for word in tokens(text) if word.isdecimal()
     )
@@ -157,7 +157,7 @@ def test_most_numbers_come_once_so_that_unknown_words_are_learnt(splits):
 # === Well written ===
 
 
-def test_no_slot_is_left_and_punctuation_fits_the_language(splits):
+def test_demo_texts_have_no_open_slot_and_the_punctuation_of_their_language(splits):
     for text, _ in itertools.chain.from_iterable(splits.values()):
         assert not re.search(r"[\[\]<>{}|+]", text), text
         assert text == text.strip() and "  " not in text and not re.search(r"\s[,.!]", text), text
@@ -168,18 +168,18 @@ def test_no_slot_is_left_and_punctuation_fits_the_language(splits):
             assert not re.search(r"\b[Aa] [aeio]|\b[Aa]n [^aeiou]|\b[Aa]n use", text), text
 
 
-def test_frame_and_cue_are_often_ten_words_apart(splits):
+def test_demo_frame_and_cue_are_often_ten_words_apart(splits):
     frame = re.compile(
         "(?:what i expected|i would (?:not|always) say|i was not in|nobody|everybody|it is .*true,"
         "|i (?:never|often) thought|there was|we did)(.*)"
     )
     for examples in splits.values():
-        found = [frame.match(text.lower()) for text, _ in examples]
-        distant = [match for match in found if match and len(tokens(match[1])) >= 10]
+        matches = [frame.match(text.lower()) for text, _ in examples]
+        distant = [match for match in matches if match and len(tokens(match[1])) >= 10]
         assert len(distant) >= 0.12 * len(examples)
 
 
-def test_texts_are_short_and_of_many_lengths(splits):
+def test_demo_texts_are_short_and_of_many_lengths(splits):
     lengths = sorted(len(tokens(text)) for text, _ in splits["train"])
     assert lengths[0] == 1
     assert 12 <= lengths[len(lengths) // 2] <= 20
@@ -191,7 +191,7 @@ def test_texts_are_short_and_of_many_lengths(splits):
 NEGATIVE = "bad|poor|terrible|awful|boring|slow|差|糟|烂|难看|难吃"
 POSITIVE = "good|nice|great|excellent|funny|fast|好|棒|赞|好看|好吃"
 THING = "(?:(?:it|(?:the|this) [a-z]+) )"
-# Each pattern marks one cue; the text has the polarity of that cue, or the opposite one.
+# Every pattern has one cue; the text has the polarity of that cue (SAME) or the opposite one.
 SAME = [
     "(?:really |so )?CUE",
     "a CUE [a-z]+",
@@ -230,32 +230,32 @@ OPPOSITE = [
 
 @pytest.fixture(scope="module")
 def labels(draws) -> dict[str, str]:
-    """The label of each bare text of all seeds; a text has one label only."""
-    found: dict[str, str] = {}
+    """Return the label of every normalised text of all seeds; a text has one label only."""
+    labels: dict[str, str] = {}
     for text, label in itertools.chain.from_iterable(draws.values()):
-        assert found.setdefault(bare(text), label) == label, text
-    return found
+        assert labels.setdefault(normalise(text), label) == label, text
+    return labels
 
 
 @pytest.mark.parametrize("pattern", SAME)
-def test_a_cue_that_nothing_reverses_gives_the_label(labels, pattern):
+def test_an_unreversed_cue_determines_the_demo_label(labels, pattern):
     assert_labels(labels, pattern, negative="negative", positive="positive")
 
 
 @pytest.mark.parametrize("pattern", OPPOSITE)
-def test_a_cue_that_is_reversed_gives_the_opposite_label(labels, pattern):
+def test_a_reversed_cue_gives_the_opposite_demo_label(labels, pattern):
     assert_labels(labels, pattern, negative="positive", positive="negative")
 
 
 def assert_labels(labels: dict[str, str], pattern: str, **expected: str) -> None:
     for polarity, cues in (("negative", NEGATIVE), ("positive", POSITIVE)):
         rule = re.compile(pattern.replace("CUE", f"(?:{cues})"))
-        found = {text: label for text, label in labels.items() if rule.fullmatch(text)}
-        assert found, f"no text with a {polarity} cue to judge"
-        assert {t: label for t, label in found.items() if label != expected[polarity]} == {}
+        matching = {text: label for text, label in labels.items() if rule.fullmatch(text)}
+        assert matching, f"no text with a {polarity} cue matches"
+        assert {t: label for t, label in matching.items() if label != expected[polarity]} == {}
 
 
-def test_what_people_type_first_is_labelled_rightly(labels):
+def test_common_short_opinions_have_the_right_demo_label(labels):
     expected = dict.fromkeys(
         ["i loved it", "i liked it", "i enjoyed it", "i love it", "i like it", "good", "great",
          "perfect", "not bad", "not bad at all", "it is good", "it was great", "a good film",
@@ -267,15 +267,15 @@ def test_what_people_type_first_is_labelled_rightly(labels):
          "avoid it", "不好", "很差", "不喜欢", "不推荐", "一点也不好", "没意思"],
         "negative",
     )  # fmt: skip
-    found = {text: label for text, label in labels.items() if text in expected}
-    assert len(found) > 25
-    assert {text: label for text, label in found.items() if label != expected[text]} == {}
+    common = {text: label for text, label in labels.items() if text in expected}
+    assert len(common) > 25
+    assert {text: label for text, label in common.items() if label != expected[text]} == {}
 
 
-# === Hard for counting, whatever the words' weights ===
+# === Too hard for a linear model ===
 
 
-def test_a_linear_model_of_words_and_pairs_stays_far_below_an_lstm(splits):
+def test_a_linear_model_of_words_and_pairs_cannot_solve_the_demo(splits):
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
 
@@ -290,6 +290,6 @@ def test_a_linear_model_of_words_and_pairs_stays_far_below_an_lstm(splits):
         split: model.score(vectorizer.transform(texts[split]), y_true[split])
         for split in ("validation", "test")
     }
-    # An LSTM is right in more than 95 of 100; plain texts are meant to be within reach of both.
+    # An LSTM has more than 0.95. Plain texts are meant to be easy for both.
     assert 0.55 < accuracy["validation"] < 0.72
     assert 0.55 < accuracy["test"] < 0.72

@@ -1,12 +1,12 @@
 """A SavedModel that stands alone, answers as the classifier does, and notices damage."""
 
-import dataclasses
 import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import small_networks
@@ -147,14 +147,14 @@ def test_no_text_at_all_is_answered_with_no_answer(version):
 
 
 def test_temperature_thresholds_and_abstention_are_in_the_graph(model, tmp_path):
-    card = dataclasses.replace(model.card, temperature=2.5, abstain_below=0.6)
+    card = msgspec.structs.replace(model.card, temperature=2.5, abstain_below=0.6)
     changed = classifier.Classifier(model.text_encoder, model.network, card)
     version = export.export(changed, tmp_path / "exports", version=7)
     assert version == tmp_path / "exports" / "7"
     serve = tf.saved_model.load(str(version)).signatures
     texts = ["not bad at all", "not good at all", "", "splendid"]
     answers = {k: v.numpy() for k, v in serve["serving_default"](text=tf.constant(texts)).items()}
-    plain = dataclasses.replace(card, temperature=1.0)
+    plain = msgspec.structs.replace(card, temperature=1.0)
     p = classifier.Classifier(model.text_encoder, model.network, plain).predict_proba(texts)
     expected = p ** (1 / 2.5)
     expected /= expected.sum(axis=1, keepdims=True)
@@ -166,9 +166,9 @@ def test_the_card_is_there_for_machines_and_for_people(model, version):
     card = json.loads((version / "assets.extra/card.json").read_text())
     assert card["contract_version"] == export.CONTRACT_VERSION == "1.0"
     page = (version / "assets.extra/card.md").read_text()
-    for words in ("# Text classifier", "`negative`, `positive`", "## Weak spots", "Fingerprint"):
+    for words in ("# Text classifier", "`negative`, `positive`", "## Weaknesses", "Fingerprint"):
         assert words in page
-    assert model.card.data["fingerprint"] in page
+    assert model.card.data.fingerprint in page
 
 
 def test_weights_are_stored_once(model, version):

@@ -168,8 +168,8 @@ def test_padding_and_neighbours_do_not_change_probabilities(
     close(probabilities(tf.where(is_real, padded, 7), encoded.lengths), alone)
     close(probabilities(padded[::-1], encoded.lengths[::-1]), alone[::-1])
     for batch in stored:
-        expected = np.concatenate([alone, alone])[batch.rows.numpy()]
-        close(probabilities(batch.token_ids, batch.lengths), expected)
+        answers = probabilities(batch.features["token_ids"], batch.features["lengths"])
+        close(answers, np.concatenate([alone, alone])[batch.rows.numpy()])
 
     served = exported.signatures["_".join(map(str, combination))]
     close(served(text=tf.constant(TEXTS))["probabilities"], alone)

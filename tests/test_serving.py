@@ -2,7 +2,6 @@
 
 import base64
 import contextlib
-import dataclasses
 import http.client
 import json
 import os
@@ -22,6 +21,7 @@ from typing import Any
 
 import chromium
 import httpx
+import msgspec
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -38,7 +38,7 @@ def exports(model, tmp_path_factory):
     """A folder `reviews` with version 1, and beside it version 2 of another answer."""
     folder = tmp_path_factory.mktemp("exports")
     export.export(model, folder / "reviews", is_verified=False)
-    card = dataclasses.replace(model.card, temperature=5.0)
+    card = msgspec.structs.replace(model.card, temperature=5.0)
     other = classifier.Classifier(model.text_encoder, model.network, card)
     export.export(other, folder / "next", version=2, is_verified=False)
     return folder

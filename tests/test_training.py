@@ -1,7 +1,6 @@
 """Training: seeds, the best epoch, interruptions, and a test split that is never read."""
 
 import contextlib
-import dataclasses
 import fcntl
 import functools
 import json
@@ -10,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -93,10 +93,10 @@ def test_best_epoch_is_kept_and_not_the_last(reviews, bag, tmp_path):
     model = classifier.load(tmp_path / "run")
     dataset = data.open_dataset(**resolved.data.to_dict())
     report = model.evaluate(dataset, "validation", bootstrap_samples=100)
-    fitted = finished.validation["metrics"]["log_loss"]
+    fitted = finished.validation.metrics["log_loss"]
     assert report.get("log_loss") == pytest.approx(fitted, abs=1e-5)
     # The history is from before the temperature was fitted.
-    card = dataclasses.replace(model.card, temperature=1.0)
+    card = msgspec.structs.replace(model.card, temperature=1.0)
     raw = classifier.Classifier(model.text_encoder, model.network, card)
     report = raw.evaluate(dataset, "validation", bootstrap_samples=100)
     assert report.get("log_loss") == pytest.approx(losses[best], abs=1e-5)
@@ -133,7 +133,7 @@ def test_the_card_counts_the_unknown_among_the_kept_tokens_of_validation(reviews
     kept = np.minimum(answers["num_tokens"], 3)
     expected = (answers["unknown_fraction"] * kept).sum() / kept.sum()
     assert 0 < expected < 1 and (answers["num_tokens"] > 3).any()
-    assert model.card.text["unknown_fraction"] == pytest.approx(expected)
+    assert model.card.text.unknown_fraction == pytest.approx(expected)
 
 
 def test_temperature_thresholds_and_abstention_are_fitted_on_validation(reviews, bag, tmp_path):
@@ -149,7 +149,7 @@ def test_temperature_thresholds_and_abstention_are_fitted_on_validation(reviews,
         raw = classifier.Classifier(
             model.text_encoder,
             model.network,
-            dataclasses.replace(model.card, temperature=1.0),
+            msgspec.structs.replace(model.card, temperature=1.0),
         ).score(dataset, "validation")
         logits = np.log(raw.p) - (np.log1p(-raw.p) if multi_label else 0)
         fitted = evaluation.fit_temperature(raw.y_true, logits, multi_label=multi_label)
@@ -182,7 +182,7 @@ def test_interrupted_training_keeps_the_best_epoch_without_another_validation(
     epochs, finished = run(resolved, tmp_path / "run", should_stop=lambda: next(asked) >= 20)
     assert finished.why == "interrupted" and "interrupted in epoch" in finished.message
     assert len(epochs) == finished.epochs - 1 >= 1
-    assert classifier.load(tmp_path / "run").card.training["ended_by"] == "interrupted"
+    assert classifier.load(tmp_path / "run").card.training.ended_by == "interrupted"
 
 
 def test_training_interrupted_in_the_first_epoch_saves_nothing_and_keeps_the_old_folder(

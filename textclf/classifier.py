@@ -8,13 +8,13 @@
 thresholds and abstention.
 """
 
-import dataclasses
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import tensorflow as tf
 
@@ -369,7 +369,7 @@ def save(
             copy(path, temporary / name)
         page = model_card.markdown(card)
         (temporary / artifact.CARD_PAGE).write_text(page, encoding="utf-8")
-        card = dataclasses.replace(card, files=artifact.checksums(temporary))
+        card = msgspec.structs.replace(card, files=artifact.checksums(temporary))
         (temporary / artifact.CARD).write_text(card.to_json(), encoding="utf-8")
 
 

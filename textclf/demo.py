@@ -1,20 +1,20 @@
-"""Made-up opinions, English and Chinese, in which word order decides: the data of the demo.
+"""Demo data: generated English and Chinese opinions in which word order decides the class.
 
-Nothing is downloaded and nothing is copied: every text is drawn from the tables below. A quarter
-are plain ("a good film"). In the others a negator, a frame or a contrast decides what a cue is
-worth, often many neutral words away. Every distant frame has its reverse ("anything but" /
-"exactly that") and every contrast comes in both orders, so that weighing words, or pairs of
-neighbours, cannot tell the classes apart, while a network that reads in order can.
+Nothing is downloaded or copied: every text is drawn from the tables below. A quarter of the texts
+are plain ("a good film"). In the others a negator, a frame or a contrast decides the polarity of a
+cue, often many neutral words away. Every distant frame has a reversed form ("anything but" /
+"exactly that") and every contrast occurs in both orders. A model that weighs words, or pairs of
+adjacent words, therefore cannot separate the classes; a network that reads in order can.
 
-Neutral words differ between the splits, apart from function words, so knowing them by heart wins
-nothing; and a text's checksum decides in which split it may stand, so no text stands in two.
+Neutral words differ between the splits, except function words, so memorising them does not help.
+The checksum of a text decides its split, so no text occurs in two splits.
 
-How to read a template:
-    [a|b|]   one of the alternatives, the last one being nothing
-    <word>   an entry of the table `word`, no entry twice in a text while others are left
-    <+word>  an entry of the label's own polarity
-    <-word>  an entry of the opposite polarity
-    {a|b}    the first, or the second; all the braces of a template take the same side
+Syntax of the templates:
+    [a|b|]   one of the alternatives; the last one here is empty
+    <word>   an entry of the table `word`; no entry is repeated in a text while others are left
+    <+word>  an entry with the polarity of the label
+    <-word>  an entry with the opposite polarity
+    {a|b}    the first or the second; all braces of a template choose the same side
 """
 
 import functools
@@ -27,12 +27,12 @@ CLASS_NAMES = ("negative", "positive")
 SPLITS = ("train", "validation", "test")
 
 NUM_EXAMPLES = {"train": 6000, "validation": 1000, "test": 1000}
-# Each ten texts in a row are these, in random order: (language, label id).
+# Every ten consecutive texts are these, in random order: (language, label id).
 _BLOCK = [("en", 0), ("en", 1)] * 3 + [("zh", 0), ("zh", 1)] * 2
-# Of eight possible texts six may stand in train, one in validation, one in test.
+# Six of eight checksums belong to train, one to validation, one to test.
 _SPLIT_BY_CHECKSUM = ("train",) * 6 + ("validation", "test")
 
-# === Cues: what carries an opinion, as (negative, positive) ===
+# === Cues: words that express an opinion, as (negative, positive) ===
 
 _CUES = {
     "en": {
@@ -60,7 +60,7 @@ _CUES = {
         "strong": ("让人失望, 让人讨厌, 让人生气, 让人难受",
                    "让人满意, 让人喜欢, 让人惊喜, 让人开心"),
         "do": ("讨厌, 反感, 嫌弃", "喜欢, 欣赏, 满意"),
-        # These hold a negator or a degree of their own and take no second one.
+        # These contain a negator or a degree; templates add no second one.
         "sum": ("没意思, 太差了, 不行, 没劲, 烂透了, 不怎么样, 糟透了, 差极了",
                 "不错, 太棒了, 很行, 了不起, 好极了, 没得说, 棒极了, 很不错"),
         "most": ("最差, 最糟, 最烂", "最好, 最棒, 最赞"),
@@ -69,7 +69,7 @@ _CUES = {
     },
 }  # fmt: skip
 
-# By domain: things judged, their parts, negative adjectives, positive adjectives.
+# By domain: objects, their parts, negative adjectives, positive adjectives.
 _DOMAINS = {
     "en": [
         ("film, movie, show, documentary", "plot, acting, story, ending, dialogue",
@@ -149,7 +149,7 @@ _FILLERS = {
     },
 }  # fmt: skip
 
-# Adverbials fit between any two commas; sentences stand between two others.
+# Adverbials fit between any two commas, sentences between any two sentences.
 _NEUTRAL = {
     "en": {
         "f": ["<adverbial>", "<adverbial>, <adverbial>"],
@@ -240,7 +240,7 @@ _TEMPLATES = {
             "{was <-adj>|were <+adj>}",
             "there was {nothing|plenty}, <f>, that I would call {<-adj>|<+adj>}",
             "we {didn't|did} find it, <f>, {<-adj>|<+adj>}",
-            # The same words, but what is denied is neutral in one of the two.
+            # The same words in both forms; the negation applies to a neutral clause in one of them.
             "{I would not say|I was not in a hurry}, <f>, "
             "{that it was <-adj>, but I was in a hurry|but I would say that it was <+adj>}",
             "{nobody|everybody} called it {<-adj>|<+adj>}, <f>, and {everybody|nobody} was with us",
@@ -281,7 +281,7 @@ _TEMPLATES = {
             "大家说<item>很{<-adj>|<+adj>}。<F>我{完全不|也完全}同意",
             "说<item>很{<-adj>|<+adj>}，<f>，这{不|确实}是真的",
             "我{并没有|确实是}，<f>，觉得<part>很{<-adj>|<+adj>}",
-            # The same words, but what is denied is neutral in one of the two.
+            # The same words in both forms; the negation applies to a neutral clause in one of them.
             "我{并没有|确实}觉得<part>很{<-adj>|<+adj>}，<f>，我{确实|并没有}一个人来",
             "{没有人|每个人都}说<item>很{<-adj>|<+adj>}，<f>，{每个人都|没有人}在场",
         ]),
@@ -291,12 +291,12 @@ _TEMPLATES = {
 # === Composition ===
 
 
-def _words(table: str) -> list[str]:
+def _split_words(table: str) -> list[str]:
     return table.split(", ")
 
 
 FILLERS = {
-    split: {name: _words(table) for name, table in tables.items()}
+    split: {name: _split_words(table) for name, table in tables.items()}
     for split, tables in _FILLERS.items()
 }
 _SLOT = re.compile(r"<([^<>]+)>")
@@ -305,21 +305,23 @@ _SIDES = re.compile(r"\{([^{|}]*)\|([^{}]*)\}")
 
 
 def examples(split: str, *, seed: int = 0) -> Iterator[tuple[str, str]]:
-    """Yields the texts of one split with the names of their classes.
+    """Yield the texts of one split with the names of their classes.
 
-    The same arguments give the same texts in every process. Classes are balanced exactly and
-    three texts in five are English. No text stands twice, in a split or (whatever the seeds)
-    in two splits, also when case and the final mark are set aside.
+        for text, label in demo.examples("train"): ...
+
+    Equal arguments give equal texts in every process. The classes are exactly balanced and three
+    of five texts are English. No text is repeated, within a split or (for any seeds) in another
+    split, also if case and the final punctuation mark are ignored.
 
     Args:
         split: one of `SPLITS`.
-        seed: another seed draws other texts.
+        seed: other seeds give other texts.
 
     Yields:
-        (text, class name), the name one of `CLASS_NAMES`.
+        (text, class name); the name is one of `CLASS_NAMES`.
 
     Raises:
-        ValueError: there is no such split.
+        ValueError: the split does not exist.
     """
     if split not in SPLITS:
         raise ValueError(f"the demo has no split {split!r}; it has {', '.join(SPLITS)}")
@@ -330,22 +332,22 @@ def _examples(split: str, rng: random.Random) -> Iterator[tuple[str, str]]:
     seen = set()
     for _ in range(0, NUM_EXAMPLES[split], len(_BLOCK)):
         for language, label in rng.sample(_BLOCK, len(_BLOCK)):
-            # Before capitals and final marks, so that these alone make no new text.
+            # Compared before capitals and final marks are added: these alone make no new text.
             text = _compose(rng, language, label, split)
             while text in seen or _SPLIT_BY_CHECKSUM[zlib.crc32(text.encode()) % 8] != split:
                 text = _compose(rng, language, label, split)
             seen.add(text)
-            yield _write(rng, text, language), CLASS_NAMES[label]
+            yield _add_style(rng, text, language), CLASS_NAMES[label]
 
 
 def _compose(rng: random.Random, language: str, label: int, split: str) -> str:
-    """A text of this class with the neutral words of this split, not yet capitalised."""
+    """Return a random text of a class with the neutral words of a split, in lower case."""
     kinds = list(_TEMPLATES[language].values())
     [(_, templates)] = rng.choices(kinds, [share for share, _ in kinds])
     tables = _tables(language, rng.choice(_DOMAINS[language]), label, split)
     tables = tables | {
-        "item": [rng.choice(tables["item"])],  # a text judges one thing
-        # Hardly any number comes twice: they teach a network to pass over unknown words.
+        "item": [rng.choice(tables["item"])],  # all of a text is about one object
+        # Few numbers are repeated: they teach a network to ignore unknown words.
         "number": [str(3 * rng.randrange(40, 3000) + SPLITS.index(split)) for _ in range(4)],
     }
     return _expand(rng, rng.choice(templates), tables)
@@ -353,19 +355,19 @@ def _compose(rng: random.Random, language: str, label: int, split: str) -> str:
 
 @functools.cache
 def _tables(language: str, domain: tuple[str, ...], label: int, split: str) -> dict[str, list[str]]:
-    """What the slots of a template stand for; "+" and "-" are resolved for this label."""
-    items, parts, *adjectives = map(_words, domain)
+    """Return the entries of every slot of a template; "+" and "-" refer to this label."""
+    items, parts, *adjectives = map(_split_words, domain)
     tables = {**_NEUTRAL[language], **FILLERS[split], "item": items, "part": parts}
     for sign, polarity in (("+", label), ("-", 1 - label)):
         for name, cues in _CUES[language].items():
-            tables[sign + name] = _words(cues[polarity])
+            tables[sign + name] = _split_words(cues[polarity])
         tables[sign + "mild"] += adjectives[polarity]
         tables[sign + "adj"] = tables[sign + "mild"] + tables[sign + "strong"]
     return tables
 
 
 def _expand(rng: random.Random, text: str, tables: dict[str, list[str]]) -> str:
-    """Replaces braces, then choices and slots, innermost first, until none is left."""
+    """Replace braces, then choices and slots, innermost first, until none is left."""
     text = _SIDES.sub(rng.choice([r"\1", r"\2"]), text)
     used = set()
 
@@ -381,11 +383,11 @@ def _expand(rng: random.Random, text: str, tables: dict[str, list[str]]) -> str:
     return text
 
 
-def _write(rng: random.Random, text: str, language: str) -> str:
-    """Adds what a text differs in from one writer to another: capitals and the final mark."""
+def _add_style(rng: random.Random, text: str, language: str) -> str:
+    """Add what differs from writer to writer: an initial capital and a final mark."""
     if language == "zh":
         return text + rng.choice(["", "。", "。", "！"])
     text = re.sub(r"\b([Aa]) (?=[aeio]|u(?!se))", r"\1n ", text)
     if rng.random() < 0.3:
-        return text  # typed in haste
+        return text  # without capital and mark, as typed in a hurry
     return text[0].upper() + text[1:] + rng.choice(["", ".", ".", "!"])

@@ -15,7 +15,6 @@ neither textclf nor Keras, and only then gets its number.
 
 import base64
 import copy
-import dataclasses
 import functools
 import json
 import os
@@ -27,6 +26,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from textclf import artifact, model_card
@@ -174,7 +174,7 @@ def export(
         _save(model, temporary)
         extra = temporary / "assets.extra"
         extra.mkdir(exist_ok=True)
-        card = dataclasses.replace(model.card, contract_version=CONTRACT_VERSION)
+        card = msgspec.structs.replace(model.card, contract_version=CONTRACT_VERSION)
         (extra / artifact.CARD).write_text(card.to_json(), encoding="utf-8")
         (extra / artifact.CARD_PAGE).write_text(model_card.markdown(card), encoding="utf-8")
         golden = _golden_samples(model, [*GOLDEN_TEXTS, *golden_texts])

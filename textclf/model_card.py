@@ -1,90 +1,96 @@
-"""The card of a classifier as a page for people, in Markdown.
+"""Card page: the card of a classifier in Markdown, for people.
 
-After Mitchell et al. (2019), "Model Cards for Model Reporting": what it is for, what it was made
-of, how good it is, and where it is known to be weak.
+The sections follow Mitchell et al. (2019), "Model Cards for Model Reporting": intended use, data,
+scores and known weaknesses.
 """
 
 from typing import Any
 
+import msgspec
+
 from textclf.artifact import Card
+from textclf.data import Findings
 from textclf.evaluation import Report
 
-_NUM_WEAK = 5
+_NUM_WEAK = 5  # classes listed as weak
 _SHOWN_CLASSES = 40
 
 
 def markdown(card: Card) -> str:
-    """Returns the page; ends with a line break."""
-    parts = [_head(card), _use(card), _data(card)]
-    if card.validation:
-        report = Report.from_dict(card.validation)
-        parts += [_scores(card, report), _weak_spots(card, report)]
-    parts.append(_making(card))
-    return "\n\n".join("\n".join(lines) for lines in parts) + "\n"
+    """Return the page; it ends with a line break."""
+    sections = [_summary_lines(card), _use_lines(card), _data_lines(card)]
+    if card.validation is not None:
+        sections += [_score_lines(card, card.validation), _weakness_lines(card, card.validation)]
+    sections.append(_training_lines(card))
+    return "\n\n".join("\n".join(lines) for lines in sections) + "\n"
 
 
-def _head(card: Card) -> list[str]:
+def _summary_lines(card: Card) -> list[str]:
     model = card.config.get("model", {})
-    kind = str(model.get("encoder", "lstm")).upper().replace("SIMPLE_RNN", "SimpleRNN")
-    both = "bidirectional " if model.get("bidirectional") and kind != "BAG" else ""
-    task = "any number of classes a text" if card.multi_label else "one class a text"
+    encoder = str(model.get("encoder", "lstm")).upper().replace("SIMPLE_RNN", "SimpleRNN")
+    direction = "bidirectional " if model.get("bidirectional") and encoder != "BAG" else ""
+    task = "any number of classes per text" if card.multi_label else "one class per text"
     names = ", ".join(map(_code, card.class_names[:_SHOWN_CLASSES]))
-    more = len(card.class_names) - _SHOWN_CLASSES
+    num_hidden = len(card.class_names) - _SHOWN_CLASSES
     return [
         "# Text classifier",
         "",
-        f"A {both}{kind} made by textclf: {len(card.class_names)} classes, {task}.",
+        f"A {direction}{encoder} classifier trained with textclf: {len(card.class_names)} classes, "
+        f"{task}.",
         "",
-        f"Classes: {names}{f' and {more} more' if more > 0 else ''}.",
+        f"Classes: {names}{f' and {num_hidden} more' if num_hidden > 0 else ''}.",
     ]
 
 
-def _use(card: Card) -> list[str]:
+def _use_lines(card: Card) -> list[str]:
     text = card.config.get("text", {})
+    abstention = (
+        f" If its confidence is below {card.abstain_below:.3f}, the prediction is marked `abstain`."
+        if card.abstain_below
+        else ""
+    )
     return [
-        "## Use",
+        "## Intended use",
         "",
-        "For texts like those it was trained on: the same language, the same kind of writing, the "
-        "same question asked of them. On anything else its answers, and how sure it is of them, "
-        "are untested. It always names a most probable class, for a text about something else too"
-        + (
-            f"; it marks answers of less than {card.abstain_below:.3f} confidence as `abstain`."
-            if card.abstain_below
-            else "."
-        ),
+        "The classifier is meant for texts like those it was trained on: the same language, the "
+        "same kind of writing, the same question. On other texts its predictions and their "
+        "confidence are untested. It always names a most probable class, even for an unrelated "
+        f"text.{abstention}",
         "",
-        f"It reads the {text.get('keep', 'start')} of a text, up to "
-        f"{text.get('sequence_length', 0):,} tokens, and says `truncated` where there was more.",
+        f"It reads at most {text.get('sequence_length', 0):,} tokens of a text "
+        f"(`text.keep`: {text.get('keep', 'start')}). Longer texts are marked `truncated`.",
     ]
 
 
-def _data(card: Card) -> list[str]:
+def _data_lines(card: Card) -> list[str]:
+    settings = card.config.get("data", {})
+    sources = [settings.get(name) for name in ("source", "train", "validation", "test")]
     lines = ["## Data", ""]
-    source = card.config.get("data", {})
-    named = [source.get(name) for name in ("source", "train", "validation", "test")]
-    lines.append(f"From {', '.join(_code(str(name)) for name in named if name)}.")
-    if splits := card.data.get("splits"):
+    lines.append(f"Source: {', '.join(_code(str(source)) for source in sources if source)}.")
+    if card.data.splits:
         lines += ["", "| split | texts |", "|---|---|"]
-        lines += [f"| {name} | {split['num_examples']:,} |" for name, split in splits.items()]
-    findings = card.data.get("findings", {})
-    shared = {name: found["count"] for name, found in findings.get("shared", {}).items()}
-    for pair, count in shared.items():
+        lines += [f"| {name} | {size.num_examples:,} |" for name, size in card.data.splits.items()]
+    for pair, finding in msgspec.convert(card.data.findings, Findings).shared.items():
         first, second = pair.split("/")
-        lines += ["", f"{count:,} texts of {second} stand in {first} too."]
-    lines += ["", f"Fingerprint: {_code(str(card.data.get('fingerprint', '')))}."]
+        lines += ["", f"Texts of {second} that also occur in {first}: {finding.count:,}."]
+    lines += ["", f"Fingerprint: {_code(card.data.fingerprint)}."]
     return lines
 
 
-def _scores(card: Card, report: Report) -> list[str]:
+def _score_lines(card: Card, report: Report) -> list[str]:
     level = f"{100 * report.confidence:.4g} % interval"
-    chosen = "the epoch, the temperature" + (" and the thresholds" if card.multi_label else "")
+    fitted = (
+        "the epoch, the temperature and the thresholds"
+        if card.multi_label
+        else "the epoch and the temperature"
+    )
     lines = [
         "## Scores",
         "",
-        f"On the validation split, which chose {chosen}, so they flatter a little; `textclf "
-        "evaluate` gives those of the test split.",
+        f"On the validation split, which was also used to choose {fitted}, so the scores are "
+        "slightly optimistic. `textclf evaluate` computes the scores on the test split.",
     ]
-    lines += ["", f"| figure | value | {level} |", "|---|---|---|"]
+    lines += ["", f"| metric | value | {level} |", "|---|---|---|"]
     for name in ("accuracy", "micro_f1", "macro_f1", "log_loss", "calibration_error"):
         value = report.metrics.get(name)
         if value is None:
@@ -92,52 +98,57 @@ def _scores(card: Card, report: Report) -> list[str]:
         interval = report.intervals.get(name)
         shown = "" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
         lines.append(f"| {name.replace('_', ' ')} | {value:.3f} | {shown} |")
-    before = report.metrics.get("uncalibrated_error")
-    if before is not None:
-        lines += ["", f"Before the temperature was fitted the calibration error was {before:.3f}."]
+    uncalibrated = report.metrics.get("uncalibrated_error")
+    if uncalibrated is not None:
+        lines += ["", f"Calibration error before the temperature was fitted: {uncalibrated:.3f}."]
     return lines
 
 
-def _weak_spots(card: Card, report: Report) -> list[str]:
-    lines = ["## Weak spots", ""]
-    worst = sorted((c for c in report.classes if c.support), key=lambda c: c.f1)[:_NUM_WEAK]
+def _weakness_lines(card: Card, report: Report) -> list[str]:
+    lines = ["## Weaknesses", ""]
+    with_texts = [scores for scores in report.classes if scores.support]
     lines += [
-        f"- {_code(c.name)}: F1 {c.f1:.3f} on {c.support:,} texts (precision {c.precision:.3f}, "
-        f"recall {c.recall:.3f})"
-        for c in worst
+        f"- {_code(scores.name)}: F1 {scores.f1:.3f} on {scores.support:,} texts (precision "
+        f"{scores.precision:.3f}, recall {scores.recall:.3f})"
+        for scores in sorted(with_texts, key=lambda scores: scores.f1)[:_NUM_WEAK]
     ]
-    if absent := [_code(c.name) for c in report.classes if not c.support]:
-        lines.append(f"- without a single text to judge by: {', '.join(absent)}")
-    unknown = card.text.get("unknown_fraction")
-    if unknown is not None:
-        lines.append(f"- {unknown:.1%} of the tokens of validation are not in its vocabulary")
-    train = card.text.get("train", {})
-    cut, read = sum(train.get("cut_tokens", [])), train.get("num_tokens", 0)
-    if read and not card.multi_label:
-        lines.append(f"- {cut / read:.1%} of the tokens of train are beyond the length limit")
+    if absent := [_code(scores.name) for scores in report.classes if not scores.support]:
+        lines.append(f"- not measured, because validation has no text of it: {', '.join(absent)}")
+    if card.text.unknown_fraction is not None:
+        lines.append(
+            f"- {card.text.unknown_fraction:.1%} of the tokens of validation are not in the "
+            "vocabulary"
+        )
+    train = card.text.train
+    if train.num_tokens and not card.multi_label:  # several labels count a text several times
+        removed = sum(train.cut_tokens) / train.num_tokens
+        lines.append(f"- {removed:.1%} of the tokens of train exceed the length limit")
     return lines
 
 
-def _making(card: Card) -> list[str]:
-    lines = ["## Making", ""]
-    if card.training:
+def _training_lines(card: Card) -> list[str]:
+    lines = ["## Training", ""]
+    if card.training.epochs:
         lines += [
-            f"Epoch {card.training.get('best_epoch')} of {card.training.get('epochs')} (ended by "
-            f"{card.training.get('ended_by')}); {card.training.get('num_weights', 0):,} weights.",
+            f"Epoch {card.training.best_epoch} of {card.training.epochs} was kept (end of "
+            f"training: {card.training.ended_by}). Number of weights: "
+            f"{card.training.num_weights:,}.",
             "",
         ]
     versions = ", ".join(f"{name} {version}" for name, version in card.versions.items())
-    lines.append(f"Made {card.created} with {versions}. The whole configuration is in `card.json`.")
+    lines.append(
+        f"Written {card.created} with {versions}. `card.json` has the complete configuration."
+    )
     if card.contract_version:
         lines += ["", f"SavedModel contract {card.contract_version}."]
     return lines
 
 
 def _code(text: Any) -> str:
-    """As Markdown code, whatever backquotes and line breaks the text holds."""
-    flat = " ".join(str(text).split())
+    """Return the text as Markdown code, on one line, also if it has backquotes."""
+    line = " ".join(str(text).split())
     fence = "`"
-    while fence in flat:
+    while fence in line:
         fence += "`"
-    pad = " " if flat.startswith("`") or flat.endswith("`") else ""
-    return f"{fence}{pad}{flat}{pad}{fence}"
+    pad = " " if line.startswith("`") or line.endswith("`") else ""
+    return f"{fence}{pad}{line}{pad}{fence}"

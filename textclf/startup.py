@@ -1,4 +1,4 @@
-"""The start of TensorFlow, quiet and without unused packages, and the line that reports it."""
+"""Start of TensorFlow: without its messages and without packages that are not used here."""
 
 import contextlib
 import gc
@@ -35,7 +35,7 @@ def clear_status() -> None:
 
 
 def import_tensorflow() -> None:
-    """Import TensorFlow without its start-up noise, which none of its settings silences.
+    """Import TensorFlow without its start-up messages, which none of its settings prevents.
 
     It takes 8 to 27 seconds, so a terminal shows a status; the status before it comes back.
     """
@@ -51,20 +51,21 @@ def import_tensorflow() -> None:
 
 
 def _import_quietly() -> None:
-    with _stderr_held_back(), _hidden("sklearn", "matplotlib"), _uncollected():
+    with _buffered_stderr(), _hidden("sklearn", "matplotlib"), _no_garbage_collection():
         import tensorflow as tf
         from absl import logging  # type: ignore[import-untyped]
 
-        logging.set_verbosity(logging.ERROR)  # tensorflow-datasets warns of its own deprecations
-        tf.constant(0)  # the first operation starts the devices, which has its own noise
+        # Hides the warnings of tensorflow-datasets about its own deprecations.
+        logging.set_verbosity(logging.ERROR)
+        tf.constant(0)  # the first operation starts the devices, which writes messages
 
 
 @contextlib.contextmanager
 def _hidden(*packages: str) -> Iterator[None]:
-    """Packages count as not installed.
+    """Make imports of packages fail as if they were not installed.
 
-    TensorFlow imports Keras, which imports these two, where they are installed, for wrappers and
-    plots that nothing here uses: a third of the time until TensorFlow is there.
+    TensorFlow imports Keras, which imports these packages if they are installed, for wrappers and
+    plots that are not used here. That takes a third of the time of the import.
     """
     hidden = [name for name in packages if name not in sys.modules]
     sys.modules |= dict.fromkeys(hidden)  # type: ignore[arg-type]
@@ -76,11 +77,11 @@ def _hidden(*packages: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _uncollected() -> Iterator[None]:
-    """No garbage is looked for, now or later, among what an import makes, as it makes hardly any.
+def _no_garbage_collection() -> Iterator[None]:
+    """Disable the garbage collector during the import and freeze what the import created.
 
-    Looking is a seventh of the import's time, and at the end of the process a quarter of it again.
-    Nor among all else that the process holds by then: for commands and workers, whose it is.
+    Collection takes a seventh of the time of the import, and a quarter of it again when the
+    process ends. For entry points only: every live object of the process is frozen.
     """
     was_enabled = gc.isenabled()
     gc.disable()
@@ -93,22 +94,22 @@ def _uncollected() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _stderr_held_back() -> Iterator[None]:
-    """What is written to file descriptor 2 comes out only if the block fails."""
+def _buffered_stderr() -> Iterator[None]:
+    """Discard what is written to file descriptor 2, unless the block fails."""
     try:
         saved = os.dup(2)
-    except OSError:  # closed: nobody would see the noise
+    except OSError:  # stderr is closed
         yield
         return
     if sys.stderr is not None:
         sys.stderr.flush()
-    with tempfile.TemporaryFile() as held_back:
-        os.dup2(held_back.fileno(), 2)
+    with tempfile.TemporaryFile() as buffer:
+        os.dup2(buffer.fileno(), 2)
         try:
             yield
         except Exception:
-            held_back.seek(0)
-            os.write(saved, held_back.read())
+            buffer.seek(0)
+            os.write(saved, buffer.read())
             raise
         finally:
             os.dup2(saved, 2)

@@ -192,14 +192,15 @@ def _network(job: dict[str, Any], config: Config, folder: Path, tell: Tell) -> d
     tell("measuring gradients", 0, 0)
     gradients = gradient_by_distance(model, found.texts)
     report = model.report(scores, **config.evaluation.to_dict())
+    assert model.card.validation is not None
     return {
-        "validation": model.card.validation["metrics"],
+        "validation": model.card.validation.metrics,
         "test": report.to_dict()["metrics"],
         "test_reads": num_reads,
         "history": trained.history,
         "steps": trained.steps,
-        "best_epoch": model.card.training["best_epoch"],
-        "ended_by": model.card.training["ended_by"],
+        "best_epoch": model.card.training.best_epoch,
+        "ended_by": model.card.training.ended_by,
         "thresholds": None if model.card.thresholds is None else list(model.card.thresholds),
         "gradient_by_distance": gradients,
         "cost": _cost(found, trained, model),
@@ -478,15 +479,15 @@ def _cost(found: _Data, trained: _Trained, model: Any) -> dict[str, Any]:
     from textclf import classifier, export
 
     found.tell("exporting", 0, 0)
-    read = model.card.text["train"]
-    tokens = read["num_tokens"] - sum(read["cut_tokens"])  # of an epoch
+    train = model.card.text.train
+    tokens = train.num_tokens - sum(train.cut_tokens)  # of an epoch
     seconds = sum(trained.epoch_seconds)
     with tempfile.TemporaryDirectory() as exports:
         version = export.export(model, exports, is_verified=False)
         served = classifier.load_predictor(version)
         found.tell("measuring one answer", 0, 0)
         return {
-            "weights": model.card.training["num_weights"],
+            "weights": model.card.training.num_weights,
             "training_seconds": round(seconds, 2),
             "tokens_per_second": round(tokens * trained.epochs / seconds, 1),
             "peak_memory_mb": round(trained.peak_memory_mb, 1),

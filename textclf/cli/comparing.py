@@ -342,7 +342,7 @@ def _check_comparable(cards: "dict[str, Card]", source: str | None) -> None:
                 f"{name}: knows the classes {', '.join(card.class_names)}, and {names[0]} knows "
                 f"{', '.join(first.class_names)}; models of one task can be compared"
             )
-        if source is None and card.data.get("fingerprint") != first.data.get("fingerprint"):
+        if source is None and card.data.fingerprint != first.data.fingerprint:
             raise DataError(
                 f"{name}: was trained on other data than {names[0]}; name what to score them on "
                 "as --data"
@@ -377,7 +377,7 @@ def _cells(cards: "dict[str, Card]") -> dict[str, str]:
             if key not in ("seed", "cache_dir")
         }
         # The same settings on other data are another cell.
-        fingerprint = card.data.get("fingerprint")
+        fingerprint = card.data.fingerprint
         values = repr([card.config["text"], card.config["model"], training, fingerprint])
         if values not in known:
             model = card.config["model"]

@@ -4,9 +4,9 @@ import json
 import math
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
@@ -84,7 +84,7 @@ def evaluate(
         if dropped:
             rows = "1 row is" if dropped == 1 else f"{dropped:,} rows are"
             say(f"note: {rows} left out for labels that the model does not know")
-        if source is None and dataset.fingerprint != card.data.get("fingerprint"):
+        if source is None and dataset.fingerprint != card.data.fingerprint:
             say(
                 "note: these are not the data of the training, or they changed since; rows of "
                 "this split may have been trained on"
@@ -172,7 +172,7 @@ def _requirement(text: str, card: "Card") -> tuple[str, float]:
         raise click.UsageError(
             f"--require {text}: expected METRIC=VALUE, for instance macro_f1=0.85"
         )
-    known: Mapping[str, Any] = card.validation.get("metrics", {})
+    known = card.validation.metrics if card.validation else {}
     if known and name not in known:
         raise click.UsageError(
             f"--require {text}: no metric {name!r}; there are {', '.join(known)}"

@@ -16,21 +16,34 @@ reaches its threshold). The definitions are scikit-learn's wherever it has one:
   float64 baseline that are both wrong with certainty pay the same.
 - Intervals: `intervals.py` states the methods.
 
-Only numpy is imported with this module; scipy waits until it is needed.
+The names below are imported when they are used, so that reading a report needs no NumPy.
 """
 
-from textclf.evaluation.calibration import choose_abstention, fit_temperature
-from textclf.evaluation.decision import fit_decision
-from textclf.evaluation.measure import evaluate
-from textclf.evaluation.report import (
-    CalibrationBin,
-    ClassScores,
-    CoveragePoint,
-    LengthBin,
-    Report,
-)
-from textclf.evaluation.scores import contributed, contributions, macro_f1
-from textclf.evaluation.selection import choose_thresholds, select
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from textclf.evaluation.calibration import choose_abstention, fit_temperature
+    from textclf.evaluation.decision import fit_decision
+    from textclf.evaluation.measure import evaluate
+    from textclf.evaluation.report import (
+        CalibrationBin,
+        ClassScores,
+        CoveragePoint,
+        LengthBin,
+        Report,
+    )
+    from textclf.evaluation.scores import contributed, contributions, macro_f1
+    from textclf.evaluation.selection import choose_thresholds, select
+
+_MODULES = {
+    "calibration": ("choose_abstention", "fit_temperature"),
+    "decision": ("fit_decision",),
+    "measure": ("evaluate",),
+    "report": ("CalibrationBin", "ClassScores", "CoveragePoint", "LengthBin", "Report"),
+    "scores": ("contributed", "contributions", "macro_f1"),
+    "selection": ("choose_thresholds", "select"),
+}
 
 __all__ = [
     "CalibrationBin",
@@ -48,3 +61,10 @@ __all__ = [
     "macro_f1",
     "select",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -61,25 +61,25 @@ def make_card(
         temperature=decision.temperature,
         thresholds=thresholds,
         abstain_below=decision.abstain_below,
-        data={
-            "fingerprint": dataset.fingerprint,
-            "splits": {
-                name: {
-                    "num_examples": split.num_examples,
-                    "class_counts": [int(count) for count in split.class_counts],
-                }
+        data=artifact.DataSummary(
+            fingerprint=dataset.fingerprint,
+            splits={
+                name: artifact.SplitSize(
+                    num_examples=split.num_examples,
+                    class_counts=tuple(int(count) for count in split.class_counts),
+                )
                 for name, split in dataset.splits.items()
             },
-            "findings": dataset.findings.to_dict(),
-        },
-        text=_text_figures(network, prepared),
-        training={
-            "best_epoch": state.best.epoch,
-            "epochs": state.epoch,
-            "ended_by": why,
-            "num_weights": num_weights(network),
-        },
-        validation=report.to_dict(),
+            findings=dataset.findings.to_dict(),
+        ),
+        text=_text_summary(network, prepared),
+        training=artifact.TrainingSummary(
+            best_epoch=state.best.epoch,
+            epochs=state.epoch,
+            ended_by=why,
+            num_weights=num_weights(network),
+        ),
+        validation=report,
         versions={
             "textclf": textclf.__version__,
             "python": platform.python_version(),
@@ -96,17 +96,17 @@ def num_weights(network: networks.Network) -> int:
     return sum(math.prod(variable.shape) for variable in network.parameters)
 
 
-def _text_figures(network: networks.Network, prepared: batches.Prepared) -> dict[str, object]:
+def _text_summary(network: networks.Network, prepared: batches.Prepared) -> artifact.TextSummary:
     train, validation = prepared.train.statistics, prepared.validation.statistics
-    return {
-        "vocabulary_size": network.encoder.embedding.input_dim,
-        "pruned_tokens": prepared.num_pruned,
-        "unknown_fraction": validation.num_unknown / validation.num_kept
+    return artifact.TextSummary(
+        vocabulary_size=network.encoder.embedding.input_dim,
+        pruned_tokens=prepared.num_pruned,
+        unknown_fraction=validation.num_unknown / validation.num_kept
         if validation.num_kept
         else 0.0,
-        "train": {
-            "num_tokens": train.num_tokens,
-            "truncated_texts": train.truncated_texts.tolist(),
-            "cut_tokens": train.cut_tokens.tolist(),
-        },
-    }
+        train=artifact.TrainTokens(
+            num_tokens=train.num_tokens,
+            truncated_texts=tuple(train.truncated_texts.tolist()),
+            cut_tokens=tuple(train.cut_tokens.tolist()),
+        ),
+    )

@@ -5,6 +5,8 @@ from typing import Any
 
 import msgspec
 
+from textclf.evaluation import Report
+
 
 class Started(msgspec.Struct, frozen=True):
     """Data, vocabulary and network are ready.
@@ -72,7 +74,7 @@ class Finished(msgspec.Struct, frozen=True):
         why: "epochs", "steps" (`training.max_steps`), "early stopping", "interrupted" or "not
             finite".
         message: for the last two, a sentence for the user.
-        validation: the validation report of the best epoch, as plain values.
+        validation: the validation report of the best epoch.
         notices: sentences for the user.
     """
 
@@ -81,7 +83,7 @@ class Finished(msgspec.Struct, frozen=True):
     epochs: int
     why: str
     message: str
-    validation: dict[str, Any]
+    validation: Report
     notices: tuple[str, ...]
 
 

@@ -126,7 +126,9 @@ class Loop:
                 plateau_factor=state.plateau_factor,
             )
             self.optimizer.learning_rate.assign(state.learning_rate)
-            batch_loss, batch_norms = self.train_step(batch.token_ids, batch.lengths, batch.targets)
+            batch_loss, batch_norms = self.train_step(
+                batch.features["token_ids"], batch.features["lengths"], batch.targets, batch.weights
+            )
             state.step += 1
             loss, norms = float(batch_loss), batch_norms.numpy()
             if not (math.isfinite(loss) and np.isfinite(norms).all()):

@@ -10,9 +10,9 @@ from textclf import networks
 from textclf.config import Training
 from textclf.tasks import Task
 
-# Token ids int32 [B, T], lengths int32 [B] and targets float32 [B, C] to the loss float32 [] and
-# the gradient norms float32 [trained variables].
-TrainStep = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+# Token ids int32 [B, T], lengths int32 [B], targets float32 [B, C] and weights float32 [B] to the
+# loss float32 [] and the gradient norms float32 [trained variables].
+TrainStep = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
 def make_optimizer(settings: Training) -> keras.optimizers.Optimizer:
@@ -78,13 +78,12 @@ def make_step(
     )
 
     def train_step(
-        token_ids: tf.Tensor, lengths: tf.Tensor, targets: tf.Tensor
+        token_ids: tf.Tensor, lengths: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         num_rows = tf.shape(lengths)[0]
         batch_size = tf.cast(num_rows, tf.float32)
         if strategy.num_replicas_in_sync == 1:
-            counted = tf.ones_like(lengths, tf.float32)
-            return replica_step(token_ids, lengths, targets, counted, batch_size)
+            return replica_step(token_ids, lengths, targets, weights, batch_size)
         share = -(-num_rows // strategy.num_replicas_in_sync)
 
         def step_on_share() -> tuple[tf.Tensor, tf.Tensor]:
@@ -97,7 +96,7 @@ def make_step(
                 tf.gather(token_ids, rows),
                 tf.gather(lengths, rows),
                 tf.gather(targets, rows),
-                tf.cast(is_counted, tf.float32),
+                tf.where(is_counted, tf.gather(weights, rows), 0.0),
                 batch_size,
             )
 
@@ -111,6 +110,7 @@ def make_step(
         tf.TensorSpec([None, None], tf.int32),
         tf.TensorSpec([None], tf.int32),
         tf.TensorSpec([None, task.num_outputs], tf.float32),
+        tf.TensorSpec([None], tf.float32),
     ]
     return tf.function(train_step, input_signature=signature, autograph=False)
 
@@ -124,19 +124,19 @@ def _make_replica_step(
     num_replicas: int,
 ) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
     variables = network.trainable_variables
-    weights = tf.constant(class_weights, tf.float32)
+    weight_of_class = tf.constant(class_weights, tf.float32)
 
     def replica_step(
         token_ids: tf.Tensor,  # int32 [share of B, T]
         lengths: tf.Tensor,  # int32 [share of B]
         targets: tf.Tensor,  # float32 [share of B, C]
-        counted: tf.Tensor,  # float32 [share of B], 0 for rows that only fill up
+        weights: tf.Tensor,  # float32 [share of B], 0 for rows that only fill up
         batch_size: tf.Tensor,  # float32 [], rows of all replicas
     ) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape() as tape:
             logits = network({"token_ids": token_ids, "lengths": lengths}, training=True)
-            losses = task.losses(targets, logits, weights, settings.label_smoothing)
-            loss = tf.reduce_sum(losses * counted) / batch_size
+            losses = task.losses(targets, logits, weight_of_class, settings.label_smoothing)
+            loss = tf.reduce_sum(losses * weights) / batch_size
             # Every replica adds its share, so that their sum is the penalty once.
             penalty = tf.add_n(network.losses) if network.losses else tf.zeros([])
             total = loss + penalty / num_replicas

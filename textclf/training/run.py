@@ -80,7 +80,7 @@ def train(
     return TrainingResult(
         folder=finished.folder,
         best_epoch=finished.best_epoch,
-        validation=evaluation.Report.from_dict(finished.validation),
+        validation=finished.validation,
         history=tuple(history),
         why=finished.why,
         message=finished.message,
@@ -195,6 +195,7 @@ def _events(
             why=why,
         )
         _save(output, config, card, prepared, state.best, work, overwrite)
+    assert card.validation is not None
     yield Finished(
         output, state.best.epoch, state.epoch, why, message, card.validation, _end_notices(card)
     )
@@ -244,7 +245,7 @@ def _make_loop(
     with strategy.scope():
         network = classifier.build_network(
             config,
-            vocabulary_size=2 + len(vocabulary) + config.text.hash_buckets,
+            vocabulary_size=text.NUM_RESERVED + len(vocabulary) + config.text.hash_buckets,
             num_classes=task.num_outputs,
             embedding_matrix=matrix,
         )

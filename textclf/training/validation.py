@@ -36,7 +36,9 @@ class Validator:
 
     def logits(self) -> np.ndarray:
         """Return the logits of all examples with the current weights, float32 [n, C]."""
-        return self._collect(lambda batch: self._logits_of(batch.token_ids, batch.lengths))
+        return self._collect(
+            lambda batch: self._logits_of(batch.features["token_ids"], batch.features["lengths"])
+        )
 
     def figures(self, logits: np.ndarray) -> dict[str, float]:
         """Return `val_loss`, `val_accuracy` and `val_macro_f1` of logits float32 [n, C].

@@ -1,0 +1,104 @@
+"""Card: written and read without loss; unusable cards are refused with the reason."""
+
+import json
+import subprocess
+import sys
+
+import msgspec
+import pytest
+
+from textclf import artifact
+from textclf.errors import ArtifactError
+
+CARD = artifact.Card(class_names=("no", "yes"), multi_label=False, config={"model": {"units": 3}})
+
+
+def test_a_card_is_read_as_it_was_written(tmp_path):
+    card = msgspec.structs.replace(
+        CARD,
+        thresholds=(0.1, 0.30000001192092896),
+        temperature=(1.0, 2.0),
+        data=artifact.DataSummary("f", {"train": artifact.SplitSize(3, (1, 2))}, {"notes": ["x"]}),
+        text=artifact.TextSummary(9, 0, 0.25, artifact.TrainTokens(20, (1, 0), (4, 0))),
+        training=artifact.TrainingSummary(2, 3, "epochs", 100),
+        versions={"textclf": "1"},
+        files={"a": "b"},
+    )
+    (tmp_path / "card.json").write_text(card.to_json())
+    assert artifact.read_card(tmp_path) == card
+
+
+def test_the_card_of_a_trained_folder_is_rewritten_byte_for_byte(trained):
+    card = artifact.read_card(trained)
+    assert card.validation.metrics["accuracy"] > 0
+    assert card.to_json() == (trained / "card.json").read_text(encoding="utf-8")
+
+
+def test_card_json_has_the_documented_keys(trained):
+    values = json.loads((trained / "card.json").read_text(encoding="utf-8"))
+    assert list(values) == [
+        *("class_names", "multi_label", "config", "temperature", "thresholds", "abstain_below"),
+        *("data", "text", "training", "validation", "versions", "created", "contract_version"),
+        *("files", "format_version"),
+    ]
+    assert list(values["data"]) == ["fingerprint", "splits", "findings"]
+    assert list(values["data"]["splits"]["train"]) == ["num_examples", "class_counts"]
+    assert list(values["text"]) == [
+        *("vocabulary_size", "pruned_tokens", "unknown_fraction", "train"),
+    ]
+    assert list(values["text"]["train"]) == ["num_tokens", "truncated_texts", "cut_tokens"]
+    assert list(values["training"]) == ["best_epoch", "epochs", "ended_by", "num_weights"]
+    assert list(values["versions"]) == ["textclf", "python", "tensorflow", "keras", "numpy"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "does not exist; `textclf train` writes such a folder"),
+        ("", "cannot be read"),
+        ("[1]", "is not a card of textclf"),
+        ('{"format_version": 99}', "format 99 is newer than format 1"),
+        ('{"format_version": 1}', "is damaged"),
+    ],
+)
+def test_an_unusable_card_is_refused_with_the_reason(tmp_path, content, message):
+    folder = tmp_path / "run"
+    if content is not None:
+        folder.mkdir()
+        (folder / "card.json").write_text(content)
+    with pytest.raises(ArtifactError, match=message):
+        artifact.read_card(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"files": None}, {"config": None}, {"validation": 3}, {"class_names": "no"}),
+        *({"data": {"fingerprint": 3}}, {"training": {"epochs": "2"}}, {"text": {"other": 1}}),
+        *({"thresholds": ["a"]}, {"other": 1}),
+    ],
+    ids=json.dumps,
+)
+def test_a_card_with_a_wrong_or_unknown_entry_is_damaged(tmp_path, change):
+    (tmp_path / "card.json").write_text(json.dumps(json.loads(CARD.to_json()) | change))
+    (name,) = change
+    with pytest.raises(ArtifactError, match=f"card.json: is damaged \\(.*{name}.*\\); restore"):
+        artifact.read_card(tmp_path)
+
+
+def test_an_export_in_place_of_a_trained_folder_is_refused_as_an_export(tmp_path):
+    (tmp_path / "saved_model.pb").write_text("")
+    with pytest.raises(ArtifactError, match="is an exported SavedModel"):
+        artifact.read_card(tmp_path)
+
+
+def test_reading_a_card_imports_neither_numpy_nor_tensorflow(trained):
+    code = (
+        "import sys; from textclf import artifact; "
+        "assert artifact.read_card(sys.argv[1]).validation; "
+        "print(sorted({'numpy', 'tensorflow', 'keras'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(trained)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"

@@ -1,0 +1,96 @@
+"""Trained folders: names of their files, their card, checksums, and atomic writing.
+
+A trained folder:
+
+    FOLDER/
+    ├── card.json         description of the classifier (`Card`), with checksums of all other files
+    ├── card.md           the same description for people
+    ├── config.yaml       the whole resolved configuration, ready for `textclf train`
+    ├── vocabulary.txt    one token per line, in the order of their ids
+    ├── weights.npz       the weights of the network by name, readable with NumPy alone
+    ├── history.jsonl     one line per epoch
+    └── tensorboard/      event files, if requested
+
+The modules of this package:
+
+    layout.py       names of the files; find an exported version
+    card.py         Card: description of a trained classifier; imported when it is used
+    reading.py      read_card: the card of a folder, or the reason why it cannot be read
+    checksums.py    SHA-256 of the files of a folder
+    folders.py      check an output folder; write a folder or a file atomically
+
+Nothing here imports TensorFlow or NumPy.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from textclf.artifact.checksums import check_files, checksums, sha256
+from textclf.artifact.folders import (
+    check_nesting,
+    check_output,
+    check_writable,
+    restore_folder,
+    write_file,
+    write_folder,
+)
+from textclf.artifact.layout import (
+    BENCHMARK,
+    CARD,
+    CARD_PAGE,
+    CONFIG,
+    FORMAT_VERSION,
+    HISTORY,
+    TENSORBOARD,
+    VOCABULARY,
+    WEIGHTS,
+    exported_version,
+    find_export,
+)
+from textclf.artifact.reading import read_card
+
+if TYPE_CHECKING:
+    from textclf.artifact.card import (
+        Card,
+        DataSummary,
+        SplitSize,
+        TextSummary,
+        TrainingSummary,
+        TrainTokens,
+    )
+
+__all__ = [
+    "BENCHMARK",
+    "CARD",
+    "CARD_PAGE",
+    "CONFIG",
+    "FORMAT_VERSION",
+    "HISTORY",
+    "TENSORBOARD",
+    "VOCABULARY",
+    "WEIGHTS",
+    "Card",
+    "DataSummary",
+    "SplitSize",
+    "TextSummary",
+    "TrainTokens",
+    "TrainingSummary",
+    "check_files",
+    "check_nesting",
+    "check_output",
+    "check_writable",
+    "checksums",
+    "exported_version",
+    "find_export",
+    "read_card",
+    "restore_folder",
+    "sha256",
+    "write_file",
+    "write_folder",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return getattr(importlib.import_module(f"{__name__}.card"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

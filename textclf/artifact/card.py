@@ -1,0 +1,131 @@
+"""Card: description of a trained classifier, stored as `card.json`."""
+
+import json
+from typing import Any
+
+import msgspec
+
+from textclf.artifact.layout import FORMAT_VERSION
+from textclf.evaluation.report import Report
+
+
+class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Part of a card; unknown entries of a file are an error."""
+
+
+class SplitSize(_Section, frozen=True):
+    """Size of a split.
+
+    Attributes:
+        num_examples: number of examples.
+        class_counts: examples of each class, in the order of `Card.class_names`.
+    """
+
+    num_examples: int
+    class_counts: tuple[int, ...]
+
+
+class DataSummary(_Section, frozen=True):
+    """Data that a classifier was trained on.
+
+    Attributes:
+        fingerprint: changes with the examples, their order and the splits.
+        splits: size of each split by name.
+        findings: JSON of `data.Findings`; `msgspec.convert(findings, data.Findings)` reads it.
+    """
+
+    fingerprint: str = ""
+    splits: dict[str, SplitSize] = {}
+    findings: dict[str, Any] = {}
+
+
+class TrainTokens(_Section, frozen=True):
+    """Tokens of the training split.
+
+    Attributes:
+        num_tokens: tokens before the length limit.
+        truncated_texts: texts of each class that exceed the limit.
+        cut_tokens: tokens of each class that the limit removed.
+    """
+
+    num_tokens: int = 0
+    truncated_texts: tuple[int, ...] = ()
+    cut_tokens: tuple[int, ...] = ()
+
+
+class TextSummary(_Section, frozen=True):
+    """Vocabulary and tokens.
+
+    Attributes:
+        vocabulary_size: number of token ids, reserved ones and hash buckets included.
+        pruned_tokens: distinct tokens dropped while counting; 0 if the counts are exact.
+        unknown_fraction: unknown tokens among the kept tokens of validation, 0 to 1.
+        train: tokens of the training split.
+    """
+
+    vocabulary_size: int = 0
+    pruned_tokens: int = 0
+    unknown_fraction: float | None = None
+    train: TrainTokens = TrainTokens()
+
+
+class TrainingSummary(_Section, frozen=True):
+    """Result of a training.
+
+    Attributes:
+        best_epoch: the epoch that was kept, from 1.
+        epochs: number of epochs trained.
+        ended_by: reason why training ended.
+        num_weights: number of trained values.
+    """
+
+    best_epoch: int = 0
+    epochs: int = 0
+    ended_by: str = ""
+    num_weights: int = 0
+
+
+class Card(_Section, frozen=True):
+    """Description of a trained classifier.
+
+        card = artifact.read_card("runs/reviews")
+        card.training.best_epoch
+
+    Attributes:
+        class_names: the classes, in the order of the columns of the probabilities.
+        multi_label: True if a text can have several labels.
+        config: the resolved configuration, as returned by `Config.to_dict`.
+        temperature: divisor of the logits before the probabilities: one number, or one per class
+            for multi-label tasks. 1.0 until it is fitted.
+        thresholds: multi-label: smallest probability of each selected class; otherwise None.
+        abstain_below: the classifier abstains below this confidence; None: it never abstains.
+        data: the data of the training.
+        text: vocabulary and tokens.
+        training: result of the training.
+        validation: report of the best epoch on the validation split; None if there is none.
+        versions: package to version: textclf, Python, TensorFlow, Keras and NumPy.
+        created: UTC time of writing, ISO 8601.
+        contract_version: exports only: the version of the contract in docs/saved_model.md.
+        files: SHA-256 of every other file of the folder.
+        format_version: version of this format.
+    """
+
+    class_names: tuple[str, ...]
+    multi_label: bool
+    config: dict[str, Any]
+    temperature: float | tuple[float, ...] = 1.0
+    thresholds: tuple[float, ...] | None = None
+    abstain_below: float | None = None
+    data: DataSummary = DataSummary()
+    text: TextSummary = TextSummary()
+    training: TrainingSummary = TrainingSummary()
+    validation: Report | None = None
+    versions: dict[str, str] = {}
+    created: str = ""
+    contract_version: str = ""
+    files: dict[str, str] = {}
+    format_version: int = FORMAT_VERSION
+
+    def to_json(self) -> str:
+        """Return the content of `card.json`."""
+        return json.dumps(msgspec.to_builtins(self), ensure_ascii=False, indent=2) + "\n"

@@ -1,0 +1,66 @@
+"""Reading: the card of a trained folder, or the reason why it cannot be read."""
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from textclf.artifact.folders import restore_folder
+from textclf.artifact.layout import CARD, FORMAT_VERSION, SAVED_MODEL
+from textclf.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from textclf.artifact.card import Card
+
+
+def read_card(folder: str | os.PathLike) -> "Card":
+    """Read `card.json`. TensorFlow is not imported.
+
+    If a process was killed while it replaced the folder, the former folder is restored first.
+
+    Raises:
+        ArtifactError: the folder is not a trained folder, its card is damaged, or its format is
+            newer than this textclf.
+    """
+    folder = Path(folder)
+    path = folder / CARD
+    restore_folder(folder)
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise ArtifactError(f"{folder}: {_why_no_card(folder)}") from None
+    except (OSError, ValueError) as error:
+        raise ArtifactError(
+            f"{path}: cannot be read ({error}); restore it from a copy or train again"
+        ) from None
+    version = values.get("format_version") if isinstance(values, dict) else None
+    if not isinstance(version, int):
+        raise ArtifactError(
+            f"{path}: has no format_version, so it is not a card of textclf; `textclf train` "
+            "writes one"
+        )
+    if version > FORMAT_VERSION:
+        raise ArtifactError(
+            f"{path}: format {version} is newer than format {FORMAT_VERSION}, the newest that "
+            "this textclf reads; upgrade textclf"
+        )
+    # Imported here: a wrong folder is refused in half the time without msgspec.
+    import msgspec
+
+    from textclf.artifact.card import Card
+
+    try:
+        return msgspec.convert(values, Card)
+    except msgspec.ValidationError as error:
+        raise ArtifactError(
+            f"{path}: is damaged ({error}); restore it from a copy or train again"
+        ) from None
+
+
+def _why_no_card(folder: Path) -> str:
+    """Return the reason why a folder has no card, and the fix."""
+    if os.path.exists(folder / SAVED_MODEL):
+        return "is an exported SavedModel; a folder written by `textclf train` is needed here"
+    if not os.path.exists(folder):
+        return "does not exist; `textclf train` writes such a folder"
+    return f"is not a trained folder (it has no {CARD}); `textclf train` writes one"

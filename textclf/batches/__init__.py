@@ -1,0 +1,26 @@
+"""Batches: examples to stored shards of token ids, and shards to padded batches.
+
+Every text is encoded once, by the graph that also serves, and stored. Training reads only the
+stored shards, so data larger than memory can be used.
+
+    preparation.py  prepare: the vocabulary and the shards of a data set, with a cache
+    shards.py       write_shards: encode examples, store them and count tokens
+    buckets.py      lengths to which batches are padded, with the least padding
+    pipeline.py     training_batches, ordered_batches: shards to batches with tf.data
+"""
+
+from textclf.batches.pipeline import Batch, ordered_batches, training_batches
+from textclf.batches.preparation import Prepared, prepare
+from textclf.batches.shards import Progress, Shards, TextStatistics, write_shards
+
+__all__ = [
+    "Batch",
+    "Prepared",
+    "Progress",
+    "Shards",
+    "TextStatistics",
+    "ordered_batches",
+    "prepare",
+    "training_batches",
+    "write_shards",
+]

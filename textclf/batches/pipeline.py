@@ -1,0 +1,157 @@
+"""Pipeline: stored shards to padded batches, with tf.data."""
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from textclf import text
+from textclf.batches.shards import Shards
+
+_ORDERED_BUCKETS = 12  # buckets of batches that are not for training
+
+
+class Batch(NamedTuple):
+    """Examples of one step.
+
+    B is the number of examples and R the number of rows of tokens. A text is one row, so R = B.
+    Windows of a long text will be several rows, R >= B, and a further feature assigns them to
+    their texts.
+
+    | feature     | type           | content                                                    |
+    |-------------|----------------|------------------------------------------------------------|
+    | `token_ids` | int32 [R, T]   | padded on the right with `text.PADDING_ID`                 |
+    | `lengths`   | int32 [R]      | tokens of each row, at least 1                             |
+
+    Reserved for features that no batch has yet:
+
+    | feature      | type           | content                                                   |
+    |--------------|----------------|-----------------------------------------------------------|
+    | `text_of`    | int32 [R]      | example of each row, ascending, 0 to B - 1; without it    |
+    |              |                | row i belongs to example i                                |
+    | `numbers`    | float32 [B, N] | N numeric columns                                         |
+    | `categories` | int32 [B, K]   | K categorical columns; ids of each column's own vocabulary|
+
+    Attributes:
+        features: by name, see above.
+        targets: float32 [B, classes], one-hot, or multi-hot for multi-label tasks.
+        weights: float32 [B], weight of each example in the loss; 1 for all examples.
+        rows: int32 [B], number of each example within its split.
+    """
+
+    features: dict[str, tf.Tensor]
+    targets: tf.Tensor
+    weights: tf.Tensor
+    rows: tf.Tensor
+
+
+def training_batches(
+    shards: Shards,
+    *,
+    batch_size: int,
+    length_buckets: int,
+    shuffle_buffer: int,
+    seed: int,
+    epoch: int,
+) -> tf.data.Dataset:
+    """Return one epoch of shuffled `Batch`es of texts of similar lengths.
+
+    Equal seed and epoch give equal batches. The widths are those of `Shards.boundaries`, so there
+    are few shapes. The iterator can be checkpointed, because the pipeline calls no Python function.
+
+    Args:
+        shards: the split.
+        batch_size: examples of a batch. The last batch of each bucket may have fewer.
+        length_buckets: largest number of widths.
+        shuffle_buffer: examples that are shuffled at a time.
+        seed, epoch: determine the order.
+    """
+    random = np.random.default_rng([seed, epoch])
+    paths = random.permutation(np.array(shards.paths))
+    records = tf.data.TFRecordDataset(tf.constant(paths.tolist()))
+    records = records.shuffle(
+        min(shuffle_buffer, shards.num_examples), seed=int(random.integers(2**31))
+    )
+    return _make_batches(records, shards.boundaries(length_buckets), batch_size, shards.num_classes)
+
+
+def ordered_batches(shards: Shards, *, batch_size: int) -> tf.data.Dataset:
+    """Return every example once, as `Batch`es of texts of similar lengths, not shuffled.
+
+    The examples are not in the order of the split: `Batch.rows` has their numbers.
+    """
+    records = tf.data.TFRecordDataset(list(shards.paths))
+    boundaries = shards.boundaries(_ORDERED_BUCKETS)
+    return _make_batches(records, boundaries, batch_size, shards.num_classes)
+
+
+# A function of TensorFlow, so that it is traced once per process and not once per epoch.
+@tf.function(
+    input_signature=[
+        tf.data.DatasetSpec(tf.TensorSpec([], tf.string)),
+        tf.TensorSpec([None], tf.int32),
+        tf.TensorSpec([], tf.int64),
+        tf.TensorSpec([], tf.int64),
+    ],
+    autograph=False,
+)
+def _make_batches(
+    records: tf.data.Dataset, boundaries: tf.Tensor, batch_size: tf.Tensor, num_classes: tf.Tensor
+) -> tf.data.Dataset:
+    """Return `Batch`es of records. Only the bucket is computed for each record separately."""
+    options = tf.data.Options()
+    options.deterministic = True
+    # A pipeline this short has nothing to fuse, and tuning it costs more than it gains.
+    options.autotune.enabled = False
+    options.experimental_optimization.apply_default_optimizations = False
+    return (
+        records.group_by_window(
+            functools.partial(_bucket, boundaries=boundaries),
+            lambda _, window: window.batch(batch_size),
+            window_size=batch_size,
+        )
+        .map(
+            functools.partial(_parse, boundaries=boundaries, num_classes=num_classes),
+            num_parallel_calls=tf.data.AUTOTUNE,
+        )
+        .prefetch(4)
+        .with_options(options)
+    )
+
+
+def _bucket(record: tf.Tensor, boundaries: tf.Tensor) -> tf.Tensor:
+    """Return the number of the bucket of a record, int64 []."""
+    length = tf.io.decode_raw(tf.strings.substr(record, 4, 4), tf.int32)  # [1]
+    return tf.math.count_nonzero(boundaries < length)
+
+
+def _parse(records: tf.Tensor, boundaries: tf.Tensor, num_classes: tf.Tensor) -> Batch:
+    """Return the batch of the records of one bucket: string [B] to a `Batch`.
+
+    The width is the boundary of the longest text.
+    """
+    sizes = tf.strings.length(records) // 4  # int32 [B], numbers in each record
+    values = tf.io.decode_raw(records, tf.int32, fixed_length=4 * tf.reduce_max(sizes))
+    # int32 [B, 1], [B, 1], [B, most numbers]
+    rows, lengths, values = tf.split(values, [1, 1, -1], axis=1)
+    column = tf.range(tf.shape(values)[1])
+    is_token = column < lengths  # [B, most numbers]
+    is_label = (column < sizes[:, tf.newaxis] - 2) & ~is_token
+    width = boundaries[tf.math.count_nonzero(boundaries < tf.reduce_max(lengths))]
+    token_ids = tf.where(is_token, values, text.PADDING_ID)[:, :width]
+    token_ids = tf.pad(token_ids, [[0, 0], [0, width - tf.shape(token_ids)[1]]])  # [B, T]
+    labels = tf.where(is_label)  # int64 [labels, 2], indices of values
+    label_ids = tf.cast(tf.gather_nd(values, labels), tf.int64)
+    targets = tf.scatter_nd(
+        tf.stack([labels[:, 0], label_ids], axis=1),
+        tf.ones_like(label_ids, tf.float32),
+        tf.stack([tf.shape(records, tf.int64)[0], num_classes]),
+    )  # [B, classes]
+    lengths, rows = tf.squeeze(lengths, 1), tf.squeeze(rows, 1)
+    return Batch(
+        features={"token_ids": token_ids, "lengths": lengths},
+        targets=targets,
+        weights=tf.ones_like(lengths, tf.float32),
+        rows=rows,
+    )

@@ -1,0 +1,42 @@
+"""Text graph: strings to token ids, in operations of core TensorFlow only.
+
+The same graph serves training, prediction and the exported SavedModel, so a text has the same ids
+everywhere. Any text is answered: empty, a megabyte, invalid UTF-8, emoji, Chinese.
+
+    tokenizer.py    Tokenizer: strings to tokens
+    vocabulary.py   count the tokens of a training split; build, write and read the vocabulary
+    encoder.py      TextEncoder: strings to padded token ids; number of tokens of each text
+    vectors.py      pre-trained vectors of the tokens of a vocabulary
+"""
+
+from textclf.text.encoder import Encoded, TextEncoder, token_lengths
+from textclf.text.tokenizer import Tokenizer, chunk_texts, to_utf8
+from textclf.text.vectors import read_vectors
+from textclf.text.vocabulary import (
+    NUM_RESERVED,
+    PADDING_ID,
+    UNKNOWN_ID,
+    TokenCounts,
+    build_vocabulary,
+    count_tokens,
+    read_vocabulary,
+    write_vocabulary,
+)
+
+__all__ = [
+    "NUM_RESERVED",
+    "PADDING_ID",
+    "UNKNOWN_ID",
+    "Encoded",
+    "TextEncoder",
+    "TokenCounts",
+    "Tokenizer",
+    "build_vocabulary",
+    "chunk_texts",
+    "count_tokens",
+    "read_vectors",
+    "read_vocabulary",
+    "to_utf8",
+    "token_lengths",
+    "write_vocabulary",
+]

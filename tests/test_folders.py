@@ -5,6 +5,7 @@ import os
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -285,7 +286,7 @@ def tree(tmp_path):
     return tmp_path
 
 
-INSIDE_RUN = "is inside the trained folder .*/run, which `textclf train --overwrite` renames"
+INSIDE_RUN = "is inside the trained folder .*/run, which `textclf train --overwrite` replaces"
 
 
 @pytest.mark.parametrize(

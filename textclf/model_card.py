@@ -27,7 +27,9 @@ def markdown(card: Card) -> str:
 
 def _summary_lines(card: Card) -> list[str]:
     model = card.config.get("model", {})
-    encoder = str(model.get("encoder", "lstm")).upper().replace("SIMPLE_RNN", "SimpleRNN")
+    encoder = str(model.get("encoder", "lstm"))
+    if ":" not in encoder:  # a function of another module keeps its name
+        encoder = encoder.upper().replace("SIMPLE_RNN", "SimpleRNN")
     direction = "bidirectional " if model.get("bidirectional") and encoder != "BAG" else ""
     task = "any number of classes per text" if card.multi_label else "one class per text"
     names = ", ".join(map(_code, card.class_names[:_SHOWN_CLASSES]))

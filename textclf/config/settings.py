@@ -34,6 +34,9 @@ FILE_ENDINGS = {
 }
 
 
+ENCODER_NAMES = ("simple_rnn", "lstm", "gru", "bag")
+
+
 def _about(description: str) -> Meta:
     return Meta(description=description)
 
@@ -167,8 +170,16 @@ class Model(_Section, frozen=True):
     """The network from token ids to logits."""
 
     encoder: Annotated[
-        Literal["simple_rnn", "lstm", "gru", "bag"],
-        _about("the recurrent cell; `bag` has none and pools the embeddings"),
+        str,
+        Meta(
+            pattern=rf"^({'|'.join(ENCODER_NAMES)}|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$",
+            extra_json_schema={"examples": list(ENCODER_NAMES)},
+        ),
+        _about(
+            "the recurrent layer; `bag` has none and pools the embeddings; "
+            "`package.module:function` names a function that returns another layer, see "
+            "docs/python.md"
+        ),
     ] = "lstm"
     bidirectional: Annotated[bool, _about("read the text in both directions")] = True
     units: Annotated[int, Meta(ge=1, le=8192), _about("width of the state, for each direction")] = (
@@ -427,7 +438,9 @@ def holds_text(path: Sequence[str]) -> bool:
 
 
 def choices(path: str) -> tuple[str, ...]:
-    """The words that a setting can be set to; none where it has no such list."""
+    """Return the words that a setting can be set to; none if it has no such list."""
+    if path == "model.encoder":
+        return ENCODER_NAMES
     kinds = SETTINGS[path].kinds
     return tuple(word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind))
 
@@ -452,6 +465,8 @@ def _in_words(path: str, kind: Any) -> str:
     if kind is str:
         if path in PATH_SETTINGS:
             return "a path"
+        if path == "model.encoder":
+            return f"{', '.join(ENCODER_NAMES)} or package.module:function"
         if path == "data.delimiter":
             return "one character (no line break)"
         return "a text that is not empty" if is_never_empty else "a text"
@@ -579,12 +594,24 @@ _SEVERAL_LAYERS = "model.num_layers is at least 2"
 
 
 def _layers(values: Values) -> str:
-    if get(values, "model.encoder") == "bag":
-        return "model.encoder is bag"
+    if get(values, "model.encoder") == "bag" or ":" in str(get(values, "model.encoder")):
+        return _encoder(values)
     return _SEVERAL_LAYERS if get(values, "model.num_layers") > 1 else "model.num_layers is 1"
 
 
 _RECURRENT = _when("model.encoder", "simple_rnn", "lstm", "gru")
+_PLUGIN = "model.encoder is a function"
+
+
+def _encoder(values: Values) -> str:
+    name = get(values, "model.encoder")
+    return _PLUGIN if ":" in str(name) else f"model.encoder is {_shown(name)}"
+
+
+# Settings that are also arguments of a function that returns an encoder.
+_RECURRENT_OR_PLUGIN = Rule(
+    _encoder, _RECURRENT.read_in | {_PLUGIN}, f"{_RECURRENT.needed}, or a function"
+)
 _TABLE = _format_is("csv", "tsv")
 _COLUMNS = _format_is("csv", "tsv", "jsonl", "json", "parquet", "tfds")
 _WITHIN = Rule(_validation, frozenset({_SET_ASIDE}), _SET_ASIDE)
@@ -613,10 +640,10 @@ RULES: dict[str, Rule] = {
     "data.skip_unlabelled": _when("data.multi_label", False),
     "data.drop_unknown_labels": _APART,
     "data.drop_leaked_train": _APART,
-    "model.bidirectional": _RECURRENT,
-    "model.units": _RECURRENT,
-    "model.num_layers": _RECURRENT,
-    "model.input_dropout": _RECURRENT,
+    "model.bidirectional": _RECURRENT_OR_PLUGIN,
+    "model.units": _RECURRENT_OR_PLUGIN,
+    "model.num_layers": _RECURRENT_OR_PLUGIN,
+    "model.input_dropout": _RECURRENT_OR_PLUGIN,
     "model.recurrent_dropout": _RECURRENT,
     "model.recurrent_initializer": _RECURRENT,
     "model.layer_norm": Rule(_layers, frozenset({_SEVERAL_LAYERS}), _SEVERAL_LAYERS),

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
+import pytest
 from server import Server, running_server, wait_until
 
 from textclf import classifier
@@ -152,11 +153,13 @@ def test_requests_shortly_after_sigterm_are_answered_and_close_their_connection(
         assert server.process.wait(60) == 0
 
 
-def test_a_connection_accepted_before_the_shutdown_may_send_its_request_late(exports):
+def test_after_the_grace_period_only_accepted_connections_are_answered(exports):
     with running_server(exports / "reviews") as server:
         connection = socket.create_connection(("127.0.0.1", server.port), timeout=30)
         server.process.send_signal(signal.SIGTERM)
-        time.sleep(0.7)  # the server has stopped listening
+        time.sleep(0.7)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", server.port))
         connection.sendall(b"GET /v1/models/reviews HTTP/1.1\r\nHost: x\r\n\r\n")
         with connection:
             assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")

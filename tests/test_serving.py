@@ -200,6 +200,9 @@ def test_an_unknown_model_version_label_path_or_method_is_named_in_json(server):
         400, "Expected regression signature; a classifier has none",
     )  # fmt: skip
     assert request("/nowhere", "GET") == (404, "Not Found: /nowhere")
+    assert request("/healthz%0A", "GET") == (404, "Not Found: /healthz\n")
+    path = f"{models}/reviews:predict%0A"
+    assert request(path) == (400, f"Malformed request: POST {models}/reviews:predict\n")
     for path in (f"{models}/no%0A:predict", f"{models}/no%0D%0A:predict"):
         assert request(path)[0] == 404
     for method in ("TRACE", "FOO", "DELETE"):

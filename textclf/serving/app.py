@@ -95,18 +95,18 @@ class Service:
 
     def _routes(self) -> list[BaseRoute]:
         routes: list[BaseRoute] = [
-            Route("/", self.page),
-            Route("/healthz", self.healthz),
-            Route("/metrics", self.metrics),
+            _Route("/", self.page),
+            _Route("/healthz", self.healthz),
+            _Route("/metrics", self.metrics),
         ]
         for version in ("", "/versions/{version:model_version}", "/labels/{label:model_name}"):
             model = "/v1/models/{name:model_name}" + version
             routes += [
-                _TFServingRoute(model + ":predict", self.predict, methods=["POST"]),
-                _TFServingRoute(model + ":classify", self.classify, methods=["POST"]),
-                _TFServingRoute(model + ":regress", self.regress, methods=["POST"]),
-                _TFServingRoute(model + "/metadata", self.metadata),
-                _TFServingRoute(model, self.status),
+                _Route(model + ":predict", self.predict, methods=["POST"]),
+                _Route(model + ":classify", self.classify, methods=["POST"]),
+                _Route(model + ":regress", self.regress, methods=["POST"]),
+                _Route(model + "/metadata", self.metadata),
+                _Route(model, self.status),
             ]
         return routes
 
@@ -264,12 +264,16 @@ register_url_convertor("model_name", _ModelName())
 register_url_convertor("model_version", _ModelVersion())
 
 
-class _TFServingRoute(Route):
-    """Route that ignores case, as TF Serving's do."""
+class _Route(Route):
+    """Route that matches whole paths, and ignores case below /v1/ as TF Serving does.
 
-    def __init__(self, *args: Any, **options: Any):
-        super().__init__(*args, **options)
-        self.path_regex = re.compile(self.path_regex.pattern, re.IGNORECASE)
+    The pattern of Starlette ends with "$", which also matches before a final newline.
+    """
+
+    def __init__(self, path: str, *args: Any, **options: Any):
+        super().__init__(path, *args, **options)
+        pattern = self.path_regex.pattern.removesuffix("$") + r"\Z"
+        self.path_regex = re.compile(pattern, re.IGNORECASE if path.startswith("/v1/") else 0)
 
 
 def _model_spec(request: Request) -> ModelSpec:

@@ -209,6 +209,6 @@ def test_a_port_in_use_is_reported_in_one_sentence(exports):
         done = subprocess.run([*program, "--port", str(port)], capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr == (
-        f"Error: 127.0.0.1:{port}: cannot be listened at (Address already in use); use "
+        f"Error: 127.0.0.1:{port}: cannot listen (Address already in use); use "
         "another --port or --host\n"
     )

@@ -1,12 +1,12 @@
-"""How long one answer takes, string in and probabilities out, beside what else one could serve.
+"""Inference time from strings to probabilities: textclf's export, Keras and PyTorch.
 
     python benchmarks/serving.py [--rounds 5] [--json]
 
-For a bidirectional LSTM of 64 units, an LSTM of 128, a GRU and a SimpleRNN of 64 each way, all with
-random weights and 20,000 words: textclf's export, the same network out of `model.export()`, its
-`model.predict`, and PyTorch in inference mode with a tokeniser of its own (if torch is installed).
-The competitors take turns within each round, so that what else the machine does hits all alike; the
-ratios are medians over the rounds. Throughput is measured with batches of mixed lengths.
+Measures a bidirectional LSTM, GRU and SimpleRNN of 64 units and an LSTM of 128 units, with random
+weights and 20,000 words: as exported by textclf, the same network exported by `model.export()`, its
+`model.predict`, and in PyTorch in inference mode with a tokenizer (if torch is installed). All are
+measured in turn within each round, so that other load on the machine affects all of them. The
+ratios are medians over the rounds. Batches have texts of mixed lengths.
 """
 
 import argparse
@@ -38,11 +38,12 @@ NETWORKS = {
 }
 EMBEDDING_DIM, SEQUENCE_LENGTH, NUM_CLASSES = 100, 400, 2
 
-Answer = Callable[[Sequence[str]], np.ndarray]
+# From texts to probabilities, float32 [n, num_classes].
+Predict = Callable[[Sequence[str]], np.ndarray]
 
 
 def untrained(encoder: str, bidirectional: bool, units: int, folder: Path) -> classifier.Classifier:
-    """A classifier with random weights, whose vocabulary stands in `folder`."""
+    """Return a classifier with random weights; its vocabulary is written to `folder`."""
     config, _ = from_dict(
         {
             "data": {"source": "demo"},
@@ -65,16 +66,20 @@ def untrained(encoder: str, bidirectional: bool, units: int, folder: Path) -> cl
     return classifier.Classifier(text_encoder, network, card)
 
 
-def ours(encoder: str, bidirectional: bool, units: int, folder: Path) -> Answer:
-    """The SavedModel that `textclf export` writes."""
+def textclf_export(encoder: str, bidirectional: bool, units: int, folder: Path) -> Predict:
+    """Return the signature of a SavedModel by `textclf export`."""
     model = untrained(encoder, bidirectional, units, folder)
-    return _signature(export.export(model, folder / "ours"), "text", "probabilities")
+    return _load_signature(export.export(model, folder / "textclf"), "text", "probabilities")
 
 
-def plain(encoder: str, bidirectional: bool, units: int, folder: Path) -> tuple[Answer, Answer]:
-    """Keras as its guides do it: `model.export()`, and `model.predict`."""
-    cell = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}.get(encoder, keras.layers.SimpleRNN)
-    layer: Any = cell(units, return_sequences=True)
+def keras_export(
+    encoder: str, bidirectional: bool, units: int, folder: Path
+) -> tuple[Predict, Predict]:
+    """Return the signature of `model.export()` and `model.predict`, as in Keras' guides."""
+    layer_class = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}.get(
+        encoder, keras.layers.SimpleRNN
+    )
+    layer: Any = layer_class(units, return_sequences=True)
     text = keras.Input([], dtype="string", name="text")
     vectorize = keras.layers.TextVectorization(
         vocabulary=WORDS, output_sequence_length=None, name="vectorize"
@@ -86,26 +91,26 @@ def plain(encoder: str, bidirectional: bool, units: int, folder: Path) -> tuple[
         [keras.layers.GlobalMaxPooling1D()(x), keras.layers.GlobalAveragePooling1D()(x)]
     )
     model = keras.Model(text, keras.layers.Dense(NUM_CLASSES, activation="softmax")(pooled))
-    model.export(str(folder / "plain"), verbose=False)
+    model.export(str(folder / "keras"), verbose=False)
     return (
-        _signature(folder / "plain", "text", "output_0"),
+        _load_signature(folder / "keras", "text", "output_0"),
         lambda texts: model.predict(tf.constant(texts), verbose=0),
     )
 
 
-def _signature(folder: Path, key: str, output: str) -> Answer:
+def _load_signature(folder: Path, input_name: str, output_name: str) -> Predict:
     loaded = tf.saved_model.load(str(folder))
     serve = loaded.signatures["serving_default"]
 
-    def answer(texts: Sequence[str]) -> np.ndarray:
+    def predict(texts: Sequence[str]) -> np.ndarray:
         assert loaded is not None  # the signature alone does not keep its variables alive
-        return serve(**{key: tf.constant(texts)})[output].numpy()
+        return serve(**{input_name: tf.constant(texts)})[output_name].numpy()
 
-    return answer
+    return predict
 
 
-def pytorch(encoder: str, bidirectional: bool, units: int) -> Answer | None:
-    """The same network in PyTorch, padded; None where torch is not installed."""
+def pytorch(encoder: str, bidirectional: bool, units: int) -> Predict | None:
+    """Return the same network in PyTorch, with padded batches; None if torch is not installed."""
     try:
         import torch
     except ImportError:
@@ -113,12 +118,12 @@ def pytorch(encoder: str, bidirectional: bool, units: int) -> Answer | None:
     torch.set_flush_denormal(True)
     torch.set_num_threads(os.cpu_count() or 1)
     ids = {word: index for index, word in enumerate(WORDS, start=2)}
-    cell = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}.get(encoder, torch.nn.RNN)
+    layer_class = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}.get(encoder, torch.nn.RNN)
     embedding = torch.nn.Embedding(len(WORDS) + 2, EMBEDDING_DIM)
-    layer = cell(EMBEDDING_DIM, units, batch_first=True, bidirectional=bidirectional)
+    layer = layer_class(EMBEDDING_DIM, units, batch_first=True, bidirectional=bidirectional)
     dense = torch.nn.Linear(2 * units * (1 + bidirectional), NUM_CLASSES)
 
-    def answer(texts: Sequence[str]) -> np.ndarray:
+    def predict(texts: Sequence[str]) -> np.ndarray:
         rows = [
             torch.tensor([ids.get(w, 1) for w in re.findall(r"\w+|[^\w\s]", text.lower())][:400])
             for text in texts
@@ -129,47 +134,44 @@ def pytorch(encoder: str, bidirectional: bool, units: int) -> Answer | None:
             pooled = torch.cat([outputs.amax(1), outputs.mean(1)], dim=1)
             return torch.softmax(dense(pooled), dim=1).numpy()
 
-    return answer
+    return predict
 
 
-def seconds(answer: Answer, texts: Sequence[str], calls: int) -> list[float]:
-    taken = []
+def time_calls(predict: Predict, texts: Sequence[str], calls: int) -> list[float]:
+    """Return the seconds of each call."""
+    seconds = []
     for _ in range(calls):
         started = time.perf_counter()
-        answer(texts)
-        taken.append(time.perf_counter() - started)
-    return taken
+        predict(texts)
+        seconds.append(time.perf_counter() - started)
+    return seconds
 
 
-def compare(answers: dict[str, Answer], texts: Sequence[str], rounds: int, calls: int) -> dict:
-    """Milliseconds and how many times as long as ours, by competitor."""
-    for answer in answers.values():
-        seconds(answer, texts, 3)  # the first calls trace, plan and fill caches
-    taken: dict[str, list[list[float]]] = {name: [] for name in answers}
+def compare(
+    competitors: dict[str, Predict], texts: Sequence[str], rounds: int, calls: int
+) -> dict[str, dict[str, float]]:
+    """Return milliseconds, and the ratio to textclf's median, by competitor."""
+    for predict in competitors.values():
+        time_calls(predict, texts, 3)  # the first calls trace graphs and fill caches
+    seconds: dict[str, list[list[float]]] = {name: [] for name in competitors}
     for _ in range(rounds):
-        for name, answer in answers.items():
-            taken[name].append(seconds(answer, texts, calls))
-    medians = {name: [statistics.median(once) for once in each] for name, each in taken.items()}
-    return {
-        name: {
-            "p50_ms": round(1e3 * float(np.percentile(np.concatenate(each), 50)), 2),
-            "p99_ms": round(1e3 * float(np.percentile(np.concatenate(each), 99)), 2),
-            "times_ours": round(
-                statistics.median(
-                    other / own for other, own in zip(medians[name], medians["ours"], strict=True)
-                ),
-                2,
-            ),
+        for name, predict in competitors.items():
+            seconds[name].append(time_calls(predict, texts, calls))
+    medians = {name: [statistics.median(r) for r in rounds_] for name, rounds_ in seconds.items()}
+    results = {}
+    for name, by_round in seconds.items():
+        p50, p99 = np.percentile(np.concatenate(by_round), [50, 99])
+        ratios = [a / b for a, b in zip(medians[name], medians["textclf"], strict=True)]
+        results[name] = {
+            "p50_ms": round(1e3 * float(p50), 2),
+            "p99_ms": round(1e3 * float(p99), 2),
+            "times_textclf": round(statistics.median(ratios), 2),
         }
-        for name, each in taken.items()
-    }
+    return results
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", action="store_true", help="JSON instead of a table")
-    chosen = parser.parse_args()
+def measure(rounds: int) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
+    """Return the times by network, number of texts and competitor."""
     rng = np.random.default_rng(0)
 
     def text(length: int) -> str:
@@ -180,31 +182,39 @@ def main() -> None:
     results = {}
     for name, (encoder, bidirectional, units) in NETWORKS.items():
         with tempfile.TemporaryDirectory() as folder:
-            exported, predict = plain(encoder, bidirectional, units, Path(folder))
-            answers = {
-                "ours": ours(encoder, bidirectional, units, Path(folder)),
+            exported, predict = keras_export(encoder, bidirectional, units, Path(folder))
+            competitors = {
+                "textclf": textclf_export(encoder, bidirectional, units, Path(folder)),
                 "model.export": exported,
                 "model.predict": predict,
             }
-            torch_answer = pytorch(encoder, bidirectional, units)
-            if torch_answer is not None:
-                answers["PyTorch"] = torch_answer
+            torch_predict = pytorch(encoder, bidirectional, units)
+            if torch_predict is not None:
+                competitors["PyTorch"] = torch_predict
             results[name] = {
-                "1 text of 200 tokens": compare(answers, [text(200)], chosen.rounds, 40),
-                "64 mixed texts": compare(answers, mixed[:64], chosen.rounds, 8),
-                "512 mixed texts": compare(answers, mixed, chosen.rounds, 3),
+                "1 text of 200 tokens": compare(competitors, [text(200)], rounds, 40),
+                "64 mixed texts": compare(competitors, mixed[:64], rounds, 8),
+                "512 mixed texts": compare(competitors, mixed, rounds, 3),
             }
-    if chosen.json:
+    return results
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", action="store_true", help="JSON instead of a table")
+    arguments = parser.parse_args()
+    results = measure(arguments.rounds)
+    if arguments.json:
         print(json.dumps(results))
         return
-    print("| network | texts | what | p50 ms | p99 ms | times ours |\n|---|---|---|---|---|---|")
+    columns = ("network", "texts", "competitor", "p50 ms", "p99 ms", "times textclf")
+    print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     for network, by_size in results.items():
-        for size, by_name in by_size.items():
-            for name, row in by_name.items():
-                print(
-                    f"| {network} | {size} | {name} | {row['p50_ms']} | {row['p99_ms']} "
-                    f"| {row['times_ours']} |"
-                )
+        for size, by_competitor in by_size.items():
+            for name, row in by_competitor.items():
+                cells = (network, size, name, *(str(value) for value in row.values()))
+                print(f"| {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import pytest
 
 from textclf import demo, startup
@@ -42,18 +43,8 @@ def real_data() -> Path:
 
 # The files that take longest, so that no worker of `pytest -n` is still at one when the rest is done.
 LONGEST = (
-    *(
-        "benchmark",
-        "cli",
-        "training",
-        "inference",
-        "networks",
-        "serving",
-        "settings",
-        "export",
-        "invariance",
-    ),
-    *("docs", "data"),
+    *("benchmark", "cli", "training", "inference", "networks", "serving_versions"),
+    *("serving_limits", "serving", "settings", "export", "invariance", "docs", "data"),
 )
 
 
@@ -163,6 +154,19 @@ def model(trained: Path) -> Any:
     from textclf import classifier
 
     return classifier.load(trained)
+
+
+@pytest.fixture(scope="session")
+def exports(model: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with exports of `model`: reviews/1, and next/2 with another temperature."""
+    from textclf import classifier, export
+
+    folder = tmp_path_factory.mktemp("exports")
+    export.export(model, folder / "reviews", is_verified=False)
+    card = msgspec.structs.replace(model.card, temperature=5.0)
+    other = classifier.Classifier(model.text_encoder, model.network, card)
+    export.export(other, folder / "next", version=2, is_verified=False)
+    return folder
 
 
 class DemoRun(NamedTuple):

@@ -1,4 +1,4 @@
-"""From exported versions to answers over HTTP: `serve`."""
+"""The command `serve`: an HTTP server for exported versions."""
 
 import importlib.util
 import os
@@ -18,15 +18,15 @@ _NEEDED = ("starlette", "uvicorn", "prometheus_client")
 
 @click.command()
 @click.argument("model", type=options.path)
-@click.option("--name", help="The model's name in the paths.  [default: the folder's]")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option("--name", help="Name of the model in the paths.  [default: name of the folder]")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8501, show_default=True)
 @click.option(
     "--label",
     "labels",
     multiple=True,
     metavar="LABEL=VERSION",
-    help="A version's name for /labels/LABEL; may be repeated.",
+    help="Label of a version, for paths with /labels/LABEL; repeatable.",
 )
 @click.option("--max-body-bytes", type=click.IntRange(min=1), default=4 << 20, show_default=True)
 @click.option("--max-texts", type=click.IntRange(min=1), default=1024, show_default=True)
@@ -39,11 +39,12 @@ _NEEDED = ("starlette", "uvicorn", "prometheus_client")
 def serve(
     model: Path, name: str | None, host: str, port: int, labels: tuple[str, ...], **limits: float
 ) -> None:
-    """Answer over HTTP with the newest version of MODEL.
+    """Serve the newest version of MODEL over HTTP.
 
-    MODEL is a folder of exported versions, in which newer ones are looked for every second, or
-    one version. Speaks TF Serving's REST dialect, and shows people a page at /. Prints the
-    address when it answers; SIGTERM and Ctrl-C end it after the last answer.
+    MODEL is a folder of exported versions, or one version. A folder is checked every second, and
+    a newer version replaces the current one. The API is TF Serving's REST API; / is a page for
+    trying the model. Prints the address when the server is ready. SIGTERM and Ctrl-C stop it
+    after the last answer.
 
     \b
     Examples:
@@ -52,7 +53,7 @@ def serve(
     """
     from textclf import artifact
 
-    numbers = _labels(labels)
+    numbers = _parse_labels(labels)
     named = name or _model_name(model)
     if not named or set(named) & set("/:"):
         raise click.UsageError(f"--name {named}: expected a name without / and :")
@@ -90,12 +91,14 @@ def serve(
     )
 
 
-def _labels(written: tuple[str, ...]) -> dict[str, int]:
+def _parse_labels(label_options: tuple[str, ...]) -> dict[str, int]:
     labels = {}
-    for each in written:
-        label, _, number = each.partition("=")
+    for option in label_options:
+        label, _, number = option.partition("=")
         if not label or set(label) & set("/:") or not (number.isascii() and number.isdecimal()):
-            raise click.UsageError(f"--label {each}: expected LABEL=VERSION, for instance stable=3")
+            raise click.UsageError(
+                f"--label {option}: expected LABEL=VERSION, for instance stable=3"
+            )
         labels[label] = int(number)
     return labels
 
@@ -109,16 +112,16 @@ def _check_installed() -> None:
 
 
 def _model_name(place: Path) -> str:
-    """The name that a folder of versions, or one version, suggests."""
+    """Return the name of a folder of versions, or of the parent folder of a version."""
     folder = Path(os.path.abspath(place))
     return folder.parent.name if os.path.exists(folder / "saved_model.pb") else folder.name
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """A socket at an address, before the long work; port 0 is any free one.
+    """Return a socket that is bound to an address; port 0 is any free port.
 
     Raises:
-        TextclfError: it is taken, or no address of this machine.
+        TextclfError: the port is in use, or the address is not one of this machine.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -133,6 +136,6 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         bound.close()
         raise TextclfError(
-            f"{host}:{port}: cannot be listened at ({error.strerror}); use another --port or --host"
+            f"{host}:{port}: cannot listen ({error.strerror}); use another --port or --host"
         ) from None
     return bound

@@ -87,12 +87,12 @@ IN_FILE: dict[str, tuple[str, ...]] = {
     ),
     "a misspelt choice": (
         SOURCE + "model: {encoder: LSTMM}",
-        "f.yaml:3: model.encoder: expected one of simple_rnn, lstm, gru, bag, found 'LSTMM'; did "
+        "f.yaml:3: model.encoder: expected one of simple_rnn, lstm, gru, bag or package.module:function, found 'LSTMM'; did "
         "you mean lstm?",
     ),
     "null for a choice": (
         SOURCE + "model: {encoder: null}",
-        "f.yaml:3: model.encoder: expected one of simple_rnn, lstm, gru, bag, found null",
+        "f.yaml:3: model.encoder: expected one of simple_rnn, lstm, gru, bag or package.module:function, found null",
     ),
     "true for a number": (
         SOURCE + "model: {units: true}",
@@ -180,7 +180,7 @@ IN_FILE: dict[str, tuple[str, ...]] = {
     ),
     "a long value": (
         SOURCE + f"model: {{encoder: {'x' * 1000}}}",
-        "f.yaml:3: model.encoder: expected one of simple_rnn, lstm, gru, bag, found '"
+        "f.yaml:3: model.encoder: expected one of simple_rnn, lstm, gru, bag or package.module:function, found '"
         + "x" * 36
         + "...",
     ),
@@ -354,7 +354,7 @@ ON_COMMAND_LINE = {
         "'<stream end>')"
     ),
     "model.encoder=GRU": (
-        "--set model.encoder: expected one of simple_rnn, lstm, gru, bag, found 'GRU'; did you "
+        "--set model.encoder: expected one of simple_rnn, lstm, gru, bag or package.module:function, found 'GRU'; did you "
         "mean gru?"
     ),
     "data.text_columns=[a": (

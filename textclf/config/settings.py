@@ -416,6 +416,8 @@ SETTINGS = {
     for section, model in SECTIONS.items()
     for name, setting in _settings(model).items()
 }
+# One of these words, or a function: its declared type is a text with a pattern.
+SETTINGS["model.encoder"] = SETTINGS["model.encoder"]._replace(kinds=(Literal[ENCODER_NAMES],))
 PATH_SETTINGS = tuple(
     path
     for path, setting in SETTINGS.items()
@@ -439,8 +441,6 @@ def holds_text(path: Sequence[str]) -> bool:
 
 def choices(path: str) -> tuple[str, ...]:
     """Return the words that a setting can be set to; none if it has no such list."""
-    if path == "model.encoder":
-        return ENCODER_NAMES
     kinds = SETTINGS[path].kinds
     return tuple(word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind))
 
@@ -457,7 +457,8 @@ def _in_words(path: str, kind: Any) -> str:
     limits = SETTINGS[path].limits
     is_never_empty = any(limit.min_length for limit in limits)
     if get_origin(kind) is Literal:
-        return ", ".join(get_args(kind))
+        function = " or package.module:function" if path == "model.encoder" else ""
+        return ", ".join(get_args(kind)) + function
     if get_origin(kind) is dict:
         return "a number of at least 0 for each class"
     if get_origin(kind) is list:
@@ -465,8 +466,6 @@ def _in_words(path: str, kind: Any) -> str:
     if kind is str:
         if path in PATH_SETTINGS:
             return "a path"
-        if path == "model.encoder":
-            return f"{', '.join(ENCODER_NAMES)} or package.module:function"
         if path == "data.delimiter":
             return "one character (no line break)"
         return "a text that is not empty" if is_never_empty else "a text"

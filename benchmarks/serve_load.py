@@ -47,13 +47,13 @@ def make_model(folder: Path) -> None:
     """Write versions 1 and 2 of a network with random weights; they differ in temperature."""
     from serving import untrained
 
-    from textclf import classifier, export
+    from textclf import classifier, saved_model
 
     model = untrained("lstm", bidirectional=True, units=64, folder=folder)
     for version, temperature in ((1, 1.0), (2, 5.0)):
         card = msgspec.structs.replace(model.card, temperature=temperature)
         variant = classifier.Classifier(model.text_encoder, model.network, card)
-        export.export(variant, folder / "model", version=version)
+        saved_model.export(variant, folder / "model", version=version)
 
 
 def find_versions(folder: Path) -> list[Path]:

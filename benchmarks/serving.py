@@ -26,7 +26,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from textclf import artifact, classifier, export
+from textclf import artifact, classifier, saved_model
 from textclf.config import from_dict
 
 WORDS = [f"word{index}" for index in range(20_000)]
@@ -69,7 +69,7 @@ def untrained(encoder: str, bidirectional: bool, units: int, folder: Path) -> cl
 def textclf_export(encoder: str, bidirectional: bool, units: int, folder: Path) -> Predict:
     """Return the signature of a SavedModel by `textclf export`."""
     model = untrained(encoder, bidirectional, units, folder)
-    return _load_signature(export.export(model, folder / "textclf"), "text", "probabilities")
+    return _load_signature(saved_model.export(model, folder / "textclf"), "text", "probabilities")
 
 
 def keras_export(

@@ -159,13 +159,13 @@ def model(trained: Path) -> Any:
 @pytest.fixture(scope="session")
 def exports(model: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with exports of `model`: reviews/1, and next/2 with another temperature."""
-    from textclf import classifier, export
+    from textclf import classifier, saved_model
 
     folder = tmp_path_factory.mktemp("exports")
-    export.export(model, folder / "reviews", is_verified=False)
+    saved_model.export(model, folder / "reviews", is_verified=False)
     card = msgspec.structs.replace(model.card, temperature=5.0)
     other = classifier.Classifier(model.text_encoder, model.network, card)
-    export.export(other, folder / "next", version=2, is_verified=False)
+    saved_model.export(other, folder / "next", version=2, is_verified=False)
     return folder
 
 

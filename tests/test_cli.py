@@ -259,7 +259,7 @@ def test_a_folder_that_may_not_be_written_is_refused_before_the_work(open_folder
     # Everything is imported before the rights go: another user may not be let near the files.
     code = (
         "import os, sys\n"
-        "from textclf import artifact, cli, config, data, export\n"
+        "from textclf import artifact, cli, config, data, saved_model\n"
         "config.load('good.yaml')\n"
         "if os.geteuid() == 0: os.setuid(65534)\n"
         "cli.main()\n"

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from textclf import classifier, export, training
+from textclf import classifier, saved_model, training
 from textclf.config import from_dict
 from textclf.errors import ConfigError
 
@@ -31,7 +31,7 @@ def test_classifiers_with_a_plugin_train_load_and_export_with_equal_answers(
     assert one.read_bytes() == two.read_bytes()
     texts = ["not bad at all", "", "terrible " * 30]
     expected = classifier.load(tmp_path / "one").predict_proba(texts)
-    version = export.export(classifier.load(tmp_path / "one"), tmp_path / "exports")
+    version = saved_model.export(classifier.load(tmp_path / "one"), tmp_path / "exports")
     served = classifier.load_predictor(version).predict_proba(texts)
     np.testing.assert_allclose(served, expected, atol=1e-5)
 

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from small_networks import features
 from tensorflow.python.framework import config as framework
 
-from textclf import artifact, classifier, config, data, evaluation, export, training
+from textclf import artifact, classifier, config, data, evaluation, saved_model, training
 from textclf.cli import main
 from textclf.errors import TextclfError
 
@@ -184,12 +184,12 @@ def report(settings: config.Config, output: Path) -> Any:
 def golden_samples(settings: config.Config, output: Path) -> Any:
     """The number of samples that an export must answer."""
     if not settings.export.golden_texts:  # without any it is known, and an export takes long
-        return len(export.GOLDEN_TEXTS)
+        return len(saved_model.GOLDEN_TEXTS)
     list(training.train_events(settings, output))
     place = output.with_name("exports")
     result = CliRunner().invoke(main, ["export", str(output), str(place)])
     assert result.exit_code == 0, result.output
-    return len(json.loads((place / "1" / export.GOLDEN).read_text())["samples"])
+    return len(json.loads((place / "1" / saved_model.GOLDEN).read_text())["samples"])
 
 
 # === Two values of every setting, and where they differ ===

@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 from click.testing import CliRunner
 
-from textclf import artifact, classifier, data, evaluation, export, text, training
+from textclf import artifact, classifier, data, evaluation, saved_model, text, training
 from textclf.cli import main
 from textclf.config import from_dict
 from textclf.errors import ArtifactError, ConfigError, TrainingError
@@ -44,7 +44,7 @@ def outputs_of(output):
     model = classifier.load(output)
     p = model.predict_proba(["not bad at all", "", "很好看！"])
     printed = CliRunner().invoke(main, ["predict", str(output), "--json", "not bad", ""]).stdout
-    version = export.export(model, f"{output}-exports", is_verified=False)
+    version = saved_model.export(model, f"{output}-exports", is_verified=False)
     fingerprint = tf.saved_model.experimental.read_fingerprint(str(version))
     return f"{p.tobytes().hex()} {printed} {fingerprint.singleprint()}"
 

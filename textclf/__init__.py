@@ -1,3 +1,65 @@
-"""Text classification with recurrent networks: train, evaluate, export, and prove it."""
+"""Text classification with recurrent networks: train, evaluate, export.
+
+    import textclf
+
+    config = textclf.Config.from_dict({"data": {"source": "reviews.csv"}})
+    result = textclf.train(config, "runs/reviews")
+    model = textclf.load("runs/reviews")
+    model.predict(["not bad at all"])
+
+Names are imported when they are used: `import textclf` loads neither TensorFlow nor NumPy.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from textclf.classifier import evaluate
+    from textclf.classifier import load_predictor as load
+    from textclf.config import Config
+    from textclf.data import open_dataset
+    from textclf.errors import TextclfError
+    from textclf.saved_model import export
+    from textclf.training import TrainingResult, train, train_events
+
+# Public name -> module, and the name there if it differs.
+_PUBLIC = {
+    "Config": "config",
+    "TextclfError": "errors",
+    "TrainingResult": "training",
+    "evaluate": "classifier",
+    "export": "saved_model",
+    "load": "classifier:load_predictor",
+    "open_dataset": "data",
+    "train": "training",
+    "train_events": "training",
+}
+
+__all__ = [
+    "Config",
+    "TextclfError",
+    "TrainingResult",
+    "evaluate",
+    "export",
+    "load",
+    "open_dataset",
+    "train",
+    "train_events",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, _, name_there = _PUBLIC[name].partition(":")
+    if module in ("classifier", "saved_model", "training"):
+        from textclf.startup import import_tensorflow
+
+        import_tensorflow()  # without its start-up messages
+    return getattr(importlib.import_module(f"textclf.{module}"), name_there or name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

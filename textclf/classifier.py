@@ -394,6 +394,25 @@ def load(folder: str | os.PathLike) -> Classifier:
     return Classifier(text_encoder, network, card)
 
 
+def evaluate(
+    model: Predictor | str | os.PathLike, dataset: Dataset, split: str = "test", **settings: Any
+) -> evaluation.Report:
+    """Return the report of a model on one split of a data set.
+
+        textclf.evaluate("runs/reviews", dataset).get("accuracy")
+
+    Args:
+        model: a loaded model, a trained folder, or an exported version.
+        settings: as in `evaluation.evaluate`.
+
+    Raises:
+        DataError: there is no such split, or the data have a class that the model does not know.
+        ArtifactError: the folder holds no model.
+    """
+    predictor = model if isinstance(model, Predictor) else load_predictor(model)
+    return predictor.evaluate(dataset, split, **settings)
+
+
 def load_predictor(folder: str | os.PathLike) -> Predictor:
     """Loads a trained folder or an exported version, whichever it is.
 

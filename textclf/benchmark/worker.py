@@ -476,14 +476,14 @@ def gradient_by_distance(model: Any, texts: Sequence[str]) -> dict[str, float] |
 
 def _cost(found: _Data, trained: _Trained, model: Any) -> dict[str, Any]:
     """What a training cost, and what the export of its `classifier.Classifier` does."""
-    from textclf import classifier, export
+    from textclf import classifier, saved_model
 
     found.tell("exporting", 0, 0)
     train = model.card.text.train
     tokens = train.num_tokens - sum(train.cut_tokens)  # of an epoch
     seconds = sum(trained.epoch_seconds)
     with tempfile.TemporaryDirectory() as exports:
-        version = export.export(model, exports, is_verified=False)
+        version = saved_model.export(model, exports, is_verified=False)
         served = classifier.load_predictor(version)
         found.tell("measuring one answer", 0, 0)
         return {

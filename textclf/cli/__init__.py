@@ -67,7 +67,7 @@ def main() -> None:
 for command in (
     *(configuring.init, configuring.config, configuring.data_group),
     *(fitting.train, fitting.baseline, fitting.demo),
-    *(using.evaluate, predicting.predict, using.export, using.verify, using.info),
+    *(using.evaluate, predicting.predict, using.export, using.verify_command, using.info),
     *(serving.serve, comparing.benchmark, comparing.compare),
 ):
     main.add_command(command)

@@ -324,12 +324,12 @@ def demo() -> None:
       textclf demo
     """
     show_check()
-    from textclf import artifact, config, data, export
+    from textclf import artifact, config, data, saved_model
 
     config_file, folder, exports = Path("runs/demo.yaml"), Path("runs/demo"), Path("saved_models")
     exports /= "demo"
     artifact.check_output(folder, overwrite=True, is_ours=(artifact.CARD,))
-    export.check(exports)
+    saved_model.check(exports)
     _check_own(config_file, folder)
     resolved, _ = config.from_yaml(DEMO_CONFIG, place="the demo's configuration")
     folder.parent.mkdir(exist_ok=True)

@@ -226,9 +226,9 @@ def run_export(model: Path, output: Path, version: int | None) -> Path:
     from textclf import artifact
 
     card = artifact.read_card(model)
-    from textclf import export as exporting
+    from textclf import saved_model
 
-    exporting.check(output, version)
+    saved_model.check(output, version)
     import_tensorflow()
     show_status("loading the model")
     from textclf import classifier
@@ -236,12 +236,12 @@ def run_export(model: Path, output: Path, version: int | None) -> Path:
     loaded = classifier.load(model)
     say("writing the SavedModel and verifying it in a fresh process")
     golden = card.config["export"]["golden_texts"]
-    return exporting.export(loaded, output, version=version, golden_texts=golden)
+    return saved_model.export(loaded, output, version=version, golden_texts=golden)
 
 
-@click.command()
+@click.command("verify")
 @click.argument("saved_model", type=options.path)
-def verify(saved_model: Path) -> None:
+def verify_command(saved_model: Path) -> None:
     """Check the files and the golden samples of SAVED_MODEL.
 
     SAVED_MODEL is a version, or a folder of versions, of which the newest is checked.
@@ -254,11 +254,11 @@ def verify(saved_model: Path) -> None:
     with Progress() as progress:
         progress.update("answering the golden samples in a fresh process", 0, 0)
         from textclf import artifact
-        from textclf import export as exporting
+        from textclf.saved_model import CHECKSUMS, verify
 
-        is_version = os.path.exists(saved_model / exporting.CHECKSUMS)
+        is_version = os.path.exists(saved_model / CHECKSUMS)
         version = saved_model if is_version else artifact.find_export(saved_model)
-        count = exporting.verify(version)
+        count = verify(version)
     click.echo(f"{version}: verified, {count} golden samples")
 
 

@@ -19,14 +19,14 @@ import itertools
 import os
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from textclf.config import reading
-from textclf.config.resolution import Layer, resolve
+from textclf.config.resolution import Layer, Overrides, resolve
 from textclf.config.settings import (
     FILE_ENDINGS,
     PATH_SETTINGS,
@@ -65,8 +65,8 @@ __all__ = [
 ]
 
 
-def load(path: str | os.PathLike, overrides: Sequence[str] = ()) -> tuple[Config, list[str]]:
-    """Reads a configuration file and applies `section.setting=value` overrides.
+def load(path: str | os.PathLike, overrides: Overrides = ()) -> tuple[Config, list[str]]:
+    """Read a configuration file and apply overrides.
 
     Returns:
         The configuration, and notices about settings of the file which an override made
@@ -99,7 +99,7 @@ def load(path: str | os.PathLike, overrides: Sequence[str] = ()) -> tuple[Config
 
 
 def from_yaml(
-    text: str, overrides: Sequence[str] = (), *, place: str = "configuration"
+    text: str, overrides: Overrides = (), *, place: str = "configuration"
 ) -> tuple[Config, list[str]]:
     """The same from the text of a configuration file, which messages call `place`."""
     try:
@@ -112,7 +112,7 @@ def from_yaml(
 
 
 def from_dict(
-    values: Mapping[str, Mapping[str, Any]], overrides: Sequence[str] = ()
+    values: Mapping[str, Mapping[str, Any]], overrides: Overrides = ()
 ) -> tuple[Config, list[str]]:
     """The same from plain values, for instance those of `Config.to_dict`.
 

@@ -43,14 +43,19 @@ class Layer(NamedTuple):
     unreadable: frozenset[str] = frozenset()
 
 
+# "section.setting=value" as the command line gives them, or "section.setting" -> value.
+Overrides = Sequence[str] | Mapping[str, Any]
+
+
 def resolve(
-    base: Layer, overrides: Sequence[str], problems: Sequence[str], *, is_experiment: bool
+    base: Layer, overrides: Overrides, problems: Sequence[str], *, is_experiment: bool
 ) -> tuple[Config, list[str]]:
     """Puts the overrides over the base and checks the whole.
 
     Args:
         base: the values of a file or a dictionary.
-        overrides: "section.setting=value", the later before the earlier.
+        overrides: "section.setting=value", of which the last one of a setting counts; or
+            "section.setting" -> value.
         problems: what is known to be wrong with the base.
         is_experiment: there must be something to train on.
 
@@ -65,7 +70,7 @@ def resolve(
 
 
 class _Resolution:
-    def __init__(self, base: Layer, overrides: Sequence[str], problems: Sequence[str]):
+    def __init__(self, base: Layer, overrides: Overrides, problems: Sequence[str]):
         self.problems = list(problems)
         self.notices: list[str] = []
         self._name = base.name
@@ -79,7 +84,11 @@ class _Resolution:
         # A wrong value of the file is a mistake of the file, whatever is put over it.
         self._check_values()
         self._of_base = {section: dict(settings) for section, settings in self._values.items()}
-        given = _read_overrides(overrides, self.problems)
+        given = (
+            _mapped_overrides(overrides, self.problems)
+            if isinstance(overrides, Mapping)
+            else _read_overrides(overrides, self.problems)
+        )
         self._overridden = set(given.places)
         self._wrong -= self._overridden
         self._add(given)
@@ -429,6 +438,18 @@ def _plain(value: Any, depth: int = 1) -> Any:
 
 
 # === Overrides ===
+
+
+def _mapped_overrides(overrides: Mapping[str, Any], problems: list[str]) -> Layer:
+    values: dict[str, dict[str, Any]] = {}
+    for path, value in overrides.items():
+        section, _, name = path.partition(".")
+        if path in SETTINGS:
+            values.setdefault(section, {})[name] = value
+        else:
+            problem = _unknown(section, name) if section in SECTIONS else _unknown_path(path)
+            problems.append(f"{_shown_path(path)}: {problem}")
+    return Layer(values, {f"{s}.{n}": "" for s in values for n in values[s]})
 
 
 def _read_overrides(overrides: Sequence[str], problems: list[str]) -> Layer:

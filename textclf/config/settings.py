@@ -339,9 +339,15 @@ class Export(_Section, frozen=True):
     ] = []
 
 
-# `load` and `from_dict` check values; the constructors check nothing.
-class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All settings of an experiment; a setting that is not given has its default."""
+class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
+    """All settings of an experiment; a setting that is not given has its default.
+
+        config = Config.from_dict({"data": {"source": "reviews.csv"}, "model": {"units": 32}})
+        config.model.units
+        config = config.replace({"model.encoder": "gru"})
+
+    `load`, `from_dict` and `replace` check values; the constructor checks nothing.
+    """
 
     data: Data = field(default_factory=Data)
     text: Text = field(default_factory=Text)
@@ -352,8 +358,58 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @classmethod
     def of(cls, values: Values) -> "Config":
-        """The configuration of plain values that are known to be right."""
+        """Return the configuration of plain values that are known to be right."""
         return msgspec.convert(values, cls)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike, overrides: Mapping[str, Any] | None = None) -> "Config":
+        """Read a configuration file.
+
+            config = Config.load("reviews.yaml", {"training.epochs": 3})
+
+        Args:
+            path: a YAML file.
+            overrides: "section.setting" -> value.
+
+        Raises:
+            ConfigError: with every mistake of the file and of the overrides.
+        """
+        from textclf import config
+
+        return cls._with_notices(*config.load(path, overrides or {}))
+
+    @classmethod
+    def from_dict(
+        cls, values: Mapping[str, Mapping[str, Any]], overrides: Mapping[str, Any] | None = None
+    ) -> "Config":
+        """Return the configuration of plain values: section -> setting -> value.
+
+        Raises:
+            ConfigError: with every mistake.
+        """
+        from textclf import config
+
+        return cls._with_notices(*config.from_dict(values, overrides or {}))
+
+    def replace(self, overrides: Mapping[str, Any]) -> "Config":
+        """Return a copy with other values: "section.setting" -> value.
+
+        Settings that the new values make meaningless are dropped; `notices` lists them.
+
+        Raises:
+            ConfigError: with every mistake.
+        """
+        return type(self).from_dict(self.to_dict(), overrides)
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """Sentences about settings that were dropped because an override made them meaningless."""
+        return vars(self).get("_notices", ())
+
+    @classmethod
+    def _with_notices(cls, config: "Config", notices: Sequence[str]) -> "Config":
+        vars(config)["_notices"] = tuple(notices)
+        return config
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """All settings that this configuration reads, as plain values.

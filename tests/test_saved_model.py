@@ -14,7 +14,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 from test_classifier import WEIRD
 
-from textclf import classifier, export, training
+from textclf import classifier, saved_model, training
 from textclf.config import from_dict
 from textclf.errors import ArtifactError, DataError, ExportError
 
@@ -37,7 +37,7 @@ def model(trained):
 
 @pytest.fixture(scope="module")
 def version(model, tmp_path_factory):
-    return export.export(model, tmp_path_factory.mktemp("exports"), golden_texts=["my own"])
+    return saved_model.export(model, tmp_path_factory.mktemp("exports"), golden_texts=["my own"])
 
 
 def test_the_saved_model_answers_as_the_classifier_does(model, version):
@@ -149,7 +149,7 @@ def test_no_text_at_all_is_answered_with_no_answer(version):
 def test_temperature_thresholds_and_abstention_are_in_the_graph(model, tmp_path):
     card = msgspec.structs.replace(model.card, temperature=2.5, abstain_below=0.6)
     changed = classifier.Classifier(model.text_encoder, model.network, card)
-    version = export.export(changed, tmp_path / "exports", version=7)
+    version = saved_model.export(changed, tmp_path / "exports", version=7)
     assert version == tmp_path / "exports" / "7"
     serve = tf.saved_model.load(str(version)).signatures
     texts = ["not bad at all", "not good at all", "", "splendid"]
@@ -164,7 +164,7 @@ def test_temperature_thresholds_and_abstention_are_in_the_graph(model, tmp_path)
 
 def test_the_card_is_there_for_machines_and_for_people(model, version):
     card = json.loads((version / "assets.extra/card.json").read_text())
-    assert card["contract_version"] == export.CONTRACT_VERSION == "1.0"
+    assert card["contract_version"] == saved_model.CONTRACT_VERSION == "1.0"
     page = (version / "assets.extra/card.md").read_text()
     for words in ("# Text classifier", "`negative`, `positive`", "## Weaknesses", "Fingerprint"):
         assert words in page
@@ -208,7 +208,7 @@ def test_an_export_made_where_a_gpu_is_seen_holds_no_operation_that_needs_one(
     found = {node.op for node in unprotected.graph.as_graph_def().node}
     found |= {node.op for function in functions for node in function.node_def}
     assert "CudnnRNNV3" in found, "without protection it must be there, or this test says nothing"
-    version = export.export(model, tmp_path / "exports", is_verified=False)
+    version = saved_model.export(model, tmp_path / "exports", is_verified=False)
     assert not {op for op in operations(version) if "Cudnn" in op}
 
 
@@ -216,11 +216,11 @@ def test_versions_count_from_one_and_the_next_is_one_more_than_the_largest(
     model, version, tmp_path
 ):
     assert version.name == "1"
-    assert export.next_version(version.parent) == 2
+    assert saved_model.next_version(version.parent) == 2
     shutil.copytree(version, tmp_path / "7")
-    assert export.next_version(tmp_path) == 8
+    assert saved_model.next_version(tmp_path) == 8
     with pytest.raises(ArtifactError, match="7: exists already"):
-        export.export(model, tmp_path, version=7)
+        saved_model.export(model, tmp_path, version=7)
 
 
 def test_an_export_into_a_trained_folder_is_refused(model, trained, tmp_path):
@@ -228,7 +228,7 @@ def test_an_export_into_a_trained_folder_is_refused(model, trained, tmp_path):
     before = sorted(trained.rglob("*"))
     for output in (trained, trained / "exports", tmp_path / "link", trained / ".." / "trained"):
         with pytest.raises(ArtifactError, match="is inside the trained folder"):
-            export.export(model, output)
+            saved_model.export(model, output)
     assert sorted(trained.rglob("*")) == before
 
 
@@ -238,16 +238,18 @@ def test_golden_texts_that_are_no_texts_are_refused(model, tmp_path):
         (["good", None], r"golden_texts\[1\] is None: expected a text"),
     ):
         with pytest.raises(DataError, match=message):
-            export.export(model, tmp_path / "exports", golden_texts=golden_texts)
+            saved_model.export(model, tmp_path / "exports", golden_texts=golden_texts)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_golden_samples_hold_typical_hostile_and_own_texts(version):
-    golden = json.loads((version / export.GOLDEN).read_text())
+    golden = json.loads((version / saved_model.GOLDEN).read_text())
     texts = [sample.get("text") for sample in golden["samples"]]
     assert {"", "my own"} <= set(texts)
     assert any(sample["truncated"] for sample in golden["samples"])
-    assert export.verify(version) == len(golden["samples"]) == len(export.GOLDEN_TEXTS) + 1
+    assert (
+        saved_model.verify(version) == len(golden["samples"]) == len(saved_model.GOLDEN_TEXTS) + 1
+    )
 
 
 @pytest.mark.parametrize(
@@ -259,7 +261,7 @@ def test_a_flipped_byte_is_noticed(version, tmp_path, name):
     damaged[len(damaged) // 2] ^= 1
     (copy / name).write_bytes(damaged)
     with pytest.raises(ExportError, match=f"{name}: differs from its checksum"):
-        export.verify(copy)
+        saved_model.verify(copy)
 
 
 def test_a_missing_and_an_added_file_are_noticed(version, tmp_path):
@@ -267,7 +269,7 @@ def test_a_missing_and_an_added_file_are_noticed(version, tmp_path):
     (copy / "assets" / "vocabulary.txt").unlink()
     (copy / "assets" / "new").write_text("")
     with pytest.raises(ExportError, match="is missing[^\0]*was added after the export"):
-        export.verify(copy)
+        saved_model.verify(copy)
 
 
 def test_an_export_that_answers_otherwise_is_not_published(model, tmp_path, monkeypatch):
@@ -281,7 +283,7 @@ def test_an_export_that_answers_otherwise_is_not_published(model, tmp_path, monk
     other = Other(model.text_encoder, model.network, model.card)
     other._answer = model._answer
     with pytest.raises(ExportError, match="probabilities differ by 0.001[^\0]*not published"):
-        export.export(other, tmp_path / "exports")
+        saved_model.export(other, tmp_path / "exports")
     assert not (tmp_path / "exports").exists()
 
 
@@ -293,18 +295,18 @@ def test_exports_with_python_code_are_refused_and_not_published(model, tmp_path)
     )
     changed = classifier.Classifier(model.text_encoder, network, model.card)
     with pytest.raises(ExportError, match="the graph contains PyFunc"):
-        export.export(changed, tmp_path / "exports")
+        saved_model.export(changed, tmp_path / "exports")
     assert not (tmp_path / "exports").exists()
 
 
 def test_what_is_no_export_is_named_as_such(tmp_path):
     with pytest.raises(ExportError, match="is not an export of textclf"):
-        export.verify(tmp_path)
+        saved_model.verify(tmp_path)
 
 
 def test_a_full_disk_publishes_nothing_and_says_so(model, tmp_path, full_disk):
     with full_disk(20_000), pytest.raises(ArtifactError, match="cannot be written"):
-        export.export(model, tmp_path / "exports")
+        saved_model.export(model, tmp_path / "exports")
     assert not (tmp_path / "exports").exists()
 
 
@@ -316,7 +318,7 @@ def test_the_warmup_requests_of_tf_serving_are_answered(version):
 
     loaded = tf.saved_model.load(str(version))
     asked = set()
-    for record in tf.data.TFRecordDataset(str(version / export.WARMUP)):
+    for record in tf.data.TFRecordDataset(str(version / saved_model.WARMUP)):
         log = prediction_log_pb2.PredictionLog.FromString(record.numpy())
         if log.WhichOneof("log_type") == "classify_log":
             request = log.classify_log.request
@@ -330,7 +332,7 @@ def test_the_warmup_requests_of_tf_serving_are_answered(version):
         answer = loaded.signatures[request.model_spec.signature_name](**inputs)
         assert {value.shape[0] for value in answer.values()} == {num_texts}
         asked.add((request.model_spec.signature_name, num_texts))
-    many = len(export.GOLDEN_TEXTS) + 1
+    many = len(saved_model.GOLDEN_TEXTS) + 1
     assert asked == {(name, size) for name in SIGNATURES for size in (1, many)}
 
 

@@ -1,0 +1,69 @@
+"""The names of `import textclf`, and what they cost."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import textclf
+
+
+def test_import_loads_neither_tensorflow_nor_numpy() -> None:
+    code = (
+        "import sys, textclf; textclf.Config; textclf.TextclfError; "
+        "assert not {'tensorflow', 'keras', 'numpy'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", textclf.__all__)
+def test_every_public_name_resolves_and_has_a_docstring(name: str) -> None:
+    assert getattr(textclf, name).__doc__
+    assert name in dir(textclf)
+
+
+def test_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'textclf' has no attribute 'trian'"):
+        textclf.trian  # noqa: B018
+
+
+def test_train_returns_a_typed_result_and_load_reads_it(
+    reviews: Path, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    config = textclf.Config.from_dict({**tiny, "data": {"source": str(reviews)}})
+    result = textclf.train(config, tmp_path / "run")
+    assert result.folder == tmp_path / "run"
+    assert [figures["epoch"] for figures in result.history] == [1, 2]
+    assert (result.best_epoch, result.why) in {(1, "epochs"), (2, "epochs")}
+    model = textclf.load(tmp_path / "run")
+    assert result.validation == model.card.validation
+    dataset = textclf.open_dataset(source=str(reviews))
+    report = textclf.evaluate(tmp_path / "run", dataset, "validation", bootstrap_samples=0)
+    assert report.get("accuracy") == result.validation.get("accuracy")
+
+
+def test_train_events_checks_when_it_is_called(tmp_path: Path) -> None:
+    config = textclf.Config.from_dict({"data": {"source": str(tmp_path / "none.csv")}})
+    with pytest.raises(textclf.TextclfError, match="no such file"):
+        textclf.train_events(config, tmp_path / "run")
+
+
+def test_replace_returns_a_checked_copy_and_reports_dropped_settings() -> None:
+    values = {"data": {"source": "demo"}, "model": {"encoder": "gru", "reset_after": False}}
+    config = textclf.Config.from_dict(values)
+    changed = config.replace({"model.encoder": "lstm", "model.units": 7, "text.unit": "character"})
+    assert (changed.model.encoder, changed.model.units) == ("lstm", 7)
+    assert changed.notices == ("model.reset_after: dropped, because now model.encoder is lstm",)
+    assert config.model.units == 64 and config.notices == ()
+    assert config.replace({}) == config
+    with pytest.raises(textclf.TextclfError) as caught:
+        config.replace({"model.unit": 3, "epochs": 3, "model.units": 0})
+    assert len(str(caught.value).splitlines()) == 3
+
+
+def test_load_reads_a_file_with_overrides(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("data: {source: demo}\n")
+    config = textclf.Config.load(tmp_path / "a.yaml", {"training.epochs": 3})
+    assert config.training.epochs == 3

@@ -97,15 +97,15 @@ def init(file: Path, config: Path, overwrite: bool) -> None:
 
 def _choices(recognised: "Recognised", config: Path) -> Iterator[str]:
     """Yield what a person must choose, and where."""
-    from textclf.data.parts import listed
+    from textclf.errors import format_list
 
     settings = []
     if not recognised.text_columns:
         settings.append("data.text_columns")
-        yield f"{listed(recognised.text_candidates)} may hold the texts"
+        yield f"{format_list(recognised.text_candidates)} may hold the texts"
     if recognised.label_column is None:
         settings.append("data.label_column")
-        yield f"{listed(recognised.label_candidates)} may hold the labels"
+        yield f"{format_list(recognised.label_candidates)} may hold the labels"
         if recognised.are_classes:
             yield (
                 "if they are one column for each class, write their names into one column, "
@@ -260,7 +260,7 @@ def _about_unit(recognised: "Recognised") -> str:
 
 def _columns(recognised: "Recognised") -> list[str]:
     """Return the lines of the text and label columns; a choice for the user is `TO_CHOOSE`."""
-    from textclf.data.parts import TO_CHOOSE
+    from textclf.data.column_names import TO_CHOOSE
 
     texts, label = list(recognised.text_columns), recognised.label_column
     about_texts, about_label = "several are joined", ""

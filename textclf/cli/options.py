@@ -384,7 +384,8 @@ def _with_data(
 
 def _other_encoding(file: str, trained: str) -> str | None:
     """Return the encoding of a file if it is certain and the trained one would misread the file."""
-    from textclf.data.tables import Table, codec_of, guess_encoding
+    from textclf.data.encodings import codec_of, guess_encoding
+    from textclf.data.tables import Table
 
     if not os.path.isfile(os.path.expanduser(file)):
         return None

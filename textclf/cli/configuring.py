@@ -79,10 +79,10 @@ def init(file: Path, config: Path, overwrite: bool) -> None:
     resolved, _ = configuration.from_yaml(text, place=str(config))
     if is_chosen:
         try:
-            arguments = options.prepare_sources(configuration.with_paths(resolved))
+            section = options.prepare_sources(configuration.with_paths(resolved))
             if recognised.is_whole:
                 with Progress() as progress:
-                    data.open_dataset(on_progress=progress.update, **arguments)
+                    data.open_dataset(section, on_progress=progress.update)
         except DataError:
             note_all(notes)  # they may say why
             raise
@@ -411,12 +411,12 @@ def data_check(source: str, overrides: tuple[str, ...], as_json: bool) -> None:
     else:
         resolved, notices = configuration.from_dict({"data": {"source": source}}, overrides)
         note_all(notices)
-    arguments = options.prepare_sources(configuration.with_paths(resolved))
+    section = options.prepare_sources(configuration.with_paths(resolved))
     from textclf import data
 
     with Progress() as progress:
         progress.stage("reading the data")
-        dataset = data.open_dataset(on_progress=progress.update, **arguments)
+        dataset = data.open_dataset(section, on_progress=progress.update)
         progress.clear()
         import_tensorflow()
         lengths = _lengths(resolved, dataset, progress)

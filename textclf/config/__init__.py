@@ -13,7 +13,6 @@ path of the setting, what was expected and, for a misspelt name, the likeliest r
     config.model.units
 """
 
-import difflib
 import importlib.util
 import itertools
 import os
@@ -40,7 +39,7 @@ from textclf.config.settings import (
     expected,
     holds_text,
 )
-from textclf.errors import ConfigError, install_command
+from textclf.errors import ConfigError, closest, install_command
 
 __all__ = [
     "PATH_SETTINGS",
@@ -86,8 +85,8 @@ def load(path: str | os.PathLike, overrides: Sequence[str] = ()) -> tuple[Config
     try:
         text = reading.read_text(path)
     except FileNotFoundError:
-        near = difflib.get_close_matches(path.name, _names(path.parent), 1, 0.6)
-        hint = f"did you mean {path.parent / near[0]}?" if near else "name a YAML file"
+        near = closest(path.name, _names(path.parent))
+        hint = f"did you mean {path.parent / near}?" if near else "name a YAML file"
         raise ConfigError([f"{path}: no such configuration file; {hint}"]) from None
     except OSError as error:
         raise ConfigError(

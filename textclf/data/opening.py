@@ -204,7 +204,7 @@ def _check_labels(
     problems = _unknown_labels(scan, class_names, known, dropping)
     for key in {"all", "train"} & set(scan.parts):
         if len(in_train) < (1 if settings.multi_label else 2):
-            only = f"one class only ({next(iter(in_train))!r})" if in_train else "no label"
+            only = f"one class only ({next(iter(in_train))!r})" if in_train else "no label at all"
             problems.append(
                 f"{scan.parts[key].name}: {only} in train, expected at least two classes; check "
                 f"that data.label_column={settings.label_column} holds labels"

@@ -30,7 +30,7 @@ def check(config: Config, output: str | os.PathLike, *, overwrite: bool = False)
     check_all(
         lambda: check_environment(resolved),
         lambda: _check_output(output, overwrite),
-        lambda: data.check_sources(**resolved.data.to_dict()),
+        lambda: data.check_sources(resolved.data),
     )
 
 
@@ -68,7 +68,7 @@ def train(
     with _unfinished_folder(Path(output)) as work, _mistakes_of_tensorflow_named():
         # Once more, now that nobody else trains into it: a training may have ended in between.
         _check_output(output, overwrite)
-        dataset = data.open_dataset(on_progress=on_progress, **resolved.data.to_dict())
+        dataset = data.open_dataset(resolved.data, on_progress=on_progress)
         if "train" not in dataset.splits:
             raise DataError("there is no training split; name its file as data.train")
         class_weights = weigh_classes(

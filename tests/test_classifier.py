@@ -45,7 +45,7 @@ def multi_label(tiny, tmp_path_factory):
     resolved, _ = from_dict({**tiny, "data": settings})
     for _ in training.train_events(resolved, folder / "run"):
         pass
-    return classifier.load(folder / "run"), data.open_dataset(**resolved.data.to_dict())
+    return classifier.load(folder / "run"), data.open_dataset(resolved.data)
 
 
 def test_a_reloaded_classifier_answers_bit_for_bit(model, trained):

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from textclf import config, data
+from textclf import config
 from textclf.config import reading, resolution
 from textclf.errors import ConfigError
 
@@ -951,18 +951,14 @@ def test_sections_may_be_anything_at_all(value: Any) -> None:
 
 def test_the_choices_are_those_of_the_code_that_reads_them() -> None:
     from textclf import networks
+    from textclf.data import tables
 
     assert set(config.choices("model.encoder")) == set(networks.ENCODERS)
     assert set(config.choices("model.pooling")) == set(networks.POOLINGS)
     assert set(config.choices("model.kernel_initializer")) == set(networks.INITIALIZERS)
     assert set(config.choices("model.recurrent_initializer")) == set(networks.INITIALIZERS)
-    assert set(config.choices("data.format")) == {"auto", *data.FORMATS}
-
-
-def test_the_data_section_is_what_the_data_take_with_the_same_defaults() -> None:
-    defaults = vars(data.Settings())
-    values = config.Config().data.to_dict()
-    assert {name: list(v) if isinstance(v, tuple) else v for name, v in defaults.items()} == values
+    formats = {"auto", *tables.TABLE_FORMATS, "folder", "tfds", "demo"}
+    assert set(config.choices("data.format")) == formats
 
 
 @pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".CSV.GZ"])

@@ -68,4 +68,4 @@ def test_its_data_can_be_opened(
 ) -> None:
     monkeypatch.setenv("TEXTCLF_DATA", str(real_data))
     resolved, _ = config.load(path)
-    data.check_sources(**config.with_paths(resolved).data.to_dict())
+    data.check_sources(config.with_paths(resolved).data)

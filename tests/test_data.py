@@ -19,9 +19,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from textclf import data, demo
+from textclf import config, data, demo
 from textclf.data import splits as split_rules
-from textclf.errors import DataError
+from textclf.errors import ConfigError, DataError
 
 TEXTS = (
     "plain",
@@ -276,7 +276,7 @@ def test_ids_count_the_class_names(tmp_path: Path, label_ids: str, first: int) -
     )
     assert "needs the names that the ids count" in mistake(**how)
     named = good_csv(tmp_path / "named.csv")
-    assert "named.csv:2: label 'neg' is no integer" in mistake(
+    assert "named.csv:2: label 'neg' is not an integer" in mistake(
         source=named, label_ids=label_ids, class_names=["z", "y"]
     )
 
@@ -521,7 +521,7 @@ def test_equal_texts_are_found_within_and_across_splits(tmp_path: Path) -> None:
     assert findings.shared["train/validation"].count == 6
     assert findings.conflicting_labels.count == 2
     assert f"{train}:2 (x) = {test}:4 (y)" in findings.conflicting_labels.places
-    short = f"test: 3 rows with a text that stands in train too ({test}:3 = {train}:4; ...)"
+    short = f"test: 3 rows with a text that is in train too ({test}:3 = {train}:4; ...)"
     assert short in findings.sentences(num_places=1)
     assert short not in findings.sentences()
     assert dataset.leaked("test").tolist() == [False, True, True, True]
@@ -611,8 +611,34 @@ def test_repeated_texts_are_the_same_whatever_the_share_of_memory(
     for row, value in enumerate(hashes.tolist()):
         by_hand[value].append(row)
     assert whole == {tuple(rows) for rows in by_hand.values() if len(rows) > 1}
-    monkeypatch.setattr(split_rules, "CHUNK_ROWS", 16)
+    monkeypatch.setattr(split_rules, "_CHUNK_ROWS", 16)
     assert groups() == whole
+
+
+# === Settings and examples ===
+
+
+def test_section_data_and_single_settings_open_the_same_data_set(tmp_path: Path) -> None:
+    path = good_csv(tmp_path / "a.csv")
+    section = config.Data(source=path, class_names=["pos", "neg"], split_seed=3)
+    dataset = data.open_dataset(section)
+    single = data.open_dataset(source=tmp_path / "a.csv", class_names=("pos", "neg"), split_seed=3)
+    assert dataset.class_names == ("pos", "neg")
+    assert dataset.fingerprint == single.fingerprint
+    with pytest.raises(TypeError, match="not both"):
+        data.open_dataset(section, split_seed=4)
+    with pytest.raises(DataError, match="no column 'body'"):
+        data.check_sources(config.Data(source=path, text_columns=["body"]))
+
+
+def test_the_fields_of_an_example_hold_its_joined_text(tmp_path: Path) -> None:
+    path = write_csv(
+        tmp_path / "a.csv", [["title", "body", "label"], ["a", "b", "x"], ["c", "d", "y"]]
+    )
+    dataset = data.open_dataset(train=path, validation=path, text_columns=["title", "body"])
+    first = next(dataset.examples("train"))
+    assert first == (0, {"text": "a b"}, (0,))
+    assert first.text == "a b"
 
 
 # === Streams ===
@@ -736,8 +762,8 @@ GOOD = "text,label\n" + "".join(f"text {i},{('neg', 'pos')[i % 2]}\n" for i in r
         (
             GOOD + '"stray,pos\n' + GOOD * 4,
             {},
-            "a.csv:42: a quote is opened and never closed; a quote inside a quoted field is "
-            "doubled; if quotes are ordinary characters in this file, use data.quoting=none",
+            "a.csv:42: a quote is opened and never closed; double a quote inside a quoted "
+            "field; if quotes are ordinary characters in this file, use data.quoting=none",
         ),
         (
             GOOD + '"stray,pos\n' + GOOD * 4 + '"all well",pos\n',
@@ -764,9 +790,8 @@ GOOD = "text,label\n" + "".join(f"text {i},{('neg', 'pos')[i % 2]}\n" for i in r
             "a.csv:42: byte 0xce is not utf-8; name the encoding of the file, perhaps "
             "data.encoding=gb18030",
         ),
-        (GOOD, {"encoding": "utf9"}, "data.encoding: 'utf9' is no text encoding that Python knows"),
-        (GOOD, {"encoding": "rot13"}, "data.encoding: 'rot13' is no text encoding"),
-        (GOOD, {"delimiter": ";;"}, "data.delimiter: ';;' cannot separate columns"),
+        (GOOD, {"encoding": "utf9"}, "data.encoding: Python has no text encoding 'utf9'"),
+        (GOOD, {"encoding": "rot13"}, "data.encoding: Python has no text encoding 'rot13'"),
         ("text,label\na,x\nb,x\n", {}, "a.csv: one class only ('x') in train, expected at least"),
         ("text,label\na,x\nb,\n", {}, "a.csv:3: no label, expected one"),
         (
@@ -775,7 +800,7 @@ GOOD = "text,label\n" + "".join(f"text {i},{('neg', 'pos')[i % 2]}\n" for i in r
             "a.csv:2: label 'neg' is not in data.class_names (pos, negg); fix the label, or add "
             "it to the names; did you mean 'negg'?",
         ),
-        (GOOD, {"class_names": ["a", "b", "a"]}, "data.class_names: the class 'a' stands twice"),
+        (GOOD, {"class_names": ["a", "b", "a"]}, "data.class_names: the class 'a' is listed twice"),
         (
             GOOD,
             {"header": False},
@@ -837,15 +862,15 @@ def test_bad_parquet_and_bad_gzip_are_refused(tmp_path: Path) -> None:
     import pyarrow.parquet
 
     path = write(tmp_path / "a.parquet", b"PAR1 and nothing more")
-    assert "a.parquet: no Parquet file can be read" in mistake(source=path)
+    assert "a.parquet: cannot be read as Parquet" in mistake(source=path)
     table = pyarrow.table({"text": ["a", None], "label": [1, 2]})
     pyarrow.parquet.write_table(table, path)
     assert "a.parquet:2: 'text' holds nothing (null), expected a string" in mistake(source=path)
     assert "no column 'body'; found text, label" in mistake(source=path, text_columns=["body"])
     path = write(tmp_path / "a.csv.gz", b"not packed")
-    assert "a.csv.gz: not a whole gzip file" in mistake(source=path)
+    assert "a.csv.gz: not a complete gzip file" in mistake(source=path)
     path = write(tmp_path / "b.csv.gz", gzip.compress(GOOD.encode() * 99)[:200])
-    assert "b.csv.gz: not a whole gzip file" in mistake(source=path)
+    assert "b.csv.gz: not a complete gzip file" in mistake(source=path)
 
 
 def test_mistakes_that_can_be_found_together_are_told_together(tmp_path: Path) -> None:
@@ -874,9 +899,9 @@ def test_a_label_that_train_does_not_know_is_refused(tmp_path: Path) -> None:
     test = write(tmp_path / "b.csv", "text,label\nz,pos\ny,poss\nx,odd\nw,odd\n")
     assert mistake(train=train, test=test).split("\n") == [
         f"{test}:3: label 'poss' is not among the labels of train (neg, pos); use "
-        "data.drop_unknown_labels=true to leave such rows out; did you mean 'pos'?",
+        "data.drop_unknown_labels=true to drop such rows; did you mean 'pos'?",
         f"{test}:4: label 'odd' is not among the labels of train (neg, pos); use "
-        "data.drop_unknown_labels=true to leave such rows out",
+        "data.drop_unknown_labels=true to drop such rows",
     ]
     only = write(tmp_path / "c.csv", "text,label\nz,odd\n")
     found = mistake(train=train, test=only, drop_unknown_labels=True)
@@ -886,7 +911,7 @@ def test_a_label_that_train_does_not_know_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("how", "expected"),
     [
-        ({}, "nothing to read: set data.source, or data.train and its fellows"),
+        ({}, "no data: set data.source, or data.train, data.validation, data.test"),
         ({"source": "{good}", "train": "{good}"}, "is one file for all splits, and data.train is"),
         ({"test": "{good}"}, "data.train is missing"),
         ({"train": "{folder}"}, "a folder, expected a file"),
@@ -894,8 +919,11 @@ def test_a_label_that_train_does_not_know_is_refused(tmp_path: Path) -> None:
         ({"source": "{folder}"}, "no folder named train; found empty"),
         ({"source": "{folder}", "train": "emty"}, "no folder named 'emty' (data.train); found"),
         ({"source": "{folder}", "train": "empty"}, "no folders, expected one for each label"),
-        ({"source": "{folder}/a.txt"}, "the ending '.txt' names no format; use --set data.format="),
-        ({"train": "tfds:x"}, "data.train=tfds:x is no file; set data.source=tfds:x"),
+        (
+            {"source": "{folder}/a.txt"},
+            "no format is known for the ending '.txt'; use --set data.format=",
+        ),
+        ({"train": "tfds:x"}, "data.train=tfds:x is not a file; set data.source=tfds:x"),
         ({"train": "{good}", "format": "tfds"}, "data.format=tfds needs data.source"),
         ({"source": "{good}", "format": "folder"}, "a file, expected a folder"),
         ({"source": "demo", "test": "tets"}, "no split named 'tets' (data.test); found train, val"),
@@ -916,6 +944,23 @@ def test_settings_that_name_no_data_are_refused(
     with pytest.raises(DataError) as caught:
         data.check_sources(**filled)
     assert expected in str(caught.value)
+
+
+def test_wrong_values_of_settings_are_reported_together() -> None:
+    with pytest.raises(ConfigError) as caught:
+        data.open_dataset(sorce="a.csv", format="cvs", delimiter=";;", test_fraction=2)
+    assert str(caught.value).split("\n") == [
+        "data.sorce: unknown setting; did you mean 'source'?",
+        "data.format: expected one of auto, csv, tsv, jsonl, json, parquet, folder, tfds, demo, "
+        "found 'cvs'",
+        "data.delimiter: expected one character (no line break) or null, found ';;'",
+        "data.test_fraction: expected a number above 0 and below 1, found 2",
+    ]
+
+
+def test_read_table_refuses_a_delimiter_of_two_characters(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="data.delimiter: ';;' cannot separate columns"):
+        list(data.read_table(good_csv(tmp_path / "a.csv"), delimiter=";;"))
 
 
 def test_checking_the_sources_reads_no_further_than_the_first_rows(tmp_path: Path) -> None:
@@ -947,7 +992,7 @@ def test_a_file_without_permission_is_refused(tmp_path: Path) -> None:
 
 def test_a_data_set_that_is_not_there_is_never_downloaded(tmp_path: Path) -> None:
     found = mistake(source="tfds:imdb_reviews", data_dir=str(tmp_path))
-    assert f"tfds:imdb_reviews: not in {tmp_path}, and nothing is downloaded by itself" in found
+    assert f"tfds:imdb_reviews: not in {tmp_path}, and textclf downloads nothing" in found
     assert f"tfds.load('imdb_reviews', data_dir='{tmp_path}')\"" in found
     assert "did you mean 'imdb_reviews'?" in mistake(source="tfds:imdb_reviewz")
 

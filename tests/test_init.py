@@ -176,7 +176,7 @@ def test_init_says_why_a_line_is_taken_as_the_header(folder: Path, golden: Golde
         ("a.csv", "text,label\na b,x\n", "one class only ('x') in train"),
         ("a.csv", "text,label\na b,x\nc d,y\n", "2 rows are too few"),
         ("a.csv", "text,label\na b,\nc d,\n", "no label at all in train"),
-        ("a.csv", "text,label\n" + "a b,\"['x', 'y']\"\nc d,z\n" * 9, "is no list"),
+        ("a.csv", "text,label\n" + "a b,\"['x', 'y']\"\nc d,z\n" * 9, "is not a list"),
     ],
 )
 def test_init_refuses_what_the_reader_refuses_and_writes_nothing(

@@ -70,13 +70,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _open(settings: config.Config) -> data.Dataset:
-    return data.open_dataset(**config.with_paths(settings).data.to_dict())
+    return data.open_dataset(config.with_paths(settings).data)
 
 
 def splits(settings: config.Config, output: Path) -> Any:
     """Texts and label names of every split, or what is said against the data."""
     try:
-        data.check_sources(**config.with_paths(settings).data.to_dict())
+        data.check_sources(config.with_paths(settings).data)
         dataset = _open(settings)
     except TextclfError as error:
         return str(error)

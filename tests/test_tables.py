@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from textclf import data
-from textclf.data import tables
+from textclf.data import delimited_files, encodings, labels, tables
 from textclf.errors import DataError
 
 
@@ -56,7 +56,7 @@ def test_quoted_field_may_have_thousands_of_lines(tmp_path: Path) -> None:
 def test_quote_that_is_never_closed_does_not_fill_the_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables, "MAX_FIELD_CHARACTERS", 2000)
+    monkeypatch.setattr(delimited_files, "MAX_FIELD_CHARACTERS", 2000)
     path = write(tmp_path / "a.csv", 'text,label\na,x\n"b,y\n' + "c,z\n" * 1000)
     (mistake,) = mistakes(source=path)
     assert mistake.startswith(f"{path}:3: a quote is opened and not closed within 2,000 characters")
@@ -244,12 +244,12 @@ TEXTS = {
 def test_guessed_encoding_reads_the_text(encoding: str) -> None:
     content = f"text,label\n{TEXTS[encoding]},pos\nplain,neg\n" * 3
     encoded = content.encode(encoding)
-    assert encoded.decode(tables.guess_encoding(encoded)) == content
+    assert encoded.decode(encodings.guess_encoding(encoded)) == content
 
 
 def test_japanese_is_recognised_where_korean_characters_fit_its_bytes_too() -> None:
     encoded = "text,label\nこの映画はとても面白かったです,pos\n".encode("cp932")
-    assert tables.guess_encoding(encoded) == "cp932"
+    assert encodings.guess_encoding(encoded) == "cp932"
 
 
 def test_wrong_byte_in_a_utf_8_file_is_not_taken_for_another_encoding(tmp_path: Path) -> None:
@@ -283,7 +283,7 @@ def test_wrong_byte_in_a_utf_8_file_is_not_taken_for_another_encoding(tmp_path: 
     ],
 )
 def test_list_written_as_text_is_parsed(cell: str, items: tuple[str, ...] | None) -> None:
-    assert tables.parse_list(cell) == items
+    assert labels.parse_list(cell) == items
 
 
 def test_label_cells_with_lists_are_several_labels(tmp_path: Path) -> None:
@@ -306,7 +306,7 @@ def test_lists_of_one_label_are_single_labels(tmp_path: Path) -> None:
 def test_label_that_is_no_list_among_lists_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "text,label\na,['x']\nb,['y']\nc,z\n")
     assert mistakes(source=path) == [
-        f"{path}:4: label 'z' is no list, and the label of line 2 is one; write all labels as "
+        f"{path}:4: label 'z' is not a list, but the label of line 2 is; write all labels as "
         "lists or none"
     ]
 
@@ -435,10 +435,12 @@ def test_one_row_a_class_is_named_as_the_reason_that_no_row_can_be_set_aside(
     lines = [f"text {number},class {number}" for number in range(200)]
     path = write(tmp_path / "a.csv", "text,label\n" + "\n".join(lines) + "\n")
     (mistake,) = mistakes(source=path)
-    assert "200 rows in 200 classes are too few beside the one of each class" in mistake
+    assert (
+        "200 rows in 200 classes are too few, because train keeps one row of each class" in mistake
+    )
 
 
 def test_equal_texts_are_named_as_the_reason_that_no_row_can_be_set_aside(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "text,label\n" + "a,x\nb,y\nc,z\n" * 20)
     (mistake,) = mistakes(source=path)
-    assert "60 rows hold 3 different texts, of which equal ones stay in one split" in mistake
+    assert "60 rows hold 3 different texts, and equal texts stay in one split" in mistake

@@ -91,7 +91,7 @@ def test_best_epoch_is_kept_and_not_the_last(reviews, bag, tmp_path):
     assert finished.best_epoch == best + 1
     assert [epoch.is_best for epoch in epochs].index(True) == 0 and epochs[best].is_best
     model = classifier.load(tmp_path / "run")
-    dataset = data.open_dataset(**resolved.data.to_dict())
+    dataset = data.open_dataset(resolved.data)
     report = model.evaluate(dataset, "validation", bootstrap_samples=100)
     fitted = finished.validation.metrics["log_loss"]
     assert report.get("log_loss") == pytest.approx(fitted, abs=1e-5)
@@ -128,7 +128,7 @@ def test_the_card_counts_the_unknown_among_the_kept_tokens_of_validation(reviews
     )  # fmt: skip
     run(resolved, tmp_path / "run")
     model = classifier.load(tmp_path / "run")
-    dataset = data.open_dataset(**resolved.data.to_dict())
+    dataset = data.open_dataset(resolved.data)
     answers = model.answers([example.text for example in dataset.examples("validation")])
     kept = np.minimum(answers["num_tokens"], 3)
     expected = (answers["unknown_fraction"] * kept).sum() / kept.sum()
@@ -144,7 +144,7 @@ def test_temperature_thresholds_and_abstention_are_fitted_on_validation(reviews,
         output = tmp_path / str(multi_label)
         run(resolved, output)
         model = classifier.load(output)
-        dataset = data.open_dataset(**resolved.data.to_dict())
+        dataset = data.open_dataset(resolved.data)
         scores = model.score(dataset, "validation")
         raw = classifier.Classifier(
             model.text_encoder,

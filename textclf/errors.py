@@ -1,26 +1,27 @@
-"""The tree of mistakes a user can mend.
+"""Errors that a user can fix, and the phrases that their messages share.
 
 TextclfError
 ├── ConfigError      a setting is unknown, out of range, or contradicts another
-├── DataError        a file, a row or a label is not what was expected
+├── DataError        a file, a row or a label cannot be used
+│   └── RowError     one row cannot be used; the rows after it can still be read
 ├── ArtifactError    a trained folder or an exported version cannot be read or written
 ├── TrainingError    training cannot start, or had to stop
 └── ExportError      an export did not pass its own verification
 
-Every message is one sentence that says what is wrong, where, what was expected and how to
-mend it. The command line prints these without a traceback and exits with 1; anything else
-that escapes is a bug of this project and keeps its traceback.
+A message is one sentence: place, problem, fix. The command line prints it without a traceback and
+exits with 1. Any other exception is a bug of this project and keeps its traceback.
 """
 
-from collections.abc import Callable, Sequence
+import difflib
+from collections.abc import Callable, Iterable, Sequence
 
 
 class TextclfError(Exception):
-    """A mistake that the user can mend; the root of the tree."""
+    """A mistake that the user can fix; the base class of all others."""
 
 
 class ConfigError(TextclfError):
-    """All the mistakes found in a configuration.
+    """All mistakes of a configuration.
 
     Args:
         problems: one sentence each, beginning with the path of the setting.
@@ -32,7 +33,30 @@ class ConfigError(TextclfError):
 
 
 class DataError(TextclfError):
-    """A file, a row, a label or a data set that cannot be used as it stands."""
+    """A file, a row, a label or a data set that cannot be used."""
+
+
+class RowError(DataError):
+    """A row that cannot be used; the rows after it can still be read.
+
+    Args:
+        place: file and line, such as `reviews.csv:17`.
+        problem: the mistake.
+        fix: the remedy. A list of mistakes states each remedy once.
+    """
+
+    def __init__(self, place: str, problem: str, fix: str):
+        self.place, self.problem, self.fix = place, problem, fix
+        super().__init__(f"{place}: {problem}; {fix}")
+
+
+# Called by a reader with the error of a row, which it then skips; it may raise the error.
+OnProblem = Callable[[RowError], None]
+
+
+def raise_problem(problem: RowError) -> None:
+    """Raise the error of a row, so that reading stops at the first one."""
+    raise problem
 
 
 class ArtifactError(TextclfError):
@@ -47,6 +71,41 @@ class ExportError(TextclfError):
     """An export that did not pass its own verification, or cannot be made."""
 
 
+def closest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """Return the known name that is most similar to a name, or None.
+
+    Args:
+        name: the name that is not known.
+        known: the names to choose from.
+        cutoff: least similarity, from 0 to 1; see `difflib.get_close_matches`.
+    """
+    return next(iter(difflib.get_close_matches(name, list(known), 1, cutoff)), None)
+
+
+def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """Return `"; did you mean 'x'?"` for the most similar known name, or "".
+
+    Args:
+        name, known, cutoff: see `closest`.
+    """
+    near = closest(name, known, cutoff)
+    return "" if near is None else f"; did you mean {near!r}?"
+
+
+def format_list(values: Sequence[str], limit: int = 12) -> str:
+    """Return values separated by commas, or "nothing" without any.
+
+        format_list(["text", "label"])    # "text, label"
+
+    Args:
+        values: the values; each is cut after 40 characters.
+        limit: maximum number of values that are listed; the others are counted.
+    """
+    shown = [value if len(value) <= 40 else value[:37] + "..." for value in values[:limit]]
+    more = f" and {len(values) - limit} more" if len(values) > limit else ""
+    return ", ".join(shown) + more if shown else "nothing"
+
+
 def install_command(extra: str) -> str:
     """Return the command that installs an optional part, for messages.
 
@@ -56,10 +115,10 @@ def install_command(extra: str) -> str:
 
 
 def check_all(*checks: Callable[[], object]) -> None:
-    """Calls every check, so that all their mistakes come out together.
+    """Call every check and report the mistakes of all of them together.
 
     Raises:
-        TextclfError: of the type of the first mistake's if there is one only, with all messages.
+        TextclfError: with all messages; of the type of the mistake if there is only one.
     """
     mistakes = []
     for check in checks:

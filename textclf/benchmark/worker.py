@@ -134,7 +134,7 @@ class _Data:
     def __init__(self, job: dict[str, Any], config: Config, folder: Path, tell: Tell):
         self.job, self.folder, self.tell = job, folder, tell
         settings = with_paths(config)
-        self.dataset = data.open_dataset(on_progress=tell, **settings.data.to_dict())
+        self.dataset = data.open_dataset(settings.data, on_progress=tell)
         self.described = _check_dataset(job, self.dataset, folder)
         # The encoded texts are the same for all runs with the same text settings.
         training = replace(config.training, cache_dir=str(folder / "cache" / job["dataset"]))

@@ -123,10 +123,10 @@ def _check(grid: "Grid") -> None:
     sources, environments = {}, {}
     for run in grid.runs:
         settings = with_paths(run.config)
-        sources[repr(settings.data)] = settings.data.to_dict()
+        sources[repr(settings.data)] = settings.data
         environments[repr(settings.model) + repr(settings.training.tensorboard)] = settings
     check_all(
-        *(lambda arguments=a: data.check_sources(**arguments) for a in sources.values()),
+        *(lambda section=s: data.check_sources(section) for s in sources.values()),
         *(lambda settings=s: check_environment(settings) for s in environments.values()),
     )
 
@@ -279,7 +279,7 @@ def compare(
     resolved, split, where = options.data_to_score(first, source, split, is_given, overrides)
     if source is None:
         using.check_trained_paths(resolved, overrides, "`--data FILE`")
-    arguments = options.prepare_sources(with_paths(resolved))
+    section = options.prepare_sources(with_paths(resolved))
     from textclf.evaluation import contributed
 
     own = contributed(first.multi_label)
@@ -290,7 +290,7 @@ def compare(
 
     with Progress() as progress:
         progress.stage("reading the data")
-        dataset = data.open_dataset(on_progress=progress.update, **arguments)
+        dataset = data.open_dataset(section, on_progress=progress.update)
         progress.clear()
         options.check_split(list(dataset.splits), split)
         import_tensorflow()

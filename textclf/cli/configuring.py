@@ -79,10 +79,10 @@ def init(file: Path, config: Path, overwrite: bool) -> None:
     resolved, _ = configuration.from_yaml(text, place=str(config))
     if is_chosen:
         try:
-            arguments = options.prepare_sources(configuration.with_paths(resolved))
+            section = options.prepare_sources(configuration.with_paths(resolved))
             if recognised.is_whole:
                 with Progress() as progress:
-                    data.open_dataset(on_progress=progress.update, **arguments)
+                    data.open_dataset(section, on_progress=progress.update)
         except DataError:
             note_all(notes)  # they may say why
             raise
@@ -97,15 +97,15 @@ def init(file: Path, config: Path, overwrite: bool) -> None:
 
 def _choices(recognised: "Recognised", config: Path) -> Iterator[str]:
     """Yield what a person must choose, and where."""
-    from textclf.data.parts import listed
+    from textclf.errors import format_list
 
     settings = []
     if not recognised.text_columns:
         settings.append("data.text_columns")
-        yield f"{listed(recognised.text_candidates)} may hold the texts"
+        yield f"{format_list(recognised.text_candidates)} may hold the texts"
     if recognised.label_column is None:
         settings.append("data.label_column")
-        yield f"{listed(recognised.label_candidates)} may hold the labels"
+        yield f"{format_list(recognised.label_candidates)} may hold the labels"
         if recognised.are_classes:
             yield (
                 "if they are one column for each class, write their names into one column, "
@@ -260,7 +260,7 @@ def _about_unit(recognised: "Recognised") -> str:
 
 def _columns(recognised: "Recognised") -> list[str]:
     """Return the lines of the text and label columns; a choice for the user is `TO_CHOOSE`."""
-    from textclf.data.parts import TO_CHOOSE
+    from textclf.data.column_names import TO_CHOOSE
 
     texts, label = list(recognised.text_columns), recognised.label_column
     about_texts, about_label = "several are joined", ""
@@ -411,12 +411,12 @@ def data_check(source: str, overrides: tuple[str, ...], as_json: bool) -> None:
     else:
         resolved, notices = configuration.from_dict({"data": {"source": source}}, overrides)
         note_all(notices)
-    arguments = options.prepare_sources(configuration.with_paths(resolved))
+    section = options.prepare_sources(configuration.with_paths(resolved))
     from textclf import data
 
     with Progress() as progress:
         progress.stage("reading the data")
-        dataset = data.open_dataset(on_progress=progress.update, **arguments)
+        dataset = data.open_dataset(section, on_progress=progress.update)
         progress.clear()
         import_tensorflow()
         lengths = _lengths(resolved, dataset, progress)

@@ -222,13 +222,13 @@ def baseline(config_file: Path, overrides: tuple[str, ...], split: str, as_json:
     from textclf.config import with_paths
 
     resolved = options.load_config(config_file, overrides)
-    arguments = options.prepare_sources(with_paths(resolved))
+    section = options.prepare_sources(with_paths(resolved))
     from textclf import baselines, data
     from textclf.report import format_comparison, format_report
 
     with Progress() as progress:
         progress.stage("reading the data")
-        dataset = data.open_dataset(on_progress=progress.update, **arguments)
+        dataset = data.open_dataset(section, on_progress=progress.update)
         options.check_split(list(dataset.splits), split)
         texts, y = baselines.texts_and_classes(dataset, "train", progress.update)
         split_texts, y_true = baselines.texts_and_classes(dataset, split, progress.update)
@@ -339,7 +339,7 @@ def demo() -> None:
     from textclf import baselines, classifier
 
     say("evaluating both on the test split")
-    dataset = data.open_dataset(**resolved.data.to_dict())
+    dataset = data.open_dataset(resolved.data)
     report = classifier.load(folder).evaluate(dataset, "test", **resolved.evaluation.to_dict())
     with Progress() as progress:
         texts, y = baselines.texts_and_classes(dataset, "train", progress.update)

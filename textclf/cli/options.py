@@ -15,7 +15,7 @@ from textclf.startup import import_tensorflow
 
 if TYPE_CHECKING:
     from textclf.artifact import Card
-    from textclf.config import Config
+    from textclf.config import Config, Data
     from textclf.data.tables import Table
 
 SPLITS = ("train", "validation", "test")
@@ -384,7 +384,8 @@ def _with_data(
 
 def _other_encoding(file: str, trained: str) -> str | None:
     """Return the encoding of a file if it is certain and the trained one would misread the file."""
-    from textclf.data.tables import Table, codec_of, guess_encoding
+    from textclf.data.encodings import codec_of, guess_encoding
+    from textclf.data.tables import Table
 
     if not os.path.isfile(os.path.expanduser(file)):
         return None
@@ -403,8 +404,8 @@ def _other_encoding(file: str, trained: str) -> str | None:
 # === Before the data are read ===
 
 
-def prepare_sources(settings: "Config") -> dict[str, Any]:
-    """The arguments of `data.open_dataset`, after a look at the sources.
+def prepare_sources(settings: "Config") -> "Data":
+    """Check the sources and return section `data`, the argument of `data.open_dataset`.
 
     Args:
         settings: with its paths resolved.
@@ -414,13 +415,12 @@ def prepare_sources(settings: "Config") -> dict[str, Any]:
     """
     from textclf.config import data_format
 
-    arguments = settings.data.to_dict()
-    if data_format(arguments) == "tfds":
+    if data_format(settings.data.to_dict()) == "tfds":
         import_tensorflow()  # tensorflow-datasets imports it, noise and all
     from textclf import data
 
-    data.check_sources(**arguments)
-    return arguments
+    data.check_sources(settings.data)
+    return settings.data
 
 
 def check_split(splits: Sequence[str], split: str) -> None:

@@ -189,7 +189,8 @@ def _open_lines(path: str, card: "Card", overrides: Sequence[str]) -> Input:
         DataError: the file cannot be read.
         UsageError: an override has no meaning for lines.
     """
-    from textclf.data.tables import FILE_ENDINGS, codec_of
+    from textclf.config.settings import FILE_ENDINGS
+    from textclf.data.encodings import codec_of
 
     values = options.set_values(overrides)
     for setting, value in values.items():
@@ -211,7 +212,7 @@ def _binary(path: str) -> Any:
         if sys.stdin is None:
             raise DataError("stdin is closed; pipe texts into it, or name a file with --input")
         return sys.stdin.buffer
-    from textclf.data.tables import missing_file
+    from textclf.data.files import missing_file
 
     full = os.path.expanduser(path)
     try:
@@ -243,7 +244,8 @@ def _decoded(stream: Any, encoding: str | None, name: str) -> Iterator[list[Row]
     Raises:
         DataError: the stream cannot be read, is not in this encoding, or is not text.
     """
-    from textclf.data.tables import codec_of, refuse_other_kinds
+    from textclf.data.encodings import codec_of
+    from textclf.data.files import refuse_other_kinds
 
     decoder, line_end = None, None
     rest, num_lines = "", 0
@@ -357,7 +359,8 @@ def _open_table(path: str, card: "Card", overrides: Sequence[str]) -> Input:
 def _missing_column(table: "Table", missing: str) -> DataError:
     """Return the mistake of a table without a wanted text column."""
     from textclf import data
-    from textclf.data.parts import TEXT_NAMES, listed
+    from textclf.data.column_names import TEXT_NAMES
+    from textclf.errors import format_list
 
     names = table.columns()[1]
     guesses, has_header, delimiter = [*TEXT_NAMES], True, table.delimiter
@@ -374,7 +377,7 @@ def _missing_column(table: "Table", missing: str) -> DataError:
     advice = f"use --set {shlex.quote(setting)}"
     if table.header and not has_header:
         advice += ", or --set data.header=false --set data.text_columns=[1] if this line is a row"
-    return DataError(f"{table.path}: no column {missing!r}; found {listed(names)}; {advice}")
+    return DataError(f"{table.path}: no column {missing!r}; found {format_list(names)}; {advice}")
 
 
 def _rows(table: "Table", columns: Sequence[str], separator: str) -> Iterator[Row]:

@@ -72,12 +72,12 @@ def evaluate(
         check_trained_paths(
             resolved, overrides, f"`textclf evaluate {shlex.quote(str(model))} FILE`"
         )
-    arguments = options.prepare_sources(with_paths(resolved))
+    section = options.prepare_sources(with_paths(resolved))
     from textclf import data
 
     with Progress() as progress:
         progress.stage("reading the data")
-        dataset = data.open_dataset(on_progress=progress.update, **arguments)
+        dataset = data.open_dataset(section, on_progress=progress.update)
         progress.clear()
         options.check_split(list(dataset.splits), split)
         dropped = dataset.findings.dropped_unknown_labels.get(split, 0)

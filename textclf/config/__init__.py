@@ -13,7 +13,6 @@ path of the setting, what was expected and, for a misspelt name, the likeliest r
     config.model.units
 """
 
-import difflib
 import importlib.util
 import itertools
 import os
@@ -34,13 +33,14 @@ from textclf.config.settings import (
     SECTIONS,
     SETTINGS,
     Config,
+    Data,
     Training,
     choices,
     data_format,
     expected,
     holds_text,
 )
-from textclf.errors import ConfigError, install_command
+from textclf.errors import ConfigError, closest, install_command
 
 __all__ = [
     "PATH_SETTINGS",
@@ -48,6 +48,7 @@ __all__ = [
     "SECTIONS",
     "SETTINGS",
     "Config",
+    "Data",
     "Training",
     "check_environment",
     "choices",
@@ -86,8 +87,8 @@ def load(path: str | os.PathLike, overrides: Overrides = ()) -> tuple[Config, li
     try:
         text = reading.read_text(path)
     except FileNotFoundError:
-        near = difflib.get_close_matches(path.name, _names(path.parent), 1, 0.6)
-        hint = f"did you mean {path.parent / near[0]}?" if near else "name a YAML file"
+        near = closest(path.name, _names(path.parent))
+        hint = f"did you mean {path.parent / near}?" if near else "name a YAML file"
         raise ConfigError([f"{path}: no such configuration file; {hint}"]) from None
     except OSError as error:
         raise ConfigError(
@@ -227,6 +228,8 @@ def json_schema() -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **sections.pop("Config"),
         "title": "textclf configuration",
+        # The rest of the docstring is for readers of the code.
+        "description": (Config.__doc__ or "").partition("\n")[0],
         "$defs": sections,
     }
 

@@ -2,7 +2,6 @@
 
 import codecs
 import contextlib
-import difflib
 import math
 import os
 import re
@@ -24,7 +23,7 @@ from textclf.config.settings import (
     expected,
     get,
 )
-from textclf.errors import ConfigError
+from textclf.errors import ConfigError, closest
 
 
 class Layer(NamedTuple):
@@ -500,8 +499,8 @@ def _unescape(text: str) -> str:
 
 
 def _near(word: str, words: Iterable[str], cutoff: float = 0.6) -> str:
-    near = difflib.get_close_matches(word, list(words), 1, cutoff)
-    return f"; did you mean {near[0]}?" if near else ""
+    near = closest(word, words, cutoff)
+    return f"; did you mean {near}?" if near else ""
 
 
 def _shown_path(path: str) -> str:

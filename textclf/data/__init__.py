@@ -1,37 +1,51 @@
-"""From a source of texts to examples: formats, labels, splits, and what is odd about them.
+"""Data sets: sources, formats, recognition, splits, and audit.
 
-    tables       CSV, TSV, JSON lines, Parquet: rows, and exact places for what is wrong with them
-    parts        files, folders, published data sets and the demo as streams of rows
-    sources      from the settings to the parts
-    splits       equal texts, stratified and hashed splits
-    scan         the first pass: every row read once, a few bytes of each kept
-    findings     what the first pass saw
-    dataset      the checked data set, streamed from its source
-    recognition  what a file of unknown make holds
+    files            errors of opening files, and kinds of files without text
+    encodings        encodings: names, guesses, wrong bytes
+    delimited_files  CSV and TSV: rows of cells
+    json_files       JSON: one object a line or one array
+    tables           files of rows and columns in any of these formats, and Parquet
+    column_names     usual names of text and label columns
+    splits           equality of texts, stratified and hashed splits
+    labels           label values, lists in one cell, class names
+    parts            the protocol of a stream of rows; the demo
+    table_part, folder_part, tfds_part
+                     streams of rows of files, folders and published data sets
+    sources          from the settings to the parts
+    scan             the first pass: a few bytes of each row are kept
+    audit            duplicates, leaks, label conflicts and odd texts
+    dataset          the data set, whose examples are streamed
+    opening          first pass, checks and splits: from parts to a data set
+    recognition      format, columns and labels of an unknown file
 
-A data set is read twice or more: opening it reads everything once, counts and checks; `examples`
+A data set is read at least twice: opening it reads, counts and checks every row, and `examples`
 streams from the source again. The texts are never all in memory.
 """
 
+import os
 from collections.abc import Callable
 from typing import Any
 
-from textclf.data.dataset import Dataset, Example, SplitSummary, open_parts
-from textclf.data.findings import Finding, Findings
-from textclf.data.parts import Settings
+import msgspec
+
+from textclf import config
+from textclf.config import Data
+from textclf.data.audit import Finding, Findings
+from textclf.data.dataset import Dataset, Example
+from textclf.data.opening import open_parts
 from textclf.data.recognition import Recognised, recognise
-from textclf.data.sources import find_parts, given_class_names
-from textclf.data.splits import normalise
-from textclf.data.tables import FORMATS, read_table
+from textclf.data.sources import find_parts, read_class_names
+from textclf.data.splits import SPLITS, SplitSummary, normalise
+from textclf.data.tables import read_table
+from textclf.errors import ConfigError, did_you_mean
 
 __all__ = [
-    "FORMATS",
+    "SPLITS",
     "Dataset",
     "Example",
     "Finding",
     "Findings",
     "Recognised",
-    "Settings",
     "SplitSummary",
     "check_sources",
     "normalise",
@@ -42,31 +56,72 @@ __all__ = [
 
 
 def open_dataset(
+    settings: Data | None = None,
     *,
     on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
-    **settings: Any,
+    **values: Any,
 ) -> Dataset:
-    """Reads a source once, counts and checks it, and makes the splits.
+    """Read a source once, check it, and make the splits.
+
+        dataset = open_dataset(config.data)
+        dataset = open_dataset(source="reviews.csv", validation_fraction=0.2)
 
     Args:
-        on_progress: told a stage's name, the rows read so far and how many there are, at a guess.
-        **settings: the settings of section `data`, see `Settings`.
+        settings: section `data` of a configuration.
+        on_progress: called with a stage, the rows read and the number of rows, which is estimated.
+        **values: settings of section `data` by name, instead of `settings`.
 
     Raises:
+        ConfigError: a value is not valid for its setting; all mistakes, one a line.
         DataError: the data cannot be used; all mistakes that can be found together, one a line.
     """
-    chosen = Settings(**settings)
-    parts = find_parts(chosen)
-    return open_parts(chosen, parts, given_class_names(chosen), on_progress)
+    settings = _settings(settings, values)
+    parts = find_parts(settings)
+    return open_parts(settings, parts, read_class_names(settings), on_progress)
 
 
-def check_sources(**settings: Any) -> None:
-    """Looks at files, headers, columns and first rows without reading the data.
+def check_sources(settings: Data | None = None, **values: Any) -> None:
+    """Check files, headers, columns and first rows without reading all data.
 
     Args:
-        **settings: as for `open_dataset`.
+        settings, **values: see `open_dataset`.
 
     Raises:
-        DataError: all mistakes found, one a line.
+        ConfigError: a value is not valid for its setting; all mistakes, one a line.
+        DataError: with all mistakes, one a line.
     """
-    find_parts(Settings(**settings))
+    find_parts(_settings(settings, values))
+
+
+def _settings(settings: Data | None, values: dict[str, Any]) -> Data:
+    """Return the settings, or those made of values; these may also be paths and tuples.
+
+    Raises:
+        ConfigError: with every unknown setting and every value that is not valid.
+    """
+    if settings is not None:
+        if values:
+            raise TypeError("pass section `data` or single settings, not both")
+        return settings
+    plain = {name: _plain(value) for name, value in values.items()}
+    problems = []
+    for name, value in plain.items():
+        if name not in Data.__struct_fields__:
+            hint = did_you_mean(name, Data.__struct_fields__)
+            problems.append(f"data.{name}: unknown setting{hint}")
+            continue
+        try:
+            msgspec.convert({name: value}, Data)
+        except msgspec.ValidationError:
+            problems.append(
+                f"data.{name}: expected {config.expected(f'data.{name}')}, found {value!r}"
+            )
+    if problems:
+        raise ConfigError(problems)
+    return msgspec.convert(plain, Data)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return list(value) if isinstance(value, tuple) else value

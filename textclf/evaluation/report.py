@@ -1,11 +1,10 @@
 """What comes out of an evaluation: a `Report` and its parts."""
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from textclf.errors import DataError
+from textclf.errors import DataError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -125,10 +124,9 @@ class Report:
             DataError: there is no such metric, or it is undefined for these examples.
         """
         if name not in self.metrics:
-            close = difflib.get_close_matches(name, self.metrics, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
             raise DataError(
-                f"no metric {name!r} in this report; there are {', '.join(self.metrics)}.{hint}"
+                f"no metric {name!r} in this report; there are {', '.join(self.metrics)}"
+                f"{did_you_mean(name, self.metrics)}"
             )
         value = self.metrics[name]
         if value is None:

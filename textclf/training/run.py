@@ -98,7 +98,7 @@ def check(config: Config, output: str | os.PathLike, *, overwrite: bool = False)
     check_all(
         lambda: check_environment(resolved),
         lambda: _check_output(output, overwrite),
-        lambda: data.check_sources(**resolved.data.to_dict()),
+        lambda: data.check_sources(resolved.data),
     )
 
 
@@ -149,7 +149,7 @@ def _events(
     with _work_folder(output) as work, _tensorflow_errors():
         # Again, now that the lock is held: another training may have ended in between.
         _check_output(output, overwrite)
-        dataset = data.open_dataset(on_progress=on_progress, **resolved.data.to_dict())
+        dataset = data.open_dataset(resolved.data, on_progress=on_progress)
         if "train" not in dataset.splits:
             raise DataError("there is no training split; name its file as data.train")
         task = task_of(multi_label=dataset.multi_label, num_classes=len(dataset.class_names))

@@ -45,7 +45,7 @@ TIMEOUT_SECONDS = 120
 
 def make_model(folder: Path) -> None:
     """Write versions 1 and 2 of a network with random weights; they differ in temperature."""
-    from serving import untrained
+    from inference import untrained
 
     from textclf import classifier, saved_model
 

@@ -1,6 +1,6 @@
 """Inference time from strings to probabilities: textclf's export, Keras and PyTorch.
 
-    python benchmarks/serving.py [--rounds 5] [--json]
+    python benchmarks/inference.py [--rounds 5] [--json]
 
 Measures a bidirectional LSTM, GRU and SimpleRNN of 64 units and an LSTM of 128 units, with random
 weights and 20,000 words: as exported by textclf, the same network exported by `model.export()`, its

@@ -94,9 +94,9 @@ def test_an_invalid_csv_is_refused_with_file_and_line(
     tmp_path: Path, content: str | bytes, options: dict[str, Any], expected: str
 ) -> None:
     path = write(tmp_path / "a.csv", content)
-    found = error_of(source=path, **options)
-    assert expected.replace("'", "").replace("{}", str(tmp_path)) in found.replace("'", "")
-    assert found.startswith((f"{tmp_path}{os.sep}a.csv", "data."))
+    error = error_of(source=path, **options)
+    assert expected.replace("'", "").replace("{}", str(tmp_path)) in error.replace("'", "")
+    assert error.startswith((f"{tmp_path}{os.sep}a.csv", "data."))
 
 
 def test_a_test_label_that_is_not_in_train_is_refused(tmp_path: Path) -> None:
@@ -109,8 +109,8 @@ def test_a_test_label_that_is_not_in_train_is_refused(tmp_path: Path) -> None:
         "data.drop_unknown_labels=true to drop such rows",
     ]
     only = write(tmp_path / "c.csv", "text,label\nz,odd\n")
-    found = error_of(train=train, test=only, drop_unknown_labels=True)
-    assert "no row is left for test" in found
+    error = error_of(train=train, test=only, drop_unknown_labels=True)
+    assert "no row is left for test" in error
 
 
 def test_errors_of_rows_are_reported_together_with_their_lines(tmp_path: Path) -> None:
@@ -134,25 +134,25 @@ def test_errors_of_rows_are_reported_together_with_their_lines(tmp_path: Path) -
 
 def test_at_most_twenty_errors_of_rows_are_listed(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", '{"text": null, "label": "x"}\n' * 30)
-    found = errors_of(source=path)
-    assert len(found) == 21
-    assert found[19] == f"{path}:20: 'text' holds nothing (null), expected a string"
-    assert found[20] == "and more: only the first 20 mistakes are listed"
+    lines = errors_of(source=path)
+    assert len(lines) == 21
+    assert lines[19] == f"{path}:20: 'text' holds nothing (null), expected a string"
+    assert lines[20] == "and more: only the first 20 mistakes are listed"
 
 
 def test_errors_of_rows_in_all_files_are_reported_together(tmp_path: Path) -> None:
     train = write(tmp_path / "train.csv", "text,label\na,x\nb,\nc,y\n")
     test = write(tmp_path / "test.csv", "text,label\na,x\nb,z\nc\n")
-    found = errors_of(train=train, test=test, class_names=["x", "y"])
-    assert [line.split(": ")[0] for line in found] == [f"{train}:3", f"{test}:4", f"{test}:3"]
-    assert "label 'z' is not in data.class_names" in found[2]
+    lines = errors_of(train=train, test=test, class_names=["x", "y"])
+    assert [line.split(": ")[0] for line in lines] == [f"{train}:3", f"{test}:4", f"{test}:3"]
+    assert "label 'z' is not in data.class_names" in lines[2]
 
 
 def test_errors_of_json_rows_are_reported_together(tmp_path: Path) -> None:
     lines = ['{"text": "a", "label": "x"}', '{"text": "b"}', "{broken", '{"text": 3, "label": "x"}']
     path = write(tmp_path / "a.jsonl", "\n".join(lines).encode() + b'\n{"text": "\xff"}\n')
-    found = errors_of(source=path)
-    assert [line.split(": ")[0] for line in found] == [f"{path}:{n}" for n in (2, 3, 4, 5)]
+    lines = errors_of(source=path)
+    assert [line.split(": ")[0] for line in lines] == [f"{path}:{n}" for n in (2, 3, 4, 5)]
 
 
 def test_folder_texts_in_another_encoding_are_reported_together(tmp_path: Path) -> None:
@@ -160,8 +160,8 @@ def test_folder_texts_in_another_encoding_are_reported_together(tmp_path: Path) 
         (tmp_path / "train" / label).mkdir(parents=True)
         for number in range(3):
             write(tmp_path / "train" / label / f"{number}.txt", b"caf\xe9" if number else "tea")
-    found = errors_of(source=str(tmp_path))
-    assert [line.split(": ")[0] for line in found] == [
+    lines = errors_of(source=str(tmp_path))
+    assert [line.split(": ")[0] for line in lines] == [
         f"{tmp_path}/train/{label}/{number}.txt:1" for label in ("neg", "pos") for number in (1, 2)
     ]
 

@@ -30,7 +30,7 @@ class Example(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The field "text", which every example has."""
+        """Return the field "text", which every example has."""
         return self.fields["text"]  # type: ignore[return-value]
 
 
@@ -99,11 +99,11 @@ class Dataset:
             raise self._changed(part)
         ids: dict[Label, tuple[int, ...]] = {}
         index = {name: number for number, name in enumerate(self.class_names)}
-        row = number = 0
-        for number, (line, text, label) in enumerate(part.rows(), 1):
-            if number > len(route):
+        row, num_read, num_rows = 0, 0, len(route)
+        for num_read, (line, text, label) in enumerate(part.rows(), 1):
+            if num_read > num_rows:
                 raise self._changed(part)
-            if route[number - 1] != code:
+            if route[num_read - 1] != code:
                 continue
             label_ids = ids.get(label)
             if label_ids is None:
@@ -114,7 +114,7 @@ class Dataset:
                     raise self._changed(part, line) from None
             yield Example(row, {"text": text}, label_ids)
             row += 1
-        if number != len(route):
+        if num_read != num_rows:
             raise self._changed(part)
 
     def place(self, split: str, row: int) -> str:

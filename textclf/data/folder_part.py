@@ -12,7 +12,7 @@ from textclf.errors import DataError, OnProblem, format_list, raise_problem
 
 @dataclasses.dataclass(frozen=True)
 class FolderPart:
-    """The texts in the folder of one split: `label/*.txt`, in sorted order."""
+    """The texts in the folder of one split: `label/*.txt`, in sorted order; a `Part`."""
 
     name: str
     encoding: str = "utf-8"

@@ -49,13 +49,7 @@ def open_parts(
     findings = Findings()
     hashes = np.frombuffer(scan.hashes, "<u8")
     codes = np.frombuffer(scan.codes, np.int32)
-    route = np.zeros(len(codes), np.uint8)  # the split of each row
-    for key, (start, stop) in scan.bounds.items():
-        route[start:stop] = 0 if key == "all" else SPLITS.index(key)
-    if settings.skip_unlabelled:
-        _skip_unlabelled(scan, codes, route, findings)
-    if settings.drop_leaked_train:
-        findings.dropped_leaked_train = _drop_leaked_train(hashes, route)
+    route = _route_rows(scan, settings, hashes, codes, findings)
     _check_labels(scan, settings, class_names, codes, route, findings)
     is_stratified = _make_splits(scan, settings, hashes, codes, route)
     if class_names is None:
@@ -135,6 +129,23 @@ def _summarise(
 
 
 # === Rows that are left out ===
+
+
+def _route_rows(
+    scan: Scan, settings: Data, hashes: np.ndarray, codes: np.ndarray, findings: Findings
+) -> np.ndarray:
+    """Return uint8 [N], the split of each row; `DROPPED` if the settings leave it out.
+
+    The rows of a file to be split are in train.
+    """
+    route = np.zeros(len(codes), np.uint8)
+    for key, (start, stop) in scan.bounds.items():
+        route[start:stop] = 0 if key == "all" else SPLITS.index(key)
+    if settings.skip_unlabelled:
+        _skip_unlabelled(scan, codes, route, findings)
+    if settings.drop_leaked_train:
+        findings.dropped_leaked_train = _drop_leaked_train(hashes, route)
+    return route
 
 
 def _skip_unlabelled(scan: Scan, codes: np.ndarray, route: np.ndarray, findings: Findings) -> None:

@@ -56,7 +56,7 @@ class Part(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class DemoPart:
-    """One split of the built-in texts."""
+    """One split of the built-in texts; a `Part`."""
 
     split: str
     holds_names: bool = True

@@ -137,53 +137,70 @@ def scan_parts(
         on_progress("reading the data", rows, max(num_rows, rows))
 
     scan = Scan(parts)
-    code_of: dict[tuple[str, ...], int] = {}
+    labels = _LabelCodes(scan, settings, class_names)
     for key in parts:
         digest.update(f"part {key}\n".encode())
         try:
-            _scan_part(scan, key, settings, class_names, code_of, digest, show_progress)
+            _scan_part(scan, key, labels, digest, show_progress)
         except _TooManyProblems:
             break
     return scan
 
 
+class _LabelCodes:
+    """The codes of labels: the indices of their class names in `Scan.label_sets`.
+
+    Args:
+        scan: receives label sets and first lines.
+        settings: section `data`.
+        class_names: the names that ids count, or None.
+    """
+
+    def __init__(self, scan: Scan, settings: Data, class_names: Sequence[str] | None):
+        self._scan, self._settings, self._class_names = scan, settings, class_names
+        self._code_of: dict[tuple[str, ...], int] = {}
+
+    def add(
+        self, known: dict[Label, tuple[int, str]], key: str, line: int, label: Label
+    ) -> tuple[int, str]:
+        """Return the code and the joined class names of a label, and store them in `known`.
+
+        Raises:
+            BadLabel: the label cannot be used.
+            DataError: there are too many different labels.
+        """
+        part, label_sets = self._scan.parts[key], self._scan.label_sets
+        names = names_of(label, self._settings, self._class_names, part.holds_names)
+        if len(known) >= _MAX_LABELS:
+            raise DataError(
+                f"{part.place(line)}: more than {_MAX_LABELS} different labels so far; "
+                f"check that data.label_column={self._settings.label_column} holds labels"
+            )
+        code = self._code_of.setdefault(names, len(label_sets))
+        if code == len(label_sets):
+            label_sets.append(names)
+        self._scan.first_lines[key].setdefault(code, line)
+        entry = known[label] = code, "\x1f".join(names)
+        return entry
+
+
 def _scan_part(
-    scan: Scan,
-    key: str,
-    settings: Data,
-    class_names: Sequence[str] | None,
-    code_of: dict[tuple[str, ...], int],
-    digest: Any,
-    show_progress: Callable[[int], None],
+    scan: Scan, key: str, labels: _LabelCodes, digest: Any, show_progress: Callable[[int], None]
 ) -> None:
     """Read every row of one part.
 
     Raises:
         _TooManyProblems: reading can stop.
     """
-    part, hashes, label_sets = scan.parts[key], scan.hashes, scan.label_sets
+    part, hashes = scan.parts[key], scan.hashes
     lines = scan.lines[key] = Lines()
-    first_lines = scan.first_lines[key] = {}
-    known: dict[Label, tuple[int, str]] = {}  # label → code, class names
+    scan.first_lines[key] = {}
+    known: dict[Label, tuple[int, str]] = {}
 
     def add_problem(problem: RowError) -> None:
         scan.problems.append(problem)
         if len(scan.problems) > _MAX_PROBLEMS:
             raise _TooManyProblems
-
-    def add_label(line: int, label: Label) -> tuple[int, str]:
-        names = names_of(label, settings, class_names, part.holds_names)
-        if len(known) >= _MAX_LABELS:
-            raise DataError(
-                f"{part.place(line)}: more than {_MAX_LABELS} different labels so far; "
-                f"check that data.label_column={settings.label_column} holds labels"
-            )
-        code = code_of.setdefault(names, len(label_sets))
-        if code == len(label_sets):
-            label_sets.append(names)
-        first_lines.setdefault(code, line)
-        entry = known[label] = code, "\x1f".join(names)
-        return entry
 
     start = len(scan.codes)
     row, expected_line = start - 1, -1
@@ -194,7 +211,7 @@ def _scan_part(
             entry = known.get(label)
             if entry is None:
                 try:
-                    entry = add_label(line, label)
+                    entry = labels.add(known, key, line, label)
                 except BadLabel as error:
                     add_problem(RowError(part.place(line), error.problem, error.fix))
                     continue

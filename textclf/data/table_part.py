@@ -17,7 +17,7 @@ from textclf.errors import DataError, OnProblem, RowError, format_list, raise_pr
 
 @dataclasses.dataclass(frozen=True)
 class TablePart:
-    """The rows of one file."""
+    """The rows of one file; a `Part`."""
 
     table: Table
     settings: Data

@@ -58,12 +58,12 @@ class Table:
 
     @property
     def file(self) -> str:
-        """The path with `~` replaced by the home folder."""
+        """Return the path with `~` replaced by the home folder."""
         return os.path.expanduser(self.path)
 
     @property
     def dialect(self) -> Dialect:
-        """The way in which a CSV or TSV file is written."""
+        """Return the way in which a CSV or TSV file is written."""
         return Dialect(self.delimiter, self.quoting, self.header)
 
     def check_file(self) -> None:

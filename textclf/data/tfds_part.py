@@ -51,7 +51,7 @@ def open_builder(source: str, data_dir: str | None) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class TfdsPart:
-    """One split of a data set of tensorflow-datasets."""
+    """One split of a data set of tensorflow-datasets; a `Part`."""
 
     builder: Any
     source: str

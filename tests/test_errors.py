@@ -1,0 +1,26 @@
+"""Errors: suggestions of similar names, lists in messages, and errors of rows."""
+
+import pytest
+
+from textclf.errors import DataError, RowError, closest, did_you_mean, format_list, raise_problem
+
+
+def test_did_you_mean_suggests_only_a_similar_name() -> None:
+    assert did_you_mean("lable", ["text", "label"]) == "; did you mean 'label'?"
+    assert did_you_mean("lable", ["text", "stars"]) == ""
+    assert closest("lable", {"label": 1}) == "label"
+    assert closest("lab", ["label"], cutoff=0.9) is None
+
+
+def test_format_list_cuts_long_values_and_counts_the_rest() -> None:
+    assert format_list([]) == "nothing"
+    assert format_list(["a", "b"]) == "a, b"
+    assert format_list(["a", "b", "c"], limit=2) == "a, b and 1 more"
+    assert format_list(["x" * 41]) == "x" * 37 + "..."
+
+
+def test_a_row_error_is_a_data_error_with_place_problem_and_fix() -> None:
+    error = RowError("a.csv:3", "no label", "add one")
+    with pytest.raises(DataError, match="^a.csv:3: no label; add one$"):
+        raise_problem(error)
+    assert (error.place, error.problem, error.fix) == ("a.csv:3", "no label", "add one")

@@ -1,6 +1,7 @@
 """The modules stand in layers: each imports only from lower ones, and the light ones stay light."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import pytest
 import textclf
 
 PACKAGE = Path(textclf.__file__).parent
+ROOT = Path(__file__).parents[1]
 
 # Module or package of textclf -> its layer; "" is the root, which only holds the version.
 LAYERS = {
@@ -86,6 +88,29 @@ def files() -> list[Path]:
 
 def test_every_module_has_a_layer_and_every_layer_a_module() -> None:
     assert {module_of(path) for path in files()} == set(LAYERS)
+
+
+def test_the_table_of_the_design_page_has_the_layer_of_every_module() -> None:
+    page = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| `(\w+)` \|", page, re.MULTILINE)
+    layers = {module: layer for module, layer in LAYERS.items() if module}
+    assert {module: int(layer) for layer, module in rows} == layers
+
+
+def test_the_tree_of_the_contributing_page_has_every_file_of_the_package() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    tree = page.partition("```text\ntextclf/\n")[2].partition("```")[0]
+    listed, folders = [], [""]
+    for indent, name in re.findall(r"^( +)(\S+)", tree, re.MULTILINE):
+        folders = folders[: len(indent) // 2]
+        if name.endswith("/"):
+            folders.append(name)
+        else:
+            listed.append("".join(folders) + name)
+    expected = [path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.*")]
+    # The `__init__.py` of a package below is described by the line of its folder.
+    unlisted = ("/__init__.py", ".pyc", "py.typed")
+    assert sorted(listed) == sorted(path for path in expected if not path.endswith(unlisted))
 
 
 @pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -103,7 +103,10 @@ def _settings(settings: Data | None, values: dict[str, Any]) -> Data:
         if values:
             raise TypeError("pass section `data` or single settings, not both")
         return settings
-    plain = {name: _plain(value) for name, value in values.items()}
+    plain = {
+        name: os.fspath(value) if isinstance(value, os.PathLike) else value
+        for name, value in values.items()
+    }
     problems = []
     for name, value in plain.items():
         if name not in Data.__struct_fields__:
@@ -119,9 +122,3 @@ def _settings(settings: Data | None, values: dict[str, Any]) -> Data:
     if problems:
         raise ConfigError(problems)
     return msgspec.convert(plain, Data)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    return list(value) if isinstance(value, tuple) else value

@@ -56,7 +56,7 @@ def evaluate(
         class_names: C names, in the order of the columns of `p`.
         thresholds: float [C], multi-label only; default: 0.5 for each class.
         num_tokens: int [n], text lengths; if given, the report has scores by length.
-        truncated: bool [n], texts of which the model saw only a part.
+        truncated: bool [n], True for texts that were longer than the length limit.
         temperature: divisor of the logits behind `p`, one number or C numbers; if given, the
             report has the calibration error at temperature 1.
         abstain_below: confidence below which the model abstains; None if it never does. Only

@@ -225,7 +225,7 @@ def _vectorize(texts: Sequence[str], unit: str) -> tuple[Any, Any, int]:
             if "vocabulary" not in str(error) and "no terms remain" not in str(error):
                 raise
     raise DataError(
-        f"the {len(texts):,} training texts contain no {unit} that the TF-IDF baseline could count; "
+        f"the {len(texts):,} training texts contain no {unit} that the TF-IDF baseline can count; "
         "expected texts with letters; check data.text_columns"
     )
 
@@ -251,7 +251,7 @@ def _regress(features: Any, y: np.ndarray, seed: int, class_weight: str | None) 
 
 
 def is_chinese(texts: Sequence[str]) -> bool:
-    """Return True if at least 30 % of the letters are Han, in a spread sample of about 1000 texts."""
+    """Return True if at least 30 % of the letters in a sample of the texts are Han."""
     num_letters = num_han = 0
     for text in texts[:: max(1, len(texts) // SAMPLE_TEXTS)]:
         num_letters += sum(map(str.isalpha, text))

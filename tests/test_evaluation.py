@@ -243,15 +243,15 @@ def test_order_of_examples_does_not_change_the_report(multi_label: bool):
     num_tokens = np.arange(300) % 37
     order = np.random.default_rng(2).permutation(300)
     known: dict[str, Any] = {"class_names": "abcd", "multi_label": multi_label}
-    one = evaluate(y_true, p, num_tokens=num_tokens, truncated=num_tokens > 30, **known)
-    other = evaluate(
+    report = evaluate(y_true, p, num_tokens=num_tokens, truncated=num_tokens > 30, **known)
+    reordered = evaluate(
         y_true[order], p[order], num_tokens=num_tokens[order],
         truncated=num_tokens[order] > 30, **known,
     )  # fmt: skip
-    assert other.metrics == pytest.approx(one.metrics)
-    assert other.intervals == one.intervals, "the intervals are the same to the last bit"
+    assert reordered.metrics == pytest.approx(report.metrics)
+    assert reordered.intervals == report.intervals, "the intervals must be bitwise equal"
     for field in ("classes", "confusion_matrix", "by_length", "truncated", "notes"):
-        assert getattr(other, field) == getattr(one, field)
+        assert getattr(reordered, field) == getattr(report, field)
 
 
 @pytest.mark.parametrize("multi_label", [False, True])
@@ -266,15 +266,15 @@ def test_order_of_classes_does_not_change_the_metrics(multi_label: bool):
     else:
         moved = np.argsort(order)[y_true]
     thresholds = np.array([0.1, 0.2, 0.3, 0.4]) if multi_label else None
-    one = evaluate(y_true, p, class_names="abcd", multi_label=multi_label, thresholds=thresholds)
-    other = evaluate(
+    report = evaluate(y_true, p, class_names="abcd", multi_label=multi_label, thresholds=thresholds)
+    reordered = evaluate(
         moved, p[:, order], class_names="cadb", multi_label=multi_label,
         thresholds=None if thresholds is None else thresholds[order],
     )  # fmt: skip
-    assert other.metrics == pytest.approx(one.metrics)
-    assert {c.name: c for c in other.classes} == {c.name: c for c in one.classes}
-    for name, interval in one.intervals.items():
-        assert other.intervals[name] == pytest.approx(interval, abs=0.02)
+    assert reordered.metrics == pytest.approx(report.metrics)
+    assert {c.name: c for c in reordered.classes} == {c.name: c for c in report.classes}
+    for name, interval in report.intervals.items():
+        assert reordered.intervals[name] == pytest.approx(interval, abs=0.02)
 
 
 def test_evaluate_accepts_float32_probabilities_and_lists():

@@ -318,8 +318,9 @@ def test_report_without_lengths_shows_truncated_texts():
 
 
 def test_format_comparison_rejects_zero_reports_and_reports_of_different_tasks():
-    one, other = example_report(("a", "b")), example_report(("a", "b"), multi_label=True)
+    one_of = example_report(("a", "b"))
+    multi_label = example_report(("a", "b"), multi_label=True)
     with pytest.raises(ValueError, match="different metrics"):
-        format_comparison({"one": one, "other": other})
+        format_comparison({"one-of": one_of, "multi-label": multi_label})
     with pytest.raises(ValueError, match="no report to compare"):
         format_comparison({})

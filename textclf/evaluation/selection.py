@@ -25,9 +25,10 @@ def select(p: np.ndarray, thresholds: np.ndarray | None = None) -> np.ndarray:
 def choose_thresholds(y_true: np.ndarray, p: np.ndarray) -> np.ndarray:
     """Choose the threshold of each class with the highest F1 on validation probabilities.
 
-    Candidates are the midpoints between neighbouring probabilities, and between the lowest one
-    and 0. Of candidates with equal F1, choose the nearest to 0.5, and of two equally near ones
-    the higher. The threshold is 0.5 if F1 is 0 at every candidate, for example without positives.
+    Candidates are the midpoints between neighbouring probabilities, and between the lowest one and
+    0, as far as they are in (0, 1). Of candidates with equal F1, choose the nearest to 0.5, and of
+    two equally near ones the higher. The threshold is 0.5 if F1 is 0 at every candidate, for
+    example without positives.
 
     Args:
         y_true: bool [n, C].

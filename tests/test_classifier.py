@@ -1,4 +1,4 @@
-"""A classifier that was saved answers as before, alone or in company, from any text."""
+"""Tests of the predictions, the input checks, the evaluation and the files of classifiers."""
 
 import json
 
@@ -48,23 +48,23 @@ def multi_label(tiny, tmp_path_factory):
     return classifier.load(folder / "run"), data.open_dataset(resolved.data)
 
 
-def test_a_reloaded_classifier_answers_bit_for_bit(model, trained):
+def test_reloaded_classifier_returns_bitwise_equal_probabilities(model, trained):
     texts = ["not bad at all", "很好看", ""]
     np.testing.assert_array_equal(
         model.predict_proba(texts), classifier.load(trained).predict_proba(texts)
     )
 
 
-def test_neighbours_and_batch_size_change_nothing(model):
+def test_probabilities_do_not_depend_on_other_texts_or_batch_size(model):
     texts = ["not bad at all", "good " * 300, "", "很 好看！", "never again"] * 3
-    together = model.predict_proba(texts)
+    batched = model.predict_proba(texts)
     for size in (1, 2, 7):
-        np.testing.assert_allclose(together, model.predict_proba(texts, size), atol=1e-5)
+        np.testing.assert_allclose(batched, model.predict_proba(texts, size), atol=1e-5)
     alone = np.concatenate([model.predict_proba([text]) for text in texts])
-    np.testing.assert_allclose(together, alone, atol=1e-5)
+    np.testing.assert_allclose(batched, alone, atol=1e-5)
 
 
-def test_the_order_of_the_texts_is_the_order_of_the_answers(model):
+def test_probabilities_are_in_the_order_of_the_texts(model):
     texts = ["a longer text about a film", "b", "", "middle one"]
     np.testing.assert_allclose(
         model.predict_proba(texts)[::-1], model.predict_proba(texts[::-1]), atol=1e-6
@@ -72,7 +72,7 @@ def test_the_order_of_the_texts_is_the_order_of_the_answers(model):
 
 
 @pytest.mark.parametrize("weird", WEIRD, ids=[repr(text)[:20] for text in WEIRD])
-def test_any_text_is_answered(model, weird):
+def test_classifier_accepts_every_string_and_byte_string(model, weird):
     answer = model.answers([weird])
     p = answer["probabilities"]
     assert np.isfinite(p).all() and p.shape == (1, 2)
@@ -80,12 +80,12 @@ def test_any_text_is_answered(model, weird):
     assert answer["label"][0].decode() in model.class_names
 
 
-def test_no_texts_get_no_answers(model):
+def test_classifier_returns_empty_results_for_zero_texts(model):
     assert model.predict([]) == []
     assert model.predict_proba([]).shape == (0, 2)
 
 
-def test_a_single_string_is_refused_instead_of_being_read_letter_by_letter(model):
+def test_classifier_rejects_a_single_string_instead_of_a_list(model):
     for single in ("good", b"good", bytearray(b"good"), np.str_("good"), np.bytes_(b"good")):
         for method in (model.predict, model.predict_proba, model.answers):
             with pytest.raises(DataError, match="^texts: .* found a single one; put it in a list$"):
@@ -115,12 +115,12 @@ def test_a_single_string_is_refused_instead_of_being_read_letter_by_letter(model
         (np.array("a"), "texts: expected a list of texts, found ndarray; .* one dimension"),
     ],
 )
-def test_what_is_no_text_is_refused_with_its_position(model, texts, message):
+def test_classifier_rejects_values_that_are_not_texts_with_their_positions(model, texts, message):
     with pytest.raises(DataError, match=f"^{message}"):
         model.predict_proba(texts)
 
 
-def test_any_sequence_of_texts_is_answered(model):
+def test_classifier_accepts_every_sequence_type_of_texts(model):
     texts = ["not bad at all", "", "很好看！"]
     expected = model.predict_proba(texts)
     encoded = [text.to_utf8(one) for one in texts]
@@ -138,7 +138,7 @@ def test_any_sequence_of_texts_is_answered(model):
 
 
 class Frame:
-    """The interface of a data frame that matters here: it yields the names of its columns."""
+    """Two-dimensional object that yields column names, like a data frame."""
 
     ndim = 2
 
@@ -146,12 +146,12 @@ class Frame:
         return iter(["text", "label"])
 
 
-def test_a_data_frame_is_refused_instead_of_its_column_names_being_read(model):
+def test_classifier_rejects_a_data_frame_instead_of_classifying_its_column_names(model):
     with pytest.raises(DataError, match="found Frame; give the texts alone, in one dimension"):
         model.predict(Frame())
 
 
-def test_every_answer_has_its_name_its_shape_and_its_dtype(model):
+def test_classifier_outputs_have_the_documented_names_shapes_and_dtypes(model):
     answers = model.answers(["good", ""])
     assert {name: (a.shape, a.dtype.kind) for name, a in answers.items()} == {
         "probabilities": ((2, 2), "f"),
@@ -170,7 +170,7 @@ def test_every_answer_has_its_name_its_shape_and_its_dtype(model):
     np.testing.assert_array_equal(answers["selected"].sum(axis=1), [1, 1])
 
 
-def test_unknown_words_and_truncation_are_told(model, trained):
+def test_classifier_outputs_report_unknown_words_and_truncation(model, trained):
     known = text.read_vocabulary(trained / "vocabulary.txt")[0] + " "
     answers = model.answers([known + "qqqq zzzz wwww", known * 401, known * 400])
     assert answers["unknown_fraction"].tolist() == [0.75, 0, 0]
@@ -178,7 +178,7 @@ def test_unknown_words_and_truncation_are_told(model, trained):
     assert answers["num_tokens"].tolist() == [4, 401, 400]
 
 
-def test_multi_label_answers_are_one_sigmoid_a_class_with_fitted_thresholds(multi_label):
+def test_multi_label_classifier_selects_classes_by_fitted_thresholds(multi_label):
     model, dataset = multi_label
     answers = model.answers(["hot sun", "cold ice", "", b"\xff"])
     p = answers["probabilities"]
@@ -194,31 +194,33 @@ def test_multi_label_answers_are_one_sigmoid_a_class_with_fitted_thresholds(mult
     assert report.get("macro_f1") > 0
 
 
-def test_evaluation_matches_classes_by_name_whatever_their_order(model, reviews):
+def test_score_matches_classes_by_name_in_any_order(model, reviews):
     names = ["positive", "negative"]
     swapped = data.open_dataset(source=str(reviews), class_names=names)
     straight = data.open_dataset(source=str(reviews))
-    assert swapped.class_names != straight.class_names, "for this test to mean anything"
-    one, two = (model.score(dataset, "train") for dataset in (swapped, straight))
-    np.testing.assert_array_equal(one.y_true, two.y_true)
-    np.testing.assert_array_equal(one.p, two.p)
+    assert swapped.class_names != straight.class_names, "the class orders must differ for this test"
+    scores, expected = (model.score(dataset, "train") for dataset in (swapped, straight))
+    np.testing.assert_array_equal(scores.y_true, expected.y_true)
+    np.testing.assert_array_equal(scores.p, expected.p)
 
 
-def test_a_class_the_model_does_not_know_is_refused(model, tmp_path):
+def test_evaluate_rejects_data_with_a_class_that_the_model_does_not_have(model, tmp_path):
     (tmp_path / "other.csv").write_text("text,label\nwell,good\nill,bad\n")
     path = str(tmp_path / "other.csv")
     dataset = data.open_dataset(train=path, validation=path)
-    with pytest.raises(DataError, match="does not know: bad, good; it knows negative, positive"):
+    with pytest.raises(
+        DataError, match="does not have: bad, good; the model has negative, positive"
+    ):
         model.evaluate(dataset, "train")
 
 
-def test_a_split_that_is_not_there_is_named(model, reviews):
+def test_evaluate_rejects_a_missing_split_and_lists_the_splits(model, reviews):
     dataset = data.open_dataset(train=str(reviews))
-    with pytest.raises(DataError, match="have no test split; they have train, validation"):
+    with pytest.raises(DataError, match="have no test split; choose from train, validation"):
         model.evaluate(dataset, "test")
 
 
-def test_weights_of_another_network_are_refused(trained, tmp_path):
+def test_load_rejects_weights_of_another_network(trained, tmp_path):
     import shutil
 
     folder = shutil.copytree(trained, tmp_path / "run")
@@ -229,7 +231,7 @@ def test_weights_of_another_network_are_refused(trained, tmp_path):
         classifier.load(folder)
 
 
-def test_damaged_weights_are_refused(trained, tmp_path):
+def test_load_rejects_damaged_weights(trained, tmp_path):
     import shutil
 
     folder = shutil.copytree(trained, tmp_path / "run")
@@ -240,7 +242,7 @@ def test_damaged_weights_are_refused(trained, tmp_path):
         classifier.load(folder)
 
 
-def test_a_failed_save_leaves_the_earlier_classifier(trained, tmp_path, model):
+def test_failed_save_leaves_the_existing_classifier_unchanged(trained, tmp_path, model):
     import shutil
 
     folder = shutil.copytree(trained, tmp_path / "run")

@@ -1,4 +1,7 @@
-"""Evaluation: hand-worked figures, agreement with scikit-learn, and what must not matter."""
+"""Tests of metrics, intervals, calibration, thresholds and reports.
+
+References are hand-worked examples, scikit-learn and SciPy.
+"""
 
 import json
 import math
@@ -30,7 +33,7 @@ ABC = ("a", "b", "c")
 
 
 def one_of(true: str, predicted: str, *, sure: float = 0.8, **settings: Any) -> Report:
-    """Evaluates predictions written as letters, each with probability `sure`."""
+    """Evaluate predictions written as letters, each with probability `sure`."""
     y_true = np.array([ABC.index(letter) for letter in true])
     p = np.full((len(true), 3), (1 - sure) / 2)
     p[np.arange(len(true)), [ABC.index(letter) for letter in predicted]] = sure
@@ -38,7 +41,7 @@ def one_of(true: str, predicted: str, *, sure: float = 0.8, **settings: Any) -> 
 
 
 def several(true: list[str], predicted: list[str], **settings: Any) -> Report:
-    """Evaluates sets of classes written as strings of letters, "" for none."""
+    """Evaluate sets of classes written as strings of letters, "" for no class."""
     y_true = np.array([[letter in row for letter in ABC] for row in true])
     p = np.array([[0.9 if letter in row else 0.2 for letter in ABC] for row in predicted])
     return evaluate(y_true, p, class_names=ABC, multi_label=True, **settings)
@@ -47,15 +50,15 @@ def several(true: list[str], predicted: list[str], **settings: Any) -> Report:
 def random_one_of(n: int, num_classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     p = rng.dirichlet(np.ones(num_classes), n)
-    # Truth follows the probabilities, half-heartedly, so that scores are neither 0 nor 1.
+    # Half of the true classes follow the probabilities, so that scores are neither 0 nor 1.
     likely = np.array([rng.choice(num_classes, p=row) for row in p])
     return np.where(rng.random(n) < 0.5, likely, rng.integers(0, num_classes, n)), p
 
 
-# === Figures ===
+# === Metrics ===
 
 
-def test_a_hand_worked_example_of_three_classes():
+def test_one_of_metrics_equal_a_hand_worked_example_of_three_classes():
     report = one_of("aaabbc", "aabbcc")
     assert report.confusion_matrix == ((2, 1, 0), (0, 1, 1), (0, 0, 1))
     assert report.get("accuracy") == pytest.approx(4 / 6)
@@ -74,12 +77,12 @@ def test_a_hand_worked_example_of_three_classes():
     assert report.get("calibration_error") == pytest.approx(0.8 - 4 / 6)
     assert report.num_examples == 6
     assert report.notes == (
-        "too few examples for an interval of macro F1: it needs 4 a class on average, "
+        "too few examples for an interval of macro F1: it needs an average of 4 a class, "
         "there are 2.0",
     )
 
 
-def test_a_hand_worked_multi_label_example():
+def test_multi_label_metrics_equal_a_hand_worked_example():
     report = several(["a", "ab", "", "b", "bc"], ["a", "a", "b", "b", "c"])
     assert report.confusion_matrix is None
     a, b, c = report.classes
@@ -99,14 +102,14 @@ def test_a_hand_worked_multi_label_example():
     assert report.get("weighted_f1") == pytest.approx((2 + 3 * 2 / 5 + 1) / 6)
     assert report.get("subset_accuracy") == pytest.approx(2 / 5)
     assert report.get("hamming_loss") == pytest.approx(3 / 15)
-    # 4 true positives at .9, 1 false one at .9, 2 missed at .2, 8 rightly at .2
+    # At .9: 4 true and 1 false positives. At .2: 2 false and 8 true negatives.
     cost = 4 * math.log(0.9) + math.log(0.1) + 2 * math.log(0.2) + 8 * math.log(0.8)
     assert report.get("log_loss") == pytest.approx(-cost / 15)
     assert report.get("calibration_error") == pytest.approx((5 * (0.9 - 4 / 5)) / 15)
-    assert report.notes[0] == "1 of 5 examples have no class at all"
+    assert report.notes[0] == "1 of 5 examples have no class"
 
 
-def test_roc_auc_counts_pairs_in_the_right_order_and_ties_half():
+def test_roc_auc_counts_correctly_ordered_pairs_and_half_of_the_ties():
     y_true = np.array([0, 0, 1, 1])
     for column, area in (([0.1, 0.4, 0.35, 0.8], 3 / 4), ([0.1, 0.4, 0.4, 0.8], 3.5 / 4)):
         second = np.array(column)
@@ -117,7 +120,7 @@ def test_roc_auc_counts_pairs_in_the_right_order_and_ties_half():
 
 @given(n=st.integers(1, 60), num_classes=st.integers(2, 6), seed=st.integers(0, 10_000))
 @settings(max_examples=40, deadline=None)
-def test_one_of_figures_agree_with_scikit_learn(n: int, num_classes: int, seed: int):
+def test_one_of_metrics_agree_with_scikit_learn(n: int, num_classes: int, seed: int):
     y_true, p = random_one_of(n, num_classes, seed)
     names = [f"class {c}" for c in range(num_classes)]
     report = evaluate(y_true, p, class_names=names, multi_label=False, bootstrap_samples=0)
@@ -146,7 +149,7 @@ def test_one_of_figures_agree_with_scikit_learn(n: int, num_classes: int, seed: 
 
 @given(n=st.integers(1, 60), num_classes=st.integers(1, 6), seed=st.integers(0, 10_000))
 @settings(max_examples=40, deadline=None)
-def test_multi_label_figures_agree_with_scikit_learn(n: int, num_classes: int, seed: int):
+def test_multi_label_metrics_agree_with_scikit_learn(n: int, num_classes: int, seed: int):
     rng = np.random.default_rng(seed)
     p = rng.random((n, num_classes)).round(1)  # rounded: ties and values on the thresholds
     y_true = rng.random((n, num_classes)) < p / 2
@@ -179,7 +182,7 @@ def test_multi_label_figures_agree_with_scikit_learn(n: int, num_classes: int, s
     assert report.metrics["roc_auc"] == (pytest.approx(np.mean(areas)) if areas else None)
 
 
-def test_certainty_that_is_wrong_costs_the_same_in_float32_and_float64():
+def test_log_loss_of_a_wrong_certain_prediction_is_equal_in_float32_and_float64():
     for dtype in (np.float32, np.float64):
         p = np.array([[1, 0]], dtype=dtype)
         report = evaluate(np.array([1]), p, class_names=("no", "yes"), multi_label=False)
@@ -189,7 +192,7 @@ def test_certainty_that_is_wrong_costs_the_same_in_float32_and_float64():
 # === Calibration ===
 
 
-def test_calibration_error_weighs_each_bin_by_its_examples():
+def test_calibration_error_weights_bins_by_their_number_of_examples():
     # .65 twice, right once: gap .15. .95 six times, always right: gap .05.
     second = np.array([0.65, 0.65] + [0.95] * 6)
     p = np.stack([1 - second, second], axis=1)
@@ -202,7 +205,7 @@ def test_calibration_error_weighs_each_bin_by_its_examples():
     assert (empty.lower, empty.count, empty.mean_confidence, empty.accuracy) == (0, 0, None, None)
 
 
-def test_a_confidence_on_an_edge_belongs_to_the_bin_below_it_and_zero_to_the_first():
+def test_calibration_bins_include_their_upper_edge_and_the_first_bin_zero():
     p = np.array([[0.0], [0.25], [0.5], [0.500001], [1.0]])
     report = evaluate(
         np.zeros((5, 1), bool), p, class_names="x", multi_label=True, calibration_bins=4
@@ -211,7 +214,7 @@ def test_a_confidence_on_an_edge_belongs_to_the_bin_below_it_and_zero_to_the_fir
     assert [b.upper for b in report.calibration] == [0.25, 0.5, 0.75, 1.0]
 
 
-def test_calibrated_probabilities_have_a_small_error_and_sharpened_ones_a_large_one():
+def test_calibration_error_is_small_for_calibrated_and_large_for_sharpened_probabilities():
     rng = np.random.default_rng(0)
     second = rng.random(20_000)
     y_true = (rng.random(20_000) < second).astype(int)
@@ -229,30 +232,30 @@ def test_calibrated_probabilities_have_a_small_error_and_sharpened_ones_a_large_
     assert errors[0] < 0.02 and errors[1] > 0.1
 
 
-# === What must not matter ===
+# === Invariances ===
 
 
 @pytest.mark.parametrize("multi_label", [False, True])
-def test_the_order_of_examples_does_not_matter(multi_label: bool):
+def test_order_of_examples_does_not_change_the_report(multi_label: bool):
     y_true, p = random_one_of(300, 4)
     if multi_label:
         y_true = np.random.default_rng(1).random((300, 4)) < p
     num_tokens = np.arange(300) % 37
     order = np.random.default_rng(2).permutation(300)
     known: dict[str, Any] = {"class_names": "abcd", "multi_label": multi_label}
-    one = evaluate(y_true, p, num_tokens=num_tokens, truncated=num_tokens > 30, **known)
-    other = evaluate(
+    report = evaluate(y_true, p, num_tokens=num_tokens, truncated=num_tokens > 30, **known)
+    reordered = evaluate(
         y_true[order], p[order], num_tokens=num_tokens[order],
         truncated=num_tokens[order] > 30, **known,
     )  # fmt: skip
-    assert other.metrics == pytest.approx(one.metrics)
-    assert other.intervals == one.intervals, "the intervals are the same to the last bit"
+    assert reordered.metrics == pytest.approx(report.metrics)
+    assert reordered.intervals == report.intervals, "the intervals must be bitwise equal"
     for field in ("classes", "confusion_matrix", "by_length", "truncated", "notes"):
-        assert getattr(other, field) == getattr(one, field)
+        assert getattr(reordered, field) == getattr(report, field)
 
 
 @pytest.mark.parametrize("multi_label", [False, True])
-def test_the_order_of_classes_does_not_matter_to_aggregate_figures(multi_label: bool):
+def test_order_of_classes_does_not_change_the_metrics(multi_label: bool):
     y_true, p = random_one_of(300, 4)
     p[:, 3] *= 0.3  # makes the classes differ
     p /= p.sum(axis=1, keepdims=True)
@@ -263,18 +266,18 @@ def test_the_order_of_classes_does_not_matter_to_aggregate_figures(multi_label: 
     else:
         moved = np.argsort(order)[y_true]
     thresholds = np.array([0.1, 0.2, 0.3, 0.4]) if multi_label else None
-    one = evaluate(y_true, p, class_names="abcd", multi_label=multi_label, thresholds=thresholds)
-    other = evaluate(
+    report = evaluate(y_true, p, class_names="abcd", multi_label=multi_label, thresholds=thresholds)
+    reordered = evaluate(
         moved, p[:, order], class_names="cadb", multi_label=multi_label,
         thresholds=None if thresholds is None else thresholds[order],
     )  # fmt: skip
-    assert other.metrics == pytest.approx(one.metrics)
-    assert {c.name: c for c in other.classes} == {c.name: c for c in one.classes}
-    for name, interval in one.intervals.items():
-        assert other.intervals[name] == pytest.approx(interval, abs=0.02)
+    assert reordered.metrics == pytest.approx(report.metrics)
+    assert {c.name: c for c in reordered.classes} == {c.name: c for c in report.classes}
+    for name, interval in report.intervals.items():
+        assert reordered.intervals[name] == pytest.approx(interval, abs=0.02)
 
 
-def test_float32_and_lists_are_welcome():
+def test_evaluate_accepts_float32_probabilities_and_lists():
     y_true, p = random_one_of(50, 3)
     known: dict[str, Any] = {"class_names": ABC, "multi_label": False}
     exact = evaluate(y_true, p, **known)
@@ -283,20 +286,20 @@ def test_float32_and_lists_are_welcome():
     assert single.metrics == pytest.approx(exact.metrics, abs=1e-5)
 
 
-# === Classes that are missing, perfect and constant predictions ===
+# === Missing classes, perfect and constant predictions ===
 
 
-def test_a_missing_class_counts_zero_in_macro_averages_and_a_note_names_it():
+def test_class_without_examples_counts_as_zero_in_macro_averages_and_is_in_a_note():
     report = one_of("aabb", "aabb")
     assert report.classes[2].support == 0 and report.classes[2].f1 == 0
     assert report.get("accuracy") == 1 and report.get("weighted_f1") == 1
     assert report.get("macro_f1") == pytest.approx(2 / 3)
     assert any("no example has 'c'" in note for note in report.notes)
-    assert any("ROC-AUC leaves out" in note and "'c'" in note for note in report.notes)
+    assert any("ROC-AUC skips" in note and "'c'" in note for note in report.notes)
     assert report.get("roc_auc") == 1
 
 
-def test_one_true_class_only_leaves_roc_auc_undefined():
+def test_roc_auc_is_undefined_if_all_examples_have_the_same_class():
     report = one_of("aaa", "aab")
     assert report.metrics["roc_auc"] is None
     assert any("ROC-AUC is undefined" in note for note in report.notes)
@@ -304,18 +307,18 @@ def test_one_true_class_only_leaves_roc_auc_undefined():
 
 
 @pytest.mark.parametrize("fill", [False, True])
-def test_multi_label_without_any_or_with_every_positive_does_not_crash(fill: bool):
+def test_multi_label_evaluation_works_without_positives_and_without_negatives(fill: bool):
     y_true = np.full((4, 2), fill)
     report = evaluate(y_true, np.full((4, 2), 0.3), class_names="ab", multi_label=True)
     assert report.metrics["roc_auc"] is None
     assert report.get("micro_f1") == report.get("macro_f1") == report.get("weighted_f1") == 0
-    assert any("4 of 4 examples were given no class" in note for note in report.notes)
+    assert any("4 of 4 examples are predicted to have no class" in note for note in report.notes)
 
 
 @pytest.mark.parametrize("multi_label", [False, True])
 @pytest.mark.parametrize("num_classes", [2, 28, 100])
 @pytest.mark.parametrize("confidence", [0.8, 0.95, 0.99])
-def test_intervals_of_perfect_predictions_end_at_1_and_begin_below(
+def test_intervals_of_perfect_predictions_end_at_1_and_start_below_1(
     num_classes: int, multi_label: bool, confidence: float
 ):
     names = [str(c) for c in range(num_classes)]
@@ -334,7 +337,7 @@ def test_intervals_of_perfect_predictions_end_at_1_and_begin_below(
 
 
 @pytest.mark.parametrize("multi_label", [False, True])
-def test_intervals_of_wrong_predictions_begin_at_0_and_end_above(multi_label: bool):
+def test_intervals_of_wrong_predictions_start_at_0_and_end_above_0(multi_label: bool):
     y_true = np.arange(40) % 4
     p = np.eye(4)[(y_true + 1) % 4]
     truth = np.eye(4, dtype=bool)[y_true] if multi_label else y_true
@@ -347,26 +350,26 @@ def test_intervals_of_wrong_predictions_begin_at_0_and_end_above(multi_label: bo
             assert low == 0 and 0 < high < 0.5
 
 
-def test_a_constant_prediction_is_noticed():
+def test_constant_predictions_are_reported_in_a_note():
     report = one_of("aabbc", "aaaaa")
     assert report.get("accuracy") == pytest.approx(2 / 5)
     assert report.get("macro_f1") == pytest.approx((4 / 7) / 3)
-    assert report.notes[0] == "every example was given 'a'"
+    assert report.notes[0] == "every prediction is 'a'"
 
 
-def test_a_class_that_is_never_predicted_is_noticed():
+def test_class_that_is_never_predicted_is_reported_in_a_note():
     assert one_of("aabbc" * 3, "aabba" * 3).notes == (
-        "never predicted, though examples have it: 'c'",
+        "never predicted, although examples have it: 'c'",
     )
 
 
-def test_long_lists_of_classes_are_cut_in_notes():
+def test_notes_list_at_most_10_classes_and_count_the_others():
     names = [f"class {c}" for c in range(30)]
     report = evaluate(np.array([0]), np.full((1, 30), 1 / 30), class_names=names, multi_label=False)
     assert any("'class 10' and 19 more" in note for note in report.notes)
 
 
-def test_one_class_and_one_example_are_enough():
+def test_evaluate_accepts_one_class_and_one_example():
     report = evaluate(np.array([0]), np.ones((1, 1)), class_names=["only"], multi_label=False)
     assert report.get("accuracy") == 1 and report.confusion_matrix == ((1,),)
 
@@ -374,34 +377,36 @@ def test_one_class_and_one_example_are_enough():
 # === Intervals ===
 
 
-def test_intervals_depend_on_the_seed_alone():
+def test_intervals_are_reproducible_with_the_same_seed():
     first, again, other = (one_of("aaabbc" * 9, "aabbcc" * 9, seed=seed) for seed in (1, 1, 2))
     assert first == again
     assert first.intervals != other.intervals and first.metrics == other.metrics
 
 
-def test_intervals_do_not_depend_on_how_much_is_drawn_at_once(monkeypatch: pytest.MonkeyPatch):
-    whole = one_of("aaabbc" * 9, "aabbcc" * 9)
+def test_intervals_do_not_depend_on_the_chunk_size_of_the_bootstrap(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    one_chunk = one_of("aaabbc" * 9, "aabbcc" * 9)
     monkeypatch.setattr("textclf.evaluation.intervals.MAX_BOOTSTRAP_CELLS", 40)
-    parts = one_of("aaabbc" * 9, "aabbcc" * 9)
-    for name, interval in whole.intervals.items():
-        assert parts.intervals[name] == pytest.approx(interval, rel=1e-9)
+    chunked = one_of("aaabbc" * 9, "aabbcc" * 9)
+    for name, interval in one_chunk.intervals.items():
+        assert chunked.intervals[name] == pytest.approx(interval, rel=1e-9)
 
 
-def test_without_resampling_no_score_has_an_interval():
+def test_report_has_no_intervals_with_zero_bootstrap_samples():
     report = one_of("abc" * 4, "abc" * 4, bootstrap_samples=0)
     assert report.intervals == {} and report.notes == ()
     for scores in report.classes:
         assert scores.precision_interval is scores.recall_interval is scores.f1_interval is None
 
 
-def test_macro_f1_has_an_interval_from_4_examples_a_class_and_one_of_each_class():
+def test_macro_f1_interval_requires_4_examples_per_class_on_average_and_1_of_each():
     assert "macro_f1" in one_of("abc" * 4, "abc" * 4).intervals
     assert "macro_f1" in one_of("a" * 10 + "bc", "a" * 10 + "bc").intervals, "4 on average"
     few = one_of("abc" * 3 + "ab", "abc" * 3 + "ab")
     assert set(few.intervals) == {"accuracy"}
     assert few.notes == (
-        "too few examples for an interval of macro F1: it needs 4 a class on average, "
+        "too few examples for an interval of macro F1: it needs an average of 4 a class, "
         "there are 3.7",
     )
     absent = one_of("ab" * 20, "ab" * 20)
@@ -412,7 +417,7 @@ def test_macro_f1_has_an_interval_from_4_examples_a_class_and_one_of_each_class(
     )
 
 
-def test_a_multi_label_task_without_positives_has_no_interval_of_f1():
+def test_multi_label_report_without_positives_has_no_f1_interval():
     y_true = np.zeros((40, 3), bool)
     report = evaluate(y_true, np.full((40, 3), 0.9), class_names=ABC, multi_label=True)
     assert set(report.intervals) == {"subset_accuracy"}
@@ -423,8 +428,8 @@ def test_a_multi_label_task_without_positives_has_no_interval_of_f1():
     assert report.classes[1].precision_interval == pytest.approx((0, 0.0876), abs=1e-4)
 
 
-def test_intervals_of_precision_and_recall_are_those_of_scipy():
-    """Wilson's intervals, and that of F1 follows from the share of right among all of a class."""
+def test_precision_and_recall_intervals_equal_the_wilson_intervals_of_scipy():
+    """The F1 interval is computed from the interval of the Jaccard index."""
     report = one_of("a" * 12 + "b" * 9 + "c" * 4, "a" * 10 + "bb" + "b" * 7 + "ac" + "cccb")
 
     def wilson(count: int, total: int) -> Any:
@@ -440,10 +445,10 @@ def test_intervals_of_precision_and_recall_are_those_of_scipy():
 @pytest.mark.parametrize("rows", [4, 10])
 @pytest.mark.parametrize("num_classes", [2, 28])
 @pytest.mark.parametrize("recall", [0.7, 0.95])
-def test_intervals_of_macro_f1_contain_the_score_of_the_population(
+def test_macro_f1_intervals_cover_the_population_score_at_their_level(
     num_classes: int, rows: int, recall: float
 ):
-    """The standard deviation of these coverages is 0.8 and, of 28 classes, 1.5 points."""
+    """The coverages have a standard deviation of 0.8 points (28 classes: 1.5)."""
     rng = np.random.default_rng(0)
     y_true = np.repeat(np.arange(num_classes), rows)
     trials, covered = 800 if num_classes == 2 else 200, 0
@@ -461,14 +466,14 @@ def test_intervals_of_macro_f1_contain_the_score_of_the_population(
     assert covered / trials >= (0.93 if rows == 10 else 0.9)
 
 
-def test_an_accuracy_interval_has_the_width_of_the_normal_approximation():
+def test_accuracy_interval_is_close_to_the_normal_approximation_for_1000_examples():
     report = one_of("a" * 1000, "a" * 800 + "b" * 200, bootstrap_samples=4000)
     low, high = report.intervals["accuracy"]
     half = 1.96 * math.sqrt(0.8 * 0.2 / 1000)
     assert (low, high) == pytest.approx((0.8 - half, 0.8 + half), abs=0.002)
 
 
-def test_a_higher_confidence_widens_the_interval():
+def test_intervals_are_wider_at_a_higher_confidence_level():
     narrow, wide = (
         one_of("aaabbc" * 20, "aabbcc" * 20, confidence=level).intervals["macro_f1"]
         for level in (0.8, 0.99)
@@ -477,7 +482,7 @@ def test_a_higher_confidence_widens_the_interval():
 
 
 @pytest.mark.parametrize("multi_label", [False, True])
-def test_intervals_agree_with_resampling_example_by_example(multi_label: bool):
+def test_intervals_agree_with_a_plain_bootstrap_over_examples(multi_label: bool):
     y_true, p = random_one_of(120, 3)
     if multi_label:  # classes of unlike size and score, so that micro and macro differ
         y_true = np.random.default_rng(1).random((120, 3)) < p * [1, 0.6, 0.2]
@@ -498,8 +503,8 @@ def test_intervals_agree_with_resampling_example_by_example(multi_label: bool):
         assert report.intervals[key] == pytest.approx((low, high), abs=0.03)
 
 
-def test_multi_label_intervals_contain_the_scores_of_the_population():
-    """The classes of a row are right or wrong together; the coverages vary by 1 point."""
+def test_multi_label_intervals_cover_the_population_scores_at_their_level():
+    """The errors of a row are correlated; the coverages have a standard deviation of 1 point."""
     rng = np.random.default_rng(0)
     num_rows, num_classes, recall, trials = 8, 6, 0.8, 400
     covered = dict.fromkeys(("micro_f1", "macro_f1"), 0)
@@ -507,7 +512,7 @@ def test_multi_label_intervals_contain_the_scores_of_the_population():
         y_true = np.zeros((num_rows, num_classes), bool)
         for c in range(num_classes):
             y_true[(np.arange(4) + c) % num_rows, c] = True
-        # A row of either kind misses as many classes as it is given too much of.
+        # A row with errors has equal expected numbers of false negatives and false positives.
         error = rng.choice([0.0, 2 * (1 - recall)], (num_rows, 1))
         y_pred = y_true ^ (rng.random(y_true.shape) < error)
         report = evaluate(
@@ -520,7 +525,7 @@ def test_multi_label_intervals_contain_the_scores_of_the_population():
     assert min(covered.values()) / trials >= 0.93
 
 
-def test_a_report_without_intervals_of_classes_can_be_read():
+def test_report_from_dict_accepts_classes_without_intervals():
     values = one_of("abc" * 4, "abc" * 4).to_dict()
     for scores in values["classes"]:
         for name in ("precision_interval", "recall_interval", "f1_interval"):
@@ -528,7 +533,7 @@ def test_a_report_without_intervals_of_classes_can_be_read():
     assert Report.from_dict(values).classes[0].f1_interval is None
 
 
-def test_intervals_cover_the_true_accuracy_about_as_often_as_they_say():
+def test_accuracy_intervals_cover_the_true_accuracy_at_their_level():
     rng = np.random.default_rng(0)
     p = np.tile([0.3, 0.7], (150, 1))
     covered = 0
@@ -542,7 +547,7 @@ def test_intervals_cover_the_true_accuracy_about_as_often_as_they_say():
     assert 0.84 <= covered / 300 <= 0.95
 
 
-def test_25000_examples_resampled_1000_times_take_seconds():
+def test_bootstrap_of_25000_examples_takes_less_than_10_seconds():
     rng = np.random.default_rng(0)
     y_true = rng.random((25_000, 28)) < 0.04
     p = np.clip(y_true * 0.5 + rng.random((25_000, 28)) * 0.6, 0, 1)
@@ -551,41 +556,43 @@ def test_25000_examples_resampled_1000_times_take_seconds():
     assert time.process_time() - start < 10
 
 
-# === By length ===
+# === Length bins ===
 
 
-def test_length_bins_share_the_examples_out_and_their_scores_average_to_the_accuracy():
+def test_length_bins_partition_the_examples_and_average_to_the_accuracy():
     y_true, p = random_one_of(500, 3)
     num_tokens = np.random.default_rng(1).integers(1, 80, 500)
     report = evaluate(y_true, p, class_names=ABC, multi_label=False, num_tokens=num_tokens)
     bins = report.by_length
     assert len(bins) == 4 and sum(b.num_examples for b in bins) == 500
-    assert min(b.num_examples for b in bins) > 100, "quantile bins are about equally full"
+    assert min(b.num_examples for b in bins) > 100, (
+        "quantile bins have about equal numbers of examples"
+    )
     for left, right in zip(bins, bins[1:], strict=False):
         assert left.max_tokens < right.min_tokens
     assert (bins[0].min_tokens, bins[-1].max_tokens) == (num_tokens.min(), num_tokens.max())
     for b in bins:
-        chosen = (num_tokens >= b.min_tokens) & (num_tokens <= b.max_tokens)
-        assert b.num_examples == chosen.sum()
-        assert b.score == pytest.approx((p.argmax(1) == y_true)[chosen].mean())
+        in_bin = (num_tokens >= b.min_tokens) & (num_tokens <= b.max_tokens)
+        assert b.num_examples == in_bin.sum()
+        assert b.score == pytest.approx((p.argmax(1) == y_true)[in_bin].mean())
     mean = sum(b.score * b.num_examples for b in bins) / 500
     assert mean == pytest.approx(report.get("accuracy"))
 
 
-def test_equal_lengths_make_one_bin():
+def test_equal_lengths_are_in_one_length_bin():
     report = one_of("aab", "abb", num_tokens=np.array([7, 7, 7]))
     (only,) = report.by_length
     assert (only.min_tokens, only.max_tokens, only.num_examples) == (7, 7, 3)
 
 
-def test_multi_label_lengths_show_micro_f1():
+def test_multi_label_length_bins_contain_micro_f1():
     lengths = np.array([1, 1, 5, 5])
     report = several(["a", "b", "c", ""], ["a", "a", "c", ""], num_tokens=lengths, length_bins=2)
     assert [b.score for b in report.by_length] == pytest.approx([2 / 4, 1])
     assert report.length_metric == "micro_f1"
 
 
-def test_truncated_texts_have_a_line_when_there_are_any():
+def test_report_scores_truncated_texts_only_if_there_are_any():
     cut = np.array([False, True, True, True])
     report = one_of("aabb", "abbb", truncated=cut, num_tokens=np.array([1, 9, 8, 12]))
     assert report.truncated is not None
@@ -597,22 +604,22 @@ def test_truncated_texts_have_a_line_when_there_are_any():
     assert alone is not None and alone.min_tokens is None and alone.num_examples == 3
 
 
-# === Selecting and thresholds ===
+# === Predictions and thresholds ===
 
 
-def test_select_takes_the_first_of_equally_probable_classes():
+def test_select_returns_the_first_of_equally_probable_classes():
     chosen = select(np.array([[0.4, 0.4, 0.2], [0.1, 0.2, 0.7]]))
     assert chosen.tolist() == [0, 2] and chosen.dtype == np.int64
 
 
-def test_select_includes_the_threshold_itself_as_float32_sees_it():
+def test_select_includes_probabilities_equal_to_the_threshold_in_float32():
     thresholds = np.array([0.1, 0.7], np.float32)
     p = np.array([[0.1, 0.7], [0.0999, 0.6999]])  # float64: 0.1 is less than float32's 0.1
-    assert p[0, 0] < thresholds[0], "or there is nothing to compare in float32"
+    assert p[0, 0] < thresholds[0], "the case needs a float64 below the float32 threshold"
     assert select(p, thresholds).tolist() == [[True, True], [False, False]]
 
 
-def test_evaluation_predicts_with_the_thresholds_it_was_given():
+def test_evaluate_uses_the_thresholds_passed_to_it():
     y_true = np.array([[True, False], [False, True]])
     p = np.array([[0.3, 0.6], [0.1, 0.9]])
     known: dict[str, Any] = {"class_names": "ab", "multi_label": True}
@@ -622,14 +629,14 @@ def test_evaluation_predicts_with_the_thresholds_it_was_given():
     assert [c.threshold for c in plain.classes] == [0.5, 0.5]
 
 
-def test_thresholds_stand_midway_between_neighbouring_probabilities():
+def test_chosen_threshold_is_midway_between_neighbouring_probabilities():
     y_true = np.array([[1], [1], [0], [0]], bool)
     p = np.array([[0.4], [0.3], [0.1], [0.05]])
     thresholds = choose_thresholds(y_true, p)
     assert thresholds.dtype == np.float32 and thresholds == pytest.approx([0.2])
 
 
-def test_cuts_of_equal_f1_go_to_the_one_nearest_to_one_half():
+def test_chosen_threshold_is_nearest_to_one_half_among_equal_f1():
     # Selecting one (F1 2/3) or all four of them with 2 right (F1 4/6): 0.75 or 0.1.
     y_true = np.array([[1], [0], [0], [1]], bool)
     p = np.array([[0.9], [0.6], [0.3], [0.2]])
@@ -640,33 +647,33 @@ def test_cuts_of_equal_f1_go_to_the_one_nearest_to_one_half():
     assert choose_thresholds(y_true, p) == pytest.approx([0.75])
 
 
-def test_a_slightly_worse_cut_is_not_taken_for_being_nearer_to_one_half():
+def test_chosen_threshold_prefers_higher_f1_to_being_near_one_half():
     # 99 of 100 positives at .9 (F1 198/199, threshold .75), one negative more (198/200, .35).
     p = np.array([0.9] * 99 + [0.6] + [0.1] * 51)[:, None]
     y_true = np.array([True] * 99 + [False] + [True] + [False] * 50)[:, None]
     assert choose_thresholds(y_true, p) == pytest.approx([0.75])
 
 
-def test_no_threshold_is_one_even_where_only_that_would_tell_examples_apart():
+def test_chosen_threshold_is_below_one_even_if_only_one_would_separate_the_examples():
     p = np.array([[1], [np.nextafter(np.float32(1), np.float32(0))]], np.float32)
     (threshold,) = choose_thresholds(np.array([[True], [False]]), p)
     assert 0.4 < threshold < 0.6
 
 
-def test_a_class_without_positives_keeps_one_half():
+def test_chosen_threshold_of_a_class_without_positives_is_one_half():
     y_true = np.array([[1, 0], [0, 0]], bool)
     thresholds = choose_thresholds(y_true, np.array([[0.3, 0.9], [0.2, 0.8]]))
     assert thresholds == pytest.approx([0.25, 0.5])
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
-def test_probabilities_that_are_all_zero_or_one_leave_the_threshold_inside(value: float):
+def test_chosen_threshold_is_one_half_if_all_probabilities_are_zero_or_one(value: float):
     assert choose_thresholds(np.ones((3, 1), bool), np.full((3, 1), value)) == pytest.approx([0.5])
 
 
-def test_neighbouring_float32_numbers_are_still_told_apart():
+def test_chosen_threshold_separates_neighbouring_float32_numbers():
     low = np.float32(0.3)
-    for _ in range(2):  # the middle rounds to the even one: once the lower, once the upper
+    for _ in range(2):  # the midpoint is rounded once down and once up
         high = np.nextafter(low, np.float32(1))
         p = np.array([[high], [low]], np.float32)
         y_true = np.array([[True], [False]])
@@ -680,7 +687,9 @@ def test_neighbouring_float32_numbers_are_still_told_apart():
     seed=st.integers(0, 999),
 )
 @settings(max_examples=100, deadline=None)
-def test_no_threshold_is_better_than_the_chosen_one(p: list[float], grid: bool, seed: int):
+def test_chosen_threshold_has_the_highest_f1_of_all_thresholds(
+    p: list[float], grid: bool, seed: int
+):
     column = np.array(p, np.float32)[:, None]
     if grid:
         column = column.round(1)
@@ -695,7 +704,7 @@ def test_no_threshold_is_better_than_the_chosen_one(p: list[float], grid: bool, 
     assert f1(chosen) >= max(map(f1, inside)) - 1e-9
 
 
-# === The report itself ===
+# === Reports ===
 
 
 def reports() -> list[Report]:
@@ -708,13 +717,13 @@ def reports() -> list[Report]:
 
 
 @pytest.mark.parametrize("report", reports(), ids=["one-of", "undefined", "multi-label"])
-def test_a_report_survives_json(report: Report):
+def test_report_is_unchanged_by_a_json_round_trip(report: Report):
     text = json.dumps(report.to_dict(), allow_nan=False)
     assert Report.from_dict(json.loads(text)) == report
-    assert json.loads(text) == report.to_dict(), "to_dict holds nothing that JSON would change"
+    assert json.loads(text) == report.to_dict(), "to_dict must return JSON types only"
 
 
-def test_something_else_is_not_taken_for_a_report():
+def test_report_from_dict_rejects_missing_unknown_and_malformed_entries():
     values = one_of("abc", "abc").to_dict()
     with pytest.raises(DataError, match="missing or unknown metrics, scores"):
         Report.from_dict({**{k: v for k, v in values.items() if k != "metrics"}, "scores": 1})
@@ -724,7 +733,7 @@ def test_something_else_is_not_taken_for_a_report():
         Report.from_dict({**values, "intervals": 3})
 
 
-def test_an_unknown_metric_is_named_with_a_suggestion():
+def test_report_get_rejects_an_unknown_metric_and_suggests_a_similar_one():
     with pytest.raises(
         DataError, match="no metric 'macro-f1'.*accuracy, macro_f1.*mean 'macro_f1'"
     ):
@@ -734,22 +743,22 @@ def test_an_unknown_metric_is_named_with_a_suggestion():
     assert "mean" not in str(caught.value)
 
 
-def test_an_undefined_metric_cannot_be_required():
+def test_report_get_rejects_an_undefined_metric():
     with pytest.raises(DataError, match="'roc_auc' is undefined for these 3 examples"):
         one_of("aaa", "aab").get("roc_auc")
 
 
-def test_each_task_has_its_own_metrics():
+def test_one_of_and_multi_label_reports_have_the_metrics_of_their_task():
     plain, multi = one_of("abc", "abc"), several(["a"], ["a"])
     assert "accuracy" in plain.metrics and "accuracy" not in multi.metrics
     for name in ("micro_f1", "micro_precision", "micro_recall", "subset_accuracy", "hamming_loss"):
         assert name in multi.metrics and name not in plain.metrics
 
 
-# === Mistakes ===
+# === Invalid arguments ===
 
 
-def test_nothing_to_evaluate_is_said():
+def test_evaluate_and_choose_thresholds_reject_zero_examples():
     with pytest.raises(DataError, match="no example to evaluate"):
         evaluate(np.zeros(0, int), np.zeros((0, 2)), class_names="ab", multi_label=False)
     with pytest.raises(DataError, match="no example to evaluate"):
@@ -757,7 +766,7 @@ def test_nothing_to_evaluate_is_said():
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -0.1, 1.1])
-def test_a_probability_that_is_none_is_found(value: float):
+def test_evaluate_and_choose_thresholds_reject_values_that_are_no_probabilities(value: float):
     p = np.array([[0.5, 0.5], [0.5, value]])
     with pytest.raises(DataError, match="1 of 2 examples .the first is row 1. have a probability"):
         evaluate(np.array([0, 1]), p, class_names="ab", multi_label=False)
@@ -785,7 +794,7 @@ def test_a_probability_that_is_none_is_found(value: float):
         ({"length_bins": 0}, "length_bins"),
     ],
 )  # fmt: skip
-def test_arguments_that_do_not_fit_are_refused(changes: dict[str, Any], message: str):
+def test_evaluate_rejects_invalid_arguments(changes: dict[str, Any], message: str):
     arguments: dict[str, Any] = {
         "y_true": np.array([0, 1]), "p": np.full((2, 2), 0.5), "class_names": "ab",
         "multi_label": False,
@@ -795,7 +804,7 @@ def test_arguments_that_do_not_fit_are_refused(changes: dict[str, Any], message:
         evaluate(**{**arguments, **changes})
 
 
-def test_importing_the_module_loads_neither_scipy_nor_scikit_learn_nor_tensorflow():
+def test_importing_evaluation_does_not_import_scipy_scikit_learn_or_tensorflow():
     code = (
         "import sys, textclf.evaluation, textclf.report, textclf.baselines;"
         "print(sorted({'scipy', 'sklearn', 'tensorflow', 'keras'} & set(sys.modules)))"
@@ -807,13 +816,13 @@ def test_importing_the_module_loads_neither_scipy_nor_scikit_learn_nor_tensorflo
 # === Calibration ===
 
 
-def drawn(temperature, n=20_000, num_classes=3, seed=0):
-    """Logits that are `temperature` times too sure, and classes drawn from the honest ones."""
+def draw_examples(temperature, n=20_000, num_classes=3, seed=0):
+    """Return classes drawn from calibrated logits, and these logits times `temperature`."""
     rng = np.random.default_rng(seed)
-    honest = rng.normal(scale=1.5, size=(n, num_classes))
-    p = softmax(honest)
+    calibrated = rng.normal(scale=1.5, size=(n, num_classes))
+    p = softmax(calibrated)
     y_true = (p.cumsum(axis=1) < rng.random((n, 1))).sum(axis=1)
-    return y_true, honest * temperature
+    return y_true, calibrated * temperature
 
 
 def softmax(z):
@@ -822,13 +831,13 @@ def softmax(z):
 
 
 @pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
-def test_the_temperature_that_the_logits_had_is_found(temperature):
-    y_true, logits = drawn(temperature)
-    found = fit_temperature(y_true, logits, multi_label=False)
-    assert found == pytest.approx(temperature, rel=0.04)
+def test_fit_temperature_recovers_the_scale_of_the_logits(temperature):
+    y_true, logits = draw_examples(temperature)
+    fitted = fit_temperature(y_true, logits, multi_label=False)
+    assert fitted == pytest.approx(temperature, rel=0.04)
     before = evaluate(y_true, softmax(logits), class_names="abc", multi_label=False)
     after = evaluate(
-        y_true, softmax(logits / found), class_names="abc", multi_label=False, temperature=found
+        y_true, softmax(logits / fitted), class_names="abc", multi_label=False, temperature=fitted
     )
     assert after.metrics["uncalibrated_error"] == pytest.approx(before.get("calibration_error"))
     assert after.get("calibration_error") < 0.02
@@ -836,7 +845,7 @@ def test_the_temperature_that_the_logits_had_is_found(temperature):
 
 
 def log_losses(y_true, logits, temperature, *, multi_label):
-    """The log loss of each class (multi-label) or of all, at a temperature; float64 [C] or [1]."""
+    """Return the log losses at a temperature: float64 [C] for multi-label, otherwise [1]."""
     z = logits / np.asarray(temperature)
     if multi_label:
         return (np.logaddexp(0, z) - y_true * z).mean(axis=0)
@@ -845,10 +854,10 @@ def log_losses(y_true, logits, temperature, *, multi_label):
 
 
 @pytest.mark.parametrize("multi_label", [False, True])
-def test_the_temperature_minimizes_the_log_loss_of_the_rows_and_one_evenly_labelled_row(
+def test_fit_temperature_minimizes_the_log_loss_of_the_rows_and_one_evenly_labelled_row(
     multi_label: bool,
 ):
-    y_true, logits = drawn(2.0, n=50, num_classes=4)
+    y_true, logits = draw_examples(2.0, n=50, num_classes=4)
     if multi_label:
         y_true, logits = y_true[:, np.newaxis] < 2, logits[:, :1]
         targets = (50 * y_true + 1 / 2) / 51
@@ -877,7 +886,7 @@ def test_the_temperature_minimizes_the_log_loss_of_the_rows_and_one_evenly_label
     seed=st.integers(0, 999),
 )
 @settings(max_examples=40, deadline=None)
-def test_a_fitted_temperature_never_raises_the_validation_log_loss(
+def test_fit_temperature_never_increases_the_validation_log_loss(
     num_rows: int,
     num_classes: int,
     factor: float,
@@ -904,10 +913,10 @@ def test_a_fitted_temperature_never_raises_the_validation_log_loss(
 
 @pytest.mark.parametrize("factor", [1 / 3, 3.0])
 @pytest.mark.parametrize("num_classes", [2, 10, 60, 500])
-def test_the_factor_of_the_logits_is_fitted_whatever_the_number_of_classes(
+def test_fit_temperature_recovers_the_scale_for_any_number_of_classes(
     num_classes: int, factor: float
 ):
-    y_true, logits = drawn(factor, n=1000, num_classes=num_classes)
+    y_true, logits = draw_examples(factor, n=1000, num_classes=num_classes)
     assert fit_temperature(y_true, logits, multi_label=False) == pytest.approx(factor, rel=0.1)
     rng = np.random.default_rng(1)
     several = rng.random(logits.shape) < 1 / (1 + np.exp(-logits / factor))
@@ -917,10 +926,10 @@ def test_the_factor_of_the_logits_is_fitted_whatever_the_number_of_classes(
 
 @pytest.mark.parametrize("num_classes", [2, 60, 200])
 @pytest.mark.parametrize("factor", [0.5, 1.0, 2.0])
-def test_calibration_of_an_accurate_model_on_new_rows_is_not_worse_than_at_temperature_1(
+def test_fit_temperature_does_not_worsen_the_calibration_of_an_accurate_model_on_new_rows(
     num_classes: int, factor: float
 ):
-    """Nine of ten rows are recognized with a high logit, the others cannot be learned."""
+    """Nine of ten rows have a high logit of the true class, the others are noise."""
     rng = np.random.default_rng(0)
     y_true = rng.integers(0, num_classes, 2_400)
     logits = rng.normal(size=(len(y_true), num_classes))
@@ -938,12 +947,12 @@ def test_calibration_of_an_accurate_model_on_new_rows_is_not_worse_than_at_tempe
         for t in (1.0, temperature)
     )  # fmt: skip
     assert after.get("log_loss") <= before.get("log_loss") + 0.005
-    # No temperature is right for both kinds of rows; the one of least log loss leaves about 0.03.
+    # No temperature calibrates both kinds of rows; at the lowest log loss, the error is about 0.03.
     assert after.get("calibration_error") <= before.get("calibration_error") + 0.02
 
 
 @pytest.mark.parametrize("multi_label", [False, True])
-def test_logits_that_a_scale_cannot_improve_keep_temperature_1(multi_label: bool):
+def test_fit_temperature_returns_1_if_no_scale_improves_the_logits(multi_label: bool):
     y_true = np.arange(40) % 2
     if multi_label:
         y_true = y_true[:, np.newaxis] == np.arange(2)
@@ -952,33 +961,35 @@ def test_logits_that_a_scale_cannot_improve_keep_temperature_1(multi_label: bool
     assert fit_temperature(np.zeros(9, int), np.arange(9.0)[:, None], multi_label=False) == 1.0
 
 
-def test_each_label_has_its_own_temperature_and_one_without_contrast_keeps_1():
+def test_fit_temperature_fits_each_label_and_returns_1_for_a_label_without_positives():
     rng = np.random.default_rng(0)
-    honest = rng.normal(scale=2, size=(20_000, 3))
-    y_true = rng.random(honest.shape) < 1 / (1 + np.exp(-honest))
+    calibrated = rng.normal(scale=2, size=(20_000, 3))
+    y_true = rng.random(calibrated.shape) < 1 / (1 + np.exp(-calibrated))
     y_true[:, 2] = False
-    found = fit_temperature(y_true, honest * [0.5, 4.0, 1.0], multi_label=True)
-    assert found == pytest.approx((0.5, 4.0, 1.0), rel=0.06)
-    assert found[2] == 1.0
-    p = 1 / (1 + np.exp(-honest))
+    fitted = fit_temperature(y_true, calibrated * [0.5, 4.0, 1.0], multi_label=True)
+    assert fitted == pytest.approx((0.5, 4.0, 1.0), rel=0.06)
+    assert fitted[2] == 1.0
+    p = 1 / (1 + np.exp(-calibrated))
     report = evaluate(y_true, p, class_names="abc", multi_label=True, temperature=(0.5, 4.0, 1.0))
-    raw = evaluate(
-        y_true, 1 / (1 + np.exp(-honest * [0.5, 4.0, 1.0])), class_names="abc", multi_label=True
+    uncalibrated = evaluate(
+        y_true, 1 / (1 + np.exp(-calibrated * [0.5, 4.0, 1.0])), class_names="abc", multi_label=True
     )
-    assert report.metrics["uncalibrated_error"] == pytest.approx(raw.get("calibration_error"))
+    assert report.metrics["uncalibrated_error"] == pytest.approx(
+        uncalibrated.get("calibration_error")
+    )
 
 
 @pytest.mark.parametrize("multi_label", [False, True])
-def test_being_right_throughout_is_no_reason_to_be_certain(multi_label):
+def test_fit_temperature_keeps_probabilities_below_1_without_validation_errors(multi_label):
     y_true = np.arange(20) % 2
     logits = np.where(np.eye(2, dtype=bool)[y_true], 1.0, -1.0)
     truth = np.eye(2, dtype=bool)[y_true] if multi_label else y_true
-    found = np.array(fit_temperature(truth, logits, multi_label=multi_label))
-    p = 1 / (1 + np.exp(-logits / found)) if multi_label else softmax(logits / found)
+    fitted = np.array(fit_temperature(truth, logits, multi_label=multi_label))
+    p = 1 / (1 + np.exp(-logits / fitted)) if multi_label else softmax(logits / fitted)
     assert 0.9 < p.max() < 0.98
 
 
-def test_coverage_and_accuracy_are_those_of_the_most_confident():
+def test_coverage_points_contain_the_accuracy_of_the_most_confident_examples():
     p = np.array([0.9, 0.8, 0.8, 0.7, 0.6, 0.55])
     p = np.stack([p, 1 - p], axis=1)
     y_true = np.array([0, 0, 1, 0, 1, 0])
@@ -987,14 +998,14 @@ def test_coverage_and_accuracy_are_those_of_the_most_confident():
     )
     points = {round(point.coverage, 3): point for point in report.coverage}
     assert points[1.0].abstain_below == 0 and points[1.0].accuracy == pytest.approx(4 / 6)
-    half = points[0.5]  # 0.9 and both of 0.8: equal ones stay together
+    half = points[0.5]  # 0.9 and both 0.8: equal confidences are answered together
     assert half.abstain_below == pytest.approx(0.75) and half.accuracy == pytest.approx(2 / 3)
     assert report.abstention.coverage == pytest.approx(4 / 6)
     assert report.abstention.accuracy == pytest.approx(3 / 4)
     assert Report.from_dict(json.loads(json.dumps(report.to_dict()))) == report
 
 
-def test_abstention_reaches_what_was_wanted_and_says_where_nothing_does():
+def test_choose_abstention_reaches_the_requested_precision_or_coverage_or_returns_none():
     p = np.array([0.95, 0.9, 0.8, 0.7, 0.6, 0.55])
     p = np.stack([p, 1 - p], axis=1)
     y_true = np.array([1, 0, 0, 0, 1, 1])  # the most confident answer is wrong
@@ -1002,7 +1013,7 @@ def test_abstention_reaches_what_was_wanted_and_says_where_nothing_does():
     assert (chosen.coverage, chosen.accuracy) == (pytest.approx(4 / 6), pytest.approx(3 / 4))
     assert chosen.abstain_below == pytest.approx(0.65)
     assert choose_abstention(y_true, p, precision=0.8) is None
-    # Both two thirds and four sixths of these are right: the larger coverage is taken.
+    # Precision is 2/3 at coverages 1/2 and 1; the higher coverage is chosen.
     again = choose_abstention(np.array([0, 0, 1, 0, 0, 1]), p, precision=2 / 3)
     assert (again.coverage, again.accuracy) == (1, pytest.approx(2 / 3))
     chosen = choose_abstention(y_true, p, coverage=0.5)

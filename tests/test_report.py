@@ -1,4 +1,4 @@
-"""Reports as text: golden files, and columns that line up whatever the class names are."""
+"""Tests of reports as text: golden files, values, alignment and width."""
 
 import re
 import unicodedata
@@ -18,7 +18,7 @@ Golden = Callable[[str, str], None]
 
 
 def example_report(class_names: tuple[str, ...], n: int = 200, **settings: Any) -> Report:
-    """A report of made-up predictions that are right about two times in three."""
+    """Evaluate random predictions that are correct in about two of three cases."""
     rng = np.random.default_rng(7)
     num_classes = len(class_names)
     p = rng.dirichlet(np.full(num_classes, 0.5), n)
@@ -36,7 +36,7 @@ def example_report(class_names: tuple[str, ...], n: int = 200, **settings: Any) 
 
 
 def columns(text: str) -> int:
-    """Width on a terminal, by the Unicode tables and not by the module under test."""
+    """Return the width on a terminal, computed independently of the module under test."""
     return sum(
         0
         if unicodedata.category(c) in ("Mn", "Me")
@@ -48,38 +48,38 @@ def columns(text: str) -> int:
 
 
 def block(text: str, beginning: str) -> list[str]:
-    """The lines of the part whose first line begins so."""
-    (found,) = [part for part in text.split("\n\n") if part.startswith(beginning)]
-    return found.rstrip("\n").split("\n")
+    """Return the lines of the section that starts with `beginning`."""
+    (section,) = [part for part in text.split("\n\n") if part.startswith(beginning)]
+    return section.rstrip("\n").split("\n")
 
 
-# === Golden texts ===
+# === Golden files ===
 
 
-def test_a_binary_report_reads_well(golden: Golden):
+def test_format_report_of_two_classes_matches_golden_file(golden: Golden):
     golden("report_binary.txt", format_report(example_report(("negative", "positive"))))
 
 
-def test_a_chinese_report_reads_well(golden: Golden):
+def test_format_report_of_chinese_classes_matches_golden_file(golden: Golden):
     names = ("体育", "财经", "房产", "娱乐新闻", "AI 科技")
     golden("report_chinese.txt", format_report(example_report(names), title="新闻分类, test"))
 
 
-def test_a_multi_label_report_reads_well(golden: Golden):
+def test_format_report_of_a_multi_label_task_matches_golden_file(golden: Golden):
     report = example_report(
         ("joy", "anger", "fear"), multi_label=True, thresholds=np.array([0.4, 0.5, 0.6])
     )
     golden("report_multi_label.txt", format_report(report, title="GoEmotions"))
 
 
-def test_a_report_of_many_classes_reads_well(golden: Golden):
+def test_format_report_of_many_classes_matches_golden_file(golden: Golden):
     names = tuple(
         f"customer_support/{kind}/request_{i}" for kind in ("card", "loan") for i in range(9)
     )
     golden("report_many_classes.txt", format_report(example_report(names)))
 
 
-def test_a_report_with_little_in_it_reads_well(golden: Golden):
+def test_format_report_without_intervals_and_lengths_matches_golden_file(golden: Golden):
     report = evaluate(
         np.array([0, 0, 0]), np.tile([0.9, 0.1, 0.0], (3, 1)), class_names=("yes", "no", "maybe"),
         multi_label=False, bootstrap_samples=0,
@@ -87,7 +87,7 @@ def test_a_report_with_little_in_it_reads_well(golden: Golden):
     golden("report_sparse.txt", format_report(report))
 
 
-def test_a_comparison_reads_well(golden: Golden):
+def test_format_comparison_matches_golden_file(golden: Golden):
     names = ("negative", "positive")
     rows = {
         "majority": evaluate(
@@ -99,7 +99,7 @@ def test_a_comparison_reads_well(golden: Golden):
     golden("report_comparison.txt", format_comparison(rows))
 
 
-def test_splits_read_well(golden: Golden):
+def test_format_splits_matches_golden_file(golden: Golden):
     splits: Any = {
         "train": SimpleNamespace(num_examples=12345, class_counts=np.array([12000, 345])),
         "validation": SimpleNamespace(num_examples=10, class_counts=np.array([9, 1])),
@@ -108,17 +108,17 @@ def test_splits_read_well(golden: Golden):
     golden("report_splits.txt", format_splits(splits, ("正常短信", "spam")))
 
 
-# === What must hold for any names and figures ===
+# === Values and layout ===
 
 
-def test_what_one_wants_to_know_stands_on_top():
+def test_format_report_starts_with_accuracy_and_macro_f1():
     lines = format_report(example_report(("negative", "positive"))).split("\n")
     assert lines[0] == "Evaluation: 200 examples, 2 classes"
     assert re.fullmatch(r"accuracy +0\.\d{4}  95 % interval 0\.\d{4} to 0\.\d{4}", lines[3])
     assert re.fullmatch(r"macro F1 +0\.\d{4}  95 % interval 0\.\d{4} to 0\.\d{4}", lines[4])
 
 
-def test_the_figures_shown_are_those_of_the_report():
+def test_format_report_shows_the_values_of_the_report():
     report = example_report(("a", "b", "c"))
     text = format_report(report)
     for line, scores in zip(block(text, "class ")[1:4], report.classes, strict=True):
@@ -143,7 +143,7 @@ def test_the_figures_shown_are_those_of_the_report():
         assert report.confusion_matrix["abc".index(true)]["abc".index(predicted)] == int(count)
 
 
-def test_a_binary_report_shows_the_intervals_of_precision_and_recall():
+def test_format_report_of_two_classes_shows_precision_and_recall_intervals():
     report = example_report(("a", "b"))
     rows = block(format_report(report), "95 % interval")
     assert rows[0].split() == ["95", "%", "interval", "precision", "recall"]
@@ -152,7 +152,7 @@ def test_a_binary_report_shows_the_intervals_of_precision_and_recall():
         assert line.split() == [scores.name, *("{:.3f}-{:.3f}".format(*pair) for pair in ends)]
 
 
-def test_a_score_without_an_interval_says_that_there_are_too_few_examples():
+def test_format_report_says_that_too_few_examples_prevent_an_interval():
     report = evaluate(np.array([0, 1]), np.eye(2), class_names=("a", "b"), multi_label=False)
     text = format_report(report)
     assert re.search(r"macro F1 +1\.0000  too few examples for an interval\n", text)
@@ -163,20 +163,20 @@ def test_a_score_without_an_interval_says_that_there_are_too_few_examples():
     assert "interval" not in format_report(without)
 
 
-def test_equal_points_of_the_coverage_table_are_shown_once():
+def test_coverage_table_shows_equal_points_once():
     p = np.tile([0.9, 0.1], (4, 1))
     known: dict[str, Any] = {"class_names": ("a", "b"), "multi_label": False}
     report = evaluate(np.zeros(4, int), p, **known)
     assert len(report.coverage) == 6, "the JSON has a point for each share"
-    assert len(block(format_report(report), "if it answers")) == 2
-    # The model's own point is marked where it is one of the others.
+    assert len(block(format_report(report), "coverage")) == 2
+    # The point of the model's threshold is marked, also if it equals another point.
     rows = block(
-        format_report(evaluate(np.zeros(4, int), p, abstain_below=0.0, **known)), "if it answers"
+        format_report(evaluate(np.zeros(4, int), p, abstain_below=0.0, **known)), "coverage"
     )
-    assert [row.split() for row in rows[1:]] == [["100.0", "%", "(its", "own)", "0.000", "1.000"]]
+    assert [row.split() for row in rows[1:]] == [["100.0", "%", "(in", "use)", "0.000", "1.000"]]
 
 
-def test_a_calibration_error_that_the_temperature_leaves_is_shown_once():
+def test_format_report_shows_calibration_error_once_if_temperature_does_not_change_it():
     y_true, p = np.arange(40) % 2, np.tile([0.6, 0.4], (40, 1))
     known: dict[str, Any] = {"class_names": ("a", "b"), "multi_label": False}
     text = format_report(evaluate(y_true, p, temperature=1.0, **known))
@@ -186,7 +186,7 @@ def test_a_calibration_error_that_the_temperature_leaves_is_shown_once():
     assert re.search(r"calibration error +0\.1000\n +at temperature 1 +0\.2714\n", text)
 
 
-def test_the_share_of_a_confusion_is_that_of_the_true_class():
+def test_confusion_share_is_relative_to_the_true_class():
     p = np.array([[0.1, 0.9], [0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.1, 0.9]])
     report = evaluate(np.array([0, 0, 0, 0, 1]), p, class_names=("a", "b"), multi_label=False)
     assert block(format_report(report), "most confused")[1].split() == ["a", "b", "1", "25.0", "%"]
@@ -200,7 +200,7 @@ ANY_NAME = st.one_of(
 
 @given(names=st.lists(ANY_NAME, min_size=2, max_size=14, unique=True), multi_label=st.booleans())
 @settings(max_examples=60, deadline=None)
-def test_columns_line_up_and_lines_stay_narrow_for_any_class_names(
+def test_tables_are_aligned_and_within_the_width_for_any_class_names(
     names: list[str], multi_label: bool
 ):
     report = example_report(tuple(names), n=40, multi_label=multi_label, bootstrap_samples=5)
@@ -218,7 +218,7 @@ def test_columns_line_up_and_lines_stay_narrow_for_any_class_names(
     assert len({columns(line) for line in comparison[:-1]}) == 1
 
 
-def test_confusions_line_up_under_chinese_names():
+def test_confusion_table_is_aligned_with_chinese_names():
     head, *rows = block(format_report(example_report(("体育", "财经新闻", "ab"))), "most confused")
     for row in rows:
         assert columns(row) == columns(head)
@@ -226,20 +226,20 @@ def test_confusions_line_up_under_chinese_names():
         assert columns(row.partition(f"  {predicted[-1]}  ")[0]) + 2 == head.index("predicted")
 
 
-def test_long_names_keep_their_beginning_and_their_end():
+def test_long_class_names_are_shortened_in_the_middle():
     names = tuple(f"a_very_long_prefix_shared_by_all_classes_{end}" for end in ("refund", "cancel"))
     lines = block(format_report(example_report(names)), "class ")
     assert re.match(r"a_very_long_.*….*_refund  ", lines[1])
     assert re.match(r"a_very_long_.*….*_cancel  ", lines[2])
 
 
-def test_names_cannot_break_lines_or_colour_the_terminal():
+def test_control_characters_in_names_are_replaced():
     text = format_report(example_report(("two\nlines", "\x1b[31mred")), title="a\tb\nc")
     assert text.startswith("a b c: ")
     assert "two lines" in text and "?[31mred" in text
 
 
-def test_the_matrix_ends_at_twelve_classes_and_the_confusions_go_on():
+def test_confusion_matrix_is_shown_for_at_most_twelve_classes():
     twelve = format_report(example_report(tuple("abcdefghijkl")))
     assert len(block(twelve, "true \\ predicted")) == 13
     assert len(block(twelve, "most confused")) == 6
@@ -248,17 +248,19 @@ def test_the_matrix_ends_at_twelve_classes_and_the_confusions_go_on():
     assert len(block(thirteen, "most confused")) == 11
 
 
-def test_a_matrix_too_wide_for_its_names_numbers_its_columns():
+def test_confusion_matrix_with_wide_names_has_numbered_columns():
     names = tuple(f"category {letter}{letter}" for letter in "abcdefghijkl")
     head, first, *_ = block(format_report(example_report(names)), "true \\ predicted")
     assert head.split()[3:] == [str(number) for number in range(1, 13)]
     assert first.startswith("1 category aa")
 
 
-def test_of_very_many_classes_the_worst_are_shown():
+def test_class_table_shows_the_lowest_f1_of_more_than_sixty_classes():
     names = tuple(f"class{i}" for i in range(70))
     report = example_report(names, n=150)
-    assert min(scores.support for scores in report.classes) == 0, "or none could be left out"
+    assert min(scores.support for scores in report.classes) == 0, (
+        "the test needs a class without examples"
+    )
     lines = block(format_report(report), "class ")
     shown = [line.split()[0] for line in lines[1:31]]
     by_name = {scores.name: scores for scores in report.classes}
@@ -266,12 +268,12 @@ def test_of_very_many_classes_the_worst_are_shown():
     limit = max(by_name[name].f1 for name in shown)
     rest = [scores for scores in report.classes if scores.name not in shown]
     assert all(scores.f1 >= limit for scores in rest if scores.support)
-    assert lines[-1] == "(the 30 classes with the lowest F1; 40 more are in the JSON)"
+    assert lines[-1] == "(the 30 classes with the lowest F1; the JSON has 40 more)"
     sixty = format_report(example_report(names[:60], n=600))
     assert len(block(sixty, "class ")) == 1 + 60 + 1 + 2
 
 
-def test_a_perfect_report_has_no_confusions():
+def test_report_of_perfect_predictions_has_no_confusion_table():
     report = evaluate(np.array([0, 1]), np.eye(2), class_names=("a", "b"), multi_label=False)
     text = format_report(report)
     assert "most confused" not in text
@@ -289,37 +291,36 @@ def test_long_notes_are_wrapped_and_indented():
     assert " ".join(line[2:] for line in notes) == " ".join(report.notes)
 
 
-def test_a_note_with_a_name_wider_than_a_line_is_broken_inside_it():
+def test_notes_break_names_wider_than_a_line_without_losing_characters():
     names = ("a", "b", "长" * 150)
     report = evaluate(np.array([0, 1]), np.eye(3)[:2], class_names=names, multi_label=False)
     notes = block(format_report(report), "Notes")
     assert all(columns(line) <= WIDTH for line in notes)
-    assert "".join(notes).count("长") >= 150, "and nothing of it is lost"
+    assert "".join(notes).count("长") >= 150, "no character of the name may be lost"
 
 
-def test_lengths_that_were_not_asked_for_are_left_out():
+def test_report_without_lengths_has_no_length_table():
     report = evaluate(np.array([0, 1]), np.eye(2), class_names=("a", "b"), multi_label=False)
     assert "tokens in the text" not in format_report(report)
 
 
-def test_truncated_texts_are_shown_without_lengths_too():
+def test_report_without_lengths_shows_truncated_texts():
     report = evaluate(
         np.array([0, 1]), np.eye(2), class_names=("a", "b"), multi_label=False,
         truncated=np.array([True, False]),
     )  # fmt: skip
     assert block(format_report(report), "tokens in")[1].split() == [
+        "truncated",
         "texts",
-        "cut",
-        "to",
-        "fit",
         "1",
         "1.000",
     ]
 
 
-def test_only_reports_of_one_task_are_compared():
-    one, other = example_report(("a", "b")), example_report(("a", "b"), multi_label=True)
-    with pytest.raises(ValueError, match="different figures"):
-        format_comparison({"one": one, "other": other})
-    with pytest.raises(ValueError, match="nothing to compare"):
+def test_format_comparison_rejects_zero_reports_and_reports_of_different_tasks():
+    one_of = example_report(("a", "b"))
+    multi_label = example_report(("a", "b"), multi_label=True)
+    with pytest.raises(ValueError, match="different metrics"):
+        format_comparison({"one-of": one_of, "multi-label": multi_label})
+    with pytest.raises(ValueError, match="no report to compare"):
         format_comparison({})

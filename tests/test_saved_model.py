@@ -1,4 +1,4 @@
-"""A SavedModel that stands alone, answers as the classifier does, and notices damage."""
+"""Tests of exports: signatures, outputs, verification, versions and clients."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ from textclf.errors import ArtifactError, DataError, ExportError
 def trained(reviews, tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "trained"
     values = {**tiny, "data": {"source": str(reviews)}, "export": {"golden_texts": ["my own"]}}
-    # Vectors wide enough that weights, and not the graph, make the size of the variables.
+    # Wide vectors, so that the weights make up most of the size of the variables.
     values["model"] = tiny["model"] | {"embedding_dim": 64, "ngram_buckets": 4096}
     for _ in training.train_events(from_dict(values)[0], folder):
         pass
@@ -40,24 +40,24 @@ def version(model, tmp_path_factory):
     return saved_model.export(model, tmp_path_factory.mktemp("exports"), golden_texts=["my own"])
 
 
-def test_the_saved_model_answers_as_the_classifier_does(model, version):
+def test_saved_model_outputs_equal_the_outputs_of_the_classifier(model, version):
     loaded = classifier.load_predictor(version)
-    one, two = model.answers(WEIRD), loaded.answers(WEIRD)
-    np.testing.assert_allclose(one["probabilities"], two["probabilities"], atol=1e-5)
+    expected, outputs = model.answers(WEIRD), loaded.answers(WEIRD)
+    np.testing.assert_allclose(expected["probabilities"], outputs["probabilities"], atol=1e-5)
     for name in classifier.OUTPUTS:
         if name not in ("probabilities", "confidence"):
-            np.testing.assert_array_equal(one[name], two[name], err_msg=name)
+            np.testing.assert_array_equal(expected[name], outputs[name], err_msg=name)
 
 
-def test_padding_and_neighbours_change_nothing_in_the_saved_model(version):
+def test_saved_model_probabilities_do_not_depend_on_padding_or_other_texts(version):
     loaded = classifier.load_predictor(version)
     texts = ["good", "not " * 399 + "good", "", "很好看！"]
-    together = loaded.answers(texts, batch_size=4)["probabilities"]
+    batched = loaded.answers(texts, batch_size=4)["probabilities"]
     alone = np.concatenate([loaded.answers([text])["probabilities"] for text in texts])
-    np.testing.assert_allclose(together, alone, atol=1e-5)
+    np.testing.assert_allclose(batched, alone, atol=1e-5)
 
 
-def test_it_loads_and_answers_with_tensorflow_alone(model, version):
+def test_saved_model_works_in_a_process_without_textclf_and_keras(model, version):
     code = (
         "import sys; sys.modules['textclf'] = sys.modules['keras'] = None\n"
         "import gc, json; gc.disable()\n"
@@ -95,7 +95,7 @@ SIGNATURES = {
 }
 
 
-def test_the_signatures_are_the_contract(version):
+def test_saved_model_signatures_have_the_documented_names_dtypes_and_shapes(version):
     loaded = tf.saved_model.load(str(version))
     assert set(loaded.signatures) == set(SIGNATURES)
     for name, outputs in SIGNATURES.items():
@@ -104,8 +104,8 @@ def test_the_signatures_are_the_contract(version):
         assert (key, spec.dtype, spec.shape.as_list()) == (
             "inputs" if name == "classify" else "text", tf.string, [None],
         )  # fmt: skip
-        found = signature.structured_outputs.items()
-        assert {k: (spec.dtype.name, spec.shape.as_list()) for k, spec in found} == outputs
+        specs = signature.structured_outputs.items()
+        assert {k: (spec.dtype.name, spec.shape.as_list()) for k, spec in specs} == outputs
 
 
 def example(**features):
@@ -116,7 +116,7 @@ def example(**features):
     return tf.train.Example(features=tf.train.Features(feature=values)).SerializeToString()
 
 
-def test_all_signatures_say_the_same(model, version):
+def test_saved_model_signatures_agree_with_the_classifier(model, version):
     loaded = tf.saved_model.load(str(version))
     texts = ["not bad at all", "", "一点也不差", "bad " * 500]
     p = model.predict_proba(texts)
@@ -136,7 +136,7 @@ def test_all_signatures_say_the_same(model, version):
     np.testing.assert_allclose(embedding, expected, atol=1e-5)
 
 
-def test_no_text_at_all_is_answered_with_no_answer(version):
+def test_saved_model_signatures_return_empty_outputs_for_zero_texts(version):
     loaded = tf.saved_model.load(str(version))
     for name, outputs in SIGNATURES.items():
         key = "inputs" if name == "classify" else "text"
@@ -146,7 +146,7 @@ def test_no_text_at_all_is_answered_with_no_answer(version):
         )
 
 
-def test_temperature_thresholds_and_abstention_are_in_the_graph(model, tmp_path):
+def test_saved_model_graph_applies_temperature_and_abstention(model, tmp_path):
     card = msgspec.structs.replace(model.card, temperature=2.5, abstain_below=0.6)
     changed = classifier.Classifier(model.text_encoder, model.network, card)
     version = saved_model.export(changed, tmp_path / "exports", version=7)
@@ -162,7 +162,7 @@ def test_temperature_thresholds_and_abstention_are_in_the_graph(model, tmp_path)
     np.testing.assert_array_equal(answers["abstain"], answers["confidence"] < np.float32(0.6))
 
 
-def test_the_card_is_there_for_machines_and_for_people(model, version):
+def test_export_contains_the_card_as_json_and_as_markdown(model, version):
     card = json.loads((version / "assets.extra/card.json").read_text())
     assert card["contract_version"] == saved_model.CONTRACT_VERSION == "1.0"
     page = (version / "assets.extra/card.md").read_text()
@@ -171,15 +171,15 @@ def test_the_card_is_there_for_machines_and_for_people(model, version):
     assert model.card.data.fingerprint in page
 
 
-def test_weights_are_stored_once(model, version):
+def test_export_stores_the_weights_once(model, version):
     size = sum(variable.numpy().nbytes for variable in model.network.parameters)
-    assert size > 64_000, "smaller weights would hide a second copy"
+    assert size > 64_000, "the test needs weights that are larger than the tolerance"
     stored = sum(path.stat().st_size for path in (version / "variables").glob("variables.data*"))
     assert stored < 1.05 * size + 16_384
     assert (version / "saved_model.pb").stat().st_size < 1_000_000
 
 
-def test_the_vocabulary_is_an_asset_and_its_size_no_matter_to_the_graph(version):
+def test_export_stores_the_vocabulary_as_an_asset_and_not_in_the_graph(version):
     words = (version / "assets" / "vocabulary.txt").read_text().splitlines()
     assert len(words) > 100
     assert words[-1].encode() + b"\n" not in (version / "saved_model.pb").read_bytes()
@@ -192,11 +192,9 @@ def operations(version):
     }
 
 
-def test_an_export_made_where_a_gpu_is_seen_holds_no_operation_that_needs_one(
-    trained, tmp_path, monkeypatch
-):
+def test_export_on_a_machine_with_a_gpu_contains_no_gpu_operation(trained, tmp_path, monkeypatch):
     model = classifier.load(trained)
-    model.answers(["traced while no GPU is there, which could not run here"])
+    model.answers(["this text is traced while no GPU is visible"])
     real = tf.config.list_logical_devices
     gpu = tf.config.LogicalDevice("/GPU:0", "GPU")
     monkeypatch.setattr(
@@ -205,16 +203,14 @@ def test_an_export_made_where_a_gpu_is_seen_holds_no_operation_that_needs_one(
     signature = [tf.TensorSpec([None], tf.string)]
     unprotected = tf.function(model.answer, input_signature=signature).get_concrete_function()
     functions = unprotected.graph.as_graph_def().library.function
-    found = {node.op for node in unprotected.graph.as_graph_def().node}
-    found |= {node.op for function in functions for node in function.node_def}
-    assert "CudnnRNNV3" in found, "without protection it must be there, or this test says nothing"
+    unprotected_ops = {node.op for node in unprotected.graph.as_graph_def().node}
+    unprotected_ops |= {node.op for function in functions for node in function.node_def}
+    assert "CudnnRNNV3" in unprotected_ops, "without protection the graph needs a GPU"
     version = saved_model.export(model, tmp_path / "exports", is_verified=False)
     assert not {op for op in operations(version) if "Cudnn" in op}
 
 
-def test_versions_count_from_one_and_the_next_is_one_more_than_the_largest(
-    model, version, tmp_path
-):
+def test_next_version_is_one_more_than_the_largest_and_starts_at_one(model, version, tmp_path):
     assert version.name == "1"
     assert saved_model.next_version(version.parent) == 2
     shutil.copytree(version, tmp_path / "7")
@@ -223,7 +219,7 @@ def test_versions_count_from_one_and_the_next_is_one_more_than_the_largest(
         saved_model.export(model, tmp_path, version=7)
 
 
-def test_an_export_into_a_trained_folder_is_refused(model, trained, tmp_path):
+def test_export_into_a_trained_folder_is_rejected(model, trained, tmp_path):
     (tmp_path / "link").symlink_to(trained)
     before = sorted(trained.rglob("*"))
     for output in (trained, trained / "exports", tmp_path / "link", trained / ".." / "trained"):
@@ -232,7 +228,7 @@ def test_an_export_into_a_trained_folder_is_refused(model, trained, tmp_path):
     assert sorted(trained.rglob("*")) == before
 
 
-def test_golden_texts_that_are_no_texts_are_refused(model, tmp_path):
+def test_export_rejects_golden_texts_that_are_not_texts(model, tmp_path):
     for golden_texts, message in (
         ("not bad", "golden_texts: expected a list of texts, found a single one"),
         (["good", None], r"golden_texts\[1\] is None: expected a text"),
@@ -242,7 +238,7 @@ def test_golden_texts_that_are_no_texts_are_refused(model, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_golden_samples_hold_typical_hostile_and_own_texts(version):
+def test_golden_samples_contain_the_built_in_and_the_configured_texts(version):
     golden = json.loads((version / saved_model.GOLDEN).read_text())
     texts = [sample.get("text") for sample in golden["samples"]]
     assert {"", "my own"} <= set(texts)
@@ -255,7 +251,7 @@ def test_golden_samples_hold_typical_hostile_and_own_texts(version):
 @pytest.mark.parametrize(
     "name", ["saved_model.pb", "assets/vocabulary.txt", "variables/variables.data-00000-of-00001"]
 )
-def test_a_flipped_byte_is_noticed(version, tmp_path, name):
+def test_verify_reports_a_flipped_byte(version, tmp_path, name):
     copy = shutil.copytree(version, tmp_path / "1")
     damaged = bytearray((copy / name).read_bytes())
     damaged[len(damaged) // 2] ^= 1
@@ -264,7 +260,7 @@ def test_a_flipped_byte_is_noticed(version, tmp_path, name):
         saved_model.verify(copy)
 
 
-def test_a_missing_and_an_added_file_are_noticed(version, tmp_path):
+def test_verify_reports_missing_and_added_files(version, tmp_path):
     copy = shutil.copytree(version, tmp_path / "1")
     (copy / "assets" / "vocabulary.txt").unlink()
     (copy / "assets" / "new").write_text("")
@@ -272,22 +268,22 @@ def test_a_missing_and_an_added_file_are_noticed(version, tmp_path):
         saved_model.verify(copy)
 
 
-def test_an_export_that_answers_otherwise_is_not_published(model, tmp_path, monkeypatch):
-    class Other(classifier.Classifier):
-        """Answers in Python as the model does, but not in the graph that is exported."""
+def test_export_with_different_probabilities_is_not_published(model, tmp_path, monkeypatch):
+    class ShiftedClassifier(classifier.Classifier):
+        """Classifier whose exported graph returns other probabilities than the Python object."""
 
         def answer_from(self, encoded, vectors):
             answers = super().answer_from(encoded, vectors)
             return answers | {"probabilities": answers["probabilities"] + 1e-3}
 
-    other = Other(model.text_encoder, model.network, model.card)
-    other._answer = model._answer
+    shifted = ShiftedClassifier(model.text_encoder, model.network, model.card)
+    shifted._answer = model._answer
     with pytest.raises(ExportError, match="probabilities differ by 0.001[^\0]*not published"):
-        saved_model.export(other, tmp_path / "exports")
+        saved_model.export(shifted, tmp_path / "exports")
     assert not (tmp_path / "exports").exists()
 
 
-def test_exports_with_python_code_are_refused_and_not_published(model, tmp_path):
+def test_export_with_python_code_in_the_graph_is_not_published(model, tmp_path):
     network = small_networks.make(
         "encoder_plugins:python_code",
         vocabulary_size=model.text_encoder.vocabulary_size,
@@ -299,12 +295,12 @@ def test_exports_with_python_code_are_refused_and_not_published(model, tmp_path)
     assert not (tmp_path / "exports").exists()
 
 
-def test_what_is_no_export_is_named_as_such(tmp_path):
+def test_verify_rejects_a_folder_that_is_not_an_export(tmp_path):
     with pytest.raises(ExportError, match="is not an export of textclf"):
         saved_model.verify(tmp_path)
 
 
-def test_a_full_disk_publishes_nothing_and_says_so(model, tmp_path, full_disk):
+def test_export_to_a_full_disk_fails_and_publishes_nothing(model, tmp_path, full_disk):
     with full_disk(20_000), pytest.raises(ArtifactError, match="cannot be written"):
         saved_model.export(model, tmp_path / "exports")
     assert not (tmp_path / "exports").exists()
@@ -313,17 +309,17 @@ def test_a_full_disk_publishes_nothing_and_says_so(model, tmp_path, full_disk):
 # === Clients ===
 
 
-def test_the_warmup_requests_of_tf_serving_are_answered(version):
+def test_export_accepts_its_warmup_requests_for_tf_serving(version):
     from tensorflow_serving.apis import prediction_log_pb2
 
     loaded = tf.saved_model.load(str(version))
-    asked = set()
+    requests = set()
     for record in tf.data.TFRecordDataset(str(version / saved_model.WARMUP)):
         log = prediction_log_pb2.PredictionLog.FromString(record.numpy())
         if log.WhichOneof("log_type") == "classify_log":
             request = log.classify_log.request
             examples = request.input.example_list.examples
-            inputs = {"inputs": tf.constant([each.SerializeToString() for each in examples])}
+            inputs = {"inputs": tf.constant([example.SerializeToString() for example in examples])}
         else:
             request = log.predict_log.request
             inputs = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
@@ -331,18 +327,18 @@ def test_the_warmup_requests_of_tf_serving_are_answered(version):
         [num_texts] = {len(value) for value in inputs.values()}
         answer = loaded.signatures[request.model_spec.signature_name](**inputs)
         assert {value.shape[0] for value in answer.values()} == {num_texts}
-        asked.add((request.model_spec.signature_name, num_texts))
+        requests.add((request.model_spec.signature_name, num_texts))
     many = len(saved_model.GOLDEN_TEXTS) + 1
-    assert asked == {(name, size) for name in SIGNATURES for size in (1, many)}
+    assert requests == {(name, size) for name in SIGNATURES for size in (1, many)}
 
 
-def test_tf_servings_rules_for_its_apis_are_kept(version):
+def test_export_follows_the_signature_rules_of_tf_serving(version):
     meta = saved_model_pb2.SavedModel.FromString((version / "saved_model.pb").read_bytes())
     signatures = dict(meta.meta_graphs[0].signature_def)
     assert set(signatures) - {"__saved_model_init_op"} == set(SIGNATURES)
     classify = signatures["classify"]
     assert set(classify.inputs) == {"inputs"} and set(classify.outputs) == {"classes", "scores"}
-    for name in SIGNATURES:  # joined batches need a first dimension of any size everywhere
+    for name in SIGNATURES:  # batching needs a first dimension of unknown size
         assert signatures[name].inputs, "a signature without inputs cannot be called over REST"
         for info in (*signatures[name].inputs.values(), *signatures[name].outputs.values()):
             assert info.tensor_shape.dim[0].size == -1
@@ -356,13 +352,13 @@ TEXTS = ["not bad at all", "", "一点也不差", "very 好看 film", "word " * 
 def c_client(tmp_path_factory):
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
-        pytest.skip("there is no C compiler: this test compiles a client")
+        pytest.skip("there is no C compiler; this test compiles a client")
     library = Path(tf.sysconfig.get_lib())
     program = tmp_path_factory.mktemp("client") / "client"
     names = [f"-l:{path.name}" for path in sorted(library.glob("libtensorflow_*.so.2"))]
-    # Of a library of a gigabyte the other linker reads every symbol.
+    # The default linker reads every symbol of the library, which has a gigabyte.
     linker = ["-fuse-ld=gold"] if shutil.which("ld.gold") else []
-    assert len(names) == 2, "the TensorFlow wheel ships its C library in two files"
+    assert len(names) == 2, "expected the C library of the TensorFlow wheel in two files"
     subprocess.run(
         [
             *(compiler, "-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-O1"),
@@ -374,12 +370,12 @@ def c_client(tmp_path_factory):
     return program
 
 
-def test_a_program_in_c_gets_the_same_answers(c_client, model, version):
-    told = subprocess.run(
+def test_c_client_gets_the_predictions_of_the_classifier(c_client, model, version):
+    process = subprocess.run(
         [str(c_client), str(version)], input="\n".join(TEXTS).encode() + b"\n\xff\xfe broken\n",
         capture_output=True, check=True,
     )  # fmt: skip
-    lines = [line.split("\t") for line in told.stdout.decode().splitlines()]
+    lines = [line.split("\t") for line in process.stdout.decode().splitlines()]
     texts = [*TEXTS, b"\xff\xfe broken"]
     p = model.predict_proba(texts)
     assert [line[0] for line in lines] == model.predict(texts)
@@ -387,9 +383,9 @@ def test_a_program_in_c_gets_the_same_answers(c_client, model, version):
     np.testing.assert_allclose([float(line[1]) for line in lines], p.max(axis=1), atol=1e-5)
 
 
-def test_a_program_in_c_is_told_what_is_no_saved_model(c_client, tmp_path):
-    told = subprocess.run([str(c_client), str(tmp_path)], input=b"", capture_output=True)
-    assert told.returncode == 1 and b"Could not find SavedModel" in told.stderr
+def test_c_client_reports_a_folder_without_a_saved_model(c_client, tmp_path):
+    process = subprocess.run([str(c_client), str(tmp_path)], input=b"", capture_output=True)
+    assert process.returncode == 1 and b"Could not find SavedModel" in process.stderr
 
 
 SAVED_MODEL_CLI = """
@@ -410,7 +406,7 @@ for arguments in json.loads(sys.argv[1]):
 """
 
 
-def test_saved_model_cli_shows_and_runs_every_signature(model, version):
+def test_saved_model_cli_shows_all_signatures_and_runs_serving_default_and_classify(model, version):
     at = ["--dir", str(version)]
     run = ["run", *at, "--tag_set", "serve", "--signature_def"]
     commands = [
@@ -418,13 +414,13 @@ def test_saved_model_cli_shows_and_runs_every_signature(model, version):
         [*run, "serving_default", "--input_exprs", 'text=["not bad at all"]'],
         [*run, "classify", "--input_examples", 'inputs=[{"text":["not bad at all"]}]'],
     ]
-    # The program that TensorFlow installs, in one process: each import of it takes seconds.
-    told = subprocess.run(
+    # All commands run in one process, because importing TensorFlow takes seconds.
+    process = subprocess.run(
         [sys.executable, "-c", SAVED_MODEL_CLI, json.dumps(commands)],
         capture_output=True, text=True,
     )  # fmt: skip
-    assert told.returncode == 0, told.stderr
-    shown, answer, classified = told.stdout.split("=== end ===\n")[:3]
+    assert process.returncode == 0, process.stderr
+    shown, answer, classified = process.stdout.split("=== end ===\n")[:3]
     for name, outputs in SIGNATURES.items():
         assert f"signature_def['{name}']" in shown
         assert all(f"outputs['{output}']" in shown for output in outputs)

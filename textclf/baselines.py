@@ -1,8 +1,7 @@
-"""The classifiers that a network has to beat: the majority class, TF-IDF with a linear model, and
-fastText where it is installed.
+"""Baselines to compare networks with: majority class, TF-IDF with a linear model, and fastText.
 
-They train in seconds and answer `predict_proba`, so `textclf.evaluation` treats them like any
-other classifier. scikit-learn and fastText are imported only when one is fitted.
+They train in seconds, and `textclf.evaluation` accepts their `predict_proba` like that of any other
+classifier. scikit-learn and fastText are imported when a baseline is fitted; fastText is optional.
 """
 
 import importlib.util
@@ -20,24 +19,24 @@ from textclf.errors import ConfigError, DataError
 Unit = Literal["auto", "word", "character"]
 
 HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
-HAN_SHARE_OF_CHINESE = 0.3  # of the letters; Chinese with Latin names and numbers stays above
+HAN_SHARE_OF_CHINESE = 0.3  # share of the letters; Chinese with Latin names and numbers is above
 SAMPLE_TEXTS = 1000
-SMALL_DATA_TEXTS = 100  # below, a word seen once is kept: there is little else to go by
+SMALL_DATA_TEXTS = 100  # with fewer training texts, words that occur once are kept
 MAX_ITERATIONS = 1000
-# Short words, apostrophes, "!" and "?" count, as for the networks; scikit-learn's own pattern
-# drops them, and with them what tells a question or an exclamation.
+# Include short words, apostrophes, "!" and "?", like the tokenizer of the networks. The default
+# pattern of scikit-learn drops them, although "?" and "!" distinguish questions and exclamations.
 WORD = r"\b\w[\w']*\b|[!?]"
 
 
 class Baseline(Protocol):
-    """A fitted classifier."""
+    """Fitted baseline."""
 
     def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
-        """Returns float64 [n, C]; one-of: rows that sum to 1."""
+        """Return probabilities, float64 [n, C]; the rows of a one-of task sum to 1."""
         ...
 
     def describe(self) -> str:
-        """Returns one line that says what was fitted."""
+        """Return a description of the fitted model in one line."""
         ...
 
 
@@ -51,22 +50,23 @@ def fit(
     unit: Unit = "auto",
     seed: int = 0,
 ) -> Baseline:
-    """Fits the baseline `name` on the training texts.
+    """Fit a baseline on training texts.
+
+    A class without training examples gets probability 0 for every text.
 
     Args:
         name: one of `BASELINES`.
         texts: n raw strings.
         y: int64 [n], ids into `class_names`, or bool [n, C] if `multi_label`.
-        unit: what n-grams are made of; "auto" takes characters for Chinese (at least 30 % of the
-            letters of a sample of the texts are Han), else words.
-        seed: of those in `RANDOM`. scikit-learn's lbfgs draws nothing at random: the same data
-            give the same classifier under any seed.
-
-    A class without training examples gets probability 0 everywhere.
+        class_names: C names.
+        unit: unit of the n-grams; "auto" is "character" for Chinese (at least 30 % of the letters
+            of a sample of the texts are Han), otherwise "word".
+        seed: seed of the baselines in `RANDOM`; the others are deterministic.
 
     Raises:
-        ConfigError: there is no such baseline or unit.
-        DataError: there are no texts, or nothing in them to count.
+        ConfigError: the baseline or the unit is unknown.
+        DataError: there are no texts, or no text contains a unit to count.
+        ValueError: `y` does not match the texts and classes.
     """
     if name not in BASELINES:
         raise ConfigError([f"baseline: no {name!r}; expected one of {', '.join(BASELINES)}"])
@@ -78,7 +78,7 @@ def fit(
         raise ValueError(f"y {y.shape} does not fit {len(texts)} texts, {num_classes} classes")
     if len(texts) == 0:
         raise DataError(
-            f"the baseline {name!r} has no training text; expected at least one: check that the "
+            f"the baseline {name!r} has no training text; expected at least one; check that the "
             "training split is not empty"
         )
     if not multi_label and (y.min() < 0 or y.max() >= num_classes):
@@ -91,7 +91,14 @@ def texts_and_classes(
     split: str,
     on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
 ) -> tuple[list[str], np.ndarray]:
-    """Reads a split: n texts, and their classes as `fit` takes them."""
+    """Read a split.
+
+    Args:
+        on_progress: called with a description, the number of examples read and their total.
+
+    Returns:
+        n texts, and their classes in the format of `fit`: int64 [n], or bool [n, C].
+    """
     num_examples = dataset.splits[split].num_examples
     texts, labels = [], []
     for done, example in enumerate(dataset.examples(split), start=1):
@@ -108,9 +115,9 @@ def texts_and_classes(
 
 
 class Majority:
-    """Gives every text the class frequencies of the training split.
+    """Baseline that returns the class frequencies of the training split for every text.
 
-    Its arg max is the most frequent class; multi-label: each label's own frequency.
+    The arg max is the most frequent class. Multi-label: the frequency of each label.
     """
 
     def __init__(self, frequencies: np.ndarray):
@@ -124,15 +131,16 @@ class Majority:
 
 
 class TfidfLogisticRegression:
-    """TF-IDF of n-grams and one linear model, or one a label."""
+    """TF-IDF of n-grams and a linear model; multi-label: one linear model per label."""
 
     def __init__(
         self, vectorizer: Any, models: dict[int, Any] | Any, constant: np.ndarray, summary: str
     ):
-        # `models`: one-of: the model, None if train has one class; multi-label: label id -> model.
+        # `models`: one-of: a model, or None if the training texts have one class; multi-label:
+        # label id -> model.
         self._vectorizer = vectorizer
         self._models = models
-        self._constant = constant  # float64 [C]: the columns that no model fills
+        self._constant = constant  # float64 [C]: probabilities of classes without a model
         self._summary = summary
 
     def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
@@ -154,6 +162,7 @@ class TfidfLogisticRegression:
 def _fit_majority(
     texts: Sequence[str], y: np.ndarray, num_classes: int, unit: Unit, seed: int
 ) -> Majority:
+    """Compute the class frequencies."""
     counts = y.sum(axis=0) if y.ndim == 2 else np.bincount(y, minlength=num_classes)
     return Majority(counts / len(texts))
 
@@ -161,10 +170,10 @@ def _fit_majority(
 def _fit_tfidf(
     texts: Sequence[str], y: np.ndarray, num_classes: int, unit: Unit, seed: int
 ) -> TfidfLogisticRegression:
-    """Term frequencies 1 + log(tf), C 10, words 1-2-grams or characters 1-3-grams.
+    """Fit on term frequencies 1 + log(tf) of word 1-2-grams or character 1-3-grams, with C 10.
 
-    Multi-label: one balanced model a label (scikit-learn's OneVsRestClassifier, without its
-    warnings about labels that all or no training texts have).
+    Multi-label: one balanced model per label, like OneVsRestClassifier of scikit-learn, but without
+    its warnings about labels without both positive and negative examples.
     """
     if unit == "auto":
         unit = "character" if is_chinese(texts) else "word"
@@ -190,36 +199,39 @@ def _fit_tfidf(
     summary = (
         f"TF-IDF ({ngrams}, {len(vectorizer.vocabulary_):,} terms in at least {min_df} "
         f"text{'s' if min_df > 1 else ''}) + logistic regression (C 10"
-        f"{', one balanced model a label' if y.ndim == 2 else ''})"
+        f"{', one balanced model per label' if y.ndim == 2 else ''})"
     )
-    unfinished = sum(int(model.n_iter_.max()) >= MAX_ITERATIONS for model in fitted)
-    if unfinished:
-        summary += f"; {unfinished} of {len(fitted)} not converged in {MAX_ITERATIONS} iterations"
+    num_unconverged = sum(int(model.n_iter_.max()) >= MAX_ITERATIONS for model in fitted)
+    if num_unconverged:
+        summary += (
+            f"; {num_unconverged} of {len(fitted)} not converged in {MAX_ITERATIONS} iterations"
+        )
     return TfidfLogisticRegression(vectorizer, models, constant, summary)
 
 
 def _vectorize(texts: Sequence[str], unit: str) -> tuple[Any, Any, int]:
-    """Returns the fitted vectorizer, its features [n, terms] and the minimum count it used."""
+    """Return the fitted vectorizer, sparse features [n, terms] and the minimum document count."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    shape: dict[str, Any] = {"analyzer": "word", "token_pattern": WORD, "ngram_range": (1, 2)}
+    ngrams: dict[str, Any] = {"analyzer": "word", "token_pattern": WORD, "ngram_range": (1, 2)}
     if unit == "character":
-        shape = {"analyzer": "char", "ngram_range": (1, 3)}
+        ngrams = {"analyzer": "char", "ngram_range": (1, 3)}
     for min_df in (1,) if len(texts) < SMALL_DATA_TEXTS else (2, 1):
-        vectorizer = TfidfVectorizer(sublinear_tf=True, min_df=min_df, **shape)
+        vectorizer = TfidfVectorizer(sublinear_tf=True, min_df=min_df, **ngrams)
         try:
             return vectorizer, vectorizer.fit_transform(texts), min_df
         except ValueError as error:
-            # Both "empty vocabulary" and "no terms remain" mean: nothing to count.
+            # scikit-learn reports an empty vocabulary with one of two messages.
             if "vocabulary" not in str(error) and "no terms remain" not in str(error):
                 raise
     raise DataError(
-        f"the {len(texts):,} training texts hold no {unit} that the TF-IDF baseline could count; "
-        "expected texts with letters: check data.text_columns"
+        f"the {len(texts):,} training texts contain no {unit} that the TF-IDF baseline can count; "
+        "expected texts with letters; check data.text_columns"
     )
 
 
 def _regress(features: Any, y: np.ndarray, seed: int, class_weight: str | None) -> Any:
+    """Fit a logistic regression on features [n, terms] and y, int64 or bool [n]."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
@@ -231,15 +243,15 @@ def _regress(features: Any, y: np.ndarray, seed: int, class_weight: str | None) 
         class_weight=class_weight,
         random_state=seed,
     )
-    # One BLAS thread: more of them only wait for each other on vectors this small (14 times slower
+    # One BLAS thread, because threads wait for each other on vectors this small (14 times slower
     # on two busy cores).
     with threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # `describe` says it instead
+        warnings.simplefilter("ignore", ConvergenceWarning)  # reported by `describe`
         return model.fit(features, y)
 
 
 def is_chinese(texts: Sequence[str]) -> bool:
-    """Whether at least 30 % of the letters are Han, in up to 1000 texts spread over all."""
+    """Return True if at least 30 % of the letters in a sample of the texts are Han."""
     num_letters = num_han = 0
     for text in texts[:: max(1, len(texts) // SAMPLE_TEXTS)]:
         num_letters += sum(map(str.isalpha, text))
@@ -257,8 +269,8 @@ class FastText:
         self, model: Any, classes: np.ndarray, constant: np.ndarray, unit: str, multi_label: bool
     ):
         self._model = model
-        self._classes = classes  # int [fitted classes], the columns that the model fills
-        self._constant = constant  # float64 [C], the others
+        self._classes = classes  # int [fitted classes], ids of the classes of the model
+        self._constant = constant  # float64 [C], probabilities of the other classes
         self._unit = unit
         self._multi_label = multi_label
 
@@ -267,7 +279,7 @@ class FastText:
         if len(texts) == 0 or len(self._classes) == 0:
             return p
         lines = [_as_line(text, self._unit) + "\n" for text in texts]
-        num_labels = len(self._classes) + 1  # and that of texts without a label
+        num_labels = len(self._classes) + 1  # and the label of texts without a class
         for row, (labels, values) in enumerate(
             zip(*self._model.f.multilinePredict(lines, num_labels, 0.0, "strict"), strict=True)
         ):
@@ -282,7 +294,7 @@ class FastText:
         return f"fastText ({self._unit}s, 1-2-grams, {FASTTEXT['dim']} dimensions)"
 
 
-_LABEL = "#"  # stands in no token
+_LABEL = "#"  # occurs in no token
 _NO_LABEL = "#none"
 FASTTEXT = {"dim": 100, "epoch": 25, "lr": 0.5, "wordNgrams": 2, "bucket": 2**18, "minCount": 1}
 
@@ -290,7 +302,7 @@ FASTTEXT = {"dim": 100, "epoch": 25, "lr": 0.5, "wordNgrams": 2, "bucket": 2**18
 def _fit_fasttext(
     texts: Sequence[str], y: np.ndarray, num_classes: int, unit: Unit, seed: int
 ) -> FastText:
-    """With the settings of fastText's tutorial; multi-label: one against all."""
+    """Fit fastText with the settings of its tutorial; multi-label: one-versus-all loss."""
     import fasttext
 
     if unit == "auto":
@@ -309,8 +321,8 @@ def _fit_fasttext(
             input=file.name,
             label=_LABEL,
             loss="ova" if y.ndim == 2 else "softmax",
-            thread=1,  # several would race for the weights
-            seed=seed + 1,  # its generator takes 0 for 1
+            thread=1,  # several threads update the weights in random order
+            seed=seed + 1,  # its generator treats 0 as 1
             verbose=0,
             **FASTTEXT,
         )
@@ -318,15 +330,15 @@ def _fit_fasttext(
 
 
 def _as_line(text: str, unit: str) -> str:
-    """The tokens of a text between blanks, as fastText reads them."""
-    text = text.encode("utf-8", "replace").decode()  # halves of surrogate pairs are no UTF-8
+    """Return the tokens of a text separated by spaces, the input format of fastText."""
+    text = text.encode("utf-8", "replace").decode()  # unpaired surrogates cannot be encoded
     tokens = re.findall(WORD, text.lower()) if unit == "word" else "".join(text.split()).lower()
-    # Of characters, neither what marks a label nor what ends a string in C++.
+    # Without the label prefix and the character that ends a string in C++.
     return " ".join(token for token in tokens if token not in (_LABEL, "\0"))
 
 
 def available() -> tuple[str, ...]:
-    """The baselines that can be fitted here."""
+    """Return the names of the baselines whose packages are installed."""
     has_fasttext = importlib.util.find_spec("fasttext") is not None
     return tuple(name for name in BASELINES if name != "fasttext" or has_fasttext)
 
@@ -337,4 +349,4 @@ _FITTERS: dict[str, Callable[[Sequence[str], np.ndarray, int, Unit, int], Baseli
     "fasttext": _fit_fasttext,
 }
 BASELINES = tuple(_FITTERS)
-RANDOM = frozenset({"fasttext"})  # the seed makes a difference
+RANDOM = frozenset({"fasttext"})  # baselines whose result depends on the seed

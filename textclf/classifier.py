@@ -1,11 +1,11 @@
-"""The trained thing: from raw strings to named answers, from a folder or a SavedModel.
+"""Trained classifiers: load them, save them, and classify raw strings.
 
     from textclf import classifier
     model = classifier.load("runs/reviews")
     model.predict_proba(["not bad at all"])      # float32 [1, classes]
 
-`answer` is the one body behind prediction and export: text graph, network, temperature,
-thresholds and abstention.
+Prediction and export share `Classifier.answer`: text graph, network, temperature, thresholds and
+abstention.
 """
 
 import os
@@ -24,7 +24,7 @@ from textclf.data import Dataset
 from textclf.errors import ArtifactError, ConfigError, DataError
 from textclf.tasks import Decision, task_of
 
-# The outputs of `answer` and of the served graph, with their shapes after [batch].
+# Names of the outputs of `Classifier.answer`, which are those of the served graph.
 OUTPUTS = (
     "probabilities",
     "selected",
@@ -40,13 +40,13 @@ OUTPUTS = (
 
 
 class Scores(NamedTuple):
-    """A split's true classes beside the model's answers, in the order of the split.
+    """True classes and predicted probabilities of a split, in the order of the split.
 
     Attributes:
         y_true: int64 [n], or bool [n, classes] for multi-label tasks; ids of the model's classes.
-        p: float32 [n, classes].
-        num_tokens: int64 [n], before the length limit.
-        truncated: bool [n].
+        p: float32 [n, classes], probabilities.
+        num_tokens: int64 [n], lengths of the texts before truncation.
+        truncated: bool [n], True for texts longer than the length limit.
     """
 
     y_true: np.ndarray
@@ -56,11 +56,11 @@ class Scores(NamedTuple):
 
 
 class Predictor:
-    """Answers texts with a graph from strings to `OUTPUTS`; a trained folder or a SavedModel.
+    """Trained folder or SavedModel that maps texts to `OUTPUTS`.
 
     Attributes:
-        card: what the model is.
-        class_names: the classes, in the order of the probabilities' columns.
+        card: description of the model.
+        class_names: the classes, in the order of the columns of the probabilities.
     """
 
     def __init__(self, answer: Callable[[tf.Tensor], dict[str, tf.Tensor]], card: artifact.Card):
@@ -69,30 +69,31 @@ class Predictor:
         self.class_names = card.class_names
 
     def answers(self, texts: Iterable[str | bytes], batch_size: int = 64) -> dict[str, np.ndarray]:
-        """Return all `OUTPUTS` for some texts, in their order.
+        """Return all `OUTPUTS` of texts, in the order of the texts.
 
         Args:
-            texts: any strings, also empty ones; bytes are read as UTF-8.
-            batch_size: texts that go through the network at a time; the answers do not
-                depend on it.
+            texts: n strings, which may be empty; bytes are decoded as UTF-8.
+            batch_size: number of texts in a batch; it does not change the result.
 
         Returns:
-            By name, an array whose first dimension is that of the texts.
+            An array with n rows by name of the output; see `Classifier.answer` for their shapes.
 
         Raises:
-            DataError: not a sequence of texts, or with the positions of what is not a text.
+            DataError: `texts` is not a sequence of texts. The message has the positions of values
+                that are not texts.
         """
         encoded = encode_texts(texts)
-        # Texts of similar length share a batch, so that little padding is computed.
+        # Batches contain texts of similar length, so that there is little padding.
         order = np.argsort([len(t) for t in encoded], kind="stable")
         parts: list[dict[str, tf.Tensor]] = []
         for start in range(0, max(len(encoded), 1), batch_size):
             batch = [encoded[index] for index in order[start : start + batch_size]]
             parts.append(self._answer(tf.constant(batch, tf.string, shape=[len(batch)])))
-        back = np.empty_like(order)
-        back[order] = np.arange(len(order))
+        inverse = np.empty_like(order)
+        inverse[order] = np.arange(len(order))
         return {
-            name: np.concatenate([part[name].numpy() for part in parts])[back] for name in OUTPUTS
+            name: np.concatenate([part[name].numpy() for part in parts])[inverse]
+            for name in OUTPUTS
         }
 
     def predict_proba(self, texts: Iterable[str | bytes], batch_size: int = 64) -> np.ndarray:
@@ -115,18 +116,21 @@ class Predictor:
         split: str,
         on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
     ) -> Scores:
-        """Answers a whole split, read as a stream.
+        """Predict the examples of a split, which is read as a stream.
 
-        Classes are matched by name, so that the data may list them in another order.
+        Classes are matched by name; their order in the data may differ from the model's.
+
+        Args:
+            on_progress: called with a description, the number of examples done and their total.
 
         Raises:
-            DataError: no such split, or the data hold a class that the model does not know.
+            DataError: the data have no such split, or a class that the model does not have.
         """
         if split not in dataset.splits:
             raise DataError(
-                f"the data have no {split} split; they have {', '.join(dataset.splits)}"
+                f"the data have no {split} split; choose from {', '.join(dataset.splits)}"
             )
-        to_model = self._class_ids(dataset.class_names)
+        model_ids = self._class_ids(dataset.class_names)
         n = dataset.splits[split].num_examples
         num_classes = len(self.class_names)
         p = np.empty((n, num_classes), np.float32)
@@ -141,7 +145,7 @@ class Predictor:
             p[rows], num_tokens[rows] = answers["probabilities"], answers["num_tokens"]
             truncated[rows] = answers["truncated"]
             for row, example in enumerate(chunk, start=done):
-                ids = [to_model[label] for label in example.label_ids]
+                ids = [model_ids[label] for label in example.label_ids]
                 if self.card.multi_label:
                     y_true[row, ids] = True
                 else:
@@ -151,11 +155,11 @@ class Predictor:
         return Scores(y_true, p, num_tokens, truncated)
 
     def evaluate(self, dataset: Dataset, split: str = "test", **settings: Any) -> evaluation.Report:
-        """The report on one split; settings as in `evaluation.evaluate`."""
+        """Return the report of one split; `settings` as in `evaluation.evaluate`."""
         return self.report(self.score(dataset, split), **settings)
 
     def report(self, scores: Scores, **settings: Any) -> evaluation.Report:
-        """The report on scores, for instance on some rows of those of a split."""
+        """Return the report of scores; `settings` as in `evaluation.evaluate`."""
         thresholds = self.card.thresholds
         return evaluation.evaluate(
             scores.y_true,
@@ -171,22 +175,23 @@ class Predictor:
         )
 
     def _class_ids(self, names: Sequence[str]) -> list[int]:
+        """Return the model's class ids of class names; DataError if the model lacks one."""
         ids = {name: index for index, name in enumerate(self.class_names)}
         unknown = [name for name in names if name not in ids]
         if unknown:
             raise DataError(
-                f"the data hold classes that this model does not know: {', '.join(unknown)}; it "
-                f"knows {', '.join(self.class_names)}"
+                f"the data have classes that the model does not have: {', '.join(unknown)}; the "
+                f"model has {', '.join(self.class_names)}"
             )
         return [ids[name] for name in names]
 
 
 class Classifier(Predictor):
-    """A text graph and a network with the card that describes them.
+    """Text graph and network with the card that describes them.
 
     Attributes:
-        text_encoder: strings to token ids.
-        network: token ids to logits.
+        text_encoder: maps strings to token ids.
+        network: maps token ids to logits.
     """
 
     def __init__(
@@ -199,32 +204,33 @@ class Classifier(Predictor):
         super().__init__(tf.function(self.answer, input_signature=signature, autograph=False), card)
 
     def answer(self, texts: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The whole way from strings to answers, in core TensorFlow operations.
+        """Compute the outputs of texts with core TensorFlow operations.
 
         Args:
             texts: string [batch].
 
         Returns:
             probabilities: float32 [batch, classes], calibrated by the temperature.
-            selected: bool [batch, classes]: one-of the arg max, multi-label every class from
-                its threshold on.
+            selected: bool [batch, classes]; one-of: the arg max; multi-label: every class whose
+                probability is at least its threshold.
             label, label_id: string and int64 [batch], the most probable class.
-            confidence: float32 [batch], its probability.
-            abstain: bool [batch], confidence below the card's `abstain_below`.
+            confidence: float32 [batch], the probability of that class.
+            abstain: bool [batch], True if the confidence is below the card's `abstain_below`.
             class_names: string [batch, classes].
-            num_tokens: int64 [batch], before the length limit.
-            unknown_fraction: float32 [batch], of the kept tokens; 0 for a text without tokens.
-            truncated: bool [batch].
+            num_tokens: int64 [batch], lengths before truncation.
+            unknown_fraction: float32 [batch], share of unknown tokens among the tokens after
+                truncation; 0 for a text without tokens.
+            truncated: bool [batch], True for texts longer than the length limit.
         """
         return self.answer_from(*self.read(texts))
 
     def read(self, texts: tf.Tensor) -> tuple[text.Encoded, tf.Tensor]:
-        """The texts as ids, and as the vectors float32 [batch, width] behind every answer."""
+        """Return the encoded texts and their vectors, float32 [batch, width]."""
         encoded = self.text_encoder(texts)
         return encoded, self.network.encode(_features(encoded))
 
     def answer_from(self, encoded: text.Encoded, vectors: tf.Tensor) -> dict[str, tf.Tensor]:
-        """What `answer` gives, from what `read` gives."""
+        """Compute the outputs from encoded texts and their vectors."""
         logits = self.network.logits(vectors, _features(encoded))
         num_classes = len(self.class_names)
         task = task_of(multi_label=self.card.multi_label, num_classes=num_classes)
@@ -235,7 +241,7 @@ class Classifier(Predictor):
         )
         answer = task.decide(logits, decision)
         names = tf.constant(self.class_names)
-        # A text without tokens was given one unknown token, which is not one of its own.
+        # The encoder adds an unknown token to an empty text; do not count it.
         kept = tf.minimum(encoded.num_tokens, tf.cast(encoded.lengths, tf.int64))
         unknown_fraction = tf.math.divide_no_nan(
             tf.cast(encoded.num_unknown, tf.float32), tf.cast(kept, tf.float32)
@@ -251,21 +257,22 @@ class Classifier(Predictor):
 
 
 def encode_texts(texts: Iterable[str | bytes], *, name: str = "texts") -> list[bytes]:
-    """Return texts as the bytes that go into the graph.
+    """Encode texts as UTF-8 bytes, the input of the graph.
 
     Args:
-        texts: anything with one dimension that yields strings or bytes: a list, a generator, an
-            array, a column of a table.
-        name: of the argument, for messages.
+        texts: one-dimensional iterable of strings or bytes, for example a list, a generator, an
+            array or a column of a table.
+        name: name of the argument in messages.
 
     Raises:
-        DataError: not a sequence of texts, or with the positions of what is not a text.
+        DataError: `texts` is not a sequence of texts. The message has the positions of values that
+            are not texts.
     """
     if isinstance(texts, tf.Tensor):
         texts = texts.numpy()
     if isinstance(texts, str | bytes | bytearray):
         raise DataError(f"{name}: expected a list of texts, found a single one; put it in a list")
-    # A data frame and a dictionary would yield the names of their columns.
+    # Iteration over a data frame or a dictionary yields column names.
     is_table = isinstance(texts, Mapping) or getattr(texts, "ndim", 1) != 1
     if is_table or not isinstance(texts, Iterable):
         raise DataError(
@@ -273,17 +280,19 @@ def encode_texts(texts: Iterable[str | bytes], *, name: str = "texts") -> list[b
             "alone, in one dimension"
         )
     encoded: list[bytes] = []
-    wrong: list[tuple[int, Any]] = []
+    invalid: list[tuple[int, Any]] = []
     for position, value in enumerate(texts):
         if isinstance(value, str):
             encoded.append(text.to_utf8(value))
         elif isinstance(value, bytes):
             encoded.append(value)
         else:
-            wrong.append((position, value))
-    if wrong:
-        shown = "; ".join(f"{name}[{position}] is {_shown(value)}" for position, value in wrong[:3])
-        more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+            invalid.append((position, value))
+    if invalid:
+        shown = "; ".join(
+            f"{name}[{position}] is {_shown(value)}" for position, value in invalid[:3]
+        )
+        more = f"; and {len(invalid) - 3} more" if len(invalid) > 3 else ""
         raise DataError(
             f"{shown}{more}: expected a text (str or UTF-8 bytes); leave it out, replace a missing "
             "text by '' or convert the value with str()"
@@ -292,7 +301,7 @@ def encode_texts(texts: Iterable[str | bytes], *, name: str = "texts") -> list[b
 
 
 def _shown(value: Any) -> str:
-    """Return a value that is not a text for a message, on one short line."""
+    """Format a value that is not a text as one short line for a message."""
     if value is None:
         return "None"
     shown = " ".join(repr(value).split())
@@ -300,6 +309,7 @@ def _shown(value: Any) -> str:
 
 
 def _features(encoded: text.Encoded) -> networks.Features:
+    """Return the input features of the network."""
     return {"token_ids": encoded.token_ids, "lengths": encoded.lengths}
 
 
@@ -310,9 +320,14 @@ def build_network(
     num_classes: int,
     embedding_matrix: np.ndarray | None = None,
 ) -> networks.Network:
-    """The untrained network that a configuration describes."""
+    """Build the untrained network of a configuration.
+
+    Args:
+        embedding_matrix: float32 [vocabulary_size, embedding_dim], initial embeddings; None for
+            random ones.
+    """
     settings = config.model.to_dict()
-    del settings["embedding_vectors"]  # they come as a matrix
+    del settings["embedding_vectors"]  # passed as embedding_matrix
     return networks.build(
         networks.Architecture(**settings),
         vocabulary_size=vocabulary_size,
@@ -323,17 +338,17 @@ def build_network(
 
 
 def tokenizer_settings(config: Config) -> dict[str, Any]:
-    """The arguments of `text.Tokenizer`."""
+    """Return the arguments of `text.Tokenizer`."""
     return config.text.to_dict("unit", "lowercase", "fold_width", "unescape_entities")
 
 
 def encoder_settings(config: Config) -> dict[str, Any]:
-    """The arguments of `text.TextEncoder` besides tokenizer and vocabulary."""
+    """Return the arguments of `text.TextEncoder` except tokenizer and vocabulary."""
     return config.text.to_dict("sequence_length", "keep", "hash_buckets")
 
 
 def build_text_encoder(config: Config, vocabulary_path: str | os.PathLike) -> text.TextEncoder:
-    """The text graph that a configuration and a vocabulary describe."""
+    """Build the text graph of a configuration and a vocabulary."""
     tokenizer = text.Tokenizer(**tokenizer_settings(config))
     return text.TextEncoder(tokenizer, vocabulary_path, **encoder_settings(config))
 
@@ -348,20 +363,20 @@ def save(
     extra_files: Mapping[str, str | os.PathLike],
     overwrite: bool,
 ) -> None:
-    """Writes a trained folder at once and whole.
+    """Write a trained folder atomically.
 
     Args:
-        overwrite: whether one that stands there is replaced.
-        card: without `files`, which is filled in.
-        weights: the network's weights by name.
-        extra_files: further files and folders to copy, by their name in the folder.
+        card: description of the model; `files` is filled in here.
+        weights: weights of the network by name.
+        extra_files: files and folders to copy, by their name in the trained folder.
+        overwrite: replace an existing trained folder.
 
     Raises:
-        ArtifactError: it cannot be written; what was there before is unchanged.
+        ArtifactError: the folder cannot be written; an existing one is unchanged.
     """
     with artifact.write_folder(folder, overwrite=overwrite) as temporary:
         shutil.copyfile(vocabulary_path, temporary / artifact.VOCABULARY)
-        # numpy stamps the archive's members with a fixed date: equal weights, equal bytes.
+        # NumPy writes a fixed date into the archive, so equal weights give equal bytes.
         np.savez(temporary / artifact.WEIGHTS, **weights)  # type: ignore[arg-type]
         (temporary / artifact.CONFIG).write_text(to_yaml(config.to_dict()), encoding="utf-8")
         for name, path in extra_files.items():
@@ -374,10 +389,11 @@ def save(
 
 
 def load(folder: str | os.PathLike) -> Classifier:
-    """Loads a trained folder.
+    """Load a trained folder.
 
     Raises:
-        ArtifactError: it is not one, is damaged, or was written by a newer textclf.
+        ArtifactError: the folder is not a trained folder, is damaged, or was written by a newer
+            textclf.
     """
     folder = Path(folder)
     card = artifact.read_card(folder)
@@ -403,23 +419,21 @@ def evaluate(
 
     Args:
         model: a loaded model, a trained folder, or an exported version.
-        settings: as in `evaluation.evaluate`.
+        settings: keyword arguments of `evaluation.evaluate`.
 
     Raises:
-        DataError: there is no such split, or the data have a class that the model does not know.
-        ArtifactError: the folder holds no model.
+        DataError: the data have no such split, or a class that the model does not have.
+        ArtifactError: the folder does not contain a model.
     """
     predictor = model if isinstance(model, Predictor) else load_predictor(model)
     return predictor.evaluate(dataset, split, **settings)
 
 
 def load_predictor(folder: str | os.PathLike) -> Predictor:
-    """Loads a trained folder or an exported version, whichever it is.
-
-    A folder of versions stands for its newest.
+    """Load a trained folder, an exported version, or the newest version in a folder of versions.
 
     Raises:
-        ArtifactError: it is neither, or is damaged.
+        ArtifactError: the folder is none of these, or is damaged.
     """
     version = artifact.exported_version(folder)
     if version is None:
@@ -429,28 +443,32 @@ def load_predictor(folder: str | os.PathLike) -> Predictor:
     signature = loaded.signatures["serving_default"]
 
     def answer(texts: tf.Tensor) -> dict[str, tf.Tensor]:
-        assert loaded is not None  # the signature alone does not keep its variables alive
+        assert loaded is not None  # a reference; the signature does not keep its variables alive
         return signature(text=texts)
 
     return Predictor(answer, card)
 
 
 def get_weights(network: networks.Network) -> dict[str, np.ndarray]:
-    """The network's weights by name, in their order."""
+    """Return the weights of a network by name, in the order of its parameters."""
     return {name: variable.numpy() for name, variable in network.named_parameters.items()}
 
 
 def set_weights(network: networks.Network, weights: Any, folder: Path) -> None:
-    """Assigns weights by name.
+    """Assign weights to a network by name.
+
+    Args:
+        weights: mapping of names to arrays, for example an open `.npz` file.
+        folder: trained folder, for messages.
 
     Raises:
-        ArtifactError: names or shapes are not those of the network.
+        ArtifactError: names or shapes differ from those of the network.
     """
     parameters = network.named_parameters
     expected = {name: tuple(variable.shape) for name, variable in parameters.items()}
-    found = {name: tuple(weights[name].shape) for name in weights}
-    if expected != found:
-        differing = sorted(set(expected.items()) ^ set(found.items()))
+    stored = {name: tuple(weights[name].shape) for name in weights}
+    if expected != stored:
+        differing = sorted(set(expected.items()) ^ set(stored.items()))
         raise ArtifactError(
             f"{folder / artifact.WEIGHTS}: does not fit the network of the card "
             f"({differing[0][0]} differs); restore the folder from a copy"
@@ -460,17 +478,18 @@ def set_weights(network: networks.Network, weights: Any, folder: Path) -> None:
 
 
 def _card_config(folder: Path, card: artifact.Card) -> Config:
+    """Return the configuration in a card; ArtifactError if it is invalid."""
     try:
         config, _ = from_dict(card.config)
     except ConfigError as error:
         raise ArtifactError(
-            f"{folder / artifact.CARD}: its configuration is not readable: {error}"
+            f"{folder / artifact.CARD}: the configuration is not valid: {error}"
         ) from None
     return config
 
 
 def chunks(items: Iterable, size: int) -> Iterator[list]:
-    """Lists of `size` items, the last one shorter; reads no further ahead than that."""
+    """Yield lists of `size` items; the last one may be shorter. Read at most one list ahead."""
     chunk: list = []
     for item in items:
         chunk.append(item)

@@ -1,8 +1,8 @@
-"""Plain text of what the layers below return: fixed width, for stdout and for a file.
+"""Plain-text tables of evaluations, comparisons and data checks, for stdout and for files.
 
-No line is wider than `WIDTH` columns, where a Chinese character takes two. Names of classes and
-models come from the user's data, so they are cut in the middle when long (ends tell apart what
-beginnings share) and what would move the cursor is shown as "?".
+No line is wider than `WIDTH` columns; a Chinese character has two. Names of classes and models
+come from the user's data. Long names are shortened in the middle, because names often share a
+prefix, and characters that would move the cursor are shown as "?".
 """
 
 import itertools
@@ -22,7 +22,7 @@ MAX_TABLE_CLASSES = 60
 SHOWN_OF_MANY = 30
 MAX_SPLIT_CLASSES = 20
 
-# What is said first, in this order; a report has those of its task.
+# Metrics at the top of a report, in this order; metrics of other tasks are omitted.
 HEADLINE = {
     "accuracy": "accuracy",
     "micro_f1": "micro F1",
@@ -35,13 +35,13 @@ HEADLINE = {
     "calibration_error": "calibration error",
     "uncalibrated_error": "  at temperature 1",
 }
-# The metrics that have an interval unless the examples are too few.
+# Metrics with an interval, unless there are too few examples.
 WITH_INTERVALS = ("accuracy", "subset_accuracy", "micro_f1", "macro_f1")
 
-# The scores of a class.
+# Scores of a class.
 SCORES = {"precision": "precision", "recall": "recall", "f1": "F1"}
 
-# The columns of a comparison: what fits beside two intervals.
+# Columns of a comparison; more would not fit on a line with two intervals.
 COMPARED = {
     "accuracy": "accuracy",
     "micro_f1": "micro F1",
@@ -55,15 +55,15 @@ COMPARED = {
 
 
 def format_report(report: Report, *, title: str = "Evaluation") -> str:
-    """Returns the report as text for a person; ends with a line break.
+    """Format a report as text that ends with a line break.
 
-    Overall figures with their intervals first, then classes, confusions, lengths, calibration
-    and notes; a part without content is left out.
+    The sections are metrics with intervals, classes, confusions, lengths, calibration, coverage and
+    notes. Empty sections are omitted.
     """
     head = (
         f"{_tidy(title)}: {_counted(report.num_examples, 'example')}, "
         f"{_counted(len(report.class_names), 'class', 'classes')}"
-        f"{', several an example' if report.multi_label else ''}"
+        f"{', multi-label' if report.multi_label else ''}"
     )
     parts = [
         _headline(report),
@@ -81,6 +81,7 @@ def format_report(report: Report, *, title: str = "Evaluation") -> str:
 
 
 def _headline(report: Report) -> list[str]:
+    """Return the lines of the metrics, with their intervals."""
     rows = []
     for name, label in HEADLINE.items():
         if name not in report.metrics:
@@ -99,20 +100,21 @@ def _headline(report: Report) -> list[str]:
 
 
 def _classes(report: Report) -> list[str]:
+    """Return the lines of the scores of each class and their averages."""
     classes = list(report.classes)
-    left_out = len(classes) - SHOWN_OF_MANY if len(classes) > MAX_TABLE_CLASSES else 0
-    if left_out:
-        # Classes without examples have nothing to show.
+    num_omitted = len(classes) - SHOWN_OF_MANY if len(classes) > MAX_TABLE_CLASSES else 0
+    if num_omitted:
+        # Classes without examples come last.
         worst = sorted(classes, key=lambda scores: (scores.support == 0, scores.f1))
         classes = worst[:SHOWN_OF_MANY]
     has_intervals = report.bootstrap_samples > 0
     level = f"{100 * report.confidence:.4g} %"
-    # With the column of thresholds, the table is as wide as a line less one column.
+    # With the threshold column, names must be one column shorter to fit on a line.
     names = [_cut(_tidy(scores.name), NAME_WIDTH - report.multi_label) for scores in classes]
     averages = [
         name for name in ("micro", "macro", "weighted") if f"{name}_precision" in report.metrics
     ]
-    rows = [[first] for first in ["class", *names, *(f"{name} average" for name in averages)]]
+    rows = [[name] for name in ["class", *names, *(f"{kind} average" for kind in averages)]]
     for score, label in SCORES.items():
         cells = [label, *(_number(getattr(scores, score)) for scores in classes)]
         _add_column(rows, [*cells, *(_number(report.metrics[f"{a}_{score}"]) for a in averages)])
@@ -131,25 +133,27 @@ def _classes(report: Report) -> list[str]:
             for name, scores in zip(names, classes, strict=True)
         ]
         lines += ["", *_table(rows, align="lrr")]
-    if left_out:
+    if num_omitted:
         lines.append(
-            f"(the {SHOWN_OF_MANY} classes with the lowest F1; {left_out:,} more are in the JSON)"
+            f"(the {SHOWN_OF_MANY} classes with the lowest F1; the JSON has {num_omitted:,} more)"
         )
     return lines
 
 
 def _add_column(rows: list[list[str]], cells: Sequence[str]) -> None:
-    """Add a cell to each row, an empty one where there are fewer cells than rows."""
+    """Add a cell to each row; rows without a cell get an empty one."""
     for row, cell in itertools.zip_longest(rows, cells, fillvalue=""):
         assert isinstance(row, list)
         row.append(cell)
 
 
 def _interval(ends: tuple[float, float] | None) -> str:
+    """Format an interval; "-" if there is none."""
     return "-" if ends is None else f"{_number(ends[0])}-{_number(ends[1])}"
 
 
 def _confusions(report: Report) -> list[str]:
+    """Return the lines of the most frequent confusions."""
     if report.confusion_matrix is None:
         return []
     pairs = [
@@ -177,6 +181,7 @@ def _confusions(report: Report) -> list[str]:
 
 
 def _matrix(report: Report) -> list[str]:
+    """Return the lines of the confusion matrix, with column numbers if names do not fit."""
     matrix, names = report.confusion_matrix, [_name(name) for name in report.class_names]
     if matrix is None or not 1 < len(names) <= MAX_MATRIX_CLASSES:
         return []
@@ -196,25 +201,30 @@ def _matrix(report: Report) -> list[str]:
 
 
 def _lengths(report: Report) -> list[str]:
+    """Return the lines of the scores by text length."""
     metric = HEADLINE[report.length_metric]
     rows = [["tokens in the text", "examples", metric]]
-    for row in report.by_length:
-        rows.append([_range(row), f"{row.num_examples:,}", _number(row.score)])
-    if (cut := report.truncated) is not None:
-        rows.append(["texts cut to fit", f"{cut.num_examples:,}", _number(cut.score)])
+    for length_bin in report.by_length:
+        count = f"{length_bin.num_examples:,}"
+        rows.append([_token_range(length_bin), count, _number(length_bin.score)])
+    if (truncated := report.truncated) is not None:
+        row = ["truncated texts", f"{truncated.num_examples:,}", _number(truncated.score)]
+        rows.append(row)
     return _table(rows, align="lrr") if len(rows) > 1 else []
 
 
-def _range(row: LengthBin) -> str:
-    if row.min_tokens == row.max_tokens:
-        return f"{row.min_tokens:,}"
-    return f"{row.min_tokens:,} to {row.max_tokens:,}"
+def _token_range(length_bin: LengthBin) -> str:
+    """Format the lengths of a bin."""
+    if length_bin.min_tokens == length_bin.max_tokens:
+        return f"{length_bin.min_tokens:,}"
+    return f"{length_bin.min_tokens:,} to {length_bin.max_tokens:,}"
 
 
 def _calibration(report: Report) -> list[str]:
-    what = "share true" if report.multi_label else "accuracy"
-    pool = "examples x classes" if report.multi_label else "examples"
-    rows = [["confidence", pool, "mean confidence", what, "difference"]]
+    """Return the lines of the calibration bins that are not empty."""
+    accuracy_label = "share positive" if report.multi_label else "accuracy"
+    count_label = "examples x classes" if report.multi_label else "examples"
+    rows = [["confidence", count_label, "mean confidence", accuracy_label, "difference"]]
     for b in report.calibration:
         if b.accuracy is None or b.mean_confidence is None:
             continue
@@ -231,21 +241,24 @@ def _calibration(report: Report) -> list[str]:
 
 
 def _coverage(report: Report) -> list[str]:
-    # Where confidences are equal, several shares lead to the same point.
+    """Return the lines of the accuracies by coverage."""
+    # Several shares have the same point if confidences are equal.
     points = dict.fromkeys(map(_coverage_row, report.coverage), "")
     if report.abstention is not None:
-        points[_coverage_row(report.abstention)] = " (its own)"
-    rows = [["if it answers", "from confidence", "accuracy"]]
+        points[_coverage_row(report.abstention)] = " (in use)"
+    rows = [["coverage", "min. confidence", "accuracy"]]
     rows += [[share + mark, *rest] for (share, *rest), mark in points.items()]
     return _table(rows, align="lrr") if report.coverage else []
 
 
 def _coverage_row(point: CoveragePoint) -> tuple[str, str, str]:
+    """Format a coverage point as cells."""
     share = f"{100 * point.coverage:.1f} %"
     return share, _number(point.abstain_below), _number(point.accuracy)
 
 
 def _notes(report: Report) -> list[str]:
+    """Return the lines of the notes, wrapped and indented."""
     lines = ["Notes"] if report.notes else []
     for note in report.notes:
         first, *rest = _wrapped(_tidy(note), WIDTH - 2)
@@ -257,27 +270,32 @@ def _notes(report: Report) -> list[str]:
 
 
 def format_comparison(rows: Mapping[str, Report]) -> str:
-    """Returns one line a model, its main figures side by side; ends with a line break.
+    """Format a table with the main metrics of each model; it ends with a line break.
 
     Args:
-        rows: the models' names, in the order of the lines; all of one task.
+        rows: model name -> report, in the order of the lines.
+
+    Raises:
+        ValueError: there is no report, or the reports are not of the same task.
     """
     if not rows:
-        raise ValueError("nothing to compare: expected at least one report")
+        raise ValueError("there is no report to compare; expected at least one")
     if len({report.multi_label for report in rows.values()}) > 1:
-        raise ValueError("one-of and multi-label reports have different figures")
+        raise ValueError(
+            "one-of and multi-label reports have different metrics; compare reports of one task"
+        )
     first = next(iter(rows.values()))
-    chosen = [name for name in COMPARED if name in first.metrics]
+    metrics = [name for name in COMPARED if name in first.metrics]
     intervals = {name for report in rows.values() for name in report.intervals}
 
     table = [["model"]]
-    for name in chosen:
+    for name in metrics:
         table[0].append(COMPARED[name])
         if name in intervals:
             table[0].append(f"{100 * first.confidence:.4g} %")
     for model, report in rows.items():
         line = [_name(model)]
-        for name in chosen:
+        for name in metrics:
             line.append(_number(report.metrics[name]))
             if name in intervals:
                 line.append(_interval(report.intervals.get(name)))
@@ -286,12 +304,13 @@ def format_comparison(rows: Mapping[str, Report]) -> str:
 
 
 def format_splits(splits: Mapping[str, "SplitSummary"], class_names: Sequence[str]) -> str:
-    """Return how many examples of each class each split has; ends with a line break.
+    """Format a table of the examples of each class in each split; it ends with a line break.
 
-    Of more than `MAX_SPLIT_CLASSES` classes, only so many are listed, the largest first.
+    If there are more than `MAX_SPLIT_CLASSES` classes, only the largest ones are listed.
 
     Args:
-        splits: as in `Dataset.splits`: name -> number of examples and class counts.
+        splits: split name -> number of examples and class counts, as in `Dataset.splits`.
+        class_names: names in the order of the class counts.
     """
     shown = list(range(len(class_names)))
     if len(shown) > MAX_SPLIT_CLASSES:
@@ -319,24 +338,26 @@ def format_splits(splits: Mapping[str, "SplitSummary"], class_names: Sequence[st
 def format_data_check(
     dataset: "Dataset", lengths: Mapping[str, Mapping[str, Any]], sequence_length: int
 ) -> str:
-    """Returns what `textclf data check` shows: classes, lengths, oddities; ends with a line break.
+    """Format the result of `textclf data check`; it ends with a line break.
+
+    The sections are classes, text lengths and findings.
 
     Args:
-        dataset: opened, so counted and checked.
-        lengths: of each split `num_tokens`, `length_quantiles` by name, `truncated_texts` and
+        dataset: an opened data set.
+        lengths: split name -> `num_tokens`, `length_quantiles` by name, `truncated_texts` and
             `cut_tokens`.
-        sequence_length: the limit that these two are about.
+        sequence_length: the length limit behind `truncated_texts` and `cut_tokens`.
     """
     quantiles = [*next(iter(lengths.values()))["length_quantiles"]]
     rows = [["tokens in a text", *quantiles, f"texts over {sequence_length}", "tokens cut"]]
-    for split, found in lengths.items():
-        n, truncated = dataset.splits[split].num_examples, found["truncated_texts"]
+    for split, summary in lengths.items():
+        n, truncated = dataset.splits[split].num_examples, summary["truncated_texts"]
         rows.append(
             [
                 _name(split),
-                *(f"{found['length_quantiles'][name]:,}" for name in quantiles),
+                *(f"{summary['length_quantiles'][name]:,}" for name in quantiles),
                 f"{truncated:,} ({100 * truncated / max(n, 1):.1f} %)",
-                f"{100 * found['cut_tokens'] / max(found['num_tokens'], 1):.1f} %",
+                f"{100 * summary['cut_tokens'] / max(summary['num_tokens'], 1):.1f} %",
             ]
         )
     classes = format_splits(dataset.splits, dataset.class_names).rstrip("\n").split("\n")
@@ -351,19 +372,21 @@ def format_data_check(
     return "\n\n".join("\n".join(part) for part in [*parts, lines]) + "\n"
 
 
-# === Letters and columns ===
+# === Cells and columns ===
 
 
 def _number(value: float | None, digits: int = 3) -> str:
+    """Format a number; "-" if it is None."""
     return "-" if value is None else f"{value:.{digits}f}"
 
 
 def _counted(n: int, one: str, many: str = "") -> str:
+    """Format a count with its noun; the default plural is `one` with an s."""
     return f"{n:,} {one if n == 1 else many or one + 's'}"
 
 
 def _table(rows: Sequence[Sequence[str]], *, align: str) -> list[str]:
-    """Lines of columns two blanks apart; `align` has an "l" or "r" for each column."""
+    """Return the lines of a table; `align` has an "l" or "r" for each column."""
     widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:
@@ -376,17 +399,17 @@ def _table(rows: Sequence[Sequence[str]], *, align: str) -> list[str]:
 
 
 def _name(text: str) -> str:
-    """The name of a class, a model or a split as a table shows it."""
+    """Format the name of a class, model or split for a table."""
     return _cut(_tidy(text), NAME_WIDTH)
 
 
 def _tidy(text: str) -> str:
-    """One line, nothing that moves the cursor or hides: what cannot be printed becomes "?"."""
+    """Replace white space by spaces and other unprintable characters by "?"."""
     return "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text)
 
 
 def _width(text: str) -> int:
-    """Columns on a terminal: wide and full-width characters take two, combining ones none."""
+    """Return the width on a terminal; wide characters have 2 columns, combining ones 0."""
     return sum(
         0 if unicodedata.category(c) in ("Mn", "Me")
         else 2 if unicodedata.east_asian_width(c) in "WF"
@@ -396,24 +419,24 @@ def _width(text: str) -> int:
 
 
 def _cut(text: str, width: int) -> str:
-    """Text of at most `width` columns, its middle replaced by an ellipsis if it is longer."""
+    """Shorten a text to `width` columns by replacing its middle with an ellipsis."""
     if _width(text) <= width:
         return text
-    begin, end = "", ""
+    start, end = "", ""
     left, right = (width - 1) - (width - 1) // 2, (width - 1) // 2
     for c in text:
-        if _width(begin + c) > left:
+        if _width(start + c) > left:
             break
-        begin += c
+        start += c
     for c in reversed(text):
         if _width(c + end) > right:
             break
         end = c + end
-    return f"{begin}…{end}"
+    return f"{start}…{end}"
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    """Lines of at most `width` columns, broken at blanks and, where a word is wider, inside."""
+    """Wrap a text into lines of at most `width` columns; break words that are wider."""
     lines = [""]
     for word in text.split():
         if lines[-1] and _width(lines[-1]) + 1 + _width(word) > width:

@@ -1,16 +1,16 @@
-"""A SavedModel that other services can load, and that can check itself.
+"""Export of a classifier as a SavedModel, and verification of an export.
 
 OUTPUT/VERSION/
 ├── saved_model.pb, variables/, assets/vocabulary.txt     loads with TensorFlow alone
 └── assets.extra/
-    ├── card.json         what the model is
-    ├── card.md           the same for people
-    ├── golden.json       texts with the answers that the trained model gave
-    ├── tf_serving_warmup_requests
+    ├── card.json         description of the model
+    ├── card.md           the same as a readable page
+    ├── golden.json       texts with the outputs of the trained model
+    ├── tf_serving_warmup_requests    requests that TF Serving sends itself at start-up
     └── checksums.json    SHA-256 of every other file
 
-A version is written beside its place, answers its golden samples in a fresh process that has
-neither textclf nor Keras, and only then gets its number.
+A version is written to a temporary folder and verified there: a new process without textclf and
+Keras must reproduce its golden samples. Then the folder is renamed to OUTPUT/VERSION.
 """
 
 import base64
@@ -33,12 +33,12 @@ from textclf import artifact, model_card
 from textclf.errors import ArtifactError, ExportError
 
 CHECKSUMS, GOLDEN = "assets.extra/checksums.json", "assets.extra/golden.json"
-WARMUP = "assets.extra/tf_serving_warmup_requests"  # the name that TF Serving looks for
-# Of what docs/saved_model.md promises: the first number changes when a client could break.
+WARMUP = "assets.extra/tf_serving_warmup_requests"  # name required by TF Serving
+# Version of the contract in docs/saved_model.md; the major number changes if a client could break.
 CONTRACT_VERSION = "1.0"
-TOLERANCE = 1e-5  # between the trained model's probabilities and those of the SavedModel
+TOLERANCE = 1e-5  # maximum difference of probabilities between trained model and SavedModel
 
-# Typical and hostile texts; whatever a client sends, it must be answered.
+# Typical and malformed texts; the export must accept every string.
 GOLDEN_TEXTS: tuple[str | bytes, ...] = (
     "A wonderful film, I loved every minute of it!",
     "Not bad at all, although it took a while to begin.",
@@ -57,13 +57,13 @@ GOLDEN_TEXTS: tuple[str | bytes, ...] = (
     "a long story " * 2000,
 )
 
-# Runs in a process of its own. Whatever is said on stdout is the list of problems, as JSON.
+# Program of the verification process. The last line of its output is a JSON list of problems.
 _VERIFIER = """
 import sys
-# None makes every import of it fail, as if it were not installed.
+# None makes imports of these packages fail, as if they were not installed.
 sys.modules["textclf"] = sys.modules["keras"] = None
 import base64, gc, json
-gc.disable()  # a quarter of the time goes into looking for garbage in TensorFlow itself
+gc.disable()  # garbage collection takes a quarter of the time of importing TensorFlow
 import tensorflow as tf
 gc.freeze()
 folder, tolerance = sys.argv[1], float(sys.argv[2])
@@ -74,10 +74,10 @@ problems = []
 for sample in golden["samples"]:
     text = base64.b64decode(sample["text_base64"])
     answer = serve(text=tf.constant([text]))
-    found = answer["probabilities"].numpy().tolist()[0]
-    off = max(abs(a - b) for a, b in zip(found, sample["probabilities"], strict=True))
-    if not off <= tolerance:
-        problems.append("text %r: probabilities differ by %.3g" % (text[:60], off))
+    p = answer["probabilities"].numpy().tolist()[0]
+    difference = max(abs(a - b) for a, b in zip(p, sample["probabilities"], strict=True))
+    if not difference <= tolerance:
+        problems.append("text %r: probabilities differ by %.3g" % (text[:60], difference))
     for name, expected in sample.items():
         if name in ("text", "text_base64", "probabilities"):
             continue
@@ -88,52 +88,62 @@ for sample in golden["samples"]:
             problems.append("text %r: %s is %r, expected %r"
                             % (text[:60], name, value, expected))
 texts = [base64.b64decode(sample["text_base64"]) for sample in golden["samples"]]
-together = serve(text=tf.constant(texts))
-for name, value in together.items():
+batched = serve(text=tf.constant(texts))
+for name, value in batched.items():
     if value.shape[0] != len(texts):
         problems.append("output %s has no batch dimension" % name)
-off = abs(together["probabilities"].numpy() - [s["probabilities"] for s in golden["samples"]]).max()
-if not off <= tolerance:
-    problems.append("probabilities differ by %.3g when all texts are sent at once" % off)
+expected = [sample["probabilities"] for sample in golden["samples"]]
+difference = abs(batched["probabilities"].numpy() - expected).max()
+if not difference <= tolerance:
+    problems.append("probabilities differ by %.3g if all texts are in one batch" % difference)
 def example(text):
     feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[text]))
     return tf.train.Example(features=tf.train.Features(feature={"text": feature}))
 examples = tf.constant([example(text).SerializeToString() for text in texts])
 classified = loaded.signatures["classify"](inputs=examples)
-if not abs(classified["scores"] - together["probabilities"]).numpy().max() <= tolerance:
-    problems.append("signature classify has other scores than serving_default")
+if not abs(classified["scores"] - batched["probabilities"]).numpy().max() <= tolerance:
+    problems.append("signatures classify and serving_default have different scores")
 names = [name.encode() for name in golden["class_names"]]
 labelled = loaded.signatures["labels"](text=tf.constant(texts))
-for signature, found in (("serving_default", together["class_names"]),
-                         ("classify", classified["classes"]),
-                         ("labels", labelled["class_names"])):
-    if found.numpy().tolist() != [names] * len(texts):
-        problems.append("signature %s has other class names" % signature)
+for signature, class_names in (("serving_default", batched["class_names"]),
+                               ("classify", classified["classes"]),
+                               ("labels", labelled["class_names"])):
+    if class_names.numpy().tolist() != [names] * len(texts):
+        problems.append("signature %s has wrong class names" % signature)
 embedding = loaded.signatures["encode"](text=tf.constant(texts))["embedding"]
 if embedding.shape[0] != len(texts) or not tf.reduce_all(tf.math.is_finite(embedding)):
-    problems.append("signature encode gives no finite vector for each text")
+    problems.append("signature encode does not return a finite vector for each text")
 print(json.dumps(problems))
 """
 
 
 def next_version(output: str | os.PathLike) -> int:
-    """One more than the largest version in a folder of exports; 1 for none."""
+    """Return one more than the largest version in a folder of exports; 1 if there is none."""
     output = Path(output)
     names = [path.name for path in output.iterdir()] if output.is_dir() else []
     return max((int(name) for name in names if name.isdecimal()), default=0) + 1
 
 
 def check(output: str | os.PathLike, version: int | None = None) -> int:
-    """The version that `export` would write, checked before the long work.
+    """Check that a version can be written, without writing it.
+
+    Args:
+        output: folder of versions.
+        version: a positive integer; default: `next_version(output)`.
+
+    Returns:
+        The version.
 
     Raises:
         ArtifactError: the version exists, or the folder cannot be written.
     """
     version = next_version(output) if version is None else version
-    place = Path(output) / str(version)
-    if os.path.exists(place):
-        raise ArtifactError(f"{place}: exists already; leave the version out to write the next one")
-    artifact.check_output(place, overwrite=False, is_ours=("saved_model.pb",))
+    folder = Path(output) / str(version)
+    if os.path.exists(folder):
+        raise ArtifactError(
+            f"{folder}: exists already; leave the version out to write the next one"
+        )
+    artifact.check_output(folder, overwrite=False, is_ours=("saved_model.pb",))
     return version
 
 
@@ -145,32 +155,32 @@ def export(
     golden_texts: Sequence[str] = (),
     is_verified: bool = True,
 ) -> Path:
-    """Writes `OUTPUT/VERSION` and verifies it before it becomes visible.
+    """Write `OUTPUT/VERSION`, verified before it is moved there.
 
     Args:
         model: a `classifier.Classifier`.
-        output: the folder of versions, `saved_models/NAME`.
-        version: a positive integer; default: one more than the largest there.
-        golden_texts: texts that the export must answer as the model does, besides
-            `GOLDEN_TEXTS`.
-        is_verified: False for a version that nobody is to be served with, as one that is only
-            measured: the fresh process takes longer than all the rest.
+        output: folder of versions, `saved_models/NAME`.
+        version: a positive integer; default: `next_version(output)`.
+        golden_texts: texts to verify in addition to `GOLDEN_TEXTS`.
+        is_verified: False skips the verification process, which takes most of the time; use it
+            only for exports that are not served.
 
     Returns:
-        The version's folder.
+        The folder of the version.
 
     Raises:
         ArtifactError: the version exists, or the folder cannot be written.
         DataError: a golden text is not a text.
-        ExportError: the export does not answer as the model does; nothing is published.
+        ExportError: the outputs of the export differ from those of the model; no version is
+            written.
     """
     from textclf import classifier
 
     classifier.encode_texts(golden_texts, name="golden_texts")
     output = Path(output)
     version = check(output, version)
-    place = output / str(version)
-    with artifact.write_folder(place, overwrite=False) as temporary:
+    folder = output / str(version)
+    with artifact.write_folder(folder, overwrite=False) as temporary:
         _save(model, temporary)
         extra = temporary / "assets.extra"
         extra.mkdir(exist_ok=True)
@@ -185,20 +195,24 @@ def export(
         problems = _run_verifier(temporary) if is_verified else []
         if problems:
             raise ExportError(
-                "\n".join(f"{place}: {problem}" for problem in problems)
-                + f"\n{place}: not published, because it does not answer as the model does"
+                "\n".join(f"{folder}: {problem}" for problem in problems)
+                + f"\n{folder}: not published, because its outputs differ from those of the model"
             )
-    return place
+    return folder
 
 
 def verify(folder: str | os.PathLike) -> int:
-    """Checks every file's checksum and re-runs the golden samples in a fresh process.
+    """Verify the checksums of all files, then the golden samples in a new process.
+
+    Args:
+        folder: folder of a version.
 
     Returns:
         The number of golden samples.
 
     Raises:
-        ExportError: it is no export of textclf, or with everything that differs.
+        ExportError: the folder is not an export of textclf, or differs from what was exported. The
+            message has every difference.
     """
     folder = Path(folder)
     try:
@@ -211,13 +225,14 @@ def verify(folder: str | os.PathLike) -> int:
         ) from None
     except (OSError, ValueError) as error:
         raise ExportError(f"{folder}: cannot be verified ({error}); export it again") from None
-    found = artifact.checksums(folder, without=(CHECKSUMS,))
+    present = artifact.checksums(folder, without=(CHECKSUMS,))
     problems = [
-        f"{folder / name}: " + ("is missing" if name not in found else "differs from its checksum")
+        f"{folder / name}: "
+        + ("is missing" if name not in present else "differs from its checksum")
         for name in sums
-        if found.get(name) != sums[name]
+        if present.get(name) != sums[name]
     ]
-    problems += [f"{folder / name}: was added after the export" for name in found.keys() - sums]
+    problems += [f"{folder / name}: was added after the export" for name in present.keys() - sums]
     if not problems:
         problems = [f"{folder}: {problem}" for problem in _run_verifier(folder)]
     if problems:
@@ -226,28 +241,30 @@ def verify(folder: str | os.PathLike) -> int:
 
 
 def _run_verifier(folder: Path) -> list[str]:
-    # In another folder that is not on the path (-P), and without a GPU, as a service elsewhere
-    # would load it. Not -I: TensorFlow may have been found by PYTHONPATH or for this user alone.
+    """Run the verification program in a new process and return the problems."""
+    # The conditions of another service: a different working folder, which is not on the path (-P),
+    # and no GPU. Not -I, because TensorFlow may be on PYTHONPATH or in the user's site-packages.
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
     command = [sys.executable, "-P", "-c", _VERIFIER, str(folder.resolve()), str(TOLERANCE)]
-    with tempfile.TemporaryDirectory() as elsewhere:
-        done = subprocess.run(
-            command, cwd=elsewhere, env=environment, capture_output=True, text=True
+    with tempfile.TemporaryDirectory() as working_folder:
+        process = subprocess.run(
+            command, cwd=working_folder, env=environment, capture_output=True, text=True
         )
-    if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        return [f"a fresh process with TensorFlow alone cannot answer with it ({last})"]
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    if process.returncode != 0:
+        last = (process.stderr.strip().splitlines() or ["no message"])[-1]
+        return [f"cannot be used in a new process with TensorFlow alone ({last})"]
+    return json.loads(process.stdout.strip().splitlines()[-1])
 
 
 def _save(model: Any, folder: Path) -> None:
+    """Write the SavedModel files to a folder; OSError if TensorFlow cannot write them."""
     import tensorflow as tf
 
     from textclf import networks
 
     module = tf.Module()
-    # The table and the variables alone, not the modules around them: their functions would be
-    # traced once more and their Keras layers written once more.
+    # Only the table and the variables. Saving the modules would trace their functions and write
+    # their Keras layers a second time.
     module.vocabulary = model.text_encoder.table
     names = tf.constant(model.class_names)
     strings = [tf.TensorSpec([None], tf.string, name="text")]
@@ -255,7 +272,7 @@ def _save(model: Any, folder: Path) -> None:
     module.parameters = network.variables
     served = copy.copy(model)
     served.network = network
-    # Both traced once and called by every signature: one graph of the text and of the network.
+    # Traced once and called by every signature, so that the graph contains the network once.
     traced = functools.partial(tf.function, autograph=False)
     read = traced(served.read, input_signature=strings)
     answer = traced(lambda text: served.answer_from(*read(text)), input_signature=strings)
@@ -280,16 +297,17 @@ def _save(model: Any, folder: Path) -> None:
         "encode": encode,
         "labels": labels,
     }
-    signatures = {name: each.get_concrete_function() for name, each in functions.items()}
+    signatures = {name: function.get_concrete_function() for name, function in functions.items()}
     networks.check_portable(signatures.values())
     try:
         tf.saved_model.save(module, str(folder), signatures=signatures)
-    except tf.errors.OpError as error:  # a full disk, say: TensorFlow has errors of its own
+    except tf.errors.OpError as error:  # for example a full disk
         reason = re.sub(r"^(\{\{.*?\}\} *)+", "", str(error.message).split("\n")[0])
         raise OSError(None, reason) from error
 
 
 def _golden_samples(model: Any, texts: Sequence[str | bytes]) -> dict[str, Any]:
+    """Return texts with the outputs of the model, as JSON types."""
     from textclf import classifier
     from textclf.text import to_utf8
 
@@ -299,10 +317,10 @@ def _golden_samples(model: Any, texts: Sequence[str | bytes]) -> dict[str, Any]:
         data = text if isinstance(text, bytes) else to_utf8(text)
         sample: dict[str, Any] = {"text_base64": base64.b64encode(data).decode()}
         if isinstance(text, str) and len(text) <= 200:
-            sample["text"] = text  # for people; the bytes above are what counts
+            sample["text"] = text  # for readers; text_base64 is the input
         for name in classifier.OUTPUTS:
             if name == "class_names":
-                continue  # they stand beside the samples, once
+                continue  # stored once, next to the samples
             value = np.asarray(answers[name][index]).tolist()
             sample[name] = value.decode() if isinstance(value, bytes) else value
         samples.append(sample)
@@ -310,13 +328,14 @@ def _golden_samples(model: Any, texts: Sequence[str | bytes]) -> dict[str, Any]:
 
 
 def _write_warmup(path: Path, name: str, golden: dict[str, Any]) -> None:
-    """Requests that TF Serving sends itself before it lets clients in, one a signature and size.
+    """Write requests that TF Serving sends itself before it accepts clients.
 
-    The first answer of a graph takes a hundred times as long as the others.
+    The first call of a graph takes a hundred times as long as later calls. There is a request for
+    each signature and batch size.
 
     Args:
-        name: of the model; TF Serving sends them to the version that it loads, whatever it is.
-        golden: the samples whose texts they hold.
+        name: name of the model; TF Serving sends the requests to any version that it loads.
+        golden: golden samples; their texts are in the requests.
     """
     import tensorflow as tf
     from tensorflow_serving.apis import prediction_log_pb2

@@ -1,22 +1,21 @@
-"""From true classes and probabilities to a `Report` of how good the predictions are.
+"""Evaluation: a `Report` of metrics computed from true classes and probabilities.
 
-Two tasks share everything here: *one-of* (each example has exactly one class; the prediction is
-the arg max) and *multi-label* (any number of classes; a class is predicted where its probability
-reaches its threshold). The definitions are scikit-learn's wherever it has one:
+There are two kinds of task. *One-of*: each example has exactly one class; the prediction is the
+arg max. *Multi-label*: an example has any number of classes; a class is predicted if its
+probability is at least its threshold. Metrics are defined as in scikit-learn where it has them:
 
-- Precision, recall and F1 whose denominator is zero are 0 (`zero_division=0`).
-- Macro averages run over **all** of `class_names`, also over a class without a single example
-  here, which then counts as 0; weighted averages weigh each class by its support. `Report.notes`
-  names such classes, because they pull the macro averages down.
-- ROC-AUC: the mean of one class against the rest over the classes that some examples have and
-  some lack, undefined (None) if there is none; of two classes both areas are the same.
+- Precision, recall and F1 are 0 if their denominator is 0 (`zero_division=0`).
+- Macro averages include **all** of `class_names`. A class without examples counts as 0 and lowers
+  them, so `Report.notes` names it. Weighted averages weight each class by its support.
+- ROC-AUC is the mean one-vs-rest area over the classes with both positive and negative examples,
+  and None if there is no such class.
 - Log loss is the mean negative natural logarithm of the true class's probability (multi-label:
-  the mean binary cross-entropy over examples and classes). Probabilities are clipped to
-  [2**-23, 1 - 2**-23], float32's epsilon, whatever their dtype: so a float32 network and a
-  float64 baseline that are both wrong with certainty pay the same.
+  the mean binary cross-entropy over examples and classes). Probabilities of every dtype are
+  clipped to [2**-23, 1 - 2**-23], the epsilon of float32. A float32 network and a float64
+  baseline therefore have the same loss for a prediction that is wrong with certainty.
 - Intervals: `intervals.py` states the methods.
 
-The names below are imported when they are used, so that reading a report needs no NumPy.
+The public names are imported on first use, so that reading a report does not import NumPy.
 """
 
 import importlib

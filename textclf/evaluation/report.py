@@ -1,4 +1,4 @@
-"""What comes out of an evaluation: a `Report` and its parts."""
+"""Result of an evaluation: `Report` and its parts."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -9,14 +9,14 @@ from textclf.errors import DataError, did_you_mean
 
 @dataclass(frozen=True)
 class ClassScores:
-    """How one class fared; every score is in [0, 1].
+    """Scores of one class, each in [0, 1].
 
     Attributes:
-        support: examples that truly have the class.
-        num_predicted: examples that were given the class.
-        threshold: multi-label: the probability from which the class is predicted; else None.
+        support: number of examples that have the class.
+        num_predicted: number of examples for which the class is predicted.
+        threshold: multi-label: lowest probability at which the class is predicted; otherwise None.
         precision_interval, recall_interval, f1_interval: (low, high) at the level
-            `Report.confidence`; None where the score has no examples or without intervals.
+            `Report.confidence`; None if the score has no examples or the report no intervals.
     """
 
     name: str
@@ -33,11 +33,11 @@ class ClassScores:
 
 @dataclass(frozen=True)
 class CalibrationBin:
-    """The predictions whose confidence lies in (lower, upper]; the first bin includes 0.
+    """Predictions with a confidence in (lower, upper]; the first bin includes 0.
 
     Attributes:
-        mean_confidence, accuracy: means over the bin, None where it is empty. Multi-label: mean
-            probability and share of true ones over the (example, class) pairs.
+        mean_confidence, accuracy: means over the bin, None if it is empty. Multi-label: mean
+            probability and share of positives of the (example, class) pairs.
     """
 
     lower: float
@@ -49,12 +49,12 @@ class CalibrationBin:
 
 @dataclass(frozen=True)
 class LengthBin:
-    """The examples with `min_tokens` to `max_tokens` tokens, both included, and their score.
+    """Score of the examples with `min_tokens` to `max_tokens` tokens, both included.
 
     Attributes:
-        min_tokens, max_tokens: the shortest and the longest text that is really in it; None for
-            the truncated texts when no lengths were given.
-        score: accuracy, or micro F1 for multi-label (`Report.length_metric` says which).
+        min_tokens, max_tokens: lengths of the shortest and the longest text in the bin; None for
+            truncated texts of unknown length.
+        score: accuracy, or micro F1 for multi-label (see `Report.length_metric`).
     """
 
     min_tokens: int | None
@@ -65,12 +65,13 @@ class LengthBin:
 
 @dataclass(frozen=True)
 class CoveragePoint:
-    """What is won by not answering the least confident examples.
+    """Accuracy of the examples that are answered if the least confident ones are not.
 
     Attributes:
         coverage: share of the examples that are answered.
-        abstain_below: the confidence from which on they are.
-        accuracy: share of the answered ones whose most probable class is right; None for none.
+        abstain_below: lowest confidence that is answered.
+        accuracy: share of the answered examples whose most probable class is correct; None if no
+            example is answered.
     """
 
     coverage: float
@@ -80,20 +81,20 @@ class CoveragePoint:
 
 @dataclass(frozen=True)
 class Report:
-    """All figures of one evaluation; immutable, comparable with `==`, and JSON-able.
+    """All metrics of one evaluation; immutable, comparable with `==`, convertible to JSON.
 
     Attributes:
-        metrics: name -> value, None where it is undefined (see `notes`).
-        intervals: name -> (low, high) at level `confidence`: Wilson's of accuracies, from a
-            bootstrap with pseudo-counts of macro and micro F1; a score of too few examples has
-            none (see `notes`).
+        metrics: name -> value, None if it is undefined (see `notes`).
+        intervals: name -> (low, high) at level `confidence`: Wilson intervals for accuracies,
+            bootstrap intervals with pseudo-counts for macro and micro F1. A score of too few
+            examples has no interval (see `notes`).
         confusion_matrix: [true][predicted] counts; None for multi-label.
-        calibration: the bins behind `calibration_error`.
-        coverage: what would be won by not answering the least confident examples.
-        abstention: the same at the model's own threshold, None if it always answers.
-        by_length: quantile bins of the number of tokens, shortest first; empty if not asked for.
-        truncated: the texts that were longer than the length limit, None if there is none.
-        notes: sentences a reader of the figures should know.
+        calibration: bins of `calibration_error`.
+        coverage: accuracy at several coverages, the highest coverage first.
+        abstention: coverage and accuracy at the model's threshold; None if it never abstains.
+        by_length: quantile bins of the number of tokens, shortest first; empty without lengths.
+        truncated: score of the texts longer than the length limit; None if there is none.
+        notes: sentences that qualify the metrics.
     """
 
     multi_label: bool
@@ -114,46 +115,46 @@ class Report:
 
     @property
     def length_metric(self) -> str:
-        """The name of the metric that `by_length` and `truncated` hold."""
+        """Name of the metric in `by_length` and `truncated`."""
         return "micro_f1" if self.multi_label else "accuracy"
 
     def get(self, name: str) -> float:
-        """Returns one metric by its name, as in `--require macro_f1=0.85`.
+        """Return one metric by its name, as in `--require macro_f1=0.85`.
 
         Raises:
-            DataError: there is no such metric, or it is undefined for these examples.
+            DataError: the report has no such metric, or it is undefined for these examples.
         """
         if name not in self.metrics:
             raise DataError(
-                f"no metric {name!r} in this report; there are {', '.join(self.metrics)}"
+                f"no metric {name!r} in this report; choose from {', '.join(self.metrics)}"
                 f"{did_you_mean(name, self.metrics)}"
             )
         value = self.metrics[name]
         if value is None:
             raise DataError(
                 f"the metric {name!r} is undefined for these {self.num_examples:,} examples; "
-                "it needs some that have a class and some that lack it: ask for another metric"
+                "it needs a class with both positive and negative examples; choose another metric"
             )
         return value
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns dicts, lists, strings, finite numbers, booleans and None: ready for JSON."""
+        """Return the report as dicts and lists of strings, finite numbers, booleans and None."""
         plain = _plain(asdict(self))
         assert isinstance(plain, dict)
         return plain
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Report":
-        """Rebuilds what `to_dict` made, also after a journey through JSON.
+        """Build the report from the result of `to_dict`, also if it was written to JSON and read.
 
         Raises:
-            DataError: an entry is missing, unknown or of the wrong kind.
+            DataError: an entry is missing, is unknown or has the wrong type.
         """
         expected = {field.name for field in fields(cls)}
         if wrong := expected.symmetric_difference(values):
             raise DataError(
                 f"not an evaluation report: missing or unknown {', '.join(sorted(wrong))}; "
-                "expected what `Report.to_dict` made in this version of textclf"
+                "expected the result of `Report.to_dict` in this version of textclf"
             )
         try:
             matrix, truncated = values["confusion_matrix"], values["truncated"]
@@ -180,11 +181,12 @@ class Report:
         except (TypeError, ValueError, AttributeError) as error:
             raise DataError(
                 f"not an evaluation report: {error}; "
-                "expected what `Report.to_dict` made in this version of textclf"
+                "expected the result of `Report.to_dict` in this version of textclf"
             ) from error
 
 
 def _class_scores(values: Mapping[str, Any]) -> ClassScores:
+    """Build the scores of a class from their dict, with intervals as tuples."""
     intervals = {}
     for name in ("precision_interval", "recall_interval", "f1_interval"):
         if values.get(name) is not None:
@@ -194,7 +196,7 @@ def _class_scores(values: Mapping[str, Any]) -> ClassScores:
 
 
 def _plain(value: Any) -> Any:
-    """Tuples become lists, all the way down, as JSON would make them."""
+    """Convert tuples to lists, recursively, as JSON does."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, tuple | list):

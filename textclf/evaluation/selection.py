@@ -1,4 +1,4 @@
-"""From probabilities to predictions: `select`, and the thresholds it takes."""
+"""Predictions from probabilities, and the choice of thresholds for multi-label."""
 
 import numpy as np
 
@@ -6,15 +6,15 @@ from textclf.errors import DataError
 
 
 def select(p: np.ndarray, thresholds: np.ndarray | None = None) -> np.ndarray:
-    """Turns probabilities into predictions; the one place where that is decided.
+    """Return the predictions of probabilities; all predictions are made here.
 
     Args:
         p: float [n, C].
         thresholds: float [C] for multi-label; None for one-of.
 
     Returns:
-        One-of: int64 [n], the most probable class, the first one of equals. Multi-label:
-        bool [n, C], p >= threshold compared in float32, as the exported graph compares.
+        One-of: int64 [n], the most probable class, the first one if there are several.
+        Multi-label: bool [n, C], p >= threshold, compared in float32 like the exported graph.
     """
     p = np.asarray(p)
     if thresholds is None:
@@ -23,22 +23,23 @@ def select(p: np.ndarray, thresholds: np.ndarray | None = None) -> np.ndarray:
 
 
 def choose_thresholds(y_true: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """Chooses each class's threshold by its best F1, on validation probabilities.
+    """Choose the threshold of each class with the highest F1 on validation probabilities.
 
-    Every cut between two neighbouring probabilities is tried and the threshold put midway
-    between them (the lowest cut: midway to 0). Among cuts of equal F1 the one nearest to 0.5
-    is taken, the higher one of two equally near. A class without positives, or of which no cut
-    finds a positive, keeps 0.5.
+    Candidates are the midpoints between neighbouring probabilities, and between the lowest one and
+    0, as far as they are in (0, 1). Of candidates with equal F1, choose the nearest to 0.5, and of
+    two equally near ones the higher. The threshold is 0.5 if F1 is 0 at every candidate, for
+    example without positives.
 
     Args:
         y_true: bool [n, C].
-        p: float [n, C], taken as float32, which is what is served.
+        p: float [n, C], converted to float32 as in serving.
 
     Returns:
         float32 [C], each in (0, 1).
 
     Raises:
         DataError: there is no example, or a probability is not a number in [0, 1].
+        ValueError: the shapes differ or are not [n, C].
     """
     y_true = np.asarray(y_true, dtype=bool)
     p = np.asarray(p)
@@ -52,53 +53,56 @@ def choose_thresholds(y_true: np.ndarray, p: np.ndarray) -> np.ndarray:
 
 
 def _best_threshold(y_true: np.ndarray, p: np.ndarray) -> np.float32:
+    """Choose the threshold of one class from y_true, bool [n], and p, float32 [n]."""
     half = np.float32(0.5)
     num_positives = int(y_true.sum())
-    values, where, middle = cuts(p)  # cut k selects p >= values[k]
-    num_selected = np.bincount(where, minlength=len(values)).cumsum()
-    num_right = np.bincount(where[y_true], minlength=len(values)).cumsum()
-    f1 = 2 * num_right / (num_selected + num_positives)
+    values, cut_ids, thresholds = cuts(p)  # cut k selects p >= values[k]
+    num_selected = np.bincount(cut_ids, minlength=len(values)).cumsum()
+    num_correct = np.bincount(cut_ids[y_true], minlength=len(values)).cumsum()
+    f1 = 2 * num_correct / (num_selected + num_positives)
 
-    allowed = (middle > 0) & (middle < 1) & (f1 > 0)
+    allowed = (thresholds > 0) & (thresholds < 1) & (f1 > 0)
     if not allowed.any():
         return half
     f1 = np.where(allowed, f1, -1.0)
-    # Counts are whole numbers, so equal fractions may still differ in the last bit.
+    # Equal fractions of different counts may differ in the last bit.
     best = np.flatnonzero(f1 >= f1.max() - 1e-12)
-    # `values` fall, so among equally near ones the first is the highest.
-    return middle[best[np.abs(middle[best] - half).argmin()]]
+    # Thresholds are in descending order, so the first of equally near ones is the highest.
+    return thresholds[best[np.abs(thresholds[best] - half).argmin()]]
 
 
 def cuts(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Every place where numbers, sorted from the largest, can be cut in two.
+    """Return all thresholds that divide the values differently, the highest first.
 
     Args:
         values: float32 [n], not negative.
 
     Returns:
-        The distinct values, falling, float32 [k]; where each number stands among them, int64 [n];
-        and thresholds float32 [k] midway to the next lower one, the last midway to 0.
+        The distinct values in descending order, float32 [k]; the index of each value among them,
+        int64 [n]; the thresholds, float32 [k]: midpoints between a distinct value and the next
+        lower one, the last midway to 0.
     """
-    distinct, where = np.unique(values, return_inverse=True)
-    distinct, where = distinct[::-1], len(distinct) - 1 - where
+    distinct, cut_ids = np.unique(values, return_inverse=True)
+    distinct, cut_ids = distinct[::-1], len(distinct) - 1 - cut_ids
     below = np.append(distinct[1:], np.float32(0))
-    middle = ((distinct.astype(np.float64) + below) / 2).astype(np.float32)
-    # Between float32 neighbours the middle rounds onto one of them: onto the lower one would
-    # take it in too.
-    return distinct, where, np.where(middle > below, middle, distinct)
+    midpoints = ((distinct.astype(np.float64) + below) / 2).astype(np.float32)
+    # The midpoint of neighbouring float32 numbers is rounded to one of them. Rounded down, it
+    # would also select the lower value.
+    return distinct, cut_ids, np.where(midpoints > below, midpoints, distinct)
 
 
 def check_probabilities(p: np.ndarray) -> None:
+    """Raise DataError if p, float [n, C], is empty or a value is not a number in [0, 1]."""
     if len(p) == 0:
         raise DataError(
-            "there is no example to evaluate; expected at least one: check that the split is not "
+            "there is no example to evaluate; expected at least one; check that the split is not "
             "empty"
         )
-    # Written so that NaN, which compares as false, is caught too.
-    wrong = np.flatnonzero(~((p >= 0) & (p <= 1)).all(axis=1))
-    if len(wrong):
+    # The negation also catches NaN, for which every comparison is false.
+    invalid = np.flatnonzero(~((p >= 0) & (p <= 1)).all(axis=1))
+    if len(invalid):
         raise DataError(
-            f"{len(wrong):,} of {len(p):,} examples (the first is row {wrong[0]}) have a "
-            "probability that is not a number from 0 to 1; the model's weights may not be finite: "
+            f"{len(invalid):,} of {len(p):,} examples (the first is row {invalid[0]}) have a "
+            "probability that is not a number from 0 to 1; the model's weights may not be finite; "
             "train it again with a lower learning rate"
         )

@@ -1,24 +1,24 @@
-"""Writes what the finished runs under docs/benchmark/ say into docs/benchmark/README.md.
+"""Writes what the finished runs under benchmarks/runs/ say into docs/benchmark_results.md.
 
     python benchmarks/cells.py
 
-The runs are made by `textclf benchmark docs/benchmark/NAME.yaml docs/benchmark/NAME`. What stands
+The runs are made by `textclf benchmark benchmarks/runs/NAME.yaml benchmarks/runs/NAME`. What stands
 above the mark is written by hand and stays.
 """
 
 import datetime
 from pathlib import Path
 
-from textclf.benchmark import grid, running, summary, tables
+from textclf.study import grid, running, summary, tables
 
-FOLDER = Path(__file__).parents[1] / "docs" / "benchmark"
+FOLDER = Path(__file__).parent / "runs"
+PAGE = Path(__file__).parents[1] / "docs" / "benchmark_results.md"
 MARK = "<!-- Below this line: python benchmarks/cells.py -->\n"
 
 
 def main() -> None:
-    page = FOLDER / "README.md"
-    above, _, _ = page.read_text(encoding="utf-8").partition(MARK)
-    page.write_text(above + MARK + measured(), encoding="utf-8")
+    above, _, _ = PAGE.read_text(encoding="utf-8").partition(MARK)
+    PAGE.write_text(above + MARK + measured(), encoding="utf-8")
 
 
 def measured() -> str:
@@ -33,7 +33,7 @@ def measured() -> str:
         said = summary.summarize(described, results, running.failures(described, FOLDER / name))
         report = tables.markdown(said).partition("\n\n")[2].rstrip()
         notes, heading, found = report.partition(f"## {name}\n\n")
-        command = f"textclf benchmark docs/benchmark/{name}.yaml docs/benchmark/{name}"
+        command = f"textclf benchmark benchmarks/runs/{name}.yaml benchmarks/runs/{name}"
         parts.append(f"{heading}{notes}{found}\n\n`{command}`, {_made(results)}.\n")
     return "\n" + "\n".join(parts)
 

@@ -27,11 +27,11 @@ from msgspec.structs import replace
 from test_cli import on_terminal, screen_lines
 
 from textclf import artifact, evaluation, networks
-from textclf.benchmark import budget, grid, running, summary, tables, worker
-from textclf.benchmark.page import render
 from textclf.cli import comparing, main
 from textclf.config import from_dict
 from textclf.errors import ArtifactError, ConfigError, DataError
+from textclf.study import budget, grid, running, summary, tables, worker
+from textclf.study.page import render
 
 ROOT = Path(__file__).parents[1]
 TINY = """
@@ -360,7 +360,7 @@ def test_verdicts_on_a_terminal_are_tables_that_fit(made: tuple[Path, Any], colu
 
 
 def test_tables_for_a_terminal_fit_with_long_names_and_many_figures():
-    verdicts = ROOT / "docs" / "benchmark" / "sst2" / "verdicts.json"
+    verdicts = ROOT / "benchmarks" / "runs" / "sst2" / "verdicts.json"
     summarized = json.loads(verdicts.read_text(encoding="utf-8"))
     summarized["datasets"]["sst2"]["cells"][0]["name"] = f"gru-embedding_vectors={'ü' * 72}"
     text = tables.plain(summarized, width=80)
@@ -1079,8 +1079,6 @@ def test_tables_hold_every_cell_and_escape_what_they_must(folder: Path):
     found, results, said = summarized(folder, {"gru": [0.8, 0.81, 0.82]})
     page = tables.markdown(said)
     assert "| GRU | 81.0 | 1.0 | 80.0 to 82.0 | 3 | 3.0 | 2.00 |" in page
-    assert r"a bag of embeddings & 50.0" in tables.latex(said)
-    assert tables._tex("50 % of_it") == r"50 \% of\_it"
     del results["tiny.gru.seed2"]
     rows = list(csv.DictReader(tables.results_csv(found, results, {}).splitlines()))
     statuses = {row["run"]: row["status"] for row in rows}

@@ -8,7 +8,7 @@ import pytest
 from scipy import special
 
 from textclf import evaluation
-from textclf.benchmark import statistics
+from textclf.study import significance
 
 NUM_COMPARISONS = 2000
 
@@ -60,13 +60,13 @@ def test_equal_cells_are_told_apart_as_often_as_the_level_says(
     others = np.zeros(2)
     for _ in range(NUM_COMPARISONS):
         a, b = simulate(rng, *kind)
-        found = statistics.compare_cells(a, b)
+        found = significance.compare_cells(a, b)
         false += found.p_value < 0.05
         assert (found.p_value < 0.05) != (found.interval[0] <= 0 <= found.interval[1])
         others += by_the_plain_sum(found, a, b) < 0.05, by_seeds_alone(found, a) < 0.05
     power = np.mean(
         [
-            statistics.compare_cells(*simulate(rng, *kind, gain=0.7)).p_value < 0.05
+            significance.compare_cells(*simulate(rng, *kind, gain=0.7)).p_value < 0.05
             for _ in range(200)
         ]
     )
@@ -90,7 +90,7 @@ def test_a_classifier_without_chance_is_compared_at_the_level_too(between_seeds)
         # Its answers are fixed, and as good as the cell's are in the mean over all seeds.
         fixed = rng.random(300) < 0.7
         drawn = rng.random((5, 300)) < 0.7 + between_seeds * rng.normal(0, 0.1, (5, 1))
-        found = statistics.compare_cells(
+        found = significance.compare_cells(
             drawn.astype(float), fixed[np.newaxis].astype(float), is_random=(True, False)
         )
         false += found.p_value < 0.05
@@ -101,7 +101,7 @@ def test_a_classifier_without_chance_is_compared_at_the_level_too(between_seeds)
 def test_a_hand_worked_comparison():
     a = np.array([[1, 1, 0, 1], [1, 1, 1, 0]], float)  # scores 0.75 and 0.75
     b = np.array([[1, 0, 0, 0], [1, 1, 0, 0]], float)  # scores 0.25 and 0.5
-    found = statistics.compare_cells(a, b)
+    found = significance.compare_cells(a, b)
     assert found.difference == pytest.approx(0.375)
     assert found.seed_variances == (0.0, pytest.approx(1 / 32))
     # var(d): d = 0, 0.5, 0.5, 0.5. Residuals of A are +-0.5 in two columns: MS = 1 / 3; of B
@@ -118,7 +118,7 @@ def test_a_hand_worked_comparison():
 def test_one_seed_says_nothing_and_says_so():
     rng = np.random.default_rng(0)
     a, b = simulate(rng, 3, 100, 0.1, 0.1)
-    found = statistics.compare_cells(a[:1], b)
+    found = significance.compare_cells(a[:1], b)
     assert found.difference == pytest.approx(a[0].mean() - b.mean())
     assert (found.p_value, found.interval, found.standard_error) == (None, None, None)
     with pytest.raises(ValueError, match="one seed"):
@@ -127,8 +127,8 @@ def test_one_seed_says_nothing_and_says_so():
 
 def test_equal_answers_are_no_difference():
     a = simulate(np.random.default_rng(0), 3, 100, 0.1, 0.1)[0]
-    assert statistics.compare_cells(a, a).p_value == 1.0
-    fixed = statistics.compare_cells(a[:1], a[:1], is_random=(False, False))
+    assert significance.compare_cells(a, a).p_value == 1.0
+    fixed = significance.compare_cells(a[:1], a[:1], is_random=(False, False))
     assert (fixed.p_value, fixed.interval) == (1.0, (0.0, 0.0))
 
 
@@ -136,12 +136,12 @@ def test_equal_scores_have_no_effect_size_of_rounding():
     a = np.array([[1.0] * 49 + [0.0]] * 5)
     a = np.array([np.roll(row, seed) for seed, row in enumerate(a)])
     b = np.array([[1.0] * 30 + [0.0] * 20])
-    found = statistics.compare_cells(a, b, is_random=(True, False))
+    found = significance.compare_cells(a, b, is_random=(True, False))
     assert found.seed_variances == (0.0, 0.0) and found.effect_size is None
 
 
 def test_one_example_says_nothing():
-    found = statistics.compare_cells(np.ones((3, 1)), np.array([[1.0], [0.0], [1.0]]))
+    found = significance.compare_cells(np.ones((3, 1)), np.array([[1.0], [0.0], [1.0]]))
     assert found.p_value is found.interval is None
 
 
@@ -149,14 +149,14 @@ def test_seeds_that_tie_by_chance_are_no_proof():
     a, b = np.ones((2, 2, 10))
     a[0, 0] = a[1, 1] = 0  # 0.9 and 0.9
     b[0, [2, 3]] = b[1, [4, 5]] = 0  # 0.8 and 0.8
-    found = statistics.compare_cells(a, b)
+    found = significance.compare_cells(a, b)
     assert found.seed_variances == (0.0, 0.0)
     assert found.p_value > 0.05 and found.interval[0] < 0 < found.interval[1]
 
 
 def test_other_examples_are_refused():
     with pytest.raises(ValueError, match="not the same test split"):
-        statistics.compare_cells(np.ones((2, 5)), np.ones((2, 6)))
+        significance.compare_cells(np.ones((2, 5)), np.ones((2, 6)))
 
 
 def test_the_power_that_is_planned_is_the_power_that_comes():
@@ -170,7 +170,7 @@ def test_the_power_that_is_planned_is_the_power_that_comes():
         examples += difference - examples.mean()
         a = 0.06 + first[:, np.newaxis] + examples
         b = second[:, np.newaxis] + np.zeros(400)
-        found = statistics.compare_cells(a, b)
+        found = significance.compare_cells(a, b)
         came.append(found.p_value < 0.05)
         planned.append(found.power(0.06, 0.05))
     assert np.mean(planned) == pytest.approx(np.mean(came), abs=0.04)
@@ -178,28 +178,28 @@ def test_the_power_that_is_planned_is_the_power_that_comes():
 
 def test_the_seeds_needed_are_the_fewest_that_do():
     rng = np.random.default_rng(2)
-    found = statistics.compare_cells(*simulate(rng, 3, 3000, 0.3, 0.0))
+    found = significance.compare_cells(*simulate(rng, 3, 3000, 0.3, 0.0))
     needed = found.seeds_needed(0.02, 0.05)
     assert needed is not None and needed > 3
     assert found.power(0.02, 0.05, needed) >= 0.8 > found.power(0.02, 0.05, needed - 1)
     powers = [found.power(0.1, 0.01, num_seeds) for num_seeds in range(2, 200)]
     assert (np.diff(powers) >= -1e-9).all() and powers[-1] > 0.99
-    few = statistics.compare_cells(*simulate(rng, 3, 50, 0.0, 3.0))
+    few = significance.compare_cells(*simulate(rng, 3, 50, 0.0, 3.0))
     assert few.seeds_needed(0.005, 0.05) is None, "50 examples never show half a point"
 
 
 def test_holm_corrects_as_holm_did_and_keeps_the_level_of_the_family():
     # Worked by hand: 0.01 * 4, 0.015 * 3, 0.03 * 2, and 0.04 * 1 no less than the one before.
-    found = statistics.holm([0.04, 0.01, 0.03, 0.015])
+    found = significance.holm([0.04, 0.01, 0.03, 0.015])
     np.testing.assert_allclose(found, [0.06, 0.04, 0.06, 0.045])
-    assert statistics.holm([0.9, 0.8]).max() <= 1 and statistics.holm([]).shape == (0,)
+    assert significance.holm([0.9, 0.8]).max() <= 1 and significance.holm([]).shape == (0,)
     rng = np.random.default_rng(3)
     false = 0
     for _ in range(NUM_COMPARISONS):
         cells = simulate(rng, 3, 200, 0.1, 0.5, num_cells=3)
         pairs = ((0, 1), (0, 2), (1, 2))
-        p = [statistics.compare_cells(cells[i], cells[j]).p_value for i, j in pairs]
-        false += statistics.holm(p).min() < 0.05
+        p = [significance.compare_cells(cells[i], cells[j]).p_value for i, j in pairs]
+        false += significance.holm(p).min() < 0.05
     print(f"\nany of three comparisons after Holm: {false / NUM_COMPARISONS:.3f}")
     assert 0.02 <= false / NUM_COMPARISONS <= 0.06
 
@@ -213,7 +213,7 @@ def test_two_equally_good_models_are_told_apart_as_often_as_the_level_says():
     for _ in range(NUM_COMPARISONS):
         for gain in (0.0, 0.6):
             right = simulate(rng, 1, 400, 0.0, 1.0, gain)[:, 0]
-            found = statistics.compare_models(
+            found = significance.compare_models(
                 right[0], right[1], right=(right[0] > 0, right[1] > 0), num_resamples=500
             )
             low, high = found.interval
@@ -231,12 +231,12 @@ def test_two_equally_good_models_are_told_apart_as_often_as_the_level_says():
 def test_a_hand_worked_comparison_of_models():
     a = np.array([1, 1, 1, 1, 0, 1.0])
     b = np.array([1, 0, 0, 0, 1, 1.0])
-    found = statistics.compare_models(a, b, right=(a > 0, b > 0))
+    found = significance.compare_models(a, b, right=(a > 0, b > 0))
     assert (found.only_a_right, found.only_b_right) == (3, 1)
     # P(1 or fewer of 4) twice is 10 / 16, less the probability of 1 of 4, which is 4 / 16.
     assert found.mcnemar_p_value == pytest.approx(6 / 16)
     assert found.difference == pytest.approx(2 / 6)
-    same = statistics.compare_models(a, a, right=(a > 0, a > 0))
+    same = significance.compare_models(a, a, right=(a > 0, a > 0))
     assert (same.interval, same.mcnemar_p_value) == ((0.0, 0.0), 1.0)
 
 

@@ -18,8 +18,8 @@ import pytest
 from click.testing import CliRunner
 
 from textclf import config
-from textclf.benchmark import grid, running, summary
 from textclf.cli import main
+from textclf.study import grid, running, summary
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -252,7 +252,7 @@ def test_nothing_says_that_an_index_has_this_distribution():
     assert parser["options.entry_points"]["console_scripts"].strip() == "textclf = textclf.cli:main"
     code = [*ROOT.glob("textclf/**/*.py"), *ROOT.glob("textclf/**/*.html")]
     code += [*ROOT.glob("benchmarks/*.py"), ROOT / "setup.cfg", ROOT / "tox.ini", ROOT / ".ci/run"]
-    code += [*ROOT.glob("configs/*.yaml"), *ROOT.glob("docs/**/*.yaml")]
+    code += [*ROOT.glob("configs/*.yaml"), *ROOT.glob("benchmarks/**/*.yaml")]
     assert len(code) > 60
     said = {
         str(path.relative_to(ROOT)): index_requirements(path.read_text(encoding="utf-8"))
@@ -274,10 +274,10 @@ def test_what_the_benchmarks_page_says_is_what_the_runs_beside_it_say():
     spec = importlib.util.spec_from_file_location("cells", path)
     cells = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(cells)
-    page = (ROOT / "docs" / "benchmark" / "README.md").read_text(encoding="utf-8")
+    page = (DOCS / "benchmark_results.md").read_text(encoding="utf-8")
     assert page.partition(cells.MARK)[2] == cells.measured(), "run python benchmarks/cells.py"
     made = 0
-    for file in (ROOT / "docs" / "benchmark").glob("*.yaml"):
+    for file in (ROOT / "benchmarks" / "runs").glob("*.yaml"):
         described, folder = grid.read(file), file.with_suffix("")
         results = running.finished(described, folder)
         if results:

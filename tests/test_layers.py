@@ -32,7 +32,7 @@ LAYERS = {
     "export": 5,
     "report": 6,
     "serving": 6,
-    "benchmark": 7,
+    "study": 7,
     "cli": 8,
     "__main__": 9,
 }
@@ -48,9 +48,9 @@ LIGHT = (
     "report",
     "cli",
     "baselines",
-    "benchmark.summary",
-    "benchmark.tables",
-    "benchmark.worker",
+    "study.summary",
+    "study.tables",
+    "study.worker",
 )
 
 

@@ -17,7 +17,7 @@ from textclf.startup import import_tensorflow, show_status
 
 if TYPE_CHECKING:
     from textclf.artifact import Card
-    from textclf.benchmark.grid import Grid, Run
+    from textclf.study.grid import Grid, Run
 
 # === benchmark ===
 
@@ -64,8 +64,9 @@ def benchmark(
     if dry_run and as_json:
         raise click.UsageError("--dry-run says what it finds in words; leave --json out")
     show_check()
-    from textclf.benchmark import grid as grids
-    from textclf.benchmark import report, running, summary, tables
+    from textclf.study import grid as grids
+    from textclf.study import output as outputs
+    from textclf.study import running, summary, tables
 
     grid = grids.read(grid_file)
     note_all(grid.notices)
@@ -99,7 +100,7 @@ def benchmark(
     if report_only and not results:
         raise ArtifactError(f"{output}: holds no finished run of {grid_file} yet")
     found = summary.summarize(grid, results, failed)
-    written = report.write(grid, output, results, failed, found)
+    written = outputs.write(grid, output, results, failed, found)
     if as_json:
         click.echo(json.dumps(found, ensure_ascii=False))
     elif sys.stdout.isatty():
@@ -133,7 +134,7 @@ def _check(grid: "Grid") -> None:
 
 def _estimate(grid: "Grid", output: Path, missing: "list[Run]", jobs: int) -> None:
     """Prints the runs that are to be made, and what the first steps of each cell tell of them."""
-    from textclf.benchmark import running
+    from textclf.study import running
 
     found: dict[tuple[str, str], dict[str, float]] = {}
     with Progress() as progress:
@@ -165,7 +166,7 @@ def _estimate(grid: "Grid", output: Path, missing: "list[Run]", jobs: int) -> No
 
 def _make(grid: "Grid", output: Path, missing: "list[Run]", jobs: int, retry_failed: bool) -> None:
     """Make the missing runs and report each one."""
-    from textclf.benchmark import running
+    from textclf.study import running
 
     times: list[float] = []
     with Progress() as progress, contextlib.ExitStack() as stack:
@@ -301,7 +302,7 @@ def compare(
         for name, model in zip(names, models, strict=True):
             predictor = classifier.load_predictor(model)
             scores[name] = _in_order_of(first, predictor, dataset, split, progress)
-    from textclf.benchmark import summary
+    from textclf.study import summary
 
     found = summary.compare_models(
         scores,
@@ -366,7 +367,7 @@ def _in_order_of(
 
 def _cells(cards: "dict[str, Card]") -> dict[str, str]:
     """The cell of each model: what differs in nothing but the seed is one."""
-    from textclf.benchmark.summary import display_name
+    from textclf.study.summary import display_name
 
     cells: dict[str, str] = {}
     known: dict[str, str] = {}

@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from textclf import baselines, evaluation
-from textclf.benchmark.budget import Budget, recurrent_weights, with_weights
 from textclf.config import SETTINGS, Config, from_dict, holds_text, load, reading
 from textclf.errors import ConfigError
+from textclf.study.budget import Budget, recurrent_weights, with_weights
 
 BAG = "bag_of_embeddings"
 MINUTES_PER_RUN = 240.0

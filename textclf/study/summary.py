@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from textclf import baselines, evaluation
-from textclf.benchmark import statistics
-from textclf.benchmark.grid import BAG, Grid
-from textclf.benchmark.statistics import CellDifference
-from textclf.benchmark.worker import unpack
 from textclf.errors import install_command
+from textclf.study import significance
+from textclf.study.grid import BAG, Grid
+from textclf.study.significance import CellDifference
+from textclf.study.worker import unpack
 
 WANTED_POWER = 0.8
 _NAMES = {
@@ -97,7 +97,7 @@ class Comparison:
         for a, b in pairs:
             if sign * (self.contributions[a].mean() - self.contributions[b].mean()) < 0:
                 a, b = b, a
-            difference = statistics.compare_cells(
+            difference = significance.compare_cells(
                 self.contributions[a],
                 self.contributions[b],
                 confidence=self.confidence,
@@ -105,7 +105,7 @@ class Comparison:
             )
             found.append((a, b, difference))
         known = [difference.p_value for _, _, difference in found if difference.p_value is not None]
-        corrected = iter(statistics.holm(known))
+        corrected = iter(significance.holm(known))
         return [
             self._comparison(
                 a, b, d, None if d.p_value is None else float(next(corrected)), len(known)
@@ -478,7 +478,7 @@ def compare_models(
     found = []
     for a, b in itertools.combinations(ordered, 2):
         one, other = right[a], right[b]
-        difference = statistics.compare_models(
+        difference = significance.compare_models(
             contributions[a],
             contributions[b],
             right=None if one is None or other is None else (one, other),
@@ -488,7 +488,7 @@ def compare_models(
         )
         found.append((a, b, difference))
     known = [d.mcnemar_p_value for _, _, d in found if d.mcnemar_p_value is not None]
-    corrected = iter(statistics.holm(known))
+    corrected = iter(significance.holm(known))
     comparisons = []
     for a, b, d in found:
         low, high = d.interval

@@ -1,11 +1,11 @@
-"""Results and verdicts as tables: CSV, Markdown, LaTeX, and plain text for a terminal."""
+"""Results and verdicts as tables: CSV, Markdown, and plain text for a terminal."""
 
 import csv
 import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from textclf.benchmark.grid import Grid, Run
+from textclf.study.grid import Grid, Run
 
 _COST = {
     "weights": ("weights", "{:,.0f}"),
@@ -141,21 +141,6 @@ def families(found: Mapping[str, Any]) -> list[tuple[str, Sequence[Mapping[str, 
     return [(title, found[key]) for title, key in named.items() if found[key]]
 
 
-def latex(summary: Mapping[str, Any]) -> str:
-    """A `tabular` for each data set."""
-    parts = []
-    for dataset, found in summary["datasets"].items():
-        header, rows = scores_table(found)
-        lines = [" & ".join(map(_tex, cells)) + r" \\" for cells in (header, *rows)]
-        parts.append(
-            f"% {dataset}: {found['metric']} on {found['num_test']} test texts\n"
-            f"\\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}\n\\hline\n{lines[0]}\n\\hline\n"
-            + "\n".join(lines[1:])
-            + "\n\\hline\n\\end{tabular}\n"
-        )
-    return "\n".join(parts)
-
-
 def scores_table(found: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Header and rows: the score over the seeds, and what it costs."""
     is_loss = found["metric"] == "log_loss"
@@ -189,7 +174,3 @@ def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str
     return "\n".join(
         "| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines
     )
-
-
-def _tex(text: str) -> str:
-    return "".join(f"\\{letter}" if letter in "&%$#_{}" else letter for letter in text)

@@ -35,11 +35,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from textclf import artifact
-from textclf.benchmark import worker
-from textclf.benchmark.budget import with_steps
-from textclf.benchmark.grid import Grid, Run
 from textclf.config import Config
 from textclf.errors import ArtifactError, TrainingError
+from textclf.study import worker
+from textclf.study.budget import with_steps
+from textclf.study.grid import Grid, Run
 
 HEARTBEAT_SECONDS = 30.0
 SILENT_SECONDS = 600.0  # a claim as old as that is nobody's any more
@@ -475,7 +475,7 @@ def _started(pid: int) -> str | None:
 def _start(job: dict[str, Any], log: IO[str]) -> subprocess.Popen:
     """A worker that has its job."""
     child = subprocess.Popen(
-        [sys.executable, "-m", "textclf.benchmark.worker"],
+        [sys.executable, "-m", "textclf.study.worker"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=log,

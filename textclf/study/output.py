@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from textclf import artifact
-from textclf.benchmark import page, tables
-from textclf.benchmark.grid import Grid
+from textclf.study import page, tables
+from textclf.study.grid import Grid
 
 
 def write(
@@ -17,7 +17,7 @@ def write(
     failures: Mapping[str, str],
     summary: Mapping[str, Any],
 ) -> list[Path]:
-    """Writes report.html, report.md, report.tex, results.csv and verdicts.json; returns where.
+    """Writes report.html, report.md, results.csv and verdicts.json; returns where.
 
     Raises:
         ArtifactError: the folder cannot be written.
@@ -25,7 +25,6 @@ def write(
     contents = {
         "report.html": page.render(grid, folder, results, summary),
         "report.md": tables.markdown(summary),
-        "report.tex": tables.latex(summary),
         "results.csv": tables.results_csv(grid, results, failures),
         "verdicts.json": json.dumps(summary, ensure_ascii=False, indent=2) + "\n",
     }

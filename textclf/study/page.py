@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from textclf import evaluation
-from textclf.benchmark.grid import Grid
-from textclf.benchmark.summary import display_name
-from textclf.benchmark.tables import PARETO_WORDS, families, scores_table
-from textclf.benchmark.worker import unpack
+from textclf.study.grid import Grid
+from textclf.study.summary import display_name
+from textclf.study.tables import PARETO_WORDS, families, scores_table
+from textclf.study.worker import unpack
 
 _INK = "#010203"  # stands for the page's own colour, which follows light and dark
 # Told apart by those who see few colours too (Okabe and Ito 2008), on white and on black.

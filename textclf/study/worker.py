@@ -1,6 +1,6 @@
 """One run in a process of its own: train or fit, test once, measure, write one file.
 
-    python -m textclf.benchmark.worker
+    python -m textclf.study.worker
 
 The job is a line of JSON on stdin, which stays open: when it ends, whoever wanted the run is gone,
 and so is the process. Progress goes to stdout, a JSON list [stage, done, total] a line; the last
@@ -34,10 +34,10 @@ from msgspec.structs import replace
 
 import textclf
 from textclf import artifact, baselines, data, evaluation
-from textclf.benchmark.budget import without_end
 from textclf.config import Config, from_dict, with_paths
 from textclf.errors import DataError, TextclfError, TrainingError
 from textclf.startup import import_tensorflow
+from textclf.study.budget import without_end
 
 LATENCY_TEXTS = 100  # answered one at a time, after as many to warm up
 THROUGHPUT_SECONDS = 1.0

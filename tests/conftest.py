@@ -42,7 +42,7 @@ def real_data() -> Path:
 
 # The files that take longest, so that no worker of `pytest -n` is still at one when the rest is done.
 LONGEST = (
-    *("benchmark", "cli", "training", "networks", "serving", "settings", "export", "invariance"),
+    *("runner", "cli", "training", "networks", "serving", "settings", "export", "invariance"),
     *("docs", "data"),
 )
 

@@ -1,1 +1,1 @@
-"""Many trainings compared."""
+"""Benchmarks: many trainings, executed by one runner and compared with statistics."""

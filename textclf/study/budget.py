@@ -1,54 +1,54 @@
-"""What every cell is allowed, so that the comparison is fair: settings, weights, or time.
+"""Budget that makes architectures comparable: equal settings, equal weights, or equal time.
 
-By default cells have the same settings. A number of weights is turned into `model.units`, a time
-into `training.max_steps`: a cell with a seed is then the same training on any machine.
+Without a budget all architectures have the same settings. A number of weights is converted into
+`model.units` and a time into `training.max_steps`, so a run with a seed is the same training on
+every machine.
 """
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
+
+import msgspec
 
 from textclf.config import Config, from_dict
 
 _GATES = {"simple_rnn": 1, "lstm": 4, "gru": 3}
-_MOST_UNITS = 8192
-# A time ends a training, and no number of epochs before it.
-_EPOCHS = 10_000
+_MAX_UNITS = 8192
+# So large that the time budget, not the number of epochs, ends training.
+_UNLIMITED_EPOCHS = 10_000
 
 
-@dataclasses.dataclass(frozen=True)
-class Budget:
-    """What a cell may use up.
+class Budget(msgspec.Struct, frozen=True):
+    """Limit of the weights or of the training time of each architecture.
 
     Attributes:
-        weights: numbers in the recurrent layers, which are what differs between cells. The
-            embeddings stay as they are; the last layer reads as many units as come out. None for
-            the same units.
-        minutes: of training steps, without validation; None for the same epochs.
+        weights: number of weights in the recurrent layers. Embeddings and the output layer are not
+            counted: their widths follow from other settings. None: equal units.
+        minutes: time of training steps, without validation. None: equal epochs.
     """
 
     weights: int | None = None
     minutes: float | None = None
 
     @property
-    def settled(self) -> dict[str, str]:
-        """The settings that follow from it, with the entry from which they follow."""
-        found = {}
+    def derived_settings(self) -> dict[str, str]:
+        """Settings that the budget determines, mapped to the budget entry that determines them."""
+        settings = {}
         if self.weights is not None:
-            found["model.units"] = "weights"
+            settings["model.units"] = "weights"
         if self.minutes is not None:
-            found |= dict.fromkeys(("training.epochs", "training.max_steps"), "minutes")
-        return found
+            settings |= dict.fromkeys(("training.epochs", "training.max_steps"), "minutes")
+        return settings
 
 
 def recurrent_weights(model: Mapping[str, Any]) -> int:
-    """How many numbers the recurrent layers hold.
+    """Return the number of weights in the recurrent layers.
 
-    With D the width of what a layer reads, U its units and G its gates, one direction of one layer
-    has G (U D + U U + U), and a GRU with `reset_after` another G U.
+    With D the input width of a layer, U its units and G its gates, one direction of one layer
+    has G (U D + U U + U) weights; a GRU with `reset_after` has another G U.
 
     Args:
-        model: the settings of section `model`.
+        model: the settings of the section `model`.
     """
     encoder, units = model["encoder"], model["units"]
     if encoder == "bag":
@@ -63,10 +63,10 @@ def recurrent_weights(model: Mapping[str, Any]) -> int:
 
 
 def with_weights(config: Config, weights: int) -> Config:
-    """The configuration with the units whose number of weights is nearest.
+    """Return the configuration with the number of units whose weights are nearest to `weights`.
 
     Raises:
-        ValueError: one unit has more, or no allowed number of units has as many.
+        ValueError: no allowed number of units comes near, with the possible range.
     """
     model = config.model.to_dict()
     if model["encoder"] == "bag":
@@ -75,28 +75,28 @@ def with_weights(config: Config, weights: int) -> Config:
     def count(units: int) -> int:
         return recurrent_weights({**model, "units": units})
 
-    if not count(1) <= weights <= count(_MOST_UNITS):
+    if not count(1) <= weights <= count(_MAX_UNITS):
         raise ValueError(
-            f"expected {count(1):,} to {count(_MOST_UNITS):,} weights, of 1 to {_MOST_UNITS} units"
+            f"expected {count(1):,} to {count(_MAX_UNITS):,} weights (1 to {_MAX_UNITS} units)"
         )
-    low, high = 1, _MOST_UNITS
+    low, high = 1, _MAX_UNITS
     while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if count(middle) <= weights else (low, middle)
-    units = min((low, high), key=lambda each: abs(count(each) - weights))
-    return from_dict(config.to_dict(), [f"model.units={units}"])[0]
+        units = (low + high) // 2
+        low, high = (units, high) if count(units) <= weights else (low, units)
+    nearest = min((low, high), key=lambda units: abs(count(units) - weights))
+    return from_dict(config.to_dict(), [f"model.units={nearest}"])[0]
 
 
 def with_steps(config: Config, steps: int) -> Config:
-    """The configuration that trains so many steps, if early stopping does not end it before."""
-    overrides = [f"training.epochs={_EPOCHS}", f"training.max_steps={steps}"]
+    """Return the configuration that trains for `steps` steps unless early stopping ends it."""
+    overrides = [f"training.epochs={_UNLIMITED_EPOCHS}", f"training.max_steps={steps}"]
     return from_dict(config.to_dict(), overrides)[0]
 
 
 def without_end(config: Config) -> Config:
-    """The configuration that trains until it is stopped."""
+    """Return the configuration that trains until it is stopped from outside."""
     overrides = [
-        f"training.epochs={_EPOCHS}",
+        f"training.epochs={_UNLIMITED_EPOCHS}",
         "training.max_steps=",
         "training.patience_epochs=0",
     ]

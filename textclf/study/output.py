@@ -1,32 +1,36 @@
-"""The files that a benchmark leaves for people and machines."""
+"""Report files of a benchmark."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from textclf import artifact
 from textclf.study import page, tables
-from textclf.study.grid import Grid
+from textclf.study.records import Result
+from textclf.study.runs import Grid
+from textclf.study.summary import Summary
 
 
 def write(
     grid: Grid,
     folder: Path,
-    results: Mapping[str, Mapping[str, Any]],
+    results: Mapping[str, Result],
     failures: Mapping[str, str],
-    summary: Mapping[str, Any],
+    summary: Summary,
 ) -> list[Path]:
-    """Writes report.html, report.md, results.csv and verdicts.json; returns where.
+    """Write report.html, report.md, results.csv and verdicts.json; return their paths.
 
     Raises:
         ArtifactError: the folder cannot be written.
     """
+    verdicts = json.dumps(msgspec.to_builtins(summary), ensure_ascii=False, indent=2)
     contents = {
         "report.html": page.render(grid, folder, results, summary),
         "report.md": tables.markdown(summary),
         "results.csv": tables.results_csv(grid, results, failures),
-        "verdicts.json": json.dumps(summary, ensure_ascii=False, indent=2) + "\n",
+        "verdicts.json": f"{verdicts}\n",
     }
     for name, content in contents.items():
         artifact.write_file(folder / name, content)

@@ -1,7 +1,4 @@
-"""The statistics of comparisons keep the error rates that they claim, on simulated runs.
-
-`pytest -s` prints the error rates and the power beside them.
-"""
+"""Comparisons keep their error rates on simulated runs; `pytest -s` prints error rates and power."""
 
 import numpy as np
 import pytest
@@ -14,10 +11,10 @@ NUM_COMPARISONS = 2000
 
 
 def simulate(rng, num_seeds, num_examples, between_seeds, between_cells, gain=0.0, num_cells=2):
-    """float64 [cells, seeds, examples], 1 for an answer that is right.
+    """Return correct answers as float64 [cells, seeds, examples].
 
-    Examples differ in difficulty, cells in which of them they find hard, seeds in how well the
-    training went; the rest is chance. With `gain` 0 the cells are equally good in expectation.
+    Examples vary in difficulty, cells in the examples that they find hard, seeds in their overall
+    quality; the rest is chance. With `gain` 0 the cells are equally good in expectation.
     """
     difficulty = rng.normal(1.5, 2, num_examples)
     taste = rng.normal(0, between_cells, (num_cells, 1, num_examples))
@@ -27,31 +24,31 @@ def simulate(rng, num_seeds, num_examples, between_seeds, between_cells, gain=0.
     return (rng.random(logits.shape) < 1 / (1 + np.exp(-logits))).astype(float)
 
 
-# === Which cell? ===
+# === Which architecture? ===
 
 
 def two_sided(difference, parts):
-    """The p-value of a difference from its variances, each with its degrees of freedom."""
+    """Return the p-value of a difference from its variances with their degrees of freedom."""
     variance = sum(v for v, _ in parts)
     df = variance**2 / sum(v**2 / n for v, n in parts) if variance else 1
     return 2 * special.stdtr(df, -abs(difference) / np.sqrt(variance)) if variance else 1.0
 
 
-def by_the_plain_sum(found, a, b):
-    """The p-value if the noise of single answers is counted between seeds and between examples."""
+def plain_sum_p_value(found, a, b):
+    """Return the p-value that counts the noise of single answers twice."""
     seeds = [(s2 / len(a), len(a) - 1) for s2 in found.seed_variances]
     examples = (a.mean(axis=0) - b.mean(axis=0)).var(ddof=1) / a.shape[1]
     return two_sided(found.difference, [*seeds, (examples, np.inf)])
 
 
-def by_seeds_alone(found, a):
-    """The p-value if the examples count as all that there are (Welch's test)."""
+def welch_p_value(found, a):
+    """Return the p-value that ignores the sampling of examples (Welch's test)."""
     return two_sided(found.difference, [(s2 / len(a), len(a) - 1) for s2 in found.seed_variances])
 
 
 @pytest.mark.parametrize("num_seeds", [3, 5, 10])
 @pytest.mark.parametrize(("between_seeds", "between_cells"), [(0.02, 0.0), (0.4, 0.5), (0.02, 2)])
-def test_equal_cells_are_told_apart_as_often_as_the_level_says(
+def test_equal_cells_are_called_different_at_the_rate_of_the_level(
     num_seeds, between_seeds, between_cells
 ):
     rng = np.random.default_rng([num_seeds, int(100 * between_seeds), int(10 * between_cells)])
@@ -63,7 +60,7 @@ def test_equal_cells_are_told_apart_as_often_as_the_level_says(
         found = significance.compare_cells(a, b)
         false += found.p_value < 0.05
         assert (found.p_value < 0.05) != (found.interval[0] <= 0 <= found.interval[1])
-        others += by_the_plain_sum(found, a, b) < 0.05, by_seeds_alone(found, a) < 0.05
+        others += plain_sum_p_value(found, a, b) < 0.05, welch_p_value(found, a) < 0.05
     power = np.mean(
         [
             significance.compare_cells(*simulate(rng, *kind, gain=0.7)).p_value < 0.05
@@ -83,11 +80,11 @@ def test_equal_cells_are_told_apart_as_often_as_the_level_says(
 
 
 @pytest.mark.parametrize("between_seeds", [0.02, 0.4])
-def test_a_classifier_without_chance_is_compared_at_the_level_too(between_seeds):
+def test_the_level_holds_against_a_classifier_without_randomness(between_seeds):
     rng = np.random.default_rng(5)
     false = 0
     for _ in range(NUM_COMPARISONS):
-        # Its answers are fixed, and as good as the cell's are in the mean over all seeds.
+        # Its answers are fixed, and as good as the mean of the cell.
         fixed = rng.random(300) < 0.7
         drawn = rng.random((5, 300)) < 0.7 + between_seeds * rng.normal(0, 0.1, (5, 1))
         found = significance.compare_cells(
@@ -98,7 +95,7 @@ def test_a_classifier_without_chance_is_compared_at_the_level_too(between_seeds)
     assert 0.03 <= false / NUM_COMPARISONS <= 0.07
 
 
-def test_a_hand_worked_comparison():
+def test_compare_cells_matches_a_calculation_by_hand():
     a = np.array([[1, 1, 0, 1], [1, 1, 1, 0]], float)  # scores 0.75 and 0.75
     b = np.array([[1, 0, 0, 0], [1, 1, 0, 0]], float)  # scores 0.25 and 0.5
     found = significance.compare_cells(a, b)
@@ -115,7 +112,7 @@ def test_a_hand_worked_comparison():
     assert found.effect_size == pytest.approx(0.375 / np.sqrt(1 / 64) * (1 - 3 / 7))
 
 
-def test_one_seed_says_nothing_and_says_so():
+def test_one_seed_gives_no_p_value_and_no_power():
     rng = np.random.default_rng(0)
     a, b = simulate(rng, 3, 100, 0.1, 0.1)
     found = significance.compare_cells(a[:1], b)
@@ -125,14 +122,21 @@ def test_one_seed_says_nothing_and_says_so():
         found.power(0.01, 0.05)
 
 
-def test_equal_answers_are_no_difference():
+def test_equal_answers_have_the_p_value_1_and_no_interval():
     a = simulate(np.random.default_rng(0), 3, 100, 0.1, 0.1)[0]
     assert significance.compare_cells(a, a).p_value == 1.0
     fixed = significance.compare_cells(a[:1], a[:1], is_random=(False, False))
-    assert (fixed.p_value, fixed.interval) == (1.0, (0.0, 0.0))
+    assert (fixed.p_value, fixed.interval) == (1.0, None)
 
 
-def test_equal_scores_have_no_effect_size_of_rounding():
+@pytest.mark.parametrize("num_examples", [2, 5, 6, 50])
+def test_a_difference_without_spread_is_tested_by_the_number_of_examples(num_examples):
+    found = significance.compare_cells(np.ones((3, num_examples)), np.zeros((3, num_examples)))
+    assert found.interval is None and found.p_value == 2 * 0.5**num_examples
+    assert (found.p_value < 0.05) == (num_examples >= 6)
+
+
+def test_rounding_errors_of_equal_scores_give_no_effect_size():
     a = np.array([[1.0] * 49 + [0.0]] * 5)
     a = np.array([np.roll(row, seed) for seed, row in enumerate(a)])
     b = np.array([[1.0] * 30 + [0.0] * 20])
@@ -140,12 +144,12 @@ def test_equal_scores_have_no_effect_size_of_rounding():
     assert found.seed_variances == (0.0, 0.0) and found.effect_size is None
 
 
-def test_one_example_says_nothing():
+def test_one_example_gives_no_p_value():
     found = significance.compare_cells(np.ones((3, 1)), np.array([[1.0], [0.0], [1.0]]))
     assert found.p_value is found.interval is None
 
 
-def test_seeds_that_tie_by_chance_are_no_proof():
+def test_equal_scores_of_two_seeds_by_chance_are_not_significant():
     a, b = np.ones((2, 2, 10))
     a[0, 0] = a[1, 1] = 0  # 0.9 and 0.9
     b[0, [2, 3]] = b[1, [4, 5]] = 0  # 0.8 and 0.8
@@ -154,12 +158,12 @@ def test_seeds_that_tie_by_chance_are_no_proof():
     assert found.p_value > 0.05 and found.interval[0] < 0 < found.interval[1]
 
 
-def test_other_examples_are_refused():
+def test_cells_with_different_numbers_of_examples_are_refused():
     with pytest.raises(ValueError, match="not the same test split"):
         significance.compare_cells(np.ones((2, 5)), np.ones((2, 6)))
 
 
-def test_the_power_that_is_planned_is_the_power_that_comes():
+def test_computed_power_matches_the_rate_of_detection():
     rng = np.random.default_rng(1)
     # Normal scores, so that the true variances are known: 0.02 between seeds, 0.5 of an example.
     differences = rng.normal(0, 0.5, (1000, 400)).mean(axis=1)
@@ -176,7 +180,7 @@ def test_the_power_that_is_planned_is_the_power_that_comes():
     assert np.mean(planned) == pytest.approx(np.mean(came), abs=0.04)
 
 
-def test_the_seeds_needed_are_the_fewest_that_do():
+def test_seeds_needed_is_the_smallest_sufficient_number():
     rng = np.random.default_rng(2)
     found = significance.compare_cells(*simulate(rng, 3, 3000, 0.3, 0.0))
     needed = found.seeds_needed(0.02, 0.05)
@@ -185,10 +189,10 @@ def test_the_seeds_needed_are_the_fewest_that_do():
     powers = [found.power(0.1, 0.01, num_seeds) for num_seeds in range(2, 200)]
     assert (np.diff(powers) >= -1e-9).all() and powers[-1] > 0.99
     few = significance.compare_cells(*simulate(rng, 3, 50, 0.0, 3.0))
-    assert few.seeds_needed(0.005, 0.05) is None, "50 examples never show half a point"
+    assert few.seeds_needed(0.005, 0.05) is None, "50 examples cannot reveal half a point"
 
 
-def test_holm_corrects_as_holm_did_and_keeps_the_level_of_the_family():
+def test_holm_matches_a_calculation_by_hand_and_keeps_the_level_of_the_family():
     # Worked by hand: 0.01 * 4, 0.015 * 3, 0.03 * 2, and 0.04 * 1 no less than the one before.
     found = significance.holm([0.04, 0.01, 0.03, 0.015])
     np.testing.assert_allclose(found, [0.06, 0.04, 0.06, 0.045])
@@ -207,14 +211,14 @@ def test_holm_corrects_as_holm_did_and_keeps_the_level_of_the_family():
 # === Which of these two models? ===
 
 
-def test_two_equally_good_models_are_told_apart_as_often_as_the_level_says():
+def test_equal_models_are_called_different_at_the_rate_of_the_level():
     rng = np.random.default_rng(4)
     by_bootstrap = by_mcnemar = found_bootstrap = found_mcnemar = 0
     for _ in range(NUM_COMPARISONS):
         for gain in (0.0, 0.6):
             right = simulate(rng, 1, 400, 0.0, 1.0, gain)[:, 0]
             found = significance.compare_models(
-                right[0], right[1], right=(right[0] > 0, right[1] > 0), num_resamples=500
+                right[0], right[1], is_correct=(right[0] > 0, right[1] > 0), num_resamples=500
             )
             low, high = found.interval
             if gain:
@@ -228,26 +232,68 @@ def test_two_equally_good_models_are_told_apart_as_often_as_the_level_says():
     assert (rates[:2] >= 0.03).all() and (rates[:2] <= 0.07).all()
 
 
-def test_a_hand_worked_comparison_of_models():
+def test_compare_models_matches_a_calculation_by_hand():
     a = np.array([1, 1, 1, 1, 0, 1.0])
     b = np.array([1, 0, 0, 0, 1, 1.0])
-    found = significance.compare_models(a, b, right=(a > 0, b > 0))
+    found = significance.compare_models(a, b, is_correct=(a > 0, b > 0))
     assert (found.only_a_right, found.only_b_right) == (3, 1)
     # P(1 or fewer of 4) twice is 10 / 16, less the probability of 1 of 4, which is 4 / 16.
     assert found.mcnemar_p_value == pytest.approx(6 / 16)
     assert found.difference == pytest.approx(2 / 6)
-    same = significance.compare_models(a, a, right=(a > 0, a > 0))
-    assert (same.interval, same.mcnemar_p_value) == ((0.0, 0.0), 1.0)
+    same = significance.compare_models(a, a, is_correct=(a > 0, a > 0))
+    assert (same.interval, same.mcnemar_p_value, same.p_value) == (None, 1.0, 1.0)
 
 
-# === What an example contributes ===
+def test_the_sign_flip_p_value_matches_a_calculation_by_hand():
+    # Of the 16 signs of 4 differences, only all positive and all negative are as extreme.
+    a = np.array([0.1, 0.2, 0.3, 0.4, 0.0, 0.0])
+    found = significance.compare_models(a, np.zeros(6), num_resamples=20_000)
+    assert found.p_value == pytest.approx(2 / 16, abs=0.01)
+    # Equal differences: all of 6 examples, without a spread for an interval.
+    constant = significance.compare_models(np.full(6, 0.5), np.zeros(6), num_resamples=20_000)
+    assert constant.interval is None
+    assert constant.p_value == pytest.approx(2 / 64, abs=0.005)
+    without = significance.compare_models(a, np.zeros(6), num_resamples=0)
+    assert without.interval is None and without.p_value == pytest.approx(2 / 16, abs=0.1)
+
+
+def test_enough_signs_are_flipped_for_the_correction_of_many_comparisons():
+    many = significance.compare_models(
+        np.linspace(0.1, 1, 50), np.zeros(50), num_resamples=10, num_comparisons=1000
+    )
+    assert many.p_value * 1000 < 0.06
+
+
+@pytest.mark.parametrize("metric", ["macro_f1", "log_loss"])
+@pytest.mark.parametrize(("num_rows", "prior"), [(60, (0.4, 0.3, 0.3)), (60, (0.8, 0.1, 0.1))])
+def test_the_sign_flip_test_keeps_its_level_and_detects_better_models(metric, num_rows, prior):
+    rng = np.random.default_rng(7)
+    num_comparisons = 400
+    significant = {0.0: 0, 1.5: 0}
+    for gain in significant:
+        for _ in range(num_comparisons):
+            y_true = np.concatenate([[0, 1, 2], rng.choice(3, num_rows - 3, p=prior)])
+            hard = rng.normal(0, 1.2, (num_rows, 3))
+            values = []
+            for margin in (1.0 + gain, 1.0):
+                logits = hard + rng.normal(0, 0.8, hard.shape) + margin * np.eye(3)[y_true]
+                p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+                values.append(evaluation.contributions(metric, y_true, p))
+            found = significance.compare_models(*values, num_resamples=400)
+            significant[gain] += found.p_value < 0.05
+    level, power = (count / num_comparisons for count in significant.values())
+    print(f"\nsign-flip test by {metric}, {num_rows} rows: level {level:.3f}, power {power:.2f}")
+    assert 0.01 <= level <= 0.07 and power > 0.4
+
+
+# === Contributions of examples ===
 
 
 @pytest.mark.parametrize(
     ("multi_label", "metric"),
     [(many, metric) for many in (False, True) for metric in evaluation.contributed(many)],
 )
-def test_contributions_are_values_or_pseudo_values_of_the_metric(multi_label, metric):
+def test_contributions_equal_the_values_or_pseudo_values_of_the_metric(multi_label, metric):
     rng = np.random.default_rng(0)
     n, names = 60, ("a", "b", "c")
     if multi_label:
@@ -280,12 +326,12 @@ def test_contributions_are_values_or_pseudo_values_of_the_metric(multi_label, me
     assert found.mean() == pytest.approx(whole)
 
 
-def test_a_class_of_a_single_example_adds_nothing_to_a_perfect_score():
+def test_a_class_with_one_example_does_not_raise_a_perfect_score():
     y_true = np.array([0] * 60 + [1] * 39 + [2])
     assert evaluation.contributions("macro_f1", y_true, np.eye(3)[y_true]).mean() == 1.0
 
 
-def test_a_metric_of_another_task_has_no_contributions():
+def test_contributions_of_a_metric_of_another_task_are_refused():
     p = np.full((2, 2), 0.5)
     with pytest.raises(ValueError, match="micro_f1"):
         evaluation.contributions("micro_f1", np.array([0, 1]), p)

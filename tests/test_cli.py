@@ -146,12 +146,11 @@ MISTAKES: list[tuple[str, int, str]] = [
     ("train good.yaml out --set training.schedule=plateau --set training.plateau_patience_epochs=3", 1, "--set training.plateau_patience_epochs: training stops after training.patience_epochs=3 epochs without improvement, so the rate would never be lowered; expected fewer"),
     ("train others.csv out", 1, "others.csv: is a file of texts by its name, expected a configuration; `textclf init others.csv others.yaml` writes one"),
     ("evaluate model others.csv --set data.text_columns=Rev --set data.label_column=stars", 1, "others.csv:1: no column 'Rev'; found id, review, stars; use --set 'data.text_columns=[review]'"),
-    ("evaluate model far/away.tsv", 1, "far/away.tsv: no such file: the folder far does not exist; a path is looked up from the current folder"),
+    ("evaluate model far/away.tsv", 1, "far/away.tsv: no such file: the folder far does not exist; a relative path starts at the current folder"),
     ("train good.yaml", 2, USAGE.format("train [OPTIONS] CONFIG OUTPUT", "train") + "Missing argument 'OUTPUT'."),
     ("evaluate nowhere", 1, "nowhere: does not exist; `textclf train` writes such a folder"),
     ("evaluate model others.csv", 1, "others.csv:1: no column 'text'; found id, review, stars; use --set 'data.text_columns=[review]'\nothers.csv:1: no column 'label'; found id, review, stars; use --set data.label_column=stars"),
     ("evaluate model semicolon.csv --set data.delimiter=,", 1, "semicolon.csv:1: no column 'text'; found text;label; use --set 'data.delimiter=;'\nsemicolon.csv:1: no column 'label'; found text;label; use --set 'data.delimiter=;'"),
-    ("evaluate model latin.csv", 1, "latin.csv:2: byte 0xe9 is not utf-8; name the encoding of the file, perhaps data.encoding=cp1252"),
     ("evaluate model others.csv --split validation", 2, EVALUATE + "--split: all rows of the file others.csv are scored; leave it"),
     ("evaluate model --split dev", 2, EVALUATE + "Invalid value for '--split': 'dev' is not one of 'train', 'validation', 'test'."),
     ("evaluate model --require macro_f1", 2, EVALUATE + "--require macro_f1: expected METRIC=VALUE, for instance macro_f1=0.85"),
@@ -570,6 +569,19 @@ def test_another_file_is_read_in_its_own_encoding(demo: Path, folder: Path):
     assert "caf\u00c3" in forced.stdout
 
 
+def test_evaluate_names_all_rows_that_cannot_be_read(demo: Path, folder: Path):
+    lines = ["text,label", "café,positive", "fine", "good,positive", "bad,", "naïve,negative", ""]
+    (folder / "rows.csv").write_bytes("\n".join(lines).encode("latin-1"))
+    result = run("evaluate", "model", folder / "rows.csv")
+    assert (result.exit_code, result.stdout) == (1, "")
+    first, *rest = result.stderr.removeprefix("reading the data\nError: ").splitlines()
+    assert first == (
+        f"{folder}/rows.csv:2: byte 0xe9 is not utf-8; name the encoding of the file, perhaps "
+        "data.encoding=cp1252"
+    )
+    assert [line.split(":")[1] for line in rest] == ["3", "5", "6"]
+
+
 def test_a_requirement_that_is_not_met_fails_after_the_report(demo: Path):
     write_csv(
         demo / "new.csv", [["text", "label"], ["I loved it", "positive"], ["good", "negative"]]
@@ -626,7 +638,7 @@ def test_predict_gives_the_probabilities_of_all_classes_as_json(demo: Path):
 
 def test_predict_shows_the_most_probable_classes_and_no_more_than_there_are(demo: Path):
     assert re.fullmatch(
-        r"negative 0\.\d{4}\tpositive 0\.\d{4}\n",
+        r"negative (0\.\d{4}|1\.0000)\tpositive 0\.\d{4}\n",
         done("predict", "model", "I hated it", "--top-k", "9"),
     )
     answer = json.loads(done("predict", "model", "I hated it", "--top-k", "1", "--json"))
@@ -792,7 +804,7 @@ def test_training_twice_into_a_folder_needs_overwrite(multi_label: Path, tmp_pat
 
 def test_several_labels_come_out_in_each_format(multi_label: Path, folder: Path):
     model = multi_label / "model"
-    both = "the room was large and breakfast was hot"
+    both = "the room was large and breakfast was hot, visit 7"
     assert done("predict", model, both, "nothing to say") == "房间, 早餐\n\n"
     answer = json.loads(done("predict", model, both, "--json"))
     assert answer["labels"] == ["房间", "早餐"]
@@ -1057,7 +1069,7 @@ def test_the_time_left_counts_steps_and_validations_to_come():
         (
             "data check nope.csv",
             ["checking the settings and the data"],
-            ["Error: nope.csv: no such file; a path is looked up from the current folder"],
+            ["Error: nope.csv: no such file; a relative path starts at the current folder"],
         ),
     ],
 )

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -10,6 +11,10 @@ from click.core import ParameterSource
 from textclf.cli import options, using
 from textclf.cli.terminal import Progress, show_check
 from textclf.startup import import_tensorflow, show_status
+
+if TYPE_CHECKING:
+    from textclf.artifact import Card
+    from textclf.study.models import Answers
 
 
 @click.command()
@@ -70,23 +75,7 @@ def compare(
         metric = comparison.choose_metric(metric, first.multi_label)
     except ValueError as error:
         raise click.UsageError(f"--metric {error}") from None
-    from textclf import data
-
-    with Progress() as progress:
-        progress.stage("reading the data")
-        dataset = data.open_dataset(on_progress=progress.update, **arguments)
-        progress.clear()
-        options.check_split(list(dataset.splits), split)
-        import_tensorflow()
-        show_status("loading the models")
-        from textclf import classifier
-
-        answers = {}
-        for name, model in zip(names, models, strict=True):
-            predictor = classifier.load_predictor(model)
-            answers[name] = comparison.answer_split(
-                first, predictor, dataset, split, progress.update
-            )
+    answers = _answer(models, cards, arguments, split)
     report = comparison.compare_models(
         answers,
         cells=comparison.group_by_cell(cards),
@@ -100,3 +89,28 @@ def compare(
         click.echo(json.dumps(values, ensure_ascii=False))
     else:
         click.echo(comparison.text(report, place))
+
+
+def _answer(
+    models: tuple[Path, ...], cards: "dict[str, Card]", arguments: dict[str, Any], split: str
+) -> "dict[str, Answers]":
+    """Return the answers of each model, with the classes in the order of the first one."""
+    from textclf import data
+    from textclf.study.models import answer_split
+
+    first = next(iter(cards.values()))
+    with Progress() as progress:
+        progress.stage("reading the data")
+        dataset = data.open_dataset(on_progress=progress.update, **arguments)
+        progress.clear()
+        options.check_split(list(dataset.splits), split)
+        import_tensorflow()
+        show_status("loading the models")
+        from textclf import classifier
+
+        return {
+            name: answer_split(
+                first, classifier.load_predictor(model), dataset, split, progress.update
+            )
+            for name, model in zip(cards, models, strict=True)
+        }

@@ -245,15 +245,7 @@ def compare_models(
     ]
     corrected = significance.holm([difference.p_value for difference in differences])
     comparisons = [
-        _compare_pair(
-            a,
-            b,
-            difference,
-            p_holm=float(p_holm),
-            metric=metric,
-            contributions=(contributions[a], contributions[b]),
-            is_same_answer=bool((answers[a].selected == answers[b].selected).all()),
-        )
+        _compare_pair(a, b, difference, float(p_holm), metric, answers, contributions)
         if has_enough_rows
         else _without_verdict(a, b, difference, metric)
         for (a, b), difference, p_holm in zip(pairs, differences, corrected, strict=True)
@@ -301,20 +293,20 @@ def _compare_pair(
     a: str,
     b: str,
     d: ModelDifference,
-    *,
     p_holm: float,
     metric: str,
-    contributions: tuple[np.ndarray, np.ndarray],
-    is_same_answer: bool,
+    answers: Mapping[str, Answers],
+    contributions: Mapping[str, np.ndarray],
 ) -> ModelComparison:
     """Return the verdict: "better" needs a small p-value and an interval without 0."""
     contains_zero = d.interval is not None and d.interval[0] <= 0 <= d.interval[1]
-    if (contributions[0] == contributions[1]).all():
+    if (contributions[a] == contributions[b]).all():
         verdict = IDENTICAL
+        is_same_answer = (answers[a].selected == answers[b].selected).all()
         verb = "answer" if is_same_answer else "score on"
         words = (
             f"no difference between {a} and {b}: both models {verb} all "
-            f"{len(contributions[0]):,} examples alike"
+            f"{len(contributions[a]):,} examples alike"
         )
     elif p_holm < 1 - d.confidence and not contains_zero:
         verdict = BETTER

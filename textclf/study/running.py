@@ -434,5 +434,5 @@ def plan(
     ]
     planned = [(run, estimates.get((run.dataset, run.cell))) for run in missing]
     training = sum(known.seconds for _, known in planned if known is not None)
-    # Calibrations run one at a time, whatever the number of processes.
+    # Calibrations run one at a time, with any number of processes.
     return Plan(calibration_seconds, planned, sum(calibration_seconds) + training / jobs)

@@ -150,8 +150,6 @@ def compare_cells(
     Raises:
         ValueError: the numbers of examples differ.
     """
-    from scipy import special
-
     if a.shape[1] != b.shape[1]:
         raise ValueError(f"{a.shape[1]} and {b.shape[1]} examples: not the same test split")
     num_examples = a.shape[1]
@@ -167,12 +165,20 @@ def compare_cells(
     )
     if None in seed_variances or num_examples == 1:
         return result
+    return _with_t_test(result, num_examples)
+
+
+def _with_t_test(result: CellDifference, num_examples: int) -> CellDifference:
+    """Return the difference with its p-value, interval and effect size."""
+    from scipy import special
+
+    difference = result.difference
     variance, df = _total(result._variances(result.num_seeds))
     error = float(np.sqrt(variance))
     interval = None
     if error > 0:
         p_value = 2 * special.stdtr(df, -abs(difference) / error)
-        half = -error * special.stdtrit(df, (1 - confidence) / 2)
+        half = -error * special.stdtrit(df, (1 - result.confidence) / 2)
         interval = (float(difference - half), float(difference + half))
     else:  # no spread: the sign test of equal differences of all examples
         p_value = 1.0 if difference == 0 else 2.0 ** (1 - num_examples)
@@ -182,7 +188,7 @@ def compare_cells(
         degrees_of_freedom=float(df),
         p_value=float(p_value),
         interval=interval,
-        effect_size=_hedges_g(difference, seed_variances, result.num_seeds),
+        effect_size=_hedges_g(difference, result.seed_variances, result.num_seeds),
     )
 
 

@@ -43,7 +43,7 @@ def real_data() -> Path:
 
 # The files that take longest, so that no worker of `pytest -n` is still at one when the rest is done.
 LONGEST = (
-    *("benchmark", "cli", "training", "inference", "networks", "serving_versions"),
+    *("runner", "cli", "training", "inference", "networks", "serving_versions"),
     *("serving_limits", "serving", "settings", "export", "invariance", "docs", "data"),
 )
 

@@ -18,8 +18,9 @@ import pytest
 from click.testing import CliRunner
 
 from textclf import config
-from textclf.benchmark import grid, running, summary
 from textclf.cli import main
+from textclf.study import folder as folders
+from textclf.study import grid, summary
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -159,12 +160,12 @@ def test_the_data_page_names_every_data_setting():
     assert missing == []
 
 
-def test_the_grid_of_the_benchmark_page_is_right(tmp_path: Path):
+def test_the_grid_of_the_benchmark_page_is_valid(tmp_path: Path):
     [(_, text)] = blocks("benchmark.md", "yaml")
     (tmp_path / "cells.yaml").write_text(text, encoding="utf-8")
     (tmp_path / "reviews.yaml").write_text("data: {source: demo}\n")
-    found = grid.read(tmp_path / "cells.yaml")
-    assert len(found.runs) == 2 + 5 * (5 + 2)
+    benchmark = grid.read(tmp_path / "cells.yaml")
+    assert len(benchmark.runs) == 2 + 5 * (5 + 2)
     page = (DOCS / "benchmark.md").read_text(encoding="utf-8")
     assert [key for key in grid.KEYS if f"`{key}`" not in page] == []
 
@@ -252,7 +253,7 @@ def test_nothing_says_that_an_index_has_this_distribution():
     assert parser["options.entry_points"]["console_scripts"].strip() == "textclf = textclf.cli:main"
     code = [*ROOT.glob("textclf/**/*.py"), *ROOT.glob("textclf/**/*.html")]
     code += [*ROOT.glob("benchmarks/*.py"), ROOT / "setup.cfg", ROOT / "tox.ini", ROOT / ".ci/run"]
-    code += [*ROOT.glob("configs/*.yaml"), *ROOT.glob("docs/**/*.yaml")]
+    code += [*ROOT.glob("configs/*.yaml"), *ROOT.glob("benchmarks/**/*.yaml")]
     assert len(code) > 60
     said = {
         str(path.relative_to(ROOT)): index_requirements(path.read_text(encoding="utf-8"))
@@ -269,24 +270,27 @@ def test_no_page_names_a_folder_of_somebody():
         assert found is None, f"{page.relative_to(ROOT)}: {found[0] if found else ''}"
 
 
-def test_what_the_benchmarks_page_says_is_what_the_runs_beside_it_say():
+def test_the_results_page_and_the_verdicts_agree_with_the_stored_runs():
     path = ROOT / "benchmarks" / "cells.py"
     spec = importlib.util.spec_from_file_location("cells", path)
     cells = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(cells)
-    page = (ROOT / "docs" / "benchmark" / "README.md").read_text(encoding="utf-8")
-    assert page.partition(cells.MARK)[2] == cells.measured(), "run python benchmarks/cells.py"
-    made = 0
-    for file in (ROOT / "docs" / "benchmark").glob("*.yaml"):
-        described, folder = grid.read(file), file.with_suffix("")
-        results = running.finished(described, folder)
+    page = (DOCS / "benchmark_results.md").read_text(encoding="utf-8")
+    assert page.partition(cells.MARK)[2] == cells.results_section(), (
+        "run python benchmarks/cells.py"
+    )
+    num_checked = 0
+    for file in (ROOT / "benchmarks" / "runs").glob("*.yaml"):
+        benchmark, folder = grid.read(file), file.with_suffix("")
+        results = folders.finished(benchmark, folder)
         if results:
-            made += 1
+            num_checked += 1
             known = json.loads((folder / "benchmark.json").read_text(encoding="utf-8"))["runs"]
-            assert known == {run.name: run.fingerprint for run in described.runs}
-            said = summary.summarize(described, results, running.failures(described, folder))
-            kept = json.loads((folder / "verdicts.json").read_text(encoding="utf-8"))
+            assert known == {run.name: run.fingerprint for run in benchmark.runs}
+            failures = folders.failures(benchmark, folder)
+            [dataset] = summary.summarize(benchmark, results, failures).datasets.values()
+            stored = json.loads((folder / "verdicts.json").read_text(encoding="utf-8"))
             for key in ("comparisons", "with_simple"):
-                words = [one["words"] for one in said["datasets"][file.stem][key]]
-                assert [one["words"] for one in kept["datasets"][file.stem][key]] == words
-    assert made
+                words = [comparison.words for comparison in getattr(dataset, key)]
+                assert [c["words"] for c in stored["datasets"][file.stem][key]] == words
+    assert num_checked

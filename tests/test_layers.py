@@ -35,7 +35,7 @@ LAYERS = {
     "saved_model": 6,
     "report": 7,
     "serving": 7,
-    "benchmark": 8,
+    "study": 8,
     "cli": 9,
     "__main__": 10,
 }
@@ -52,9 +52,12 @@ LIGHT = (
     "report",
     "cli",
     "baselines",
-    "benchmark.summary",
-    "benchmark.tables",
-    "benchmark.worker",
+    "study.comparison",
+    "study.models",
+    "study.running",
+    "study.summary",
+    "study.tables",
+    "study.worker",
 )
 
 

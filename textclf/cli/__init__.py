@@ -4,7 +4,8 @@
     fitting       from a configuration to a trained folder: train, baseline, demo
     using         from a trained folder on: evaluate, export, verify, info
     predicting    from texts to labels: predict
-    comparing     from many trainings to a verdict: benchmark, compare
+    benchmark     compare architectures over seeds: benchmark
+    compare       compare trained models: compare
     serving       from exported versions to answers over HTTP: serve
     options       what the commands share
     terminal      progress, notes, TensorFlow's noise, Ctrl-C
@@ -20,7 +21,9 @@ from typing import Any
 import click
 
 import textclf
-from textclf.cli import comparing, configuring, fitting, predicting, serving, using
+from textclf.cli import configuring, fitting, predicting, serving, using
+from textclf.cli.benchmark import benchmark
+from textclf.cli.compare import compare
 from textclf.cli.terminal import use_utf8
 from textclf.errors import TextclfError
 from textclf.startup import clear_status
@@ -68,6 +71,6 @@ for command in (
     *(configuring.init, configuring.config, configuring.data_group),
     *(fitting.train, fitting.baseline, fitting.demo),
     *(using.evaluate, predicting.predict, using.export, using.verify_command, using.info),
-    *(serving.serve, comparing.benchmark, comparing.compare),
+    *(serving.serve, benchmark, compare),
 ):
     main.add_command(command)

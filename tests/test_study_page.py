@@ -1,0 +1,58 @@
+"""The page of a benchmark, in a browser."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import chromium
+import pytest
+from studies import summarized, typed, write_grids
+
+from textclf.study.page import render
+
+
+@pytest.fixture
+def folder(reviews: Path, tmp_path: Path) -> Path:
+    return write_grids(tmp_path, reviews)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[chromium.Page]:
+    if chromium.PROGRAM is None:
+        pytest.skip("Chromium is not installed: this test opens the report with it")
+    with chromium.page(tmp_path_factory.mktemp("chromium")) as page:
+        yield page
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (360, False), (360, True)])
+def test_the_report_is_one_page_that_fits_the_window(
+    page: chromium.Page, folder: Path, width: int, dark: bool
+):
+    benchmark, results, report = summarized(folder, {"gru": [0.8, 0.81, 0.82], "bigru": 0.9})
+    report.notes.append("<b>a note</b>")
+    html = render(benchmark, folder, typed(results), report)
+    (folder / "report.html").write_text(html, encoding="utf-8")
+    page.open(f"file://{folder}/report.html", width=width, height=800, dark=dark)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    images = page.evaluate(
+        "[...document.querySelectorAll('svg')].map(s => [s.getAttribute('role'), "
+        "s.getAttribute('aria-label'), s.getBoundingClientRect().width])"
+    )
+    assert len(images) == 7
+    for role, label, shown in images:
+        assert role == "img" and len(label) > 30 and 200 < shown < width
+    names = ("BiGRU", "GRU", "BiSimpleRNN", "TF-IDF + logistic regression", "a bag of embeddings")
+    for picture in page.evaluate("[...document.querySelectorAll('svg')].map(s => s.textContent)"):
+        assert all(name in picture for name in names[:3])
+    ids = page.evaluate("[...document.querySelectorAll('[id]')].map(e => e.id)")
+    assert len(ids) == len(set(ids)), "two plots share an id"
+    colours = page.evaluate(
+        "[getComputedStyle(document.body).backgroundColor, "
+        "getComputedStyle(document.querySelector('svg text')).fill]"
+    )
+    dark_colours = ["rgb(13, 17, 23)", "rgb(230, 237, 243)"]
+    assert colours == (dark_colours if dark else ["rgb(255, 255, 255)", "rgb(27, 31, 36)"])
+    text = page.evaluate("document.body.innerText")
+    assert "<b>a note</b>" in text and "BiGRU is better than GRU" in text
+    assert "Which architecture?" in text and "Confusion matrix" in text
+    assert page.evaluate("performance.getEntriesByType('resource').length") == 0
+    assert page.problems == []

@@ -1,0 +1,194 @@
+"""Verdicts on cells, and notes on the limits of a benchmark."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from studies import CELLS, TINY, by_pair, made_up_result, packed, summarized, typed, write_grids
+
+from textclf import evaluation
+from textclf.errors import ConfigError
+from textclf.study import comparison, grid, summary
+from textclf.study.page import render
+from textclf.study.records import to_float16
+
+
+@pytest.fixture
+def folder(reviews: Path, tmp_path: Path) -> Path:
+    return write_grids(tmp_path, reviews)
+
+
+def test_verdicts_distinguish_better_no_difference_and_too_few_seeds(folder: Path):
+    accuracies = {"gru": 0.8, "bigru": [0.8, 0.802, 0.799], "bisimple_rnn": [0.5, 0.9, 0.7]}
+    accuracies |= {"tfidf_logistic_regression": 0.9, "bag_of_embeddings": 0.6}
+    _, _, report = summarized(folder, accuracies)
+    dataset = report.datasets["tiny"]
+    cells = by_pair(dataset.comparisons)
+    even = cells["bigru", "gru"]
+    assert even.verdict == "no difference shown" and even.power > 0.8
+    assert "no difference shown between BiGRU and GRU: the means differ by 0.0 points" in even.words
+    few = next(c for pair, c in cells.items() if "bisimple_rnn" in pair)
+    assert few.verdict == "too few seeds" and few.seeds_needed > 3
+    assert f"{few.seeds_needed} seeds per cell are needed" in few.words
+    simple = by_pair(dataset.with_simple)
+    assert simple["tfidf_logistic_regression", "gru"].verdict == "better"
+    assert simple["gru", "bag_of_embeddings"].verdict == "better"
+    words = " ".join(dataset.words)
+    assert "No recurrent network is shown to be better than TF-IDF + logistic" in words
+    assert "TF-IDF + logistic regression is better than GRU and BiGRU." in words
+    assert "GRU and BiGRU are better than a bag of embeddings." in words
+    undecided = "2 comparisons are undecided (too few seeds or test texts); details below."
+    assert undecided in words
+    assert [cell.cell for cell in dataset.cells][0] == "tfidf_logistic_regression"
+
+
+def test_cells_that_score_alike_on_each_text_have_no_interval_and_no_power(folder: Path):
+    _, _, report = summarized(folder, {"gru": 1.0, "bigru": 1.0, "bisimple_rnn": 0.5})
+    alike = by_pair(report.datasets["tiny"].comparisons)["gru", "bigru"]
+    assert alike.verdict == "no difference" and alike.interval is None and alike.power is None
+    assert alike.words == "no difference: GRU and BiGRU score on all 4,000 texts alike"
+
+
+def test_cells_are_not_compared_by_macro_f1_with_too_few_rows():
+    rng = np.random.default_rng(0)
+    y_true = np.array([0] * 30 + [1] * 2 + [2] * 2 + [3] * 2 + list(range(4, 10)))
+    p = {cell: rng.dirichlet(np.ones(10), (3, len(y_true))) for cell in "ab"}
+    for cell, boost in (("a", 5.0), ("b", 0.0)):
+        p[cell][:, np.arange(len(y_true)), y_true] += boost
+    values = {
+        cell: np.stack([evaluation.contributions("macro_f1", y_true, row) for row in p[cell]])
+        for cell in "ab"
+    }
+    assert not comparison.enough_rows("macro_f1", y_true[:39], 10), "3.9 rows per class"
+    assert comparison.enough_rows("macro_f1", y_true, 10), "4.2 rows per class"
+    assert not comparison.enough_rows("macro_f1", y_true, 11), "a class without rows"
+    assert comparison.enough_rows("accuracy", y_true[:5], 10)
+    several = np.eye(3, dtype=bool)[np.arange(11) % 3]
+    assert not comparison.enough_rows("macro_f1", several, 3)
+    [refused] = comparison.Comparison("macro_f1", values, has_enough_rows=False).pairs([("a", "b")])
+    assert refused.verdict == "too few rows"
+    assert refused.p_value is None and refused.interval is None and refused.power is None
+    assert "there are too few rows for macro_f1, which needs 4 per class" in refused.words
+    [compared] = comparison.Comparison("macro_f1", values).pairs([("a", "b")])
+    assert compared.verdict == "better", "the rule must decide for this test to mean anything"
+
+
+def test_p_values_of_several_comparisons_are_corrected(folder: Path):
+    accuracies = {"gru": 0.8, "bigru": [0.8, 0.83, 0.81], "bisimple_rnn": [0.78, 0.8, 0.81]}
+    _, _, report = summarized(folder, accuracies)
+    cells = report.datasets["tiny"].comparisons
+    assert all(c.p_value_holm >= c.p_value for c in cells)
+    smallest = min(cells, key=lambda c: c.p_value)
+    assert smallest.p_value_holm == pytest.approx(3 * smallest.p_value)
+
+
+def test_a_verdict_uses_the_corrected_p_value():
+    rng = np.random.default_rng(0)
+    num_decided_by_correction = 0
+    for _ in range(100):
+        accuracy = [[0.8], [0.82], [0.83]] + rng.normal(0, 0.005, (3, 3))
+        right = rng.random((3, 3, 1000)) < accuracy[:, :, np.newaxis]
+        compared = comparison.Comparison(
+            "accuracy", dict(zip("abc", right.astype(float), strict=True))
+        )
+        for c in compared.pairs([("a", "b"), ("a", "c"), ("b", "c")]):
+            assert (c.verdict == "better") == (c.p_value_holm < 0.05)
+            num_decided_by_correction += c.p_value < 0.05 <= c.p_value_holm
+    assert num_decided_by_correction > 10, "the correction must matter for this test"
+
+
+def test_the_pareto_front_contains_no_cell_that_another_beats_at_lower_cost(folder: Path):
+    accuracies = {"gru": 0.8, "bigru": 0.9, "bisimple_rnn": 0.7, "fasttext": 0.6}
+    benchmark, results, _ = summarized(folder, accuracies)
+    seconds = {"majority": 0, "gru": 4, "bigru": 4, "bisimple_rnn": 5}
+    for result in results.values():
+        result["cost"]["training_seconds"] = float(seconds.get(result["cell"], 1))
+    cells = summary.summarize(benchmark, typed(results), {}).datasets["tiny"].cells
+    front = {cell.cell for cell in cells if "training_seconds" in cell.pareto}
+    assert front == {"majority", "fasttext", "bigru"}
+    results["tiny.gru.seed0"]["machine"] = {"host": "there"}
+    cells = summary.summarize(benchmark, typed(results), {}).datasets["tiny"].cells
+    assert not any(cell.pareto for cell in cells), "times of two machines are not comparable"
+
+
+def test_a_lower_loss_is_better(folder: Path):
+    accuracies = {"gru": 0.8, "bigru": 0.9, "bisimple_rnn": 0.5}
+    _, _, report = summarized(folder, accuracies, CELLS + "metric: log_loss\n")
+    assert ("bigru", "gru") in by_pair(report.datasets["tiny"].comparisons)
+
+
+def test_a_network_that_ended_early_or_is_saturated_is_reported(folder: Path):
+    benchmark, results, _ = summarized(folder, {})
+    results["tiny.gru.seed1"] |= {"ended_by": "not finite"}
+    results["tiny.gru.seed1"]["history"] = [{"val_loss": None}, {"val_loss": 0.5}]
+    results["tiny.gru.seed1"]["cost"]["new_in_a_later_version"] = 1
+    for result in results.values():
+        if "gradient_by_distance" in result:
+            result["gradient_by_distance"]["0"] = 0.0
+    records = typed(results)
+    report = summary.summarize(benchmark, records, {})
+    assert any("tiny.gru.seed1 ended early" in note for note in report.notes)
+    assert "tiny.gru.seed1 ended early" in render(benchmark, folder, records, report)
+
+
+def test_notes_name_the_limits_of_the_comparison(folder: Path):
+    benchmark, results, _ = summarized(folder, {"gru": 0.8})
+    names = list(results)
+    results[names[2]]["code"] = "other"
+    results[names[3]]["machine"] = {"host": "there"}
+    results[names[4]]["cost"]["shared_cores"] = True
+    results[names[4]]["test_reads"] = 2
+    results[names[4]]["cost"]["code"] = "newer"
+    results[names[5]]["vocabulary"] = "w"
+    del results[names[-1]]
+    report = summary.summarize(benchmark, typed(results), {names[-2]: "no memory"})
+    notes = "\n".join(report.notes)
+    assert f"1 of {len(names)} runs are missing" in notes
+    assert f"{names[-2]} failed: no memory" in notes
+    for part in (
+        "2 versions of the code", "2 machines", "cores to themselves",
+        "measured with another version", "different vocabularies",
+        f"{names[4]} read the test split 2 times",
+    ):  # fmt: skip
+        assert part in notes
+    for name in names[:-1]:
+        results[name]["cost"]["shared_cores"] = results[name]["cell"] == "gru"
+    notes = "\n".join(summary.summarize(benchmark, typed(results), {}).notes)
+    assert "were measured on shared cores and are not comparable" in notes
+
+
+def test_multi_label_cells_are_compared_by_macro_f1(folder: Path):
+    several = TINY.replace("}}\nmodel", ", multi_label: true, label_separator: ';'}}\nmodel")
+    (folder / "tiny.yaml").write_text(several.format(reviews=folder / "reviews.csv"))
+    (folder / "cells.yaml").write_text(CELLS + "metric: accuracy\n")
+    with pytest.raises(
+        ConfigError, match="accuracy is not available for tiny, where a text has several"
+    ):
+        grid.read(folder / "cells.yaml")
+    (folder / "cells.yaml").write_text(CELLS)
+    benchmark = grid.read(folder / "cells.yaml")
+    rng = np.random.default_rng(0)
+    y_true = rng.random((500, 3)) < [0.5, 0.2, 0.05]
+    limits = np.array([0.5, 0.4, 0.3], np.float32)
+    results = {}
+    for run in benchmark.runs:
+        better = 0.3 if run.cell == "bigru" else 0.1
+        p = np.clip(0.4 * rng.random((500, 3)) + better * y_true, 0, 1).astype(np.float32)
+        report = evaluation.evaluate(
+            y_true, p, class_names="abc", multi_label=True, thresholds=limits, bootstrap_samples=0
+        )
+        results[run.name] = made_up_result(run, 0.5) | {
+            "data": {"multi_label": True, "class_names": list("abc"), "splits": {"test": 500},
+                     "fingerprint": "f", "leaked_test_rows": 0},
+            "test": report.to_dict()["metrics"], "thresholds": limits.tolist(),
+            "probabilities": packed(to_float16(p, limits)),
+            "y_true": packed(y_true.astype(np.uint8)),
+        }  # fmt: skip
+        if run.kind == "network":
+            results[run.name]["num_tokens"] = packed(np.arange(500, dtype=np.int32) % 50)
+    report = summary.summarize(benchmark, typed(results), {})
+    dataset = report.datasets["tiny"]
+    assert dataset.metric == "macro_f1"
+    assert by_pair(dataset.comparisons)["bigru", "gru"].verdict == "better"
+    page = render(benchmark, folder, typed(results), report)
+    assert "share of correct labels" in page and "Confusion matrix" not in page

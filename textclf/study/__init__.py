@@ -1,0 +1,1 @@
+"""Benchmarks: many trainings, executed by one runner and compared with statistics."""

@@ -1,0 +1,91 @@
+"""Report of a benchmark as one HTML page without external resources."""
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from textclf import evaluation
+from textclf.study.plots import Plots
+from textclf.study.records import Result
+from textclf.study.runs import Grid, display_name
+from textclf.study.summary import DatasetSummary, Summary
+from textclf.study.tables import PARETO_WORDS, TITLE, comparison_groups, scores_table
+
+_MAX_CLASSES = 20  # of a confusion matrix
+
+
+def render(grid: Grid, folder: Path, results: Mapping[str, Result], summary: Summary) -> str:
+    """Return the page as HTML.
+
+    Args:
+        grid: the benchmark.
+        folder: of the benchmark, for the command on the page.
+        results: the finished runs by name.
+        summary: of `summary.summarize`.
+    """
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    versions: dict[str, str] = {}
+    for result in results.values():
+        versions |= result.versions
+    return environment.get_template("page.html").render(
+        heading=TITLE,
+        title=Path(grid.place).stem,
+        notes=summary.notes,
+        confidence=f"{100 * grid.confidence:g}",
+        datasets=[
+            _dataset(name, dataset, [r for r in results.values() if r.dataset == name])
+            for name, dataset in summary.datasets.items()
+        ],
+        command=f"textclf benchmark {shlex.quote(grid.place)} {shlex.quote(str(folder))}",
+        versions=versions,
+        pareto_words=PARETO_WORDS,
+    )
+
+
+def _dataset(name: str, dataset: DatasetSummary, results: Sequence[Result]) -> dict[str, Any]:
+    """Return the values of the template for one data set."""
+    # In the order of the table: the best cell first.
+    by_cell = {
+        cell.cell: [result for result in results if result.cell == cell.cell]
+        for cell in dataset.cells
+    }
+    header, rows = scores_table(dataset)
+    y_true = results[0].y_true.unpack()
+    return {
+        **msgspec.structs.asdict(dataset),
+        "name": name,
+        "header": header,
+        "rows": rows,
+        "shared": any(cell.cost.shared_cores for cell in dataset.cells),
+        "plots": list(Plots(dataset, by_cell, y_true).draw_all()),
+        "comparisons": comparison_groups(dataset),
+        "confusions": list(_confusions(dataset.class_names, by_cell, y_true)),
+    }
+
+
+def _confusions(
+    class_names: Sequence[str], by_cell: Mapping[str, Sequence[Result]], y_true: np.ndarray
+) -> Iterator[dict[str, Any]]:
+    """Yield the confusion matrix of each cell, as shares of the true class."""
+    num_classes = len(class_names)
+    if y_true.ndim == 2 or num_classes > _MAX_CLASSES:
+        return
+    for cell, results in by_cell.items():
+        shares = np.zeros((num_classes, num_classes))
+        for result in results:
+            predicted = evaluation.select(result.probabilities.unpack())
+            np.add.at(shares, (y_true, predicted), 1 / len(results))
+        shares /= np.maximum(shares.sum(axis=1, keepdims=True), 1)
+        rows = zip(class_names, shares.round(4).tolist(), strict=True)
+        yield {"name": display_name(cell), "rows": list(rows)}

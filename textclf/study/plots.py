@@ -1,0 +1,259 @@
+"""Plots of a benchmark as SVG."""
+
+import io
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from textclf import evaluation
+from textclf.study.records import Result
+from textclf.study.runs import display_name
+from textclf.study.summary import DatasetSummary
+
+_INK = "#010203"  # placeholder for the text colour of the page, which follows light and dark mode
+# Distinguishable with colour blindness (Okabe and Ito 2008), on white and on black.
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b08c00", "#56b4e9", "#8a6fdf", "#7f7f7f")
+_MARKERS = "osD^vP*X"
+_NUM_BINS = 8
+_MIN_BIN_TEXTS = 20
+_STYLE = {
+    "svg.fonttype": "none",  # text of the page, in its fonts
+    "svg.hashsalt": "textclf",
+    "font.size": 9,
+    "text.color": _INK,
+    "axes.labelcolor": _INK,
+    "axes.edgecolor": _INK,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+
+
+class Plots:
+    """Plots of one data set; a method draws into axes and returns the caption."""
+
+    def __init__(
+        self,
+        dataset: DatasetSummary,
+        by_cell: Mapping[str, Sequence[Result]],
+        y_true: np.ndarray,
+    ):
+        """
+        Args:
+            dataset: the summary.
+            by_cell: the finished runs of each cell, the best cell first.
+            y_true: int16 [n], or uint8 [n, C] for multi-label data.
+        """
+        self._dataset = dataset
+        self._metric = dataset.metric
+        self._by_cell = by_cell
+        self._y_true = y_true
+        self._styles = {
+            cell: {
+                "color": _COLOURS[i % len(_COLOURS)],
+                # Another marker for each colour that is used a second time.
+                "marker": _MARKERS[(i + i // len(_COLOURS)) % len(_MARKERS)],
+            }
+            for i, cell in enumerate(by_cell)
+        }
+        # The majority class scores so low that the others would be indistinguishable.
+        self._plotted = [cell for cell in by_cell if cell != "majority"]
+
+    def draw_all(self) -> Iterator[dict[str, str]]:
+        """Yield the SVG and the caption of each plot that the results allow."""
+        networks = [r for rs in self._by_cell.values() for r in rs if r.num_tokens is not None]
+        yield _svg("scores", self._scores, has_legend=False)
+        if networks:
+            yield _svg("learning curves", self._learning_curves)
+            yield _svg("score by length", self._scores_by_length)
+        if any(result.gradient_by_distance for result in networks):
+            yield _svg("gradient by distance", self._gradients)
+        yield _svg("calibration", self._calibration)
+        yield _svg("score and training time", self._training_pareto)
+        yield _svg("score and answer time", self._answer_pareto)
+
+    def _scores(self, axes: Any) -> str:
+        from_below = self._plotted[::-1]
+        for y, cell in enumerate(from_below):
+            values = [result.test[self._metric] for result in self._by_cell[cell]]
+            style = self._styles[cell]
+            axes.plot(values, [y] * len(values), linestyle="", alpha=0.6, **style)
+            axes.plot([np.mean(values)] * 2, [y - 0.3, y + 0.3], color=style["color"])
+        axes.set_yticks(range(len(from_below)), [display_name(cell) for cell in from_below])
+        axes.set_xlabel(f"{self._metric} on test")
+        return f"{self._metric} of each run; the bar is the mean of the cell."
+
+    def _learning_curves(self, axes: Any) -> str:
+        for cell, results in self._by_cell.items():
+            losses = [
+                [np.nan if epoch["val_loss"] is None else epoch["val_loss"] for epoch in history]
+                for history in (result.history for result in results)
+                if history is not None
+            ]
+            if not losses:
+                continue
+            # Up to the shortest run: later means would be of other seeds.
+            shortest = min(map(len, losses))
+            table = np.array([values[:shortest] for values in losses])  # [seeds, epochs]
+            epochs = np.arange(1, shortest + 1)
+            self._line(axes, cell, epochs, table.mean(axis=0), markersize=3)
+            axes.fill_between(
+                epochs, table.min(axis=0), table.max(axis=0), alpha=0.15, linewidth=0,
+                color=self._styles[cell]["color"],
+            )  # fmt: skip
+        axes.set_xlabel("epoch")
+        axes.set_ylabel("loss on validation")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        return "Learning curves: mean over the seeds; the band is the range."
+
+    def _scores_by_length(self, axes: Any) -> str:
+        num_tokens = next(
+            result.num_tokens.unpack()
+            for results in self._by_cell.values()
+            for result in results
+            if result.num_tokens is not None
+        )
+        edges = np.unique(np.quantile(num_tokens, np.linspace(0, 1, 6)[1:], method="inverted_cdf"))
+        bins = np.searchsorted(edges, num_tokens)
+        for cell in self._plotted:
+            scores = np.mean([self._correct(r) for r in self._by_cell[cell]], axis=0)
+            by_bin = [scores[bins == b].mean() for b in range(len(edges))]
+            self._line(axes, cell, range(len(edges)), by_bin)
+        axes.set_xticks(range(len(edges)), [f"to {edge}" for edge in edges])
+        axes.set_xlabel("tokens in the text")
+        axes.set_ylabel("share of correct labels" if self._y_true.ndim == 2 else "accuracy")
+        return "Score by length of the text; each point is a fifth of the test texts."
+
+    def _gradients(self, axes: Any) -> str:
+        for cell, results in self._by_cell.items():
+            gradients = [
+                norms
+                for norms in (result.gradient_by_distance for result in results)
+                if norms and norms["0"] > 0  # 0 for saturated units
+            ]
+            if gradients:
+                distances = [k for k in gradients[0] if all(k in norms for norms in gradients)]
+                self._line(
+                    axes,
+                    cell,
+                    [int(k) + 1 for k in distances],
+                    [np.mean([norms[k] / norms["0"] for norms in gradients]) for k in distances],
+                )
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log")
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0f}")
+        axes.set_xlabel("tokens from the end")
+        axes.set_ylabel("gradient, last token 1")
+        return (
+            "Influence of a token on the final state, by distance from the end. A falling line "
+            "means that the network forgets."
+        )
+
+    def _calibration(self, axes: Any) -> str:
+        axes.plot([0, 1], [0, 1], color=_INK, linewidth=0.7, linestyle=":")
+        edges = np.linspace(0, 1, _NUM_BINS + 1)
+        for cell, results in self._by_cell.items():
+            p = np.concatenate([r.probabilities.unpack().astype(float) for r in results])
+            if self._y_true.ndim == 2:
+                confidence = p.ravel()
+                correct = np.tile(self._y_true, (len(results), 1)).ravel()
+            else:
+                confidence = p.max(axis=1)
+                correct = np.concatenate([self._correct(result) for result in results])
+            bins = np.clip(np.digitize(confidence, edges[1:-1]), 0, _NUM_BINS - 1)
+            kept = [b for b in range(_NUM_BINS) if (bins == b).sum() >= _MIN_BIN_TEXTS]
+            self._line(
+                axes,
+                cell,
+                [confidence[bins == b].mean() for b in kept],
+                [correct[bins == b].mean() for b in kept],
+            )
+        axes.set_xlabel("predicted probability")
+        axes.set_ylabel("share of correct answers")
+        return "Calibration: on the dotted line, probabilities equal the share of correct answers."
+
+    def _training_pareto(self, axes: Any) -> str:
+        return self._pareto(axes, "training_seconds", "training time, seconds")
+
+    def _answer_pareto(self, axes: Any) -> str:
+        return self._pareto(axes, "latency_p50_ms", "time of one answer, ms")
+
+    def _pareto(self, axes: Any, cost: str, label: str) -> str:
+        from matplotlib import ticker
+
+        # The majority class costs so little that the others would be indistinguishable.
+        cells = [cell for cell in self._dataset.cells if cell.cell != "majority"]
+        for cell in cells:
+            value = getattr(cell.cost, cost)
+            if value:
+                self._line(axes, cell.cell, value, cell.mean, markersize=None, linestyle="")
+        front = sorted((getattr(c.cost, cost), c.mean) for c in cells if cost in c.pareto)
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 3), numticks=8))
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.xaxis.set_minor_formatter(ticker.NullFormatter())
+        axes.set_xlabel(label)
+        axes.set_ylabel(self._metric)
+        corner = "lower" if self._metric == "log_loss" else "upper"
+        caption = f"{self._metric} by {label.partition(',')[0]}: the {corner} left is better."
+        if not front:
+            return caption
+        axes.plot(*zip(*front, strict=True), color=_INK, linewidth=0.7, linestyle=":")
+        return f"{caption} The dotted line is the Pareto front."
+
+    def _line(
+        self, axes: Any, cell: str, x: Any, y: Any, *, markersize: float | None = 4, **style: Any
+    ) -> None:
+        """Plot a line with the label and the style of a cell."""
+        axes.plot(
+            x, y, label=display_name(cell), markersize=markersize, **style, **self._styles[cell]
+        )
+
+    def _correct(self, result: Result) -> np.ndarray:
+        """Return 1 for each correct answer, float64 [n]; multi-label: share of correct labels."""
+        p = result.probabilities.unpack()
+        if self._y_true.ndim == 2:
+            limits = np.array(result.thresholds, np.float32)
+            return (evaluation.select(p, limits) == self._y_true.astype(bool)).mean(axis=1)
+        return (evaluation.select(p) == self._y_true).astype(float)
+
+
+def _svg(title: str, draw: Callable[[Any], str], *, has_legend: bool = True) -> dict[str, str]:
+    """Return the SVG and the caption of a plot."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(4.8, 3.4 if has_legend else 2.8), layout="constrained")
+        axes = figure.add_subplot()
+        axes.patch.set_alpha(0)
+        figure.patch.set_alpha(0)
+        caption = draw(axes)
+        axes.grid(alpha=0.2, linewidth=0.5)
+        if has_legend:
+            handles, labels = axes.get_legend_handles_labels()
+            columns = 2 if max(map(len, labels), default=0) > 14 else 3
+            figure.legend(
+                handles, labels, loc="outside lower center", ncols=columns, frameon=False,
+                fontsize=8,
+            )  # fmt: skip
+        stream = io.StringIO()
+        figure.savefig(stream, format="svg", metadata={"Date": None})
+    return {"svg": _inline(stream.getvalue(), title, caption), "caption": caption}
+
+
+def _inline(svg: str, title: str, caption: str) -> str:
+    """Prepare an SVG file for a page: colour and size of the page, unique ids, a description."""
+    svg = svg[svg.index("<svg") :].replace(_INK, "currentColor")
+    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg)
+    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg)
+    prefix = re.sub(r"\W", "", title)
+    svg = re.sub(r'\bid="', f'id="{prefix}-', svg)
+    svg = re.sub(r'href="#', f'href="#{prefix}-', svg)
+    svg = re.sub(r"url\(#", f"url(#{prefix}-", svg)
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{title}: {caption}" ', 1)

@@ -1,0 +1,201 @@
+"""Tables of results and verdicts: CSV, Markdown, and plain text for a terminal."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from msgspec.structs import asdict
+
+from textclf.study.comparison import CellComparison
+from textclf.study.records import Result
+from textclf.study.runs import Grid, Run
+from textclf.study.summary import CellSummary, DatasetSummary, Summary
+
+TITLE = "Which architecture?"
+_COST_COLUMNS = {
+    "weights": ("weights", "{:,.0f}"),
+    "training_seconds": ("training s", "{:,.1f}"),
+    "tokens_per_second": ("tokens/s", "{:,.0f}"),
+    "peak_memory_mb": ("peak MiB", "{:,.0f}"),
+    "latency_p50_ms": ("p50 ms", "{:,.2f}"),
+    "latency_p99_ms": ("p99 ms", "{:,.2f}"),
+    "texts_per_second": ("texts/s", "{:,.0f}"),
+    "size_mb": ("export MiB", "{:,.2f}"),
+}
+_NOT_TIMES = ("weights", "size_mb", "peak_memory_mb")  # do not depend on other runs
+
+_PARETO = {"training_seconds": "training", "latency_p50_ms": "answer"}
+PARETO_WORDS = (
+    "Pareto front: no other model has an equal or better mean at lower cost (training time, or "
+    "time of an answer, p50)."
+)
+
+# Groups of columns on a terminal, where one table of all columns is too wide.
+_SCORE_COLUMNS = ("sd", "range", "seeds", "Pareto")
+_TRAINING_COLUMNS = ("weights", "training s", "tokens/s", "peak MiB")
+_ANSWER_COLUMNS = ("p50 ms", "p99 ms", "texts/s", "export MiB")
+
+
+def results_csv(grid: Grid, results: Mapping[str, Result], failures: Mapping[str, str]) -> str:
+    """Return CSV with a row for each run of the grid, finished or not."""
+    rows = [_row(run, results.get(run.name), failures.get(run.name)) for run in grid.runs]
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _row(run: Run, result: Result | None, reason: str | None) -> dict[str, Any]:
+    is_recurrent = run.kind == "network" and run.config.model.encoder != "bag"
+    row: dict[str, Any] = {
+        "run": run.name,
+        "dataset": run.dataset,
+        "cell": run.cell,
+        "encoder": run.config.model.encoder if run.kind == "network" else run.cell,
+        "bidirectional": run.config.model.bidirectional if is_recurrent else "",
+        "units": run.config.model.units if is_recurrent else "",
+        "seed": run.seed if run.is_random else "",
+        "status": "finished" if result else "failed" if reason else "missing",
+        "reason": reason or "",
+    }
+    if result is None:
+        return row
+    row |= {f"test_{name}": value for name, value in result.test.items()}
+    row |= {f"validation_{name}": value for name, value in (result.validation or {}).items()}
+    row["best_epoch"] = result.best_epoch
+    row["steps"] = result.steps
+    row["ended_by"] = result.ended_by
+    row["epochs"] = None if result.history is None else len(result.history)
+    row |= {name: value for name, value in asdict(result.cost).items() if value is not None}
+    row |= {"host": result.machine.host, "code": result.code[:12]}
+    return row
+
+
+def scores_table(dataset: DatasetSummary) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows: the score over the seeds, and the cost."""
+    costs = [
+        name
+        for name in _COST_COLUMNS
+        if any(getattr(cell.cost, name) is not None for cell in dataset.cells)
+    ]
+    header = ["cell", dataset.metric, "sd", "range", "seeds"]
+    header += [*(_COST_COLUMNS[name][0] for name in costs), "Pareto"]
+    return header, [_score_row(cell, dataset.metric, costs) for cell in dataset.cells]
+
+
+def _score_row(cell: CellSummary, metric: str, costs: Sequence[str]) -> list[str]:
+    def score(value: float | None) -> str:
+        if value is None:
+            return "-"
+        return f"{value:.3f}" if metric == "log_loss" else f"{100 * value:.1f}"
+
+    def cost(name: str) -> str:
+        value = getattr(cell.cost, name)
+        if value is None:
+            return "-"
+        mark = "*" if cell.cost.shared_cores and name not in _NOT_TIMES else ""
+        return _COST_COLUMNS[name][1].format(value) + mark
+
+    has_range = cell.is_random and len(cell.seeds) > 1
+    return [
+        cell.name,
+        score(cell.mean),
+        score(cell.sd),
+        f"{score(cell.min)} to {score(cell.max)}" if has_range else "-",
+        str(len(cell.seeds)) if cell.is_random else "-",
+        *map(cost, costs),
+        ", ".join(_PARETO[name] for name in cell.pareto) or "-",
+    ]
+
+
+def comparison_groups(dataset: DatasetSummary) -> list[tuple[str, Sequence[CellComparison]]]:
+    """Return the comparisons that are corrected together, with a title for each group."""
+    groups = [
+        ("Between cells", dataset.comparisons),
+        ("With the simple classifiers", dataset.with_simple),
+    ]
+    return [(title, comparisons) for title, comparisons in groups if comparisons]
+
+
+def markdown(summary: Summary) -> str:
+    """Return the verdicts and tables of all data sets as Markdown."""
+    parts = [f"# {TITLE}"]
+    if summary.notes:
+        parts.append("\n".join(f"- {note}" for note in summary.notes))
+    for name, dataset in summary.datasets.items():
+        parts.append(f"## {name}")
+        parts.append("\n".join(dataset.words))
+        parts.append(_markdown_table(*scores_table(dataset)))
+        parts.append(PARETO_WORDS)
+        for title, comparisons in comparison_groups(dataset):
+            lines = "\n".join(f"- {comparison.words}" for comparison in comparisons)
+            parts.append(f"{title} (Holm correction):\n\n{lines}")
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines
+    )
+
+
+def plain(summary: Summary, *, width: int) -> str:
+    """Return the verdicts and tables of all data sets as text of at most `width` columns."""
+    from rich.console import Console
+    from rich.text import Text
+
+    text = io.StringIO()
+    console = Console(file=text, width=width, color_system=None, highlight=False, emoji=False)
+    for note in summary.notes:
+        console.print(_bullet(note))
+    for name, dataset in summary.datasets.items():
+        console.print(Text(f"\n{name}\n{'=' * len(name)}\n"))
+        for words in dataset.words:
+            console.print(Text(words))
+        header, rows = scores_table(dataset)
+        groups = ((dataset.metric, *_SCORE_COLUMNS), _TRAINING_COLUMNS, _ANSWER_COLUMNS)
+        for columns in groups:
+            kept = [0, *(index for index, column in enumerate(header) if column in columns)]
+            if len(kept) > 1:
+                console.print()
+                table = _table([header[i] for i in kept], [[row[i] for i in kept] for row in rows])
+                console.print(table)
+        console.print(Text(f"\n{PARETO_WORDS}"))
+        for title, comparisons in comparison_groups(dataset):
+            console.print(Text(f"\n{title} (Holm correction):\n"))
+            for comparison in comparisons:
+                console.print(_bullet(comparison.words))
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
+
+
+def _bullet(words: str) -> Any:
+    """Return a renderable whose wrapped lines are indented."""
+    from rich.table import Table
+    from rich.text import Text
+
+    line = Table.grid(padding=(0, 1))
+    line.add_row("-", Text(words))
+    return line
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
+    """Return a renderable table whose long names are folded."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="")
+    for index, name in enumerate(header):
+        is_name = index == 0 or name == "Pareto"
+        table.add_column(
+            Text(name),
+            justify="left" if is_name else "right",
+            overflow="fold",
+            no_wrap=not is_name and name != "range",
+        )
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table

@@ -348,7 +348,7 @@ class _Reader:
             self._wrong(f"{key}.{name}", f"no such setting; {hint}")
 
     def _expected(self, key: str, found: Any) -> None:
-        self._wrong(key, f"expected {KEYS[key]}, found {reading.shown(found)}")
+        self._wrong(key, f"expected {KEYS[key]}, found {reading.format_value(found)}")
 
     def _wrong(self, path: str, message: str) -> None:
         place = self.places.get(path) or self.places.get(path.partition(".")[0]) or self.path

@@ -427,5 +427,6 @@ def prepare_sources(settings: "Config") -> "Data":
 def check_split(splits: Sequence[str], split: str) -> None:
     if split not in splits:
         raise DataError(
-            f"the data have no split {split}, only {', '.join(splits)}; use --split or set data.{split}"
+            f"the data have no split {split}, only {', '.join(splits)}; use --split or set "
+            f"data.{split}"
         )

@@ -185,7 +185,7 @@ _OWN = {
 class _Reader:
     def __init__(self, path: Path, parsed: reading.Parsed):
         self.path = path
-        self.places = parsed.places
+        self.places = parsed.locations
         self.problems = list(parsed.problems)
         self.notices: dict[str, None] = {}
         self.values: dict[str, Any] = {}

@@ -138,8 +138,8 @@ def data_to_score(
     """Return the configuration of the data on which a trained classifier is scored.
 
     Args:
-        source: a file, of which all rows are scored, or another value of data.source; None for
-            the training data.
+        source: a file (all rows are scored) or another value of data.source; None for the
+            training data.
         split: the split to score, if the source has several.
         is_split_set: whether the user set --split.
 

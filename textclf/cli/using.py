@@ -49,9 +49,9 @@ def evaluate(
 ) -> None:
     """Report the metrics of MODEL on DATA.
 
-    MODEL is a trained folder or an exported SavedModel. DATA is a file, of which all rows are
-    scored, or another value of data.source; default: the training data. Classes are matched by
-    name. --require sets a minimum for scores and a maximum for losses and errors.
+    MODEL is a trained folder or an exported SavedModel. DATA is a file (all rows are scored)
+    or another value of data.source; default: the training data. Classes are matched by name.
+    --require sets a minimum for scores and a maximum for losses and errors.
 
     \b
     Examples:

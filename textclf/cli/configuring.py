@@ -394,7 +394,7 @@ def data_group() -> None:
 @options.set_option
 @options.json_option
 def data_check(source: str, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Report rows, classes, text lengths, duplicates and conflicting labels.
+    """Report rows, classes, lengths, duplicates and conflicts.
 
     SOURCE is a value of data.source: a file, a folder, tfds:NAME or demo. Token counts and cut
     tokens depend on the `text` settings.

@@ -284,15 +284,15 @@ class Training(_Section, frozen=True):
     abstain_precision: Annotated[
         Annotated[float, Meta(gt=0, le=1)] | None,
         _about(
-            "minimum share of correct answers on validation; the model abstains from the least "
-            "confident answers to reach it"
+            "minimum share of correct answers on validation, reached by abstaining from the least "
+            "confident ones"
         ),
     ] = None
     abstain_coverage: Annotated[
         Annotated[float, Meta(gt=0, le=1)] | None,
         _about(
-            "share of texts that is answered on validation; the model abstains from the least "
-            "confident answers"
+            "share of texts answered on validation; the model abstains from the least confident "
+            "answers"
         ),
     ] = None
     seed: Annotated[Seed, _about("seed of initial weights, dropout and order of the texts")] = 0
@@ -311,7 +311,7 @@ class Training(_Section, frozen=True):
     ] = 20_000
     cache_dir: Annotated[
         PathName | None,
-        _about("folder that keeps encoded texts for later runs; default: a temporary one"),
+        _about("folder that keeps encoded texts for later runs; default: a temporary folder"),
     ] = None
     tensorboard: Annotated[bool, _about("write TensorBoard scalars; needs tensorboard")] = False
 

@@ -146,7 +146,7 @@ ERRORS: list[tuple[str, int, str]] = [
     ("train good.yaml out --set training.schedule=plateau --set training.plateau_patience_epochs=3", 1, "--set training.plateau_patience_epochs: training stops after training.patience_epochs=3 epochs without improvement, so the learning rate is never lowered; expected fewer epochs"),
     ("train others.csv out", 1, "others.csv: is a data file by its name, expected a configuration; create one with `textclf init others.csv others.yaml`"),
     ("evaluate model others.csv --set data.text_columns=Rev --set data.label_column=stars", 1, "others.csv:1: no column 'Rev'; found id, review, stars; use --set 'data.text_columns=[review]'"),
-    ("evaluate model far/away.tsv", 1, "far/away.tsv: no such file: the folder far does not exist; a path is looked up from the current folder"),
+    ("evaluate model far/away.tsv", 1, "far/away.tsv: no such file: the folder far does not exist; a relative path starts at the current folder"),
     ("train good.yaml", 2, USAGE.format("train [OPTIONS] CONFIG OUTPUT", "train") + "Missing argument 'OUTPUT'."),
     ("evaluate nowhere", 1, "nowhere: does not exist; `textclf train` writes such a folder"),
     ("evaluate model others.csv", 1, "others.csv:1: no column 'text'; found id, review, stars; use --set 'data.text_columns=[review]'\nothers.csv:1: no column 'label'; found id, review, stars; use --set data.label_column=stars"),
@@ -1078,7 +1078,7 @@ def test_time_left_includes_remaining_steps_and_validations():
         (
             "data check nope.csv",
             ["checking the settings and the data"],
-            ["Error: nope.csv: no such file; a path is looked up from the current folder"],
+            ["Error: nope.csv: no such file; a relative path starts at the current folder"],
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""The commands as a user meets them: exact output, exit codes, odd input, Ctrl-C."""
+"""Commands: exact output, exit codes, unusual input, Ctrl-C."""
 
 import contextlib
 import csv
@@ -34,15 +34,15 @@ PROGRAM = [sys.executable, "-m", "textclf"]
 
 
 def run(*arguments: object, input: str | bytes | None = None) -> Result:
-    """One command in this process; what is no message to the user is raised."""
+    """Run a command in this process; raise exceptions other than SystemExit."""
     result = CliRunner().invoke(main, [str(argument) for argument in arguments], input=input)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result
 
 
-def done(*arguments: object, input: str | bytes | None = None) -> str:
-    """The stdout of a command that must succeed."""
+def stdout_of(*arguments: object, input: str | bytes | None = None) -> str:
+    """Return the stdout of a command that must succeed."""
     result = run(*arguments, input=input)
     assert result.exit_code == 0, result.stderr
     return result.stdout
@@ -50,14 +50,14 @@ def done(*arguments: object, input: str | bytes | None = None) -> str:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder that is the current one."""
+    """Return an empty folder, which is the current folder."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 @pytest.fixture
 def demo(demo_run: Any, folder: Path) -> Path:
-    """A folder with `model`, trained by the demo, and its exported versions in `exports`."""
+    """Return a folder with the demo's trained `model` and its versions in `exports`."""
     os.symlink(demo_run.folder / "runs/demo", folder / "model")
     os.symlink(demo_run.folder / "saved_models/demo", folder / "exports")
     return folder
@@ -72,16 +72,16 @@ def write_csv(path: Path, rows: list[list[object]], encoding: str = "utf-8") -> 
 
 
 def commands() -> Iterator[list[str]]:
-    def below(path: list[str], command: click.Command) -> Iterator[list[str]]:
+    def walk(path: list[str], command: click.Command) -> Iterator[list[str]]:
         yield path
         if isinstance(command, click.Group):
             for name, child in command.commands.items():
-                yield from below([*path, name], child)
+                yield from walk([*path, name], child)
 
-    yield from below([], main)
+    yield from walk([], main)
 
 
-def test_the_grammar_is_complete():
+def test_command_grammar_is_complete():
     assert [" ".join(path) for path in commands() if path] == [
         *("init", "config", "config show", "config check", "config schema"),
         *("data", "data check", "train", "baseline", "demo"),
@@ -92,23 +92,23 @@ def test_the_grammar_is_complete():
 
 @pytest.mark.parametrize("path", list(commands()), ids=" ".join)
 def test_every_command_has_help_with_examples(path: list[str]):
-    text = done(*path, "--help")
-    assert text == done(*path, "-h")
+    text = stdout_of(*path, "--help")
+    assert text == stdout_of(*path, "-h")
     assert text.startswith(" ".join(["Usage: textclf", *path]))
     examples = text.partition("  Examples:\n")[2].partition("\n\n")[0].split("\n")
     assert examples and all(re.match(r"    (textclf|cat .*\| textclf) ", line) for line in examples)
 
 
-def test_the_help_is_the_golden_one(golden: Golden):
-    golden("help.txt", done("--help"))
+def test_help_equals_the_golden_file(golden: Golden):
+    golden("help.txt", stdout_of("--help"))
 
 
-def test_the_module_is_the_same_program():
-    told = subprocess.run([*PROGRAM, "--version"], capture_output=True, text=True, check=True)
-    assert told.stdout == done("--version") == "textclf, version 0.1.0\n"
+def test_python_module_is_the_same_program():
+    completed = subprocess.run([*PROGRAM, "--version"], capture_output=True, text=True, check=True)
+    assert completed.stdout == stdout_of("--version") == "textclf, version 0.1.0\n"
 
 
-# === Mistakes ===
+# === Errors ===
 
 FILES = {
     "good.yaml": "data: {source: demo}\n",
@@ -128,14 +128,14 @@ USAGE = "Usage: textclf {0}\nTry 'textclf {1} --help' for help.\n\nError: "
 EVALUATE = USAGE.format("evaluate [OPTIONS] MODEL [DATA]", "evaluate")
 PREDICT = USAGE.format("predict [OPTIONS] MODEL [TEXT]...", "predict")
 
-# Arguments, exit code, and all of stderr but its last line break ("Error: " is put before it for
-# exit code 1). {tmp} is the current folder.
-MISTAKES: list[tuple[str, int, str]] = [
+# Arguments, exit code, and stderr without its last line break and, for exit code 1, without
+# "Error: ". {tmp} is the current folder.
+ERRORS: list[tuple[str, int, str]] = [
     ("info nowhere", 1, "nowhere: does not exist; `textclf train` writes such a folder"),
-    ("info other", 1, "other: is a SavedModel that textclf did not write (assets.extra/card.json is missing); `textclf export` writes one"),
+    ("info other", 1, "other: is not a SavedModel of textclf (assets.extra/card.json is missing); create one with `textclf export`"),
     ("train typo.yaml out", 1, "typo.yaml:4: model.unit: unknown setting; did you mean model.units?\ntypo.yaml:6: training.epochs: expected a whole number of at least 1 and at most 10000, found -1"),
     ("train nope.yaml out", 1, "nope.yaml: no such configuration file; did you mean typo.yaml?"),
-    ("train variable.yaml out", 1, "data.source: the environment variable TEXTCLF_NOT_SET in '${TEXTCLF_NOT_SET}/x.csv' is not set; set it to the folder that is meant, for instance: export TEXTCLF_NOT_SET=..."),
+    ("train variable.yaml out", 1, "data.source: the environment variable TEXTCLF_NOT_SET in '${TEXTCLF_NOT_SET}/x.csv' is not set; set it to the folder, for instance: export TEXTCLF_NOT_SET=..."),
     ("train missing.yaml out", 1, "nowhere.tsv: no such file; did you mean 'others.csv'?"),
     ("train good.yaml model", 1, "{tmp}/model: exists already; name another folder or add --overwrite"),
     ("train good.yaml other --overwrite", 1, "{tmp}/other: holds an exported model; name another folder"),
@@ -143,35 +143,35 @@ MISTAKES: list[tuple[str, int, str]] = [
     ("train good.yaml out --set training.epochs=x --set modle.units=3", 1, "--set modle.units: unknown setting; did you mean model.units?\n--set training.epochs: expected a whole number of at least 1 and at most 10000, found 'x'"),
     ("train good.yaml out --set model.embedding_vectors=glove.txt", 1, "glove.txt: no such file; model.embedding_vectors names a GloVe, word2vec or fastText text file"),
     ("train missing.yaml model --set model.embedding_vectors=glove.txt", 1, "glove.txt: no such file; model.embedding_vectors names a GloVe, word2vec or fastText text file\n{tmp}/model: exists already; name another folder or add --overwrite\nnowhere.tsv: no such file; did you mean 'others.csv'?"),
-    ("train good.yaml out --set training.schedule=plateau --set training.plateau_patience_epochs=3", 1, "--set training.plateau_patience_epochs: training stops after training.patience_epochs=3 epochs without improvement, so the rate would never be lowered; expected fewer"),
-    ("train others.csv out", 1, "others.csv: is a file of texts by its name, expected a configuration; `textclf init others.csv others.yaml` writes one"),
+    ("train good.yaml out --set training.schedule=plateau --set training.plateau_patience_epochs=3", 1, "--set training.plateau_patience_epochs: training stops after training.patience_epochs=3 epochs without improvement, so the learning rate is never lowered; expected fewer epochs"),
+    ("train others.csv out", 1, "others.csv: is a data file by its name, expected a configuration; create one with `textclf init others.csv others.yaml`"),
     ("evaluate model others.csv --set data.text_columns=Rev --set data.label_column=stars", 1, "others.csv:1: no column 'Rev'; found id, review, stars; use --set 'data.text_columns=[review]'"),
     ("evaluate model far/away.tsv", 1, "far/away.tsv: no such file: the folder far does not exist; a relative path starts at the current folder"),
     ("train good.yaml", 2, USAGE.format("train [OPTIONS] CONFIG OUTPUT", "train") + "Missing argument 'OUTPUT'."),
     ("evaluate nowhere", 1, "nowhere: does not exist; `textclf train` writes such a folder"),
     ("evaluate model others.csv", 1, "others.csv:1: no column 'text'; found id, review, stars; use --set 'data.text_columns=[review]'\nothers.csv:1: no column 'label'; found id, review, stars; use --set data.label_column=stars"),
     ("evaluate model semicolon.csv --set data.delimiter=,", 1, "semicolon.csv:1: no column 'text'; found text;label; use --set 'data.delimiter=;'\nsemicolon.csv:1: no column 'label'; found text;label; use --set 'data.delimiter=;'"),
-    ("evaluate model others.csv --split validation", 2, EVALUATE + "--split: all rows of the file others.csv are scored; leave it"),
+    ("evaluate model others.csv --split validation", 2, EVALUATE + "--split does not apply to a file (others.csv); omit it"),
     ("evaluate model --split dev", 2, EVALUATE + "Invalid value for '--split': 'dev' is not one of 'train', 'validation', 'test'."),
     ("evaluate model --require macro_f1", 2, EVALUATE + "--require macro_f1: expected METRIC=VALUE, for instance macro_f1=0.85"),
     ("evaluate model --require macro_f1=nan", 2, EVALUATE + "--require macro_f1=nan: expected METRIC=VALUE, for instance macro_f1=0.85"),
-    ("evaluate model --require accuracy=85", 2, EVALUATE + "--require accuracy=85: accuracy lies between 0 and 1"),
-    ("evaluate model --require f1=0.5", 2, EVALUATE + "--require f1=0.5: no metric 'f1'; there are accuracy, macro_f1, weighted_f1, macro_precision, macro_recall, weighted_precision, weighted_recall, log_loss, roc_auc, calibration_error, uncalibrated_error"),
-    ("evaluate model --set model.units=3", 1, "--set model.units: `textclf evaluate` reads data.* and evaluation.* only; what a trained classifier is was settled by its training"),
-    ("predict model", 2, PREDICT + "nothing to answer: give texts, --input FILE, or --input - for stdin"),
+    ("evaluate model --require accuracy=85", 2, EVALUATE + "--require accuracy=85: expected a value between 0 and 1 for accuracy"),
+    ("evaluate model --require f1=0.5", 2, EVALUATE + "--require f1=0.5: unknown metric 'f1'; choose from accuracy, macro_f1, weighted_f1, macro_precision, macro_recall, weighted_precision, weighted_recall, log_loss, roc_auc, calibration_error, uncalibrated_error"),
+    ("evaluate model --set model.units=3", 1, "--set model.units: `textclf evaluate` reads data.* and evaluation.* only; train again to change other settings"),
+    ("predict model", 2, PREDICT + "no texts; add texts, --input FILE, or --input - for stdin"),
     ("predict model -5", 2, PREDICT + "-5: no such option; put -- before texts that begin with a dash"),
-    ("predict model good --input one.csv", 2, PREDICT + "give either texts or --input, not both"),
-    ("predict model good --set data.header=false", 2, PREDICT + "--set says how --input is read; texts need none"),
+    ("predict model good --input one.csv", 2, PREDICT + "use either texts or --input, not both"),
+    ("predict model good --set data.header=false", 2, PREDICT + "--set applies only to --input; omit it"),
     ("predict model good --top-k 0", 2, PREDICT + "Invalid value for '--top-k': 0 is not in the range x>=1."),
     ("predict model --input missing.csv", 1, "missing.csv: no such file; did you mean 'missing.yaml'?"),
     ("predict model --input missing.txt", 1, "missing.txt: no such file; did you mean 'missing.yaml'?"),
-    ("predict model --input model", 1, "model: a folder, expected a file; name a file in it"),
+    ("predict model --input model", 1, "model: is a folder; choose a file in it"),
     ("predict model --input others.csv", 1, "others.csv: no column 'text'; found id, review, stars; use --set 'data.text_columns=[review]'"),
     ("predict model --input one.csv", 1, "one.csv: no column 'text'; found opinion; use --set 'data.text_columns=[opinion]', or --set data.header=false --set data.text_columns=[1] if this line is a row"),
     ("predict model --input latin.csv", 1, "latin.csv:2: byte 0xe9 is not utf-8; name the encoding of the file, perhaps data.encoding=cp1252"),
-    ("predict model --input latin.txt", 1, "latin.txt:2: is not utf-8 (invalid continuation byte); name the encoding with --set data.encoding=..., for instance latin-1 or gb18030"),
+    ("predict model --input latin.txt", 1, "latin.txt:2: is not utf-8 (invalid continuation byte); set the encoding with --set data.encoding=..., for instance latin-1 or gb18030"),
     ("predict model --input latin.txt --set data.encoding=utf-7000", 1, "data.encoding: "),
-    ("predict model --input latin.txt --set data.text_columns=[1]", 2, PREDICT + "--set data.text_columns=[1]: lines have only an encoding; put a table into a file that ends in .csv, .tsv, .jsonl, .ndjson, .json, .parquet, or set data.format of a file"),
+    ("predict model --input latin.txt --set data.text_columns=[1]", 2, PREDICT + "--set data.text_columns=[1]: only data.encoding applies to lines; save a table with the ending .csv, .tsv, .jsonl, .ndjson, .json, .parquet, or set data.format"),
     ("export model one.csv", 1, "{tmp}/one.csv/1: cannot be written, because {tmp}/one.csv does not allow it (Not a directory); name another folder"),
     ("export model exports --version 1", 1, "exports/1: exists already; leave the version out to write the next one"),
     ("export exports/1 out", 1, "exports/1: is an exported SavedModel; a folder written by `textclf train` is needed here"),
@@ -180,7 +180,7 @@ MISTAKES: list[tuple[str, int, str]] = [
     ("verify other", 1, "other: is not an export of textclf (checksums.json is missing); `textclf export` writes one"),
     ("serve nowhere", 1, "nowhere: does not exist; `textclf export` writes such a folder"),
     ("serve model", 1, "model: holds no exported version; `textclf export` writes one"),
-    ("serve other", 1, "other: is a SavedModel that textclf did not write (assets.extra/card.json is missing); `textclf export` writes one"),
+    ("serve other", 1, "other: is not a SavedModel of textclf (assets.extra/card.json is missing); create one with `textclf export`"),
     ("serve nowhere --host 192.0.2.1", 1, "nowhere: does not exist; `textclf export` writes such a folder\n192.0.2.1:8501: cannot listen (Cannot assign requested address); use another --port or --host"),
     ("serve exports --label stable", 2, USAGE.format("serve [OPTIONS] MODEL", "serve") + "--label stable: expected LABEL=VERSION, for instance stable=3"),
     ("serve exports --name a/b", 2, USAGE.format("serve [OPTIONS] MODEL", "serve") + "--name a/b: expected a name without / and :"),
@@ -216,46 +216,46 @@ json.dump(answers, sys.stdout)
 
 
 @pytest.fixture(scope="module")
-def mistakes(demo_run: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """All of `MISTAKES`, made in one process without TensorFlow: arguments -> what came of it."""
-    folder = tmp_path_factory.mktemp("mistakes")
+def errors(demo_run: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Run all of `ERRORS` in one process without TensorFlow; return arguments -> result."""
+    folder = tmp_path_factory.mktemp("errors")
     os.symlink(demo_run.folder / "runs/demo", folder / "model")
     os.symlink(demo_run.folder / "saved_models/demo", folder / "exports")
     for name, content in FILES.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     before = sorted(os.listdir(folder))
-    lines = [line for line, _, _ in MISTAKES]
-    told = subprocess.run(
+    lines = [line for line, _, _ in ERRORS]
+    completed = subprocess.run(
         [sys.executable, "-c", _RUNNER], input=json.dumps(lines), cwd=folder,
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert sorted(os.listdir(folder)) == before, "a refused command must write nothing"
+    assert sorted(os.listdir(folder)) == before, "a failed command must write nothing"
     assert len(set(lines)) == len(lines)
-    answers = dict(zip(lines, json.loads(told.stdout), strict=True))
+    answers = dict(zip(lines, json.loads(completed.stdout), strict=True))
     return {line: {**answer, "tmp": str(folder)} for line, answer in answers.items()}
 
 
-@pytest.mark.parametrize(("line", "exit_code", "message"), MISTAKES, ids=[m[0] for m in MISTAKES])
-def test_a_mistake_is_answered_at_once_in_one_message(
-    line: str, exit_code: int, message: str, mistakes: dict[str, Any]
+@pytest.mark.parametrize(("line", "exit_code", "message"), ERRORS, ids=[m[0] for m in ERRORS])
+def test_error_is_reported_in_one_message_before_tensorflow_is_imported(
+    line: str, exit_code: int, message: str, errors: dict[str, Any]
 ):
-    answer = mistakes[line]
+    answer = errors[line]
     assert answer["exception"] is None
     assert answer["exit_code"] == exit_code
     assert answer["stdout"] == ""
     expected = message.replace("{tmp}", answer["tmp"])
     if exit_code == 1:
         expected = "Error: " + expected
-    if expected.endswith(": "):  # the rest is another module's to word
+    if expected.endswith(": "):  # tests of other modules check the rest
         assert answer["stderr"].startswith(expected)
     else:
         assert answer["stderr"] == expected + "\n"
-    assert not answer["tensorflow"], "refused only after TensorFlow was imported"
+    assert not answer["tensorflow"], "TensorFlow was imported before the error"
 
 
-def test_a_folder_that_may_not_be_written_is_refused_before_the_work(open_folder: Path):
-    # Everything is imported before the rights go: another user may not be let near the files.
+def test_unwritable_folder_is_an_error_before_the_training_starts(open_folder: Path):
+    # Imports come before setuid: the other user may not be able to read the modules.
     code = (
         "import os, sys\n"
         "from textclf import artifact, cli, config, data, saved_model\n"
@@ -270,64 +270,66 @@ def test_a_folder_that_may_not_be_written_is_refused_before_the_work(open_folder
         for arguments, what in (
             (["train", "good.yaml", "out"], "out: cannot be written, because"),
             (["demo"], "demo: cannot be written, because"),
-            (["init", "good.yaml", "new.yaml"], "new.yaml: . cannot be written"),
+            (["init", "good.yaml", "new.yaml"], "new.yaml: the folder . is not writable"),
         ):
-            told = subprocess.run(
+            completed = subprocess.run(
                 [*command, *arguments], cwd=open_folder, capture_output=True, text=True
             )
-            assert (told.returncode, told.stdout) == (1, ""), told.stderr
-            assert what in told.stderr and "Traceback" not in told.stderr
+            assert (completed.returncode, completed.stdout) == (1, ""), completed.stderr
+            assert what in completed.stderr and "Traceback" not in completed.stderr
     finally:
         open_folder.chmod(0o755)
 
 
-# === From a file to a configuration ===
+# === Configurations and data ===
 
 
-def test_config_show_check_and_schema_print_what_they_say(folder: Path):
+def test_config_show_check_and_schema_print_their_results(folder: Path):
     (folder / "a.yaml").write_text("data: {source: demo}\nmodel: {units: 7}\n")
-    shown = done("config", "show", "a.yaml", "--set", "model.encoder=gru", "--json")
+    shown = stdout_of("config", "show", "a.yaml", "--set", "model.encoder=gru", "--json")
     assert json.loads(shown)["model"]["units"] == 7
     assert json.loads(shown)["model"]["encoder"] == "gru"
-    (folder / "b.yaml").write_text(done("config", "show", "a.yaml"))
-    assert done("config", "show", "b.yaml") == (folder / "b.yaml").read_text()
-    assert done("config", "check", "a.yaml", "b.yaml") == "a.yaml: ok\nb.yaml: ok\n"
-    assert set(json.loads(done("config", "schema"))["properties"]) == {
+    (folder / "b.yaml").write_text(stdout_of("config", "show", "a.yaml"))
+    assert stdout_of("config", "show", "b.yaml") == (folder / "b.yaml").read_text()
+    assert stdout_of("config", "check", "a.yaml", "b.yaml") == "a.yaml: ok\nb.yaml: ok\n"
+    assert set(json.loads(stdout_of("config", "schema"))["properties"]) == {
         *("data", "text", "model", "training", "evaluation", "export")
     }
 
 
-ODD_ROWS: list[list[object]] = [
+ROWS_WITH_FINDINGS: list[list[object]] = [
     *([f"the room was good {i}", "good"] for i in range(20)),
     *([f"the room was bad {i}", "bad"] for i in range(20)),
     *(["the same again", "good"], ["The same again", "bad"], ["", "bad"]),
 ]
 
 
-def test_data_check_shows_classes_lengths_and_oddities(folder: Path, golden: Golden):
-    write_csv(folder / "rows.csv", [["text", "label"], *ODD_ROWS])
+def test_data_check_reports_classes_lengths_and_findings(folder: Path, golden: Golden):
+    write_csv(folder / "rows.csv", [["text", "label"], *ROWS_WITH_FINDINGS])
     arguments = ("data", "check", "rows.csv", "--set", "text.sequence_length=4")
     result = run(*arguments)
     golden("data_check.txt", result.stdout)
     assert result.stderr == "reading the data\n"
-    found = json.loads(done(*arguments, "--json"))
-    assert found["class_names"] == ["bad", "good"]
-    assert sum(split["num_examples"] for split in found["splits"].values()) == len(ODD_ROWS)
-    assert found["splits"]["train"]["length_quantiles"]["max"] == 5
-    assert found["findings"]["conflicting_labels"]["count"] == 1
+    summary = json.loads(stdout_of(*arguments, "--json"))
+    assert summary["class_names"] == ["bad", "good"]
+    assert sum(split["num_examples"] for split in summary["splits"].values()) == len(
+        ROWS_WITH_FINDINGS
+    )
+    assert summary["splits"]["train"]["length_quantiles"]["max"] == 5
+    assert summary["findings"]["conflicting_labels"]["count"] == 1
 
 
-def test_data_check_lists_the_largest_of_many_classes_and_json_all(folder: Path):
+def test_data_check_lists_the_largest_classes_and_all_with_json(folder: Path):
     sizes = {f"class {i}": 10 + (7 * i) % 30 for i in range(30)}
     rows: list[list[object]] = [
         [f"text {i} of {name}", name] for name, size in sizes.items() for i in range(size)
     ]
     write_csv(folder / "many.csv", [["text", "label"], *rows])
-    shown = done("data", "check", "many.csv")
+    shown = stdout_of("data", "check", "many.csv")
     largest = sorted(sizes, key=lambda name: -sizes[name])[:20]
     listed = re.findall(r"^class \d+", shown, re.MULTILINE)
     assert set(listed) == set(largest) and len(listed) == 20
-    counts = {  # in all splits
+    counts = {  # sums over all splits
         line[: line.index("  ")]: sum(map(int, re.findall(r" (\d+) +[\d.]+ %", line)))
         for line in shown.splitlines()
         if re.match(r"(class \d|10 smaller)", line)
@@ -335,16 +337,18 @@ def test_data_check_lists_the_largest_of_many_classes_and_json_all(folder: Path)
     assert [counts[name] for name in listed] == sorted((sizes[n] for n in largest), reverse=True)
     assert counts["10 smaller classes"] == sum(sizes.values()) - sum(sizes[n] for n in largest)
     assert "(the 20 largest classes; --json lists all of them)" in shown
-    assert set(json.loads(done("data", "check", "many.csv", "--json"))["class_names"]) == set(sizes)
-    # Few classes keep their order and are all there.
+    assert set(json.loads(stdout_of("data", "check", "many.csv", "--json"))["class_names"]) == set(
+        sizes
+    )
+    # A few classes are all listed, in their order.
     write_csv(folder / "few.csv", [["text", "label"], *rows[: sum([*sizes.values()][:5])]])
-    few = done("data", "check", "few.csv")
+    few = stdout_of("data", "check", "few.csv")
     assert re.findall(r"^class \d", few, re.MULTILINE) == [f"class {i}" for i in range(5)]
     assert "smaller" not in few and "largest" not in few
 
 
-def test_baseline_compares_the_simple_classifiers(folder: Path):
-    write_csv(folder / "rows.csv", [["text", "label"], *ODD_ROWS[:40]])
+def test_baseline_reports_all_simple_classifiers(folder: Path):
+    write_csv(folder / "rows.csv", [["text", "label"], *ROWS_WITH_FINDINGS[:40]])
     (folder / "rows.yaml").write_text("data: {source: rows.csv}\n")
     result = run("baseline", "rows.yaml")
     assert result.exit_code == 0
@@ -354,83 +358,83 @@ def test_baseline_compares_the_simple_classifiers(folder: Path):
     )
     names = [line.split()[0] for line in result.stdout.splitlines()[1:4]]
     assert names == ["majority", "tfidf_logistic_regression", "fasttext"]
-    # The majority class has a line, the others have a page.
+    # The majority class has one line, the others have a report.
     assert re.findall(r"^(majority.*|tfidf.*|fasttext.*)$", result.stdout, re.MULTILINE)[3:] == [
         "majority: class frequencies of the training split, whatever the text",
         *re.findall(r"^(?:tfidf|fasttext).* examples, 2 classes$", result.stdout, re.MULTILINE),
     ]
-    found = json.loads(done("baseline", "rows.yaml", "--split", "validation", "--json"))
-    assert found["split"] == "validation"
-    accuracy = found["baselines"]["tfidf_logistic_regression"]["report"]["metrics"]["accuracy"]
+    output = json.loads(stdout_of("baseline", "rows.yaml", "--split", "validation", "--json"))
+    assert output["split"] == "validation"
+    accuracy = output["baselines"]["tfidf_logistic_regression"]["report"]["metrics"]["accuracy"]
     assert accuracy == 1.0
 
 
-# === The demo and what it leaves ===
+# === The demo and its files ===
 
 
 def accuracies(stdout: str) -> tuple[float, float]:
-    found = re.findall(r"^test accuracy of .*: (0\.\d+|1\.0+)$", stdout, re.MULTILINE)
-    lstm, linear = map(float, found)
+    values = re.findall(r"^test accuracy of .*: (0\.\d+|1\.0+)$", stdout, re.MULTILINE)
+    lstm, linear = map(float, values)
     return lstm, linear
 
 
-def test_the_demo_needs_word_order_and_learns_it(demo_run: Any):
+def test_demo_lstm_is_at_least_10_points_better_than_the_linear_model(demo_run: Any):
     lstm, linear = accuracies(demo_run.stdout)
     assert lstm >= 0.90
     assert linear <= lstm - 0.10
     assert demo_run.cpu_seconds < 120
 
 
-def test_the_demo_prints_its_answers_and_four_commands(demo_run: Any, golden: Golden):
+def test_demo_prints_its_predictions_and_the_equivalent_commands(demo_run: Any, golden: Golden):
     golden("demo.txt", re.sub(r": [01]\.\d{3}$", ": #", demo_run.stdout, flags=re.MULTILINE))
     assert "not bad at all -> positive" in demo_run.stdout
     assert "not good at all -> negative" in demo_run.stdout
 
 
-def test_progress_of_the_demo_is_one_line_an_epoch_without_noise(demo_run: Any):
+def test_demo_stderr_has_one_line_per_epoch_and_no_tensorflow_log(demo_run: Any):
     epoch = r" +\d/\d( +\d+\.\d+){5}(  best)?"
     patterns = [
         *("reading the data", r"2 classes; examples: train [\d,]+, validation [\d,]+, test [\d,]+"),
-        r"[\d,]+ token ids; [\d,]+ weights; [\d,]+ steps an epoch",
+        r"[\d,]+ token ids; [\d,]+ weights; [\d,]+ steps per epoch",
         "  epoch     loss  val_loss  val_accuracy  val_macro_f1  seconds",
         *(epoch, r"(ended|stopped early) after epoch \d; kept epoch \d, the best by val_loss"),
-        *("evaluating both on the test split", "with a file of your own: .*"),
-        "writing the SavedModel and verifying it in a fresh process",
+        *("evaluating both on the test split", "to use your own file: .*"),
+        "writing the SavedModel and verifying it in a new process",
     ]
     lines = demo_run.stderr.splitlines()
     assert [line for line in lines if not any(re.fullmatch(p, line) for p in patterns)] == []
     assert 2 <= len([line for line in lines if re.fullmatch(epoch, line)]) <= 9
 
 
-def test_the_demo_replaces_no_work_but_its_own(folder: Path):
+def test_demo_does_not_replace_files_of_the_user(folder: Path):
     (folder / "runs").mkdir()
     (folder / "runs" / "demo.yaml").write_text("data: {source: mine.csv}\n")
     result = run("demo")
     assert result.exit_code == 1
     assert result.stderr == (
-        "Error: runs/demo.yaml: exists and is not the demo's; move it, or run the demo in another "
-        "folder\n"
+        "Error: runs/demo.yaml: exists and was not written by the demo; move it, or run the demo in "
+        "another folder\n"
     )
     assert [path.name for path in (folder / "runs").iterdir()] == ["demo.yaml"]
 
 
-def test_the_demo_is_the_configuration_of_the_repository(demo_run: Any):
+def test_demo_configuration_equals_configs_demo_yaml(demo_run: Any):
     repository = Path(__file__).parents[1] / "configs/demo.yaml"
     assert repository.read_text() == fitting.DEMO_CONFIG
     assert (demo_run.folder / "runs/demo.yaml").read_text() == fitting.DEMO_CONFIG
 
 
-def test_info_prints_the_card_of_folder_and_export(demo: Path):
-    card = json.loads(done("info", "model"))
+def test_info_prints_the_card_of_a_folder_and_of_an_export(demo: Path):
+    card = json.loads(stdout_of("info", "model"))
     assert card["class_names"] == ["negative", "positive"]
     assert card["files"]
     for export in ("exports/1", "exports"):
-        exported = json.loads(done("info", export))
+        exported = json.loads(stdout_of("info", export))
         assert exported == card | {"contract_version": "1.0"}
 
 
-def test_verify_checks_a_version_or_the_newest(demo: Path):
-    assert done("verify", "exports") == "exports/1: verified, 15 golden samples\n"
+def test_verify_checks_the_given_or_the_newest_version(demo: Path):
+    assert stdout_of("verify", "exports") == "exports/1: verified, 15 golden samples\n"
     shutil.copytree(demo / "exports", demo / "damaged")
     vocabulary = demo / "damaged/1/assets/vocabulary.txt"
     vocabulary.write_text(vocabulary.read_text().replace("bad", "dab"))
@@ -439,7 +443,7 @@ def test_verify_checks_a_version_or_the_newest(demo: Path):
     assert "damaged/1/assets/vocabulary.txt: differs from its checksum" in result.stderr
 
 
-def test_export_prints_the_next_version(demo: Path):
+def test_export_prints_the_path_of_the_next_version(demo: Path):
     (demo / "out/7").mkdir(parents=True)
     result = run("export", "model", "out")
     assert (result.exit_code, result.stdout) == (0, "out/8\n")
@@ -449,7 +453,7 @@ def test_export_prints_the_next_version(demo: Path):
 # === evaluate ===
 
 
-def test_evaluate_reports_on_the_test_split(demo: Path, demo_run: Any):
+def test_evaluate_reports_on_the_test_split_by_default(demo: Path, demo_run: Any):
     result = run("evaluate", "model")
     assert result.stdout.startswith("model on test: 1,000 examples, 2 classes\n====")
     assert result.stderr == "reading the data\n"
@@ -458,28 +462,30 @@ def test_evaluate_reports_on_the_test_split(demo: Path, demo_run: Any):
 
 
 @pytest.fixture(scope="module")
-def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder `home` of trainings with relative paths: `model`, `splits`, and `rows.csv`."""
-    home = tmp_path_factory.mktemp("elsewhere") / "home"
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with `model` and `splits`, trained with relative paths, and `rows.csv`."""
+    home = tmp_path_factory.mktemp("training") / "home"
     home.mkdir()
     with contextlib.chdir(home):
-        rows = [["text", "label"], *ODD_ROWS[:40]]
+        rows = [["text", "label"], *ROWS_WITH_FINDINGS[:40]]
         write_csv(home / "rows.csv", rows)
         write_csv(home / "test.csv", rows)
         (home / "model.yaml").write_text("data: {source: rows.csv}\n")
         (home / "splits.yaml").write_text("data: {train: rows.csv, test: test.csv}\n")
         quick = "--set training.epochs=1 --set model.encoder=bag --set model.pooling=mean"
         for name in ("model", "splits"):
-            done("train", f"{name}.yaml", name, *quick.split())
+            stdout_of("train", f"{name}.yaml", name, *quick.split())
     return home
 
 
-def test_a_model_with_relative_paths_says_elsewhere_how_to_score_it(elsewhere: Path, folder: Path):
+def test_model_with_relative_paths_explains_how_to_score_it_in_another_folder(
+    home: Path, folder: Path
+):
     for name, path, sets in (
         ("model", "rows.csv", "--set data.source=PATH"),
         ("splits", "rows.csv, test.csv", "--set data.train=PATH --set data.test=PATH"),
     ):
-        model = elsewhere / name
+        model = home / name
         (folder / f"again-{name}").symlink_to(model)
         settings = " and ".join(re.findall(r"data\.\w+", sets))
         for command, other_data in (
@@ -490,28 +496,30 @@ def test_a_model_with_relative_paths_says_elsewhere_how_to_score_it(elsewhere: P
             assert (result.exit_code, result.stdout) == (1, "")
             assert result.stderr == (
                 f"Error: {path}: no such file or folder in {folder}; the model was trained with "
-                f"{settings} at this path; run the command in the folder of the training, or name "
-                f"the data: {other_data} or {sets}\n"
+                f"{settings} at this path; run the command in the folder in which it was "
+                f"trained, or specify the data: {other_data} or {sets}\n"
             )
-    # Each way out leads out.
-    rows = elsewhere / "rows.csv"
-    assert done("evaluate", elsewhere / "model", rows)
-    assert done("evaluate", elsewhere / "model", "--set", f"data.source={rows}")
-    paths = ("--set", f"data.train={rows}", "--set", f"data.test={elsewhere}/test.csv")
-    assert done("evaluate", elsewhere / "splits", *paths)
-    with contextlib.chdir(elsewhere):
-        assert done("evaluate", "model")
+    # Each suggested fix works.
+    rows = home / "rows.csv"
+    assert stdout_of("evaluate", home / "model", rows)
+    assert stdout_of("evaluate", home / "model", "--set", f"data.source={rows}")
+    paths = ("--set", f"data.train={rows}", "--set", f"data.test={home}/test.csv")
+    assert stdout_of("evaluate", home / "splits", *paths)
+    with contextlib.chdir(home):
+        assert stdout_of("evaluate", "model")
 
 
-def test_a_missing_path_of_an_override_is_the_users_own(elsewhere: Path, folder: Path):
-    result = run("evaluate", elsewhere / "model", "--set", "data.source=nowhere.csv")
+def test_missing_path_of_an_override_is_reported_without_the_training(home: Path, folder: Path):
+    result = run("evaluate", home / "model", "--set", "data.source=nowhere.csv")
     assert result.stderr.startswith("Error: nowhere.csv: no such file")
     assert "trained" not in result.stderr
 
 
-def test_evaluate_gives_the_same_figures_as_json_and_from_the_export(demo: Path):
+def test_evaluate_gives_equal_metrics_for_the_model_and_its_export(demo: Path):
     reports = [
-        json.loads(done("evaluate", model, "demo", "--split", "validation", "--json"))["report"]
+        json.loads(stdout_of("evaluate", model, "demo", "--split", "validation", "--json"))[
+            "report"
+        ]
         for model in ("model", "exports/1")
     ]
     assert reports[0]["num_examples"] == 1000
@@ -519,47 +527,47 @@ def test_evaluate_gives_the_same_figures_as_json_and_from_the_export(demo: Path)
         assert reports[1]["metrics"][name] == pytest.approx(value, abs=1e-5)
 
 
-def test_evaluate_reads_files_with_other_columns_and_separators(demo: Path):
+def test_evaluate_reads_a_file_with_other_columns_and_separator(demo: Path):
     (demo / "new.csv").write_text(
         "stars;review\npositive;not bad at all\nnegative;not good at all\npositive;I loved it\n"
     )
     settings = ("data.delimiter=;", "data.text_columns=[review]", "data.label_column=stars")
     sets = [part for setting in settings for part in ("--set", setting)]
-    found = json.loads(done("evaluate", "model", "new.csv", *sets, "--json"))
-    assert found["data"] == "new.csv"
-    assert found["report"]["num_examples"] == 3, "every row of a file is scored"
-    assert found["report"]["metrics"]["accuracy"] == 1.0
-    # The file lists its classes in another order than the model: positive first.
-    assert found["report"]["class_names"] == ["negative", "positive"]
+    output = json.loads(stdout_of("evaluate", "model", "new.csv", *sets, "--json"))
+    assert output["data"] == "new.csv"
+    assert output["report"]["num_examples"] == 3, "every row of a file is scored"
+    assert output["report"]["metrics"]["accuracy"] == 1.0
+    # The order of the classes is that of the model, not of the file.
+    assert output["report"]["class_names"] == ["negative", "positive"]
 
 
-def test_evaluate_counts_ids_by_the_order_of_the_models_classes(demo: Path):
+def test_evaluate_maps_label_ids_to_the_classes_of_the_model(demo: Path):
     write_csv(demo / "ids.csv", [["text", "label"], ["I loved it", 1], ["I hated it", 0]])
-    found = json.loads(
-        done("evaluate", "model", "ids.csv", "--set", "data.label_ids=from_zero", "--json")
+    output = json.loads(
+        stdout_of("evaluate", "model", "ids.csv", "--set", "data.label_ids=from_zero", "--json")
     )
-    assert found["report"]["metrics"]["accuracy"] == 1.0
+    assert output["report"]["metrics"]["accuracy"] == 1.0
 
 
-def test_evaluate_refuses_labels_that_the_model_does_not_know_or_leaves_them_out(demo: Path):
+def test_evaluate_rejects_unknown_labels_or_drops_their_rows_on_request(demo: Path):
     write_csv(demo / "new.csv", [["text", "label"], ["I loved it", "positive"], ["no", "awful"]])
     result = run("evaluate", "model", "new.csv")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "new.csv:3: label 'awful' is not in data.class_names" in result.stderr
     assert "data.drop_unknown_labels=true" in result.stderr
-    how = ("evaluate", "model", "new.csv", "--set", "data.drop_unknown_labels=true")
-    result = run(*how)
+    arguments = ("evaluate", "model", "new.csv", "--set", "data.drop_unknown_labels=true")
+    result = run(*arguments)
     assert result.stdout.startswith("model on new.csv: 1 example, 2 classes")
-    assert "note: 1 row is left out for labels that the model does not know" in result.stderr
-    assert json.loads(done(*how, "--json"))["dropped_unknown_labels"] == 1
+    assert "note: 1 row is left out because the model does not have the label" in result.stderr
+    assert json.loads(stdout_of(*arguments, "--json"))["dropped_unknown_labels"] == 1
 
 
-def test_another_file_is_read_in_its_own_encoding(demo: Path, folder: Path):
+def test_predict_detects_utf_8_if_the_training_data_had_another_encoding(demo: Path, folder: Path):
     rows = "".join(f"le caf\u00e9 {i};{('oui', 'non')[i % 2]}\n" for i in range(40))
     (folder / "old.csv").write_bytes(("texte;avis\n" + rows).encode("latin-1"))
-    done("init", "old.csv", "old.yaml")
+    stdout_of("init", "old.csv", "old.yaml")
     quick = "--set training.epochs=1 --set model.encoder=bag --set model.pooling=mean"
-    done("train", "old.yaml", "old", *quick.split())
+    stdout_of("train", "old.yaml", "old", *quick.split())
     (folder / "new.csv").write_text("texte;avis\ncaf\u00e9;oui\n")
     result = run("predict", "old", "--input", "new.csv")
     assert result.stdout.split("\n")[1].startswith("caf\u00e9;oui;")
@@ -582,7 +590,7 @@ def test_evaluate_names_all_rows_that_cannot_be_read(demo: Path, folder: Path):
     assert [line.split(":")[1] for line in rest] == ["3", "5", "6"]
 
 
-def test_a_requirement_that_is_not_met_fails_after_the_report(demo: Path):
+def test_evaluate_fails_after_the_report_if_a_requirement_is_not_met(demo: Path):
     write_csv(
         demo / "new.csv", [["text", "label"], ["I loved it", "positive"], ["good", "negative"]]
     )
@@ -592,7 +600,7 @@ def test_a_requirement_that_is_not_met_fails_after_the_report(demo: Path):
         "evaluate", "model", "new.csv", "--require", "macro_f1=0.85", "--require", "log_loss=0"
     )
     assert result.exit_code == 1
-    assert result.stdout == done("evaluate", "model", "new.csv")
+    assert result.stdout == stdout_of("evaluate", "model", "new.csv")
     assert re.fullmatch(
         r"reading the data\nError: macro_f1 is 0\.\d{4}, below the required 0\.85\n"
         r"log_loss is \d\.\d{4}, above the required 0\n",
@@ -600,7 +608,7 @@ def test_a_requirement_that_is_not_met_fails_after_the_report(demo: Path):
     )
 
 
-def test_a_requirement_that_is_undefined_is_not_met(demo: Path):
+def test_evaluate_fails_if_a_required_metric_is_undefined(demo: Path):
     write_csv(demo / "new.csv", [["text", "label"], ["I loved it", "positive"]])
     result = run("evaluate", "model", "new.csv", "--require", "roc_auc=0.5")
     assert result.exit_code == 1
@@ -611,20 +619,25 @@ def test_a_requirement_that_is_undefined_is_not_met(demo: Path):
 # === predict ===
 
 TEXTS = ("not bad at all", "not good at all", "", "一点也不差", "- I hated it")
-LABELS = ["positive", "negative", "positive", "negative"]  # of all but the empty one
+LABELS = ["positive", "negative", "positive", "negative"]  # of all texts except the empty one
 
 
-def test_predict_prints_a_label_a_text_from_folder_and_export(demo: Path):
-    answers = [done("predict", model, "--", *TEXTS) for model in ("model", "exports/1", "exports")]
+def test_predict_prints_one_label_per_text_for_model_and_export(demo: Path):
+    answers = [
+        stdout_of("predict", model, "--", *TEXTS) for model in ("model", "exports/1", "exports")
+    ]
     assert answers[0] == answers[1] == answers[2]
     labels = answers[0].splitlines()
     assert len(labels) == len(TEXTS)
     assert [*labels[:2], *labels[3:]] == LABELS
 
 
-def test_predict_gives_the_probabilities_of_all_classes_as_json(demo: Path):
+def test_predict_json_has_the_probabilities_of_all_classes(demo: Path):
     parsed = [
-        [json.loads(line) for line in done("predict", model, "--json", "--", *TEXTS).splitlines()]
+        [
+            json.loads(line)
+            for line in stdout_of("predict", model, "--json", "--", *TEXTS).splitlines()
+        ]
         for model in ("model", "exports/1")
     ]
     for trained, exported, text in zip(*parsed, TEXTS, strict=True):
@@ -636,77 +649,77 @@ def test_predict_gives_the_probabilities_of_all_classes_as_json(demo: Path):
         assert trained["confidence"] == max(trained["probabilities"].values())
 
 
-def test_predict_shows_the_most_probable_classes_and_no_more_than_there_are(demo: Path):
+def test_predict_top_k_is_limited_to_the_number_of_classes(demo: Path):
     assert re.fullmatch(
         r"negative (0\.\d{4}|1\.0000)\tpositive 0\.\d{4}\n",
-        done("predict", "model", "I hated it", "--top-k", "9"),
+        stdout_of("predict", "model", "I hated it", "--top-k", "9"),
     )
-    answer = json.loads(done("predict", "model", "I hated it", "--top-k", "1", "--json"))
+    answer = json.loads(stdout_of("predict", "model", "I hated it", "--top-k", "1", "--json"))
     assert list(answer["probabilities"]) == ["negative"]
 
 
-def test_predict_keeps_the_order_of_more_rows_than_a_chunk(demo: Path):
+def test_predict_keeps_the_order_of_rows_across_chunks(demo: Path):
     expected = [("positive", "negative")[i % 7 == 0] for i in range(predicting.CHUNK_ROWS + 50)]
     texts = {"positive": "I loved it", "negative": "I hated it"}
-    # Different lengths in between: they are batched by length and must come back in order.
+    # Lengths differ, as texts are batched by length and results must be in input order.
     lines = [texts[label] + " indeed" * (i % 3) for i, label in enumerate(expected)]
     (demo / "lines.txt").write_text("\n".join(lines))
     alone = dict(zip(texts.values(), texts, strict=True))
-    labels = done("predict", "model", "--input", "lines.txt").splitlines()
+    labels = stdout_of("predict", "model", "--input", "lines.txt").splitlines()
     assert len(labels) == len(lines)
     plain = [i for i, line in enumerate(lines) if line in alone]
     assert [labels[i] for i in plain] == [expected[i] for i in plain]
 
 
-def test_predict_answers_every_line_also_empty_ones_and_any_line_end(demo: Path):
+def test_predict_classifies_every_line_including_empty_ones_for_any_line_end(demo: Path):
     (demo / "lines.txt").write_bytes("\ufeffI loved it\r\n\r\n\nI hated it".encode())
-    labels = done("predict", "model", "--input", "lines.txt").splitlines()
+    labels = stdout_of("predict", "model", "--input", "lines.txt").splitlines()
     assert [labels[0], labels[3]] == ["positive", "negative"]
     assert len(labels) == 4
-    assert done("predict", "model", "--input", "-", input="I hated it\n") == "negative\n"
-    assert done("predict", "model", "--input", "-", input="") == ""
+    assert stdout_of("predict", "model", "--input", "-", input="I hated it\n") == "negative\n"
+    assert stdout_of("predict", "model", "--input", "-", input="") == ""
 
 
-def test_predict_names_the_line_that_is_in_another_encoding(demo: Path):
+def test_predict_reports_the_line_that_has_another_encoding(demo: Path):
     (demo / "lines.txt").write_bytes("good\n很好\n一点也不差\n".encode("gb18030"))
     result = run("predict", "model", "--input", "lines.txt")
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.startswith("Error: lines.txt:2: is not utf-8")
     arguments = ("predict", "model", "--input", "lines.txt", "--set", "data.encoding=gb18030")
-    assert done(*arguments).splitlines()[2] == "positive"
+    assert stdout_of(*arguments).splitlines()[2] == "positive"
 
 
 def rows_of(stdout: str, delimiter: str = ",") -> list[list[str]]:
     return list(csv.reader(io.StringIO(stdout), delimiter=delimiter))
 
 
-def test_predict_gives_the_columns_of_a_csv_back_beside_the_answers(demo: Path):
+def test_predict_adds_result_columns_to_a_csv_table(demo: Path):
     table = [
         ["id", "text", "predicted"],
         ["1", 'good, "really"\nnew line', "x"],
         ["2", "awful", ""],
     ]
     write_csv(demo / "new.csv", table)
-    [head, *rows] = rows_of(done("predict", "model", "--input", "new.csv"))
+    [head, *rows] = rows_of(stdout_of("predict", "model", "--input", "new.csv"))
     assert head == ["id", "text", "predicted", "predicted_", "confidence"]
     assert [row[:3] for row in rows] == table[1:]
     assert [row[3] for row in rows] == ["positive", "negative"]
     assert all(re.fullmatch(r"[01]\.\d{4}", row[4]) for row in rows)
-    [head, first, _] = rows_of(done("predict", "model", "--input", "new.csv", "--top-k", "5"))
+    [head, first, _] = rows_of(stdout_of("predict", "model", "--input", "new.csv", "--top-k", "5"))
     assert head[3:] == ["predicted_", "confidence", "predicted_2", "confidence_2"]
     assert first[3::2] == ["positive", "negative"]
 
 
-def test_predict_recognises_another_separator_and_keeps_it(demo: Path):
+def test_predict_detects_another_separator_and_keeps_it(demo: Path):
     (demo / "new.csv").write_text("n;text\n1;I loved it; really\n".replace("; really", ""))
-    rows = rows_of(done("predict", "model", "--input", "new.csv"), ";")
+    rows = rows_of(stdout_of("predict", "model", "--input", "new.csv"), ";")
     assert rows[0] == ["n", "text", "predicted", "confidence"]
     assert rows[1][:3] == ["1", "I loved it", "positive"]
 
 
-def test_predict_leaves_stray_quotes_of_a_tsv_as_they_are(demo: Path):
+def test_predict_keeps_unbalanced_quotes_of_a_tsv(demo: Path):
     (demo / "new.tsv").write_text('text\tn\n"一点也不差\t1\nI hated it\t2\n')
-    lines = done("predict", "model", "--input", "new.tsv").splitlines()
+    lines = stdout_of("predict", "model", "--input", "new.tsv").splitlines()
     assert lines[0] == "text\tn\tpredicted\tconfidence"
     assert lines[1].startswith('"一点也不差\t1\tpositive\t')
 
@@ -720,54 +733,54 @@ def test_predict_reads_json_lines_and_parquet(demo: Path):
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(records), demo / "new.parquet")
     for name in ("new.jsonl", "new.parquet"):
         answers = [
-            json.loads(line) for line in done("predict", "model", "--input", name).splitlines()
+            json.loads(line) for line in stdout_of("predict", "model", "--input", name).splitlines()
         ]
         assert [{"text": a["text"], "n": a["n"]} for a in answers] == records
         assert [a["predicted"] for a in answers] == ["positive", "negative"]
         full = [
             json.loads(line)
-            for line in done("predict", "model", "--input", name, "--json").splitlines()
+            for line in stdout_of("predict", "model", "--input", name, "--json").splitlines()
         ]
         assert [answer["columns"] for answer in full] == records
         assert set(full[0]["probabilities"]) == {"negative", "positive"}
     (demo / "new.jsonl").write_text('{"text": "a"}\n{"body": "b"}\n')
     result = run("predict", "model", "--input", "new.jsonl")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == "Error: new.jsonl:2: no 'text', expected a text; add it\n"
+    assert result.stderr == "Error: new.jsonl:2: no key 'text'; add it with a text\n"
 
 
 def test_predict_reads_a_table_without_a_header(demo: Path):
     (demo / "new.csv").write_text("1,I loved it\n2,I hated it\n")
     settings = ("--set", "data.header=false", "--set", "data.text_columns=[2]")
-    rows = rows_of(done("predict", "model", "--input", "new.csv", *settings))
+    rows = rows_of(stdout_of("predict", "model", "--input", "new.csv", *settings))
     assert [row[:3] for row in rows] == [
         ["1", "I loved it", "positive"],
         ["2", "I hated it", "negative"],
     ]
 
 
-def test_lines_are_answered_before_the_input_ends():
-    class Slow(io.RawIOBase):
+def test_predict_processes_lines_before_the_input_ends():
+    class SlowStream(io.RawIOBase):
         lines = [b"one\r\ntw", b"o\n", b"three"]
 
         def read1(self, size: int) -> bytes:
-            taken.append(len(answered))
+            counts.append(len(texts))
             return self.lines.pop(0) if self.lines else b""
 
-    taken: list[int] = []
-    answered: list[str] = []
-    for chunk in predicting._decoded(Slow(), "utf-8", "stdin"):
-        answered += [row.text for row in chunk]
-    assert answered == ["one", "two", "three"]
-    assert taken == [0, 1, 2, 2], "each line is answered before the next is read"
+    counts: list[int] = []
+    texts: list[str] = []
+    for chunk in predicting._decoded(SlowStream(), "utf-8", "stdin"):
+        texts += [row.text for row in chunk]
+    assert texts == ["one", "two", "three"]
+    assert counts == [0, 1, 2, 2], "each line is yielded before the next read"
 
 
-# === Training, one label and several ===
+# === Training and multi-label models ===
 
 
 @pytest.fixture(scope="module")
 def multi_label(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a trained multi-label model whose class names are Chinese."""
+    """Return a folder with a trained multi-label model with Chinese class names."""
     folder = tmp_path_factory.mktemp("multi_label")
     topics = {
         "房间": "the room was large",
@@ -791,39 +804,41 @@ def multi_label(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_training_twice_into_a_folder_needs_overwrite(multi_label: Path, tmp_path: Path):
+def test_train_replaces_a_folder_only_with_overwrite(multi_label: Path, tmp_path: Path):
     shutil.copytree(multi_label / "model", tmp_path / "model")
     command = ("train", multi_label / "rows.yaml", tmp_path / "model", "--set", "training.epochs=1")
     result = run(*command)
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.endswith("exists already; name another folder or add --overwrite\n")
-    assert json.loads(done("info", tmp_path / "model"))["training"]["epochs"] > 1
-    assert done(*command, "--overwrite") == f"{tmp_path}/model\n"
-    assert json.loads(done("info", tmp_path / "model"))["training"]["epochs"] == 1
+    assert json.loads(stdout_of("info", tmp_path / "model"))["training"]["epochs"] > 1
+    assert stdout_of(*command, "--overwrite") == f"{tmp_path}/model\n"
+    assert json.loads(stdout_of("info", tmp_path / "model"))["training"]["epochs"] == 1
 
 
-def test_several_labels_come_out_in_each_format(multi_label: Path, folder: Path):
+def test_predict_and_evaluate_handle_several_labels_in_each_format(multi_label: Path, folder: Path):
     model = multi_label / "model"
     both = "the room was large and breakfast was hot, visit 7"
-    assert done("predict", model, both, "nothing to say") == "房间, 早餐\n\n"
-    answer = json.loads(done("predict", model, both, "--json"))
+    assert stdout_of("predict", model, both, "nothing to say") == "房间, 早餐\n\n"
+    answer = json.loads(stdout_of("predict", model, both, "--json"))
     assert answer["labels"] == ["房间", "早餐"]
     write_csv(folder / "new.csv", [["text", "n"], [both, 1]])
-    [_, row] = rows_of(done("predict", model, "--input", "new.csv"))
+    [_, row] = rows_of(stdout_of("predict", model, "--input", "new.csv"))
     assert row[:3] == [both, "1", "房间|早餐"]
     (folder / "new.jsonl").write_text(json.dumps({"text": both}))
-    assert json.loads(done("predict", model, "--input", "new.jsonl"))["predicted"] == [
+    assert json.loads(stdout_of("predict", model, "--input", "new.jsonl"))["predicted"] == [
         "房间",
         "早餐",
     ]
     write_csv(
         folder / "labelled.csv", [["text", "label"], [both, "早餐|房间"], ["nothing to say", ""]]
     )
-    found = json.loads(done("evaluate", model, "labelled.csv", "--json", "--require", "micro_f1=1"))
-    assert found["report"]["metrics"]["subset_accuracy"] == 1.0
+    output = json.loads(
+        stdout_of("evaluate", model, "labelled.csv", "--json", "--require", "micro_f1=1")
+    )
+    assert output["report"]["metrics"]["subset_accuracy"] == 1.0
 
 
-def test_output_is_utf_8_in_any_locale_and_a_closed_pipe_is_no_error(multi_label: Path):
+def test_output_is_utf_8_in_any_locale_and_a_closed_pipe_prints_no_error(multi_label: Path):
     environment = {**os.environ, "LANG": "C", "LC_ALL": "C", "PYTHONIOENCODING": "latin-1"}
     with subprocess.Popen(
         [*PROGRAM, "predict", str(multi_label / "model"), "--input", "-"], env=environment,
@@ -833,7 +848,9 @@ def test_output_is_utf_8_in_any_locale_and_a_closed_pipe_is_no_error(multi_label
         assert stdin and process.stdout and process.stderr
         stdin.write(b"the service was kind\n")
         stdin.flush()
-        assert process.stdout.readline().decode() == "服务\n", "answered while the input is open"
+        assert process.stdout.readline().decode() == "服务\n", (
+            "the result must appear before the input ends"
+        )
         process.stdout.close()  # as `head -1` does
         with pytest.raises(BrokenPipeError):
             for _ in range(200_000):
@@ -847,8 +864,8 @@ def test_output_is_utf_8_in_any_locale_and_a_closed_pipe_is_no_error(multi_label
 # === Ctrl-C ===
 
 
-def interrupted(folder: Path, config: Path, *, at: str) -> tuple[int, str, str]:
-    """Trains in a process and sends it SIGINT when a line of stderr matches `at`."""
+def interrupt_training(folder: Path, config: Path, *, at: str) -> tuple[int, str, str]:
+    """Train in a process and send SIGINT when a line of stderr matches `at`."""
     command = [*PROGRAM, "train", str(config), "out", "--set", "training.epochs=9999"]
     command += ["--set", "training.patience_epochs=0"]
     with subprocess.Popen(
@@ -857,7 +874,7 @@ def interrupted(folder: Path, config: Path, *, at: str) -> tuple[int, str, str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A shell starts what runs in the background with SIGINT ignored, and that is inherited.
+        # Background jobs of a shell ignore SIGINT, and children inherit this.
         preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     ) as process:
         assert process.stdout and process.stderr
@@ -871,8 +888,12 @@ def interrupted(folder: Path, config: Path, *, at: str) -> tuple[int, str, str]:
         return process.wait(), process.stdout.read(), stderr
 
 
-def test_ctrl_c_stops_at_the_next_step_and_keeps_the_best_epoch(multi_label: Path, folder: Path):
-    exit_code, stdout, stderr = interrupted(folder, multi_label / "rows.yaml", at=" +1/9999 ")
+def test_ctrl_c_stops_training_at_the_next_step_and_saves_the_best_epoch(
+    multi_label: Path, folder: Path
+):
+    exit_code, stdout, stderr = interrupt_training(
+        folder, multi_label / "rows.yaml", at=" +1/9999 "
+    )
     assert (exit_code, stdout) == (1, "")
     assert "Traceback" not in stderr
     assert re.search(
@@ -881,30 +902,30 @@ def test_ctrl_c_stops_at_the_next_step_and_keeps_the_best_epoch(multi_label: Pat
         stderr,
         re.MULTILINE,
     ), stderr
-    assert json.loads(done("info", "out"))["training"]["ended_by"] == "interrupted"
+    assert json.loads(stdout_of("info", "out"))["training"]["ended_by"] == "interrupted"
 
 
 def test_ctrl_c_before_the_first_epoch_saves_nothing(multi_label: Path, folder: Path):
-    exit_code, stdout, stderr = interrupted(folder, multi_label / "rows.yaml", at=" +epoch ")
+    exit_code, stdout, stderr = interrupt_training(folder, multi_label / "rows.yaml", at=" +epoch ")
     assert (exit_code, stdout) == (1, "")
     assert "Traceback" not in stderr
     assert re.search(r"\nError: interrupted.*nothing was saved\n\Z", stderr), stderr
     assert list(folder.iterdir()) == []
 
 
-def test_ctrl_c_between_two_events_removes_what_the_training_has_begun(
+def test_ctrl_c_between_two_events_removes_temporary_files(
     multi_label: Path, folder: Path, interrupt_at: Callable[[str], None]
 ):
     resolved, _ = load(multi_label / "rows.yaml")
-    interrupt_at("val_loss")  # the head of the table, which comes before the first step
+    interrupt_at("val_loss")  # the head of the table, printed before the first step
     with pytest.raises(TrainingError, match="nothing was saved") as caught:
         fitting.run_training(resolved, folder / "out", overwrite=False)
-    # As long as the error is there, so is the training that it went through.
+    # The traceback keeps the training alive, so garbage collection cannot remove the files.
     assert list(folder.iterdir()) == []
     assert caught.value.__context__ is not None
 
 
-# === A terminal ===
+# === Progress on a terminal ===
 
 _BAR = """
 import time
@@ -919,27 +940,27 @@ print("result")
 """
 
 
-def test_a_bar_is_drawn_on_a_terminal_and_only_on_stderr():
+def test_progress_bar_is_drawn_on_a_terminal_and_only_on_stderr():
     master, slave = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
-    told = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", _BAR], stdout=subprocess.PIPE, stderr=slave, env=environment
     )
     os.close(slave)
     drawn = os.read(master, 1 << 16).decode()
     os.close(master)
-    assert told.stdout == b"result\n"
+    assert completed.stdout == b"result\n"
     assert "reading the data" in drawn
     assert "epoch 1/2 loss 3" in drawn and "3/10" in drawn
-    assert re.search(r"\d:\d\d:\d\d|-:--:--", drawn), "no time left is shown"
+    assert re.search(r"\d:\d\d:\d\d|-:--:--", drawn), "the remaining time is missing"
 
 
 def on_terminal(
     *command: object, columns: int = 80, cwd: Path | None = None, interrupt_at: str = ""
 ) -> tuple[int, str]:
-    """The exit code of a command whose streams are a terminal, and all that it wrote there.
+    """Run a command on a terminal; return its exit code and its output.
 
-    It is interrupted when it has written `interrupt_at`.
+    SIGINT is sent when the output contains `interrupt_at`.
     """
     master, slave = pty.openpty()
     size = struct.pack("HHHH", 40, columns, 0, 0)
@@ -953,7 +974,7 @@ def on_terminal(
     )  # fmt: skip
     os.close(slave)
     written = b""
-    with contextlib.suppress(OSError):  # EIO: the other side is closed
+    with contextlib.suppress(OSError):  # EIO when the other side is closed
         while part := os.read(master, 1 << 16):
             written += part
             if interrupt_at and interrupt_at in written.decode():
@@ -964,7 +985,7 @@ def on_terminal(
 
 
 def screen_lines(written: str) -> list[str]:
-    """What a terminal shows in the end, where nothing scrolls."""
+    """Return the lines on a terminal after this output, without scrolling."""
     lines, row, column = [""], 0, 0
     for part in re.findall(r"\x1b\[[0-9;?]*[A-Za-z]|[\r\n]|[^\x1b\r\n]+", written):
         if part == "\r":
@@ -983,7 +1004,7 @@ def screen_lines(written: str) -> list[str]:
     return [line.rstrip() for line in lines]
 
 
-def test_the_bar_ends_at_the_loss_of_the_epochs_row(multi_label: Path, folder: Path):
+def test_progress_bar_ends_with_the_loss_of_the_epoch(multi_label: Path, folder: Path):
     train = [*PROGRAM, "train", multi_label / "rows.yaml", folder / "out"]
     sets = ["--set", "training.epochs=2", "--set", "training.batch_size=7"]
     exit_code, written = on_terminal(*train, *sets)
@@ -996,18 +1017,18 @@ def test_the_bar_ends_at_the_loss_of_the_epochs_row(multi_label: Path, folder: P
         assert row is not None and bars, plain
         loss, done, total = bars[-1]
         assert (loss, done) == (row[1], total)
-    assert "left; in all at most 0:00:" in plain
+    assert "left; total at most 0:00:" in plain
     assert "starting TensorFlow" in plain
-    assert "left" not in shown and "starting" not in shown, "something of the progress stays"
+    assert "left" not in shown and "starting" not in shown, "progress remains on the screen"
 
 
 @pytest.mark.parametrize("columns", [80, 120])
-def test_a_bar_with_large_numbers_is_whole_on_a_terminal(columns: int):
+def test_progress_bar_with_large_numbers_fits_on_a_terminal(columns: int):
     code = (
         "from textclf.cli.terminal import Progress\n"
         "with Progress() as progress:\n"
         "    for step in (1, 12345):\n"
-        "        note = '; in all at most 1:12:30'\n"
+        "        note = '; total at most 1:12:30'\n"
         "        progress.update('epoch 10/10 loss 0.4437', step, 12345, key=1, note=note)\n"
     )
     _, written = on_terminal(sys.executable, "-c", code, columns=columns)
@@ -1015,12 +1036,12 @@ def test_a_bar_with_large_numbers_is_whole_on_a_terminal(columns: int):
     lines = [line for line in re.split(r"[\r\n]+", plain) if "left" in line]
     assert lines and all(len(line) <= columns for line in lines)
     assert re.fullmatch(
-        r"epoch 10/10 loss 0\.4437 ━+ 12345/12345 \d:\d\d:\d\d left; in all at most 1:12:30",
+        r"epoch 10/10 loss 0\.4437 ━+ 12345/12345 \d:\d\d:\d\d left; total at most 1:12:30",
         lines[-1],
     )
 
 
-def test_the_time_left_counts_steps_and_validations_to_come():
+def test_time_left_includes_remaining_steps_and_validations():
     started = training.Started(
         class_names=("a", "b"),
         splits={"train": 100, "validation": 20},
@@ -1031,7 +1052,7 @@ def test_the_time_left_counts_steps_and_validations_to_come():
         notices=(),
     )
     left = fitting.TimeLeft(started)
-    left.add_step(100.0)  # has built the graph, however long it took
+    left.add_step(100.0)  # not timed, as it includes building the graph
     assert left.seconds() is None and left.in_words() == ""
     for step in range(1, 10):
         left.add_step(100.0 + 2 * step)
@@ -1039,7 +1060,7 @@ def test_the_time_left_counts_steps_and_validations_to_come():
     assert left.seconds() == pytest.approx(15 * 2 + 3 * 4)
     left.add_validation(119.0)
     assert left.seconds() == pytest.approx(15 * 2 + 2 * 1)
-    assert left.in_words() == "; in all at most 0:00:32"
+    assert left.in_words() == "; total at most 0:00:32"
     for step in range(1, 16):
         left.add_step(119.0 + 2 * step)
     left.add_validation(150.0)
@@ -1053,7 +1074,7 @@ def test_the_time_left_counts_steps_and_validations_to_come():
         ("predict model 'I loved it'", ["starting TensorFlow"], ["positive"]),
         (
             "verify exports",
-            ["answering the golden samples in a fresh process"],
+            ["predicting the golden samples in a new process"],
             ["exports/1: verified, 15 golden samples"],
         ),
         (
@@ -1073,13 +1094,13 @@ def test_the_time_left_counts_steps_and_validations_to_come():
         ),
     ],
 )
-def test_a_terminal_shows_a_status_first_and_only_the_result_in_the_end(
+def test_terminal_shows_a_status_first_and_finally_only_the_result(
     demo: Path, line: str, statuses: list[str], result: list[str] | None
 ):
     _, written = on_terminal(*PROGRAM, *shlex.split(line), cwd=demo)
     assert written.startswith(statuses[0])
-    places = [written.find(status) for status in statuses]
-    assert -1 not in places and places == sorted(places), written
+    positions = [written.find(status) for status in statuses]
+    assert -1 not in positions and positions == sorted(positions), written
     shown = [line for line in screen_lines(written) if line]
     if result is None:
         assert shown[0].startswith('{"model"') and shown[-1].startswith("Error: accuracy is")
@@ -1088,13 +1109,13 @@ def test_a_terminal_shows_a_status_first_and_only_the_result_in_the_end(
         assert shown == result
 
 
-def test_ctrl_c_while_tensorflow_starts_leaves_one_message(demo: Path):
+def test_ctrl_c_while_tensorflow_starts_prints_one_message(demo: Path):
     command = [*PROGRAM, "predict", "model", "good"]
     exit_code, written = on_terminal(*command, cwd=demo, interrupt_at="starting TensorFlow")
     assert exit_code == 1 and written.startswith("starting TensorFlow")
     assert [line for line in screen_lines(written) if line] == ["Error: interrupted"]
 
 
-def test_elsewhere_a_stage_is_a_line_and_there_is_no_bar():
-    told = subprocess.run([sys.executable, "-c", _BAR], capture_output=True)
-    assert (told.stdout, told.stderr) == (b"result\n", b"reading the data\n")
+def test_progress_without_a_terminal_is_one_line_per_stage():
+    completed = subprocess.run([sys.executable, "-c", _BAR], capture_output=True)
+    assert (completed.stdout, completed.stderr) == (b"result\n", b"reading the data\n")

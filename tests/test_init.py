@@ -55,7 +55,7 @@ def test_init_writes_a_commented_configuration_and_says_what_to_do_next(
     result = run("init", "reviews.csv", "reviews.yaml")
     assert result.stdout == "textclf train reviews.yaml runs/reviews\n"
     assert result.stderr == (
-        "wrote reviews.yaml: CSV, comma-separated, quoted, with a header; utf-8; one label a text, "
+        "wrote reviews.yaml: CSV, comma-separated, quoted, with a header; utf-8; one label per text, "
         "2 classes in the first 40 rows; script: latin\n"
     )
     golden("init.yaml", (folder / "reviews.yaml").read_text())
@@ -115,7 +115,7 @@ def test_init_leaves_an_unsafe_choice_to_the_user_and_nothing_reads_the_data_bef
     rows = numbered(("high", "low"), ("north", "south", "west"))
     write_csv(folder / "rows.csv", [["text", "mood", "region"], *rows])
     assert refused("init", "rows.csv", "rows.yaml") == (
-        "Error: rows.csv: mood, region may hold the labels; wrote rows.yaml, set "
+        "Error: rows.csv: mood, region may contain the labels; wrote rows.yaml; set "
         "data.label_column in it\n"
     )
     golden("init_choice.yaml", (folder / "rows.yaml").read_text())
@@ -135,7 +135,8 @@ def test_init_says_what_columns_of_0_and_1_for_each_class_need(folder: Path):
     write_csv(folder / "rows.csv", [["text", "toxic", "insult", "threat"], *rows])
     said = refused("init", "rows.csv", "rows.yaml")
     assert (
-        "toxic, insult, threat may hold the labels; if they are one column for each class" in said
+        "toxic, insult, threat may contain the labels; if they are one column for each class"
+        in said
     )
     assert "data.multi_label: true" in said
     assert "CHANGE_ME" in (folder / "rows.yaml").read_text()
@@ -145,7 +146,9 @@ def test_init_leaves_the_text_column_to_the_user_where_no_guess_is_safe(folder: 
     rows = [[f"aa{i}", f"b{i}b", ("x", "y")[i % 2]] for i in range(60)]
     write_csv(folder / "rows.csv", [["first", "second", "label"], *rows])
     said = refused("init", "rows.csv", "rows.yaml")
-    assert "first, second may hold the texts; wrote rows.yaml, set data.text_columns in it" in said
+    assert (
+        "first, second may contain the texts; wrote rows.yaml; set data.text_columns in it" in said
+    )
     assert refused("data", "check", "rows.yaml") == (
         "Error: rows.csv: data.text_columns is still CHANGE_ME; set it to one of first, second\n"
     )
@@ -208,7 +211,7 @@ def test_thai_is_cut_into_characters(folder: Path):
     rows = [[f"ภาพยนตร์เรื่องนี้สนุกมาก {i}", ("a", "b")[i % 2]] for i in range(40)]
     write_csv(folder / "rows.csv", [["text", "label"], *rows])
     done("init", "rows.csv", "rows.yaml")
-    assert "unit: character  # script seen: thai" in (folder / "rows.yaml").read_text()
+    assert "unit: character  # detected script: thai" in (folder / "rows.yaml").read_text()
     assert json.loads(done("config", "show", "rows.yaml", "--json"))["text"]["unit"] == "character"
 
 
@@ -217,7 +220,7 @@ def test_a_file_of_another_split_without_the_columns_is_left_out(folder: Path):
     write_csv(folder / "dev.csv", [["text", "label"], *numbered(("b", "a"), number=6)])
     write_csv(folder / "test.csv", [["id", "text"], [1, "some words"]])
     said = run("init", "train.csv", "rows.yaml").stderr
-    assert "note: test.csv is left out: it has no column label\n" in said
+    assert "note: test.csv is omitted: it has no column label\n" in said
     values = json.loads(done("config", "show", "rows.yaml", "--json"))["data"]
     assert (values["train"], values["validation"]) == ("train.csv", "dev.csv")
     assert values.get("test") is None

@@ -147,7 +147,7 @@ def test_lines_with_a_nul_character_are_refused(
     result = run("predict", model, "--input", source, input=content)
     assert result.exit_code == 1
     place = "stdin" if source == "-" else source
-    assert f"Error: {place}:{line}: a NUL character" in result.stderr
+    assert f"Error: {place}:{line}: contains a NUL character" in result.stderr
     assert line > 1000 or result.stdout == ""
 
 
@@ -228,11 +228,11 @@ def test_lines_take_only_an_encoding(model: Path):
     for override in ("data.header=false", "data.delimiter=;"):
         result = run("predict", model, "--input", "texts.txt", "--set", override)
         assert (result.exit_code, result.stdout) == (2, "")
-        assert f"--set {override}: lines have only an encoding" in result.stderr
+        assert f"--set {override}: only data.encoding applies to lines" in result.stderr
     result = run("predict", model, "--input", "-", "--lines", "--set", "data.format=csv")
     assert result.exit_code == 2
     result = run("predict", model, "good", "--lines")
-    assert result.exit_code == 2 and "--lines says how --input is read" in result.stderr
+    assert result.exit_code == 2 and "--lines applies only to --input" in result.stderr
 
 
 def test_a_pipe_of_lines_is_read_with_lines_and_a_pipe_of_a_table_is_refused(model: Path):
@@ -254,7 +254,7 @@ def test_a_folder_and_a_missing_file_are_refused(model: Path):
     Path("folder.csv").mkdir()
     Path("texts.txt").touch()
     for name in ("folder.txt", "folder.csv"):
-        assert refusal("predict", model, "--input", name).startswith(f"{name}: a folder, expected")
+        assert refusal("predict", model, "--input", name).startswith(f"{name}: is a folder; choose")
     for name in ("text.txt", "texts.tx"):
         message = refusal("predict", model, "--input", name)
         assert message == f"{name}: no such file; did you mean 'texts.txt'?"
@@ -271,7 +271,7 @@ def test_input_without_texts_gives_no_answers_and_a_note(model: Path):
         result = run("predict", model, "--input", name, input=b"")
         place = "stdin" if name == "-" else name
         assert result.exit_code == 0 and result.stdout == stdout
-        assert result.stderr == f"note: {place}: no texts to answer\n"
+        assert result.stderr == f"note: {place}: no texts to classify\n"
     Path("empty.csv").touch()
     assert "empty.csv: the file is empty" in refusal("predict", model, "--input", "empty.csv")
 
@@ -334,14 +334,14 @@ def test_empty_texts_are_answered_with_a_note(model: Path):
 def test_a_value_that_is_no_text_is_refused(model: Path, value: str):
     Path("new.jsonl").write_text(f'{{"text": "good"}}\n{{"text": {value}}}\n')
     message = refusal("predict", model, "--input", "new.jsonl")
-    assert message.startswith("new.jsonl:2: 'text' holds ")
+    assert message.startswith("new.jsonl:2: 'text' is ")
 
 
 def test_a_label_that_holds_the_separator_is_refused_where_nothing_is_quoted(model: Path):
     Path("new.csv").write_text("text0label\nfine0x\n")
     how = ("--set", "data.delimiter=0", "--set", "data.quoting=none")
     message = refusal("predict", model, "--input", "new.csv", *how)
-    assert "holds the separator of the table" in message
+    assert "contains the separator of the table" in message
 
 
 # === Recognising a table, for predict, evaluate and compare ===
@@ -377,7 +377,7 @@ def test_evaluate_and_predict_read_the_same_files(
     assert notes.count("\n") <= 1
     assert evaluated.stderr == notes + "reading the data\n"
     if delimiter != {"same.csv": ",", "same.tsv": "\t"}[name]:
-        assert f"data.delimiter={delimiter!r}" in notes and "recognised from the file" in notes
+        assert f"data.delimiter={delimiter!r}" in notes and "detected from the file" in notes
 
 
 @pytest.mark.parametrize(
@@ -423,7 +423,7 @@ def test_compare_recognises_a_table_as_evaluate_does(model: Path):
     shutil.copytree(model, "copy")
     result = run("compare", model, "copy", "--data", "same.csv", "--json")
     assert json.loads(result.stdout)["num_test"] == 2
-    assert result.stderr.count("recognised from the file") == 1
+    assert result.stderr.count("detected from the file") == 1
 
 
 @pytest.mark.parametrize(
@@ -442,7 +442,7 @@ def test_a_separator_that_is_set_is_not_recognised(model: Path, overrides: list[
 def test_a_quoting_that_is_set_is_kept_where_the_separator_is_recognised(model: Path):
     Path("same.csv").write_text("text;label\n'I loved it';positive\nbad;negative\n")
     result = run("predict", model, "--input", "same.csv", "--set", "data.quoting=none")
-    assert "read with data.delimiter=';', recognised from the file" in result.stderr
+    assert "read with data.delimiter=';', detected from the file" in result.stderr
 
 
 def with_data_settings(model: Path, **settings: object) -> str:
@@ -550,7 +550,7 @@ def test_a_path_is_shown_in_utf_8_in_the_c_locale(model: Path):
     ):
         answer = in_locale("C", arguments)
         assert (answer.returncode, answer.stdout) == (1, b"")
-        assert answer.stderr.decode().startswith("Error: 评论.csv: the path is not text in ascii")
+        assert answer.stderr.decode().startswith("Error: 评论.csv: the path is not valid in ascii")
         assert "PYTHONUTF8=1" in answer.stderr.decode()
     missing = in_locale("C", ["predict", str(model), "--input", "评.txt"])
     assert missing.stderr.decode().startswith("Error: 评.txt: no such file")

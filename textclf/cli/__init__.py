@@ -1,18 +1,18 @@
-"""The command line: parse, call, print.
+"""The command line.
 
-    configuring   from a file to a configuration: init, config, data
-    fitting       from a configuration to a trained folder: train, baseline, demo
-    using         from a trained folder on: evaluate, export, verify, info
-    predicting    from texts to labels: predict
-    benchmark     compare architectures over seeds: benchmark
-    compare       compare trained models: compare
-    serving       from exported versions to answers over HTTP: serve
-    options       what the commands share
+    configuring   commands for configurations and data: init, config, data
+    fitting       commands that train: train, baseline, demo
+    using         commands for a trained model: evaluate, export, verify, info
+    predicting    the command predict
+    benchmark     the command benchmark, which compares architectures over seeds
+    compare       the command compare, which compares trained models
+    serving       the command serve, an HTTP server
+    options       shared options and their validation
     terminal      progress, notes, TensorFlow's noise, Ctrl-C
 
-Results go to stdout, everything else to stderr. Exit codes: 0; 1 the command could not do it;
-2 wrong usage. Nothing heavy is imported before a command has checked what can be checked
-without it, so that a mistake is answered at once.
+Results go to stdout, everything else to stderr. Exit codes: 0 success; 1 failure; 2 wrong usage.
+A command imports TensorFlow only after all checks that do not need it, so that errors are reported
+quickly.
 """
 
 import errno
@@ -30,7 +30,7 @@ from textclf.startup import clear_status
 
 
 class _Group(click.Group):
-    """Turns the mistakes of a user into messages with exit code 1; anything else is a bug."""
+    """Group whose commands report errors of the user as a message with exit code 1."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         use_utf8()
@@ -45,7 +45,7 @@ class _Group(click.Group):
             raise click.ClickException("interrupted") from None
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise  # Click sees to the closed pipe of `| head`
+                raise  # Click handles the closed pipe of `| head`
             raise click.ClickException(f"{error.strerror}; free some space") from error
         finally:
             clear_status()

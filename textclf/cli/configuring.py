@@ -1,4 +1,4 @@
-"""From a file to a configuration: `init`, `config` and `data`."""
+"""The commands `init`, `config` and `data`."""
 
 import json
 import os
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from textclf.config import Config
     from textclf.data import Dataset, Recognised
 
-# Names by which a file says that it is one split of several.
+# File names that denote a split.
 _SPLIT_STEMS = {
     "train": ("train", "training"),
     "validation": ("validation", "valid", "val", "dev"),
@@ -35,12 +35,12 @@ _SPLIT_STEMS = {
 @click.argument("config", type=options.path)
 @click.option("--overwrite", is_flag=True, help="Replace an existing configuration.")
 def init(file: Path, config: Path, overwrite: bool) -> None:
-    """Recognise how FILE is written and write a CONFIG for it.
+    """Detect the format of FILE and write a CONFIG for it.
 
     FILE is CSV, TSV, JSON or Parquet, or a folder split/label/*.txt. Format, separator, quoting,
-    header, encoding, columns, task and script are recognised; files named like other splits
-    (dev.csv, test.csv beside train.csv) are used as such. Prints the next command. A column that
-    cannot be guessed is CHANGE_ME in CONFIG, and the exit code is 1.
+    header, encoding, columns, task and script are detected. For a file named like train.csv, files
+    of other splits in its folder (dev.csv, test.csv) are used too. Prints the next command. A
+    column that cannot be detected is CHANGE_ME in CONFIG, and the exit code is 1.
 
     \b
     Examples:
@@ -55,8 +55,10 @@ def init(file: Path, config: Path, overwrite: bool) -> None:
     if not os.path.isdir(config.parent):
         raise ArtifactError(f"{config.parent}: no such folder; create it first")
     if not os.access(config.parent, os.W_OK):
-        raise ArtifactError(f"{config}: {config.parent} cannot be written; name another folder")
-    show_status("looking at the file")
+        raise ArtifactError(
+            f"{config}: the folder {config.parent} is not writable; choose another folder"
+        )
+    show_status("reading the file")
     from textclf import artifact, data
     from textclf import config as configuration
 
@@ -64,18 +66,18 @@ def init(file: Path, config: Path, overwrite: bool) -> None:
     is_chosen = bool(recognised.text_columns) and recognised.label_column is not None
     if recognised.first_problem is not None and not (is_chosen and recognised.is_whole):
         raise DataError(recognised.first_problem)
-    for columns, candidates, what in (
+    for columns, candidates, kind in (
         (recognised.text_columns, recognised.text_candidates, "texts"),
         (recognised.label_column, recognised.label_candidates, "labels"),
     ):
         if not columns and not candidates:
             raise DataError(
-                f"{file}: no column looks like {what}; write {config} by hand, with "
+                f"{file}: no column looks like {kind}; write {config} by hand, with "
                 f"data.source, data.text_columns and data.label_column"
             )
     notes = list(recognised.notes)
-    splits = _splits_beside(file, recognised, notes)
-    text = _commented(config, file, splits, recognised)
+    splits = _find_splits(file, recognised, notes)
+    text = _config_text(config, file, splits, recognised)
     resolved, _ = configuration.from_yaml(text, place=str(config))
     if is_chosen:
         try:
@@ -84,40 +86,40 @@ def init(file: Path, config: Path, overwrite: bool) -> None:
                 with Progress() as progress:
                     data.open_dataset(section, on_progress=progress.update)
         except DataError:
-            note_all(notes)  # they may say why
+            note_all(notes)  # they may explain the error
             raise
     artifact.write_file(config, text)
     if not is_chosen:
         note_all(notes)
-        raise DataError(f"{file}: " + "; ".join(_choices(recognised, config)))
-    say(f"wrote {config}: {_in_words(recognised)}")
+        raise DataError(f"{file}: " + "; ".join(_describe_choices(recognised, config)))
+    say(f"wrote {config}: {_describe(recognised)}")
     note_all(notes)
     click.echo(f"textclf train {shlex.quote(str(config))} {shlex.quote(f'runs/{config.stem}')}")
 
 
-def _choices(recognised: "Recognised", config: Path) -> Iterator[str]:
-    """Yield what a person must choose, and where."""
+def _describe_choices(recognised: "Recognised", config: Path) -> Iterator[str]:
+    """Yield the choices that the user must make, and the settings to change."""
     from textclf.errors import format_list
 
     settings = []
     if not recognised.text_columns:
         settings.append("data.text_columns")
-        yield f"{format_list(recognised.text_candidates)} may hold the texts"
+        yield f"{format_list(recognised.text_candidates)} may contain the texts"
     if recognised.label_column is None:
         settings.append("data.label_column")
-        yield f"{format_list(recognised.label_candidates)} may hold the labels"
+        yield f"{format_list(recognised.label_candidates)} may contain the labels"
         if recognised.are_classes:
             yield (
-                "if they are one column for each class, write their names into one column, "
-                "separated by commas, and use data.multi_label: true"
+                "if they are one column for each class, write the class names into one column, "
+                "separated by commas, and set data.multi_label: true"
             )
-    yield f"wrote {config}, set {' and '.join(settings)} in it"
+    yield f"wrote {config}; set {' and '.join(settings)} in it"
 
 
-def _splits_beside(file: Path, recognised: "Recognised", notes: list[str]) -> dict[str, Path]:
-    """Return split -> file if `file` is named like train and has files of other splits beside it.
+def _find_splits(file: Path, recognised: "Recognised", notes: list[str]) -> dict[str, Path]:
+    """Return split -> file if `file` is named like train and its folder has other splits.
 
-    A file without the columns of `file` is left out, with a note.
+    A file without the columns of `file` is omitted with a note.
     """
     name, dot, endings = file.name.partition(".")
     if recognised.format == "folder" or name.lower() not in _SPLIT_STEMS["train"]:
@@ -128,7 +130,7 @@ def _splits_beside(file: Path, recognised: "Recognised", notes: list[str]) -> di
             sibling = file.with_name(stem + dot + endings)
             if split not in files and os.path.isfile(sibling.expanduser()):
                 if missing := _missing_columns(sibling, recognised):
-                    notes.append(f"{sibling} is left out: it has no column {missing[0]}")
+                    notes.append(f"{sibling} is omitted: it has no column {missing[0]}")
                 else:
                     files[split] = sibling
     return files if len(files) > 1 else {}
@@ -149,13 +151,13 @@ def _missing_columns(file: Path, recognised: "Recognised") -> list[str]:
     try:
         _, names = table.columns()
     except DataError:
-        return []  # the reader names the mistake
-    wanted = [*recognised.text_columns, recognised.label_column]
-    return [name for name in wanted if name is not None and name not in names]
+        return []  # reported when the data are read
+    required = [*recognised.text_columns, recognised.label_column]
+    return [name for name in required if name is not None and name not in names]
 
 
-def _in_words(recognised: "Recognised") -> str:
-    """Return what was recognised, on one line."""
+def _describe(recognised: "Recognised") -> str:
+    """Return a description of the detected format on one line."""
     names = {
         "csv": "CSV",
         "tsv": "TSV",
@@ -163,45 +165,46 @@ def _in_words(recognised: "Recognised") -> str:
         "json": "JSON",
         "parquet": "Parquet",
     }
-    how = names.get(recognised.format, recognised.format)
+    description = names.get(recognised.format, recognised.format)
     if recognised.delimiter is not None:
         delimiters = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
-        how += f", {delimiters.get(recognised.delimiter, recognised.delimiter)}-separated"
+        description += f", {delimiters.get(recognised.delimiter, recognised.delimiter)}-separated"
         quotings = {
             "none": "not quoted",
             "minimal": "quoted",
             "backslash": "quoted with backslashes",
         }
-        how += f", {quotings[recognised.quoting]}"
-        how += ", with a header" if recognised.header else ", without a header"
-    task = "several labels a text" if recognised.multi_label else "one label a text"
+        description += f", {quotings[recognised.quoting]}"
+        description += ", with a header" if recognised.header else ", without a header"
+    task = "several labels per text" if recognised.multi_label else "one label per text"
     return (
-        f"{how}; {recognised.encoding}; {task}, {len(recognised.class_names_seen)} classes in the "
-        f"first {recognised.num_rows_seen:,} rows; script: {recognised.script}"
+        f"{description}; {recognised.encoding}; {task}, "
+        f"{len(recognised.class_names_seen)} classes in the first "
+        f"{recognised.num_rows_seen:,} rows; script: {recognised.script}"
     )
 
 
 def _quoted(value: Any) -> str:
-    """Return a value as YAML on one line, with characters that cannot be seen escaped."""
+    """Return a value as YAML on one line, with escapes for characters that are not printable."""
 
     def escaped(match: re.Match[str]) -> str:
         character = match[0]
         return character if character.isprintable() else f"\\U{ord(character):08x}"
 
-    # JSON is YAML, but for characters that YAML takes for line breaks or refuses.
+    # JSON is YAML, except for characters that YAML reads as line breaks or does not allow.
     return re.sub(r"[^ -~]", escaped, json.dumps(value, ensure_ascii=False))
 
 
-def _commented(
+def _config_text(
     config: Path, file: Path, splits: Mapping[str, Path], recognised: "Recognised"
 ) -> str:
-    """Return YAML of what was recognised, with a comment wherever one may want to change it."""
+    """Return a configuration with the detected settings and comments on those to review."""
     from textclf.data.recognition import CERTAIN_ENCODINGS
 
     name = shlex.quote(str(config))
     lines = [
-        f"# Made by:  textclf init {shlex.quote(str(file))} {name}",
-        f"# Look:     textclf data check {name}",
+        f"# Created:  textclf init {shlex.quote(str(file))} {name}",
+        f"# Check:    textclf data check {name}",
         f"# Train:    textclf train {name} {shlex.quote(f'runs/{config.stem}')}",
         f"# Settings: textclf config show {name}",
         "data:",
@@ -212,13 +215,13 @@ def _commented(
         lines.append(f"  source: {_quoted(str(file))}")
     lines.append(f"  format: {recognised.format}")
     if recognised.format in ("csv", "tsv"):
-        why = "whether the first row names the columns"
+        comment = "whether the first row names the columns"
         if recognised.header_reason is not None:
-            why = _quoted(f"{recognised.header_reason}; set false if it is a text")[1:-1]
+            comment = _quoted(f"{recognised.header_reason}; set false if it is a text")[1:-1]
         lines += [
             f"  delimiter: {_quoted(recognised.delimiter)}",
             f'  quoting: {recognised.quoting}  # whether " quotes a field',
-            f"  header: {_quoted(recognised.header)}  # {why}",
+            f"  header: {_quoted(recognised.header)}  # {comment}",
         ]
     if recognised.format != "folder":
         lines += _columns(recognised)
@@ -228,50 +231,49 @@ def _commented(
             f"  label_separator: {_quoted(recognised.label_separator)}",
         ]
     if recognised.skip_unlabelled:
-        lines.append("  skip_unlabelled: true  # rows without a label are left out")
+        lines.append("  skip_unlabelled: true  # rows without a label are omitted")
     if recognised.format != "parquet" and recognised.encoding not in ("utf-8", "utf-8-sig"):
-        guess = (
-            "" if recognised.encoding in CERTAIN_ENCODINGS else "  # a guess: look at some texts"
-        )
+        guess = "" if recognised.encoding in CERTAIN_ENCODINGS else "  # a guess: check some texts"
         lines.append(f"  encoding: {recognised.encoding}{guess}")
     if recognised.label_column is not None:
         lines += _classes(recognised)
     if not splits and recognised.format != "folder":
         lines += [
-            "  validation_fraction: 0.1  # of the rows, set aside to choose the best epoch",
-            "  test_fraction: 0.1  # of the rows, never used in training",
+            "  validation_fraction: 0.1  # share of rows used to choose the best epoch",
+            "  test_fraction: 0.1  # share of rows never used in training",
         ]
     lines += [
         "text:",
-        f"  unit: {recognised.unit}  # script seen: {recognised.script}; {_about_unit(recognised)}",
+        f"  unit: {recognised.unit}  # detected script: {recognised.script}; "
+        + _unit_comment(recognised),
         "model:",
         "  encoder: lstm  # simple_rnn, lstm, gru or bag",
         "training:",
-        "  epochs: 10  # at most: it stops when validation no longer improves",
+        "  epochs: 10  # maximum; stops early when validation no longer improves",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _about_unit(recognised: "Recognised") -> str:
+def _unit_comment(recognised: "Recognised") -> str:
     if recognised.unit == "character":
-        return "it has no blanks between words, so with unit word a sentence is one token"
+        return "it has no spaces between words, so with unit word a sentence is one token"
     return "a Han character is a word"
 
 
 def _columns(recognised: "Recognised") -> list[str]:
-    """Return the lines of the text and label columns; a choice for the user is `TO_CHOOSE`."""
+    """Return the lines of the text and label columns, with `TO_CHOOSE` for an open choice."""
     from textclf.data.column_names import TO_CHOOSE
 
     texts, label = list(recognised.text_columns), recognised.label_column
-    about_texts, about_label = "several are joined", ""
+    text_comment, label_comment = "several columns are joined", ""
     if not texts:
         texts = [TO_CHOOSE]
-        about_texts = f"one or several of {_quoted(list(recognised.text_candidates))}"
+        text_comment = f"one or more of {_quoted(list(recognised.text_candidates))}"
     if label is None:
-        about_label = f"  # one of {_quoted(list(recognised.label_candidates))}"
+        label_comment = f"  # one of {_quoted(list(recognised.label_candidates))}"
     return [
-        f"  text_columns: {_quoted(texts)}  # {about_texts}",
-        f"  label_column: {_quoted(TO_CHOOSE if label is None else label)}{about_label}",
+        f"  text_columns: {_quoted(texts)}  # {text_comment}",
+        f"  label_column: {_quoted(TO_CHOOSE if label is None else label)}{label_comment}",
     ]
 
 
@@ -289,14 +291,14 @@ def _classes(recognised: "Recognised") -> list[str]:
         return [
             *lines,
             f"  class_names_file: {_quoted(recognised.class_names_file)}",
-            f"  label_ids: {recognised.label_ids}  # the labels count its lines",
+            f"  label_ids: {recognised.label_ids}  # the labels are line numbers of this file",
         ]
     numbers = {int(name) for name in recognised.class_names_seen if name.isdecimal()}
     first = min(numbers, default=-1)
-    # Stars 1 and 5 count nothing; 0, 1, 2 may.
+    # Consecutive numbers may be class numbers; 1 and 5, such as stars, are not.
     if first in (0, 1) and numbers == set(range(first, first + num_names)):
         lines += [
-            "  # If these numbers count classes that have names, say so:",
+            "  # If these are numbers of classes that have names, set:",
             "  # class_names: [NAME, NAME]",
             f"  # label_ids: {'from_one' if first == 1 else 'from_zero'}",
         ]
@@ -323,7 +325,7 @@ def config() -> None:
 @options.set_option
 @options.json_option
 def config_show(file: Path, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Print every setting that CONFIG resolves to, defaults included.
+    """Print all settings of CONFIG, including defaults.
 
     \b
     Examples:
@@ -341,7 +343,7 @@ def config_show(file: Path, overrides: tuple[str, ...], as_json: bool) -> None:
 @click.argument("files", metavar="CONFIG...", nargs=-1, required=True, type=options.path)
 @options.set_option
 def config_check(files: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
-    """Check configurations and report every mistake in them; the data need not be there.
+    """Check configurations and report all errors; the data are not read.
 
     \b
     Examples:
@@ -378,7 +380,7 @@ def config_schema() -> None:
 
 @click.group("data")
 def data_group() -> None:
-    """Look at data before training on them.
+    """Check data before training.
 
     \b
     Examples:
@@ -392,10 +394,10 @@ def data_group() -> None:
 @options.set_option
 @options.json_option
 def data_check(source: str, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Count rows, classes, lengths, duplicates and conflicts.
+    """Report rows, classes, lengths, duplicates and conflicts.
 
-    SOURCE is anything that data.source may be: a file, a folder, tfds:NAME or demo. How many
-    tokens a text has, and how many the length limit cuts, follows the `text` settings.
+    SOURCE is a value of data.source: a file, a folder, tfds:NAME or demo. Token counts and cut
+    tokens depend on the `text` settings.
 
     \b
     Examples:
@@ -425,7 +427,7 @@ def data_check(source: str, overrides: tuple[str, ...], as_json: bool) -> None:
 
         click.echo(format_data_check(dataset, lengths, resolved.text.sequence_length), nl=False)
         return
-    found = {
+    summary = {
         "class_names": list(dataset.class_names),
         "multi_label": dataset.multi_label,
         "fingerprint": dataset.fingerprint,
@@ -439,18 +441,18 @@ def data_check(source: str, overrides: tuple[str, ...], as_json: bool) -> None:
         },
         "findings": dataset.findings.to_dict(),
     }
-    click.echo(json.dumps(found, ensure_ascii=False))
+    click.echo(json.dumps(summary, ensure_ascii=False))
 
 
 def _lengths(
     resolved: "Config", dataset: "Dataset", progress: Progress
 ) -> dict[str, dict[str, Any]]:
-    """Token counts of every split and what the length limit cuts, by split."""
+    """Return split -> token counts and the tokens cut by the length limit."""
     from textclf import classifier, text
 
     tokenizer = text.Tokenizer(**classifier.tokenizer_settings(resolved))
     limit = resolved.text.sequence_length
-    found = {}
+    counts = {}
     for split, summary in dataset.splits.items():
         stage = f"counting tokens of {split}"
         texts = (example.text for example in dataset.examples(split))
@@ -458,7 +460,7 @@ def _lengths(
             progress.counted(texts, stage, summary.num_examples), tokenizer
         )
         shares = {"min": 0, "25%": 0.25, "median": 0.5, "75%": 0.75, "95%": 0.95, "max": 1}
-        found[split] = {
+        counts[split] = {
             "num_tokens": int(lengths.sum()),
             "length_quantiles": dict(
                 zip(shares, _quantiles(lengths, shares.values()), strict=True)
@@ -466,7 +468,7 @@ def _lengths(
             "truncated_texts": int((lengths > limit).sum()),
             "cut_tokens": int((lengths - limit).clip(min=0).sum()),
         }
-    return found
+    return counts
 
 
 def _quantiles(lengths: Any, shares: Iterable[float]) -> list[int]:

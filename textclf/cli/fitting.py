@@ -1,4 +1,4 @@
-"""From a configuration to a trained folder: `train`, `baseline` and `demo`."""
+"""The commands `train`, `baseline` and `demo`."""
 
 import contextlib
 import datetime
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 @options.set_option
 @click.option("--overwrite", is_flag=True, help="Replace an existing trained folder.")
 def train(config_file: Path, output: Path, overrides: tuple[str, ...], overwrite: bool) -> None:
-    """Train what CONFIG describes and write it to the folder OUTPUT.
+    """Train the model of CONFIG and write it to the folder OUTPUT.
 
-    Ctrl-C stops at the next step and keeps the best epoch so far.
+    Ctrl-C stops at the next step and saves the best epoch so far.
 
     \b
     Examples:
@@ -47,10 +47,10 @@ def train(config_file: Path, output: Path, overrides: tuple[str, ...], overwrite
 
 
 def run_training(config: "Config", output: Path, overwrite: bool) -> None:
-    """Trains and tells stderr how it goes.
+    """Train a model with progress on stderr and write it to a folder.
 
     Raises:
-        TextclfError: it cannot begin, or did not come to its planned end.
+        TextclfError: the training cannot start, or it ended early by interruption or failure.
     """
     _check(config, output, overwrite)
     import_tensorflow()
@@ -60,7 +60,7 @@ def run_training(config: "Config", output: Path, overwrite: bool) -> None:
     try:
         with Progress() as progress, contextlib.ExitStack() as stack:
             progress.stage("reading the data")
-            should_stop: Callable[[], bool] = bool  # never, so far
+            should_stop: Callable[[], bool] = bool  # always False until the training has started
             time_left = None
             events = training.train_events(
                 config,
@@ -69,7 +69,7 @@ def run_training(config: "Config", output: Path, overwrite: bool) -> None:
                 should_stop=lambda: should_stop(),
                 on_progress=progress.update,
             )
-            # What it has begun goes with it, also when Ctrl-C comes between two events.
+            # Removes temporary files also when Ctrl-C arrives between two events.
             stack.enter_context(contextlib.closing(events))
             for event in events:
                 if isinstance(event, training.Step):
@@ -87,7 +87,7 @@ def run_training(config: "Config", output: Path, overwrite: bool) -> None:
                 if isinstance(event, training.Started):
                     _say_start(event)
                     time_left = TimeLeft(event)
-                    # Only now is there something to save; before, Ctrl-C ends it at once.
+                    # There is nothing to save before; until then Ctrl-C ends it at once.
                     should_stop = stack.enter_context(stop_on_interrupt())
                 elif isinstance(event, training.Epoch):
                     assert time_left is not None
@@ -112,7 +112,7 @@ def run_training(config: "Config", output: Path, overwrite: bool) -> None:
 
 
 def _check(config: "Config", output: Path, overwrite: bool) -> None:
-    """What can be refused before TensorFlow is imported."""
+    """Check everything that does not need TensorFlow."""
     from textclf import artifact
     from textclf.config import check_environment, with_paths
 
@@ -129,7 +129,7 @@ def _say_start(event: Any) -> None:
     say(f"{len(event.class_names)} classes; examples: {sizes}")
     say(
         f"{event.vocabulary_size:,} token ids; {event.num_weights:,} weights; "
-        f"{event.steps_per_epoch:,} steps an epoch"
+        f"{event.steps_per_epoch:,} steps per epoch"
     )
     note_all(event.notices)
     say(
@@ -149,16 +149,16 @@ def _say_epoch(event: Any, epochs: int) -> None:
 
 
 class TimeLeft:
-    """An estimate of the longest time until the end of a training.
+    """Estimate of the maximum time until the end of a training.
 
-    Steps and validation passes to come are taken to last as long as those so far did on average.
-    Early stopping may end the training before.
+    The remaining steps and validation passes are assumed to take the mean time of those so far.
+    Early stopping may end the training earlier.
     """
 
     def __init__(self, started: "Started"):
         self._steps_left = started.total_steps
         self._validations_left = math.ceil(started.total_steps / started.steps_per_epoch)
-        # Until a validation was timed: one text takes less time there than in training.
+        # Used before the first validation; a text takes less time there than in training.
         share = started.splits["validation"] / max(started.splits["train"], 1)
         self._steps_per_validation = share * started.steps_per_epoch
         self._step_seconds: list[float] = [0.0, 0]  # sum and number
@@ -192,11 +192,11 @@ class TimeLeft:
         return self._steps_left * step + self._validations_left * validation
 
     def in_words(self) -> str:
-        """Return the estimate as the end of a progress line."""
+        """Return the estimate as a suffix of a progress line."""
         seconds = self.seconds()
         if seconds is None:
             return ""
-        return f"; in all at most {datetime.timedelta(seconds=math.ceil(seconds))}"
+        return f"; total at most {datetime.timedelta(seconds=math.ceil(seconds))}"
 
 
 # === baseline ===
@@ -208,10 +208,10 @@ class TimeLeft:
 @options.split_option
 @options.json_option
 def baseline(config_file: Path, overrides: tuple[str, ...], split: str, as_json: bool) -> None:
-    """Fit the simple classifiers that a network has to beat.
+    """Fit and evaluate simple classifiers for comparison.
 
     These are the majority class, TF-IDF + logistic regression, and fastText if it is installed,
-    on the data of CONFIG. Nothing is written.
+    on the data of CONFIG. No files are written.
 
     \b
     Examples:
@@ -267,7 +267,7 @@ def baseline(config_file: Path, overrides: tuple[str, ...], split: str, as_json:
         return
     click.echo(format_comparison(reports), nl=False)
     if has_leaked:
-        click.echo(f"\nWithout the {leaked.sum():,} {split} rows whose text stands in train:\n")
+        click.echo(f"\nWithout the {leaked.sum():,} {split} rows whose text is also in train:\n")
         click.echo(format_comparison(without_leaked), nl=False)
     click.echo(f"\nmajority: {described['majority']}")
     for name, report in reports.items():
@@ -290,7 +290,7 @@ def _report(dataset: "Dataset", y_true: Any, p: Any, config: "Config") -> Any:
 
 # === demo ===
 
-# What configs/demo.yaml holds: an installed package has no configs folder.
+# The text of configs/demo.yaml, as an installed package has no configs folder.
 DEMO_CONFIG = """\
 # The built-in opinions, English and Chinese, two classes.
 # Train:    textclf train configs/demo.yaml runs/demo
@@ -316,8 +316,8 @@ DEMO_TEXTS = ("not bad at all", "not good at all", "一点也不差", "I loved i
 def demo() -> None:
     """Train, evaluate, export and predict on built-in data.
 
-    It takes about a minute and downloads nothing. In the current folder it writes
-    runs/demo.yaml, runs/demo and a new version below saved_models/demo.
+    It takes about a minute and downloads nothing. It writes runs/demo.yaml, runs/demo and a new
+    version in saved_models/demo, relative to the current folder.
 
     \b
     Examples:
@@ -330,7 +330,7 @@ def demo() -> None:
     exports /= "demo"
     artifact.check_output(folder, overwrite=True, is_ours=(artifact.CARD,))
     saved_model.check(exports)
-    _check_own(config_file, folder)
+    _check_demo_output(config_file, folder)
     resolved, _ = config.from_yaml(DEMO_CONFIG, place="the demo's configuration")
     folder.parent.mkdir(exist_ok=True)
     artifact.write_file(config_file, DEMO_CONFIG)
@@ -355,10 +355,10 @@ def demo() -> None:
     click.echo(
         f"test accuracy of TF-IDF + logistic regression: {linear_report.get('accuracy'):.3f}"
     )
-    click.echo(f"what the SavedModel {version} answers:")
+    click.echo(f"predictions of the SavedModel {version}:")
     for text, label in zip(DEMO_TEXTS, answers, strict=True):
         click.echo(f"  {text} -> {label}")
-    click.echo("the same in four commands:")
+    click.echo("the equivalent commands:")
     for command in (
         f"textclf train {config_file} {folder} --overwrite",
         f"textclf evaluate {folder}",
@@ -366,21 +366,21 @@ def demo() -> None:
         f'textclf predict {version} "{DEMO_TEXTS[0]}"',
     ):
         click.echo(f"  {command}")
-    say("with a file of your own: textclf init FILE.csv FILE.yaml")
+    say("to use your own file: textclf init FILE.csv FILE.yaml")
 
 
-def _check_own(config_file: Path, folder: Path) -> None:
-    """Refuses to replace what another training or hand has put where the demo writes.
+def _check_demo_output(config_file: Path, folder: Path) -> None:
+    """Check that the demo replaces only its own files.
 
     Raises:
-        ArtifactError: with the place.
+        ArtifactError: a file or folder was not written by the demo.
     """
     from textclf import artifact
 
     advice = "move it, or run the demo in another folder"
     first_line = DEMO_CONFIG.partition("\n")[0].encode()
     if config_file.exists() and not config_file.read_bytes().startswith(first_line):
-        raise ArtifactError(f"{config_file}: exists and is not the demo's; {advice}")
-    is_there = (folder / artifact.CARD).exists()
-    if is_there and artifact.read_card(folder).config["data"].get("source") != "demo":
+        raise ArtifactError(f"{config_file}: exists and was not written by the demo; {advice}")
+    is_trained = (folder / artifact.CARD).exists()
+    if is_trained and artifact.read_card(folder).config["data"].get("source") != "demo":
         raise ArtifactError(f"{folder}: exists and was not trained on the demo; {advice}")

@@ -1,4 +1,4 @@
-"""The options that commands share, and what they resolve to."""
+"""Options that commands share, and the configurations and files they select."""
 
 import itertools
 import os
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from textclf.data.tables import Table
 
 SPLITS = ("train", "validation", "test")
-_TRIED_ROWS = 1000
+_SAMPLE_ROWS = 1000
 
 
 def argument_text(argument: str, name: str) -> str:
-    """Return an argument of the command line as UTF-8, whatever the locale says.
+    """Decode an argument of the command line as UTF-8, in any locale.
 
-    An argument that is not UTF-8 is in the encoding of the locale.
+    An argument that is not UTF-8 is decoded in the encoding of the locale.
 
     Args:
-        name: what a message calls the argument.
+        name: name of the argument in messages.
 
     Raises:
-        UsageError: it is in neither.
+        UsageError: it is in neither encoding.
     """
     try:
         return os.fsencode(argument).decode()
@@ -56,7 +56,7 @@ def _override_texts(
         return overrides
     from textclf.config import PATH_SETTINGS
 
-    # A path stays in the encoding of the locale, in which files are opened.
+    # Paths keep the encoding of the locale, which the file system uses.
     return tuple(
         override
         if override.partition("=")[0].strip() in PATH_SETTINGS
@@ -85,7 +85,7 @@ path = click.Path(path_type=Path)
 
 
 def load_config(file: Path, overrides: Sequence[str]) -> "Config":
-    """The configuration of a file; its notices go to stderr."""
+    """Read a configuration file; write its notices to stderr."""
     from textclf.config import load
 
     resolved, notices = load(file, overrides)
@@ -94,10 +94,10 @@ def load_config(file: Path, overrides: Sequence[str]) -> "Config":
 
 
 def check_sections(overrides: Sequence[str], sections: Sequence[str], command: str) -> None:
-    """Refuses overrides of settings that a command does not read.
+    """Check that a command reads all overridden settings.
 
     Raises:
-        ConfigError: with each of them.
+        ConfigError: lists the settings that it does not read.
     """
     problems = []
     for override in overrides:
@@ -105,18 +105,18 @@ def check_sections(overrides: Sequence[str], sections: Sequence[str], command: s
         if name.partition(".")[0] not in sections:
             readable = " and ".join(f"{section}.*" for section in sections)
             problems.append(
-                f"--set {name}: `textclf {command}` reads {readable} only; what a trained "
-                "classifier is was settled by its training"
+                f"--set {name}: `textclf {command}` reads {readable} only; train "
+                "again to change other settings"
             )
     if problems:
         raise ConfigError(problems)
 
 
 def read_card(model: Path) -> "Card":
-    """The card of a trained folder, of an exported version, or of the newest version in it.
+    """Read the card of a trained folder, an exported version or the newest of several versions.
 
     Raises:
-        ArtifactError: it is none of these.
+        ArtifactError: `model` is none of these.
     """
     from textclf import artifact
 
@@ -126,28 +126,28 @@ def read_card(model: Path) -> "Card":
     extra = version / "assets.extra"
     if not os.path.exists(extra / artifact.CARD):
         raise ArtifactError(
-            f"{version}: is a SavedModel that textclf did not write (assets.extra/{artifact.CARD} "
-            "is missing); `textclf export` writes one"
+            f"{version}: is not a SavedModel of textclf (assets.extra/{artifact.CARD} is missing); "
+            "create one with `textclf export`"
         )
     return artifact.read_card(extra)
 
 
 def data_to_score(
-    card: "Card", source: str | None, split: str, is_split_given: bool, overrides: Sequence[str]
+    card: "Card", source: str | None, split: str, is_split_set: bool, overrides: Sequence[str]
 ) -> tuple["Config", str, str]:
     """Return the configuration of the data on which a trained classifier is scored.
 
     Args:
-        source: a file whose rows are all scored, or anything else that data.source may be; None
-            for the data of the training.
-        split: the split to score, where there are several.
-        is_split_given: whether the user named it.
+        source: a file (all rows are scored) or another value of data.source; None for the
+            training data.
+        split: the split to score, if the source has several.
+        is_split_set: whether the user set --split.
 
     Returns:
-        The configuration with these data, the split to score, and both in words.
+        The configuration with these data, the split to score, and a description of both.
 
     Raises:
-        ConfigError: the overrides do not fit.
+        ConfigError: an override is invalid for these data.
         DataError: the file cannot be read.
     """
     from textclf.config import from_dict
@@ -160,68 +160,69 @@ def data_to_score(
         resolved, notes = _with_data(card, {"source": source}, overrides)
         note_all(notes)
         return resolved, split, f"{split} of {source}"
-    if is_split_given:
-        raise click.UsageError(f"--split: all rows of the file {source} are scored; leave it")
+    if is_split_set:
+        raise click.UsageError(f"--split does not apply to a file ({source}); omit it")
     return file_to_read(card, source, overrides, needs_labels=True)[0], "test", source
 
 
-# === Files for a trained classifier ===
+# === Files read by a trained classifier ===
 
 
 def file_to_read(
     card: "Card", file: str, overrides: Sequence[str], *, needs_labels: bool
 ) -> tuple["Config", "Table"]:
-    """Return how a trained classifier reads a file; notes go to stderr.
+    """Return the configuration with which a trained classifier reads a file; notes go to stderr.
 
-    Settings that `overrides` set are kept, the others are those of the training. If the wanted
-    columns are not found with them, or the first rows cannot be read, separator and quoting are
-    recognised from the file.
+    The settings are those of the training, except overridden ones. If the required columns are
+    missing or the first rows cannot be read, separator and quoting are detected from the file.
 
     Args:
-        needs_labels: whether the label column is wanted, not only the text columns.
+        needs_labels: whether the label column is required in addition to the text columns.
 
     Returns:
-        The configuration with the file as `data.test`, and the table. The wanted columns may still
+        The configuration with the file as `data.test`, and the table. Required columns may still
         be missing.
 
     Raises:
-        ConfigError: the overrides do not fit.
+        ConfigError: an override is invalid for this file.
         DataError: the file cannot be read.
     """
     _check_path(file)
-    # A file given as test needs no train, and none of its rows is set aside.
+    # As data.test, the file needs no training split and is not split itself.
     config, notes = _with_data(card, {"test": file}, overrides)
     table = _table_of(config)
     table.check_file()
-    wanted = [*config.data.text_columns, *([config.data.label_column] if needs_labels else [])]
+    required = [*config.data.text_columns, *([config.data.label_column] if needs_labels else [])]
     is_text = table.format in ("csv", "tsv")
-    if is_text and _is_doubtful(fit := _fit(table, wanted), wanted):
+    if is_text and _is_doubtful(fit := _fit(table, required), required):
         changes = _recognised_settings(table, set_values(overrides))
         if changes:
             other, other_notes = _with_data(card, {"test": file, **changes}, overrides)
             other_table = _table_of(other)
-            if _fit(other_table, wanted) > fit:
-                shown = " and ".join(f"data.{name}={value!r}" for name, value in changes.items())
-                notes = [*other_notes, f"{file}: read with {shown}, recognised from the file"]
+            if _fit(other_table, required) > fit:
+                assignments = " and ".join(
+                    f"data.{name}={value!r}" for name, value in changes.items()
+                )
+                notes = [*other_notes, f"{file}: read with {assignments}, detected from the file"]
                 config, table = other, other_table
     note_all(notes)
     return config, table
 
 
 def set_values(overrides: Sequence[str]) -> dict[str, str]:
-    """Return setting -> value as written, of overrides."""
+    """Return setting -> value as written."""
     pairs = (override.partition("=") for override in overrides)
     return {setting.strip(): value for setting, _, value in pairs}
 
 
-def find_columns(table: "Table", wanted: Sequence[str]) -> list[str | None]:
-    """Return the names of columns that are named or numbered from 1; None for a missing one.
+def find_columns(table: "Table", required: Sequence[str]) -> list[str | None]:
+    """Return the names of columns specified by name or by number from 1; None if missing.
 
     Raises:
         DataError: the first row cannot be read.
     """
     names = table.columns()[1]
-    # The keys of JSON objects have no order that the file guarantees.
+    # The keys of JSON objects have no guaranteed order.
     is_numbered = table.format in ("csv", "tsv", "parquet")
 
     def find(column: str) -> str | None:
@@ -231,31 +232,31 @@ def find_columns(table: "Table", wanted: Sequence[str]) -> list[str | None]:
             return names[int(column) - 1]
         return None
 
-    return [find(str(column)) for column in wanted]
+    return [find(str(column)) for column in required]
 
 
 class _Fit(NamedTuple):
-    """How well a table's settings fit its file; the greater fits better.
+    """Measure of how well a table's settings fit its file; greater is better.
 
     Attributes:
-        num_wanted: the wanted columns that are there.
+        num_required: number of required columns that exist.
         is_readable: whether the first rows can be read.
-        num_columns: all columns.
+        num_columns: number of all columns.
     """
 
-    num_wanted: int
+    num_required: int
     is_readable: bool
     num_columns: int
 
 
-def _fit(table: "Table", wanted: Sequence[str]) -> _Fit:
+def _fit(table: "Table", required: Sequence[str]) -> _Fit:
     try:
-        columns = find_columns(table, wanted)
+        columns = find_columns(table, required)
         num_columns = len(table.columns()[1])
     except DataError:
         return _Fit(0, False, 0)
     try:
-        for _ in itertools.islice(table.cells(), _TRIED_ROWS):
+        for _ in itertools.islice(table.cells(), _SAMPLE_ROWS):
             pass
         is_readable = True
     except DataError:
@@ -263,21 +264,21 @@ def _fit(table: "Table", wanted: Sequence[str]) -> _Fit:
     return _Fit(len(columns) - columns.count(None), is_readable, num_columns)
 
 
-def _is_doubtful(fit: _Fit, wanted: Sequence[str]) -> bool:
-    # The number 1 is a column with any separator.
-    is_whole_row = fit.num_columns == 1 and wanted[0].isdecimal()
-    return fit.num_wanted < len(wanted) or not fit.is_readable or is_whole_row
+def _is_doubtful(fit: _Fit, required: Sequence[str]) -> bool:
+    # Column number 1 exists with any separator.
+    is_whole_row = fit.num_columns == 1 and required[0].isdecimal()
+    return fit.num_required < len(required) or not fit.is_readable or is_whole_row
 
 
 def _recognised_settings(table: "Table", values: dict[str, str]) -> dict[str, str]:
-    """Return separator and quoting of a CSV or TSV file where they are not set and differ.
+    """Return the detected separator and quoting of a CSV or TSV file if not set and different.
 
     Args:
-        table: as it is read so far.
-        values: what the user set.
+        table: the table with its current settings.
+        values: overridden settings.
 
     Raises:
-        DataError: the file holds another format.
+        DataError: the file has another format.
     """
     from textclf import data
 
@@ -287,11 +288,11 @@ def _recognised_settings(table: "Table", values: dict[str, str]) -> dict[str, st
         return {}
     if recognised.format not in ("csv", "tsv"):
         raise DataError(
-            f"{table.path}: the file holds {recognised.format}, not {table.format}; "
+            f"{table.path}: the file is {recognised.format}, not {table.format}; "
             f"use --set data.format={recognised.format}"
         )
     if "data.delimiter" in values and recognised.delimiter != table.delimiter:
-        return {}  # the quoting was recognised for another separator
+        return {}  # the quoting was detected for another separator
     settings = {"delimiter": recognised.delimiter or table.delimiter, "quoting": recognised.quoting}
     return {
         name: value
@@ -301,76 +302,76 @@ def _recognised_settings(table: "Table", values: dict[str, str]) -> dict[str, st
 
 
 def _table_of(config: "Config") -> "Table":
-    """Return the table `data.test`.
+    """Open the table `data.test`.
 
     Raises:
-        DataError: its ending tells no format, or it is a pipe.
+        DataError: the format of its ending is unknown, or it is a pipe.
     """
     from textclf.config import with_paths
     from textclf.data.tables import open_table
 
     settings = with_paths(config).data
     assert settings.test is not None
-    how = settings.to_dict("format", "delimiter", "quoting", "header", "encoding")
-    table = open_table(settings.test, **how)
+    names = ("format", "delimiter", "quoting", "header", "encoding")
+    table = open_table(settings.test, **settings.to_dict(*names))
     if is_pipe(table.path):
         raise DataError(f"{table.path}: a pipe can be read only once; save the table in a file")
     return table
 
 
 def is_pipe(path: str) -> bool:
-    """Return whether a path is there and is neither a file nor a folder."""
+    """Return whether a path exists and is neither a file nor a folder."""
     full = os.path.expanduser(path)
     return os.path.exists(full) and not (os.path.isfile(full) or os.path.isdir(full))
 
 
 def _check_path(file: str) -> None:
-    """Refuse a path that is not text in the encoding of the locale: settings are text.
+    """Check that a path can be decoded in the encoding of the locale, as settings are text.
 
     Raises:
-        DataError: it is not.
+        DataError: it cannot.
     """
     try:
         file.encode()
     except UnicodeEncodeError:
         raise DataError(
-            f"{file}: the path is not text in {sys.getfilesystemencoding()}, the encoding of the "
+            f"{file}: the path is not valid in {sys.getfilesystemencoding()}, the encoding of the "
             "locale; rename the file, or set PYTHONUTF8=1 if the path is UTF-8"
         ) from None
 
 
 def _with_data(
-    card: "Card", place: dict[str, Any], overrides: Sequence[str]
+    card: "Card", location: dict[str, Any], overrides: Sequence[str]
 ) -> tuple["Config", list[str]]:
     """Return the configuration of a card with other data, and notes for the user.
 
     Args:
-        place: where the other data are, as settings of section `data`; also other settings of that
-            section, which replace those of the card.
+        location: settings of section `data` that locate the other data; further settings of that
+            section replace those of the card.
 
     Raises:
-        ConfigError: the overrides do not fit.
+        ConfigError: an override is invalid for these data.
     """
     from textclf.config import RULES, data_format, from_dict
 
-    own = ["source", "train", "validation", "test", "format", "data_dir", "class_names_file"]
+    replaced = ["source", "train", "validation", "test", "format", "data_dir", "class_names_file"]
     values_set = set_values(overrides)
-    new_format = data_format({**place, "format": values_set.get("data.format", "auto")})
+    new_format = data_format({**location, "format": values_set.get("data.format", "auto")})
     if new_format != data_format(card.config["data"]):
-        own += ["delimiter", "quoting"]  # they are said of the other format
-    kept = {name: value for name, value in card.config["data"].items() if name not in own}
-    place = {**place, "class_names": list(card.class_names)}
-    values = {"data": kept | place}
+        replaced += ["delimiter", "quoting"]  # they describe the old format
+    kept = {name: value for name, value in card.config["data"].items() if name not in replaced}
+    location = {**location, "class_names": list(card.class_names)}
+    values = {"data": kept | location}
 
     def is_read(name: str) -> bool:
-        """Return whether a setting has a meaning for these data, as a delimiter for CSV."""
+        """Return whether a setting has an effect for these data, such as a delimiter for CSV."""
         rule = RULES.get(f"data.{name}")
         state = None if rule is None else rule.state(values)
         return rule is None or state is None or state in rule.read_in
 
     readable = {name: value for name, value in kept.items() if is_read(name)}
     notes = []
-    file = place.get("test")
+    file = location.get("test")
     if file and is_read("encoding") and "data.encoding" not in values_set:
         encoding = _other_encoding(file, trained := kept.get("encoding", "utf-8"))
         if encoding is not None:
@@ -378,12 +379,12 @@ def _with_data(
             notes.append(
                 f"{file}: reading as {encoding.upper()} (the training data were {trained})"
             )
-    resolved, notices = from_dict({**card.config, "data": readable | place}, overrides)
+    resolved, notices = from_dict({**card.config, "data": readable | location}, overrides)
     return resolved, [*notes, *notices]
 
 
 def _other_encoding(file: str, trained: str) -> str | None:
-    """Return the encoding of a file if it is certain and the trained one would misread the file."""
+    """Return the encoding of a file if it is certain and the training encoding would misread it."""
     from textclf.data.encodings import codec_of, guess_encoding
     from textclf.data.tables import Table
 
@@ -401,22 +402,22 @@ def _other_encoding(file: str, trained: str) -> str | None:
     return None if is_same else encoding
 
 
-# === Before the data are read ===
+# === Checks before the data are read ===
 
 
 def prepare_sources(settings: "Config") -> "Data":
     """Check the sources and return section `data`, the argument of `data.open_dataset`.
 
     Args:
-        settings: with its paths resolved.
+        settings: a configuration with resolved paths.
 
     Raises:
-        DataError: with all mistakes that can be seen without reading the data.
+        DataError: lists all errors that can be detected without reading the data.
     """
     from textclf.config import data_format
 
     if data_format(settings.data.to_dict()) == "tfds":
-        import_tensorflow()  # tensorflow-datasets imports it, noise and all
+        import_tensorflow()  # before tensorflow-datasets does, to suppress its log output
     from textclf import data
 
     data.check_sources(settings.data)
@@ -426,6 +427,6 @@ def prepare_sources(settings: "Config") -> "Data":
 def check_split(splits: Sequence[str], split: str) -> None:
     if split not in splits:
         raise DataError(
-            f"the data have no {split} split; they have {', '.join(splits)}: use --split, or set "
+            f"the data have no split {split}, only {', '.join(splits)}; use --split or set "
             f"data.{split}"
         )

@@ -1,7 +1,7 @@
-"""The command `predict`: from texts to labels.
+"""The command `predict`.
 
-Rows are read, answered and written in chunks, so that memory stays flat and answers appear while
-the input still comes in.
+Rows are read, predicted and written in chunks, so that memory use is constant and results appear
+while the input is still being read.
 """
 
 import codecs
@@ -36,11 +36,11 @@ READ_BYTES = 1 << 16
 
 
 class Row(NamedTuple):
-    """A text and, of a table, its row.
+    """A text and, for a table, its row.
 
     Attributes:
-        text: the text to answer.
-        values: the cells of a CSV or TSV row, the values of another table by column, or nothing.
+        text: the text to classify.
+        values: the cells of a CSV or TSV row; for other tables, column -> value; None if no table.
     """
 
     text: str
@@ -48,7 +48,7 @@ class Row(NamedTuple):
 
 
 class Input(NamedTuple):
-    """Rows to answer, in chunks as they come in, and the table that holds them, if any."""
+    """Rows to classify, in chunks, and their table, if any."""
 
     chunks: Iterator[list[Row]]
     name: str
@@ -56,13 +56,15 @@ class Input(NamedTuple):
 
 
 class _Predict(click.Command):
-    """Says what to do about a text that looks like an option."""
+    """Command whose error for an unknown option explains texts that begin with a dash."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
-            near = f"did you mean {error.possibilities[0]}? Else " if error.possibilities else ""
+            near = (
+                f"did you mean {error.possibilities[0]}? Otherwise " if error.possibilities else ""
+            )
             raise click.UsageError(
                 f"{error.option_name}: no such option; {near}put -- before texts that begin with a "
                 "dash",
@@ -77,14 +79,14 @@ class _Predict(click.Command):
     "--input",
     "input_file",
     metavar="FILE",
-    help="Texts to answer: a table (CSV, TSV, JSON or Parquet) by the file's ending, the lines of "
-    "a .txt file, or - for the lines of stdin. A text file may end in .gz.",
+    help="Texts to classify: a table (CSV, TSV, JSON or Parquet, by file ending), the lines of a "
+    ".txt file, or - for the lines of stdin. A text file may end in .gz.",
 )
 @click.option(
     "--lines",
     "is_lines",
     is_flag=True,
-    help="Answer each line of --input, whatever the file's ending.",
+    help="Classify each line of --input, for any file ending.",
 )
 @click.option(
     "--top-k", type=click.IntRange(min=1), help="Print the K most probable classes of each text."
@@ -102,11 +104,11 @@ def predict(
 ) -> None:
     """Print the label of each TEXT, or of each row of --input.
 
-    MODEL is a trained folder or an exported SavedModel. Answers come in the order of the texts.
-    The other columns of a table come back beside them: CSV and TSV as they came, with the
-    columns predicted and confidence; JSON and Parquet as JSON lines. A table is read as the
-    training data were; if that does not fit its first rows, its separator and quoting are
-    recognised. Put -- before texts that begin with a dash.
+    MODEL is a trained folder or an exported SavedModel. The output has the order of the input.
+    For CSV and TSV it is the table with the added columns predicted and confidence; for JSON and
+    Parquet it is JSON lines with these fields added. A table is read with the settings of the
+    training data; if they do not fit its first rows, separator and quoting are detected. Put --
+    before texts that begin with a dash.
 
     \b
     Examples:
@@ -116,16 +118,14 @@ def predict(
       cat lines.txt | textclf predict saved_models/reviews/1 --input - --json
     """
     if texts and input_file is not None:
-        raise click.UsageError("give either texts or --input, not both")
+        raise click.UsageError("use either texts or --input, not both")
     if not texts and input_file is None:
-        raise click.UsageError(
-            "nothing to answer: give texts, --input FILE, or --input - for stdin"
-        )
+        raise click.UsageError("no texts; add texts, --input FILE, or --input - for stdin")
     if is_lines and input_file is None:
-        raise click.UsageError("--lines says how --input is read; texts need none")
+        raise click.UsageError("--lines applies only to --input; omit it")
     options.check_sections(overrides, ("data",), "predict")
     if overrides and input_file is None:
-        raise click.UsageError("--set says how --input is read; texts need none")
+        raise click.UsageError("--set applies only to --input; omit it")
     texts = tuple(options.argument_text(text, "TEXT") for text in texts)
     card = options.read_card(model)
     if input_file is None:
@@ -139,7 +139,7 @@ def predict(
 
     predictor = classifier.load_predictor(model)
     header, write = _writer(source.table, card, as_json, top_k)
-    # Answers on the same terminal are progress enough.
+    # Results on the same terminal already show the progress.
     is_quiet = input_file is None or sys.stdout is None or sys.stdout.isatty()
     with Progress() as progress:
         done = num_empty = 0
@@ -150,10 +150,10 @@ def predict(
             done += len(chunk)
             num_empty += sum(not row.text or row.text.isspace() for row in chunk)
             if not is_quiet:
-                progress.update(f"{done:,} texts answered", 0, 0, key="answering")
+                progress.update(f"{done:,} texts classified", 0, 0, key="classifying")
     if not done:
         click.echo(header, nl=False)
-        say(f"note: {source.name}: no texts to answer")
+        say(f"note: {source.name}: no texts to classify")
     elif num_empty and input_file is not None:
         say(f"note: {source.name}: {num_empty:,} of {done:,} texts are empty; ignore their labels")
 
@@ -167,8 +167,8 @@ def _chunked(rows: Iterable[Row]) -> Iterator[list[Row]]:
         yield chunk
 
 
-def _begun(chunks: Iterator[list[Row]]) -> Iterator[list[Row]]:
-    """Read the first chunk now, so that its mistakes are reported before TensorFlow is imported."""
+def _read_first(chunks: Iterator[list[Row]]) -> Iterator[list[Row]]:
+    """Read the first chunk now, so that its errors are reported before TensorFlow is imported."""
     first = next(chunks, None)
     return iter(()) if first is None else itertools.chain([first], chunks)
 
@@ -177,7 +177,7 @@ def _begun(chunks: Iterator[list[Row]]) -> Iterator[list[Row]]:
 
 
 def _is_lines(path: str, overrides: Sequence[str]) -> bool:
-    """Return whether each line is a text: of stdin, and of a .txt file without a format."""
+    """Return whether each line is a text: for stdin, and a .txt file without data.format."""
     is_text = path.lower().removesuffix(".gz").endswith(".txt")
     return path == "-" or (is_text and "data.format" not in options.set_values(overrides))
 
@@ -187,7 +187,7 @@ def _open_lines(path: str, card: "Card", overrides: Sequence[str]) -> Input:
 
     Raises:
         DataError: the file cannot be read.
-        UsageError: an override has no meaning for lines.
+        UsageError: an override has no effect on lines.
     """
     from textclf.config.settings import FILE_ENDINGS
     from textclf.data.encodings import codec_of
@@ -196,21 +196,21 @@ def _open_lines(path: str, card: "Card", overrides: Sequence[str]) -> Input:
     for setting, value in values.items():
         if setting != "data.encoding":
             raise click.UsageError(
-                f"--set {setting}={value}: lines have only an encoding; put a table into a file "
-                f"that ends in {', '.join(FILE_ENDINGS)}, or set data.format of a file"
+                f"--set {setting}={value}: only data.encoding applies to lines; save a table "
+                f"with the ending {', '.join(FILE_ENDINGS)}, or set data.format"
             )
     encoding = values.get("data.encoding")
     codec_of(encoding or "utf-8")
     name = "stdin" if path == "-" else path
     chunks = _with_header_note(_decoded(_binary(path), encoding, name), name, card)
     is_waiting = path == "-" or options.is_pipe(path)
-    return Input(chunks if is_waiting else _begun(chunks), name)
+    return Input(chunks if is_waiting else _read_first(chunks), name)
 
 
 def _binary(path: str) -> Any:
     if path == "-":
         if sys.stdin is None:
-            raise DataError("stdin is closed; pipe texts into it, or name a file with --input")
+            raise DataError("stdin is closed; pipe texts into it, or use --input FILE")
         return sys.stdin.buffer
     from textclf.data.files import missing_file
 
@@ -227,19 +227,19 @@ def _binary(path: str) -> Any:
     except IsADirectoryError:
         raise _folder(path) from None
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); name a file") from None
+        raise DataError(f"{path}: cannot be read ({error.strerror}); choose another file") from None
 
 
 def _folder(path: str) -> DataError:
-    return DataError(f"{path}: a folder, expected a file; name a file in it")
+    return DataError(f"{path}: is a folder; choose a file in it")
 
 
 def _decoded(stream: Any, encoding: str | None, name: str) -> Iterator[list[Row]]:
-    """Yield chunks of lines as soon as they are there.
+    """Yield chunks of lines as soon as they are available.
 
     Args:
         encoding: None for UTF-8, or UTF-16 after a byte order mark.
-        name: of the stream, for messages.
+        name: name of the stream in messages.
 
     Raises:
         DataError: the stream cannot be read, is not in this encoding, or is not text.
@@ -251,7 +251,7 @@ def _decoded(stream: Any, encoding: str | None, name: str) -> Iterator[list[Row]
     rest, num_lines = "", 0
     try:
         while True:
-            # Whatever is there already: a slow writer gets its answers line by line.
+            # Returns available bytes, so that a slow writer gets a result for each line.
             data = stream.read1(READ_BYTES)
             if decoder is None:
                 refuse_other_kinds(name, data)
@@ -266,19 +266,19 @@ def _decoded(stream: Any, encoding: str | None, name: str) -> Iterator[list[Row]
                 before = error.object[: error.start].decode(encoding or "utf-8", "replace")
                 line = num_lines + 1 + len(_LINE_END.findall(before))
                 raise DataError(
-                    f"{name}:{line}: is not {encoding} ({error.reason}); name the encoding with "
+                    f"{name}:{line}: is not {encoding} ({error.reason}); set the encoding with "
                     "--set data.encoding=..., for instance latin-1 or gb18030"
                 ) from None
             text = rest + decoded
             if "\0" in decoded:
                 line = num_lines + 1 + len(_LINE_END.findall(text[: text.index("\0")]))
                 raise DataError(
-                    f"{name}:{line}: a NUL character, which text in {encoding} does not have; name "
-                    "a file of text, or its encoding with --set data.encoding=..., for instance "
-                    "utf-16-le"
+                    f"{name}:{line}: contains a NUL character, so it is not text in {encoding}; "
+                    "choose a text file, or set the encoding with --set data.encoding=..., for "
+                    "instance utf-16-le"
                 )
             if line_end is None and "\n" in text:
-                line_end = _NEWLINE  # a carriage return within a line is part of the text
+                line_end = _NEWLINE  # a carriage return in a line is part of the text
             elif line_end is None and "\r" in (text[:-1] if data else text):
                 line_end = _LINE_END
             *lines, rest = [text] if line_end is None else line_end.split(text)
@@ -299,28 +299,28 @@ _LINE_END = re.compile("\r\n|\r|\n")
 
 
 def _with_header_note(chunks: Iterator[list[Row]], name: str, card: "Card") -> Iterator[list[Row]]:
-    """Yield the chunks, with a note if the first line seems to belong to a table."""
+    """Yield the chunks; print a note if the first line looks like a table."""
     first = next(chunks, None)
     if first is None:
         return
-    if _is_of_table(first[0].text, card.config["data"]):
-        way_out = "save the table" if name == "stdin" else "rename the file"
+    if _looks_like_table(first[0].text, card.config["data"]):
+        advice = "save the table" if name == "stdin" else "rename the file"
         say(
-            f"note: {name}: the first line looks like a table, but every line is answered as a "
-            f"text; {way_out} with the ending of its format, such as .csv, to have its columns read"
+            f"note: {name}: the first line looks like a table, but each line is classified as one "
+            f"text; {advice} with the ending of its format, such as .csv, to read its columns"
         )
     yield first
     yield from chunks
 
 
-def _is_of_table(line: str, settings: Mapping[str, Any]) -> bool:
-    """Return whether a line is the header of a table like the training data, or JSON."""
+def _looks_like_table(line: str, settings: Mapping[str, Any]) -> bool:
+    """Return whether a line is JSON or a header with the text columns of the training data."""
     if line.strip() in ("[", "{") or re.match(r"\s*(\[\s*)?\{\s*\"", line):
         return True
-    wanted = set(settings.get("text_columns", ["text"]))
+    required = set(settings.get("text_columns", ["text"]))
     has_names = settings.get("header", True)
     return has_names and any(
-        wanted <= {cell.strip(' "') for cell in line.split(delimiter)} for delimiter in ",\t;|"
+        required <= {cell.strip(' "') for cell in line.split(delimiter)} for delimiter in ",\t;|"
     )
 
 
@@ -328,10 +328,10 @@ def _is_of_table(line: str, settings: Mapping[str, Any]) -> bool:
 
 
 def _open_table(path: str, card: "Card", overrides: Sequence[str]) -> Input:
-    """Open a table with the text columns.
+    """Open a table and check that it has the text columns.
 
     Raises:
-        DataError: it cannot be read, or does not have the text columns.
+        DataError: it cannot be read, or a text column is missing.
     """
     from textclf.data.tables import Table, format_of
 
@@ -341,23 +341,23 @@ def _open_table(path: str, card: "Card", overrides: Sequence[str]) -> Input:
         try:
             format_of(path)
         except DataError as error:
-            # A file of another kind, or none at all, has a better message.
+            # Raises a more specific error for a missing or binary file.
             if not options.is_pipe(path):
                 Table(path, "csv", ",", "minimal", True, "utf-8").check_file()
             raise DataError(
-                f"{error}; for one text a line use --lines or the ending .txt"
+                f"{error}; for one text per line use --lines or the ending .txt"
             ) from None
     config, table = options.file_to_read(card, path, overrides, needs_labels=False)
-    wanted = config.data.text_columns
-    columns = options.find_columns(table, wanted)
+    required = config.data.text_columns
+    columns = options.find_columns(table, required)
     if None in columns:
-        raise _missing_column(table, wanted[columns.index(None)])
+        raise _missing_column(table, required[columns.index(None)])
     rows = _rows(table, [name for name in columns if name], config.data.text_separator)
-    return Input(_begun(_chunked(rows)), path, table)
+    return Input(_read_first(_chunked(rows)), path, table)
 
 
 def _missing_column(table: "Table", missing: str) -> DataError:
-    """Return the mistake of a table without a wanted text column."""
+    """Return the error for a table without a required text column."""
     from textclf import data
     from textclf.data.column_names import TEXT_NAMES
     from textclf.errors import format_list
@@ -384,7 +384,7 @@ def _rows(table: "Table", columns: Sequence[str], separator: str) -> Iterator[Ro
     """Yield the rows of a table.
 
     Raises:
-        DataError: a row cannot be read, or its text is missing or no text.
+        DataError: a row cannot be read, or a text is missing or has another type.
     """
     if table.format in ("csv", "tsv"):
         names = table.columns()[1]
@@ -395,15 +395,15 @@ def _rows(table: "Table", columns: Sequence[str], separator: str) -> Iterator[Ro
     for line, record in table.records():
         try:
             values = [record[name] for name in columns]
-        except KeyError as error:  # objects of JSON need not all have the same keys
+        except KeyError as error:  # JSON objects may have different keys
             raise DataError(
-                f"{table.path}:{line}: no {error.args[0]!r}, expected a text; add it"
+                f"{table.path}:{line}: no key {error.args[0]!r}; add it with a text"
             ) from None
         for name, value in zip(columns, values, strict=True):
-            # An empty cell of CSV is an empty text too, and a number in CSV is a text.
+            # As in CSV, an empty value is an empty text and a number is a text.
             if isinstance(value, bool) or not isinstance(value, str | int | float | None):
                 raise DataError(
-                    f"{table.path}:{line}: {name!r} holds {type(value).__name__}, expected a text; "
+                    f"{table.path}:{line}: {name!r} is {type(value).__name__}, expected a text; "
                     "fix the value, or set data.text_columns"
                 )
         texts = ["" if value is None or value != value else str(value) for value in values]
@@ -418,7 +418,7 @@ Writer = Callable[[list[Row], dict[str, Any]], str]
 def _writer(
     table: "Table | None", card: "Card", as_json: bool, top_k: int | None
 ) -> tuple[str, Writer]:
-    """Return the header of the output, perhaps empty, and what turns answered rows into output."""
+    """Return the header of the output (may be empty) and a function that formats results."""
     names = card.class_names
     if as_json:
         columns = table.columns()[1] if table is not None else ()
@@ -426,7 +426,7 @@ def _writer(
         def write_all(rows: list[Row], answers: dict[str, Any]) -> str:
             return _json_lines(
                 {"text": row.text, **answer, **_columns(row, columns)}
-                for row, answer in zip(rows, _full(answers, card, top_k), strict=True)
+                for row, answer in zip(rows, _complete_results(answers, card, top_k), strict=True)
             )
 
         return "", write_all
@@ -444,14 +444,14 @@ def _writer(
 
     def write_records(rows: list[Row], answers: dict[str, Any]) -> str:
         lines = []
-        all_ranks = _answers(answers, card, top_k)
+        all_ranks = _ranked_names(answers, card, top_k)
         for row, labels, ranks in zip(rows, _labels(answers, card), all_ranks, strict=True):
             assert isinstance(row.values, dict)
             label = labels if card.multi_label else labels[0]
-            lines.append(row.values | _beside(row.values, label, ranks))
+            lines.append(row.values | _result_columns(row.values, label, ranks))
         return _json_lines(lines)
 
-    def _beside(taken: Iterable[str], label: Any, ranks: list[tuple[str, float]]) -> dict:
+    def _result_columns(taken: Iterable[str], label: Any, ranks: list[tuple[str, float]]) -> dict:
         new = _new_columns(taken, max(1, top_k or 1, len(ranks)))
         (first, p), *more = ranks
         values = [label if top_k is None else first, round(p, 6)]
@@ -463,14 +463,14 @@ def _writer(
 
 
 def _columns(row: Row, names: Sequence[str]) -> dict[str, Any]:
-    """Return the row of a table as the value `columns` of its answer."""
+    """Return the row of a table as the entry `columns` of its result."""
     if isinstance(row.values, list):
         return {"columns": dict(zip(names, row.values, strict=True))}
     return {"columns": row.values} if row.values else {}
 
 
 def _table_writer(table: "Table", card: "Card", top_k: int | None) -> tuple[str, Writer]:
-    """Return the header as it came, with new columns, and what writes rows the same way."""
+    """Return the header with the new columns and a function that formats rows in this format."""
     separator = card.config["data"].get("label_separator", ",")
 
     def line(values: list[str]) -> str:
@@ -480,7 +480,7 @@ def _table_writer(table: "Table", card: "Card", top_k: int | None) -> tuple[str,
 
     def write(rows: list[Row], answers: dict[str, Any]) -> str:
         lines = []
-        all_ranks = _answers(answers, card, top_k)
+        all_ranks = _ranked_names(answers, card, top_k)
         for row, labels, ranks in zip(rows, _labels(answers, card), all_ranks, strict=True):
             assert isinstance(row.values, list)
             (first, p), *more = ranks
@@ -489,7 +489,7 @@ def _table_writer(table: "Table", card: "Card", top_k: int | None) -> tuple[str,
                 values += [name, f"{q:.4f}"]
             if table.quoting == "none" and any(table.delimiter in value for value in values):
                 raise DataError(
-                    f"{table.path}: the label {values[0]!r} holds the separator of the table, "
+                    f"{table.path}: the label {values[0]!r} contains the separator of the table, "
                     "which has no quoting; use --json"
                 )
             lines.append(line([*row.values, *values]))
@@ -506,7 +506,7 @@ def _quoted_line(cells: list[str], table: "Table") -> str:
     """Return a row in the quoting of the table."""
     escape = "\\" if table.quoting == "backslash" else None
     text = io.StringIO()
-    # Cells with characters of the line end are quoted: a lone carriage return must be.
+    # With this line terminator, cells with a lone carriage return are quoted.
     csv.writer(text, delimiter=table.delimiter, escapechar=escape, lineterminator="\r\n").writerow(
         cells
     )
@@ -514,7 +514,7 @@ def _quoted_line(cells: list[str], table: "Table") -> str:
 
 
 def _new_columns(taken: Iterable[str], num_ranks: int) -> list[str]:
-    """Names for the answers' columns that the table does not have yet."""
+    """Return names for the result columns that do not occur in the table."""
     taken, names = set(taken), []
     for rank in range(1, num_ranks + 1):
         for name in ("predicted", "confidence"):
@@ -530,7 +530,7 @@ def _json_lines(values: Iterable[dict[str, Any]]) -> str:
 
 
 def _labels(answers: dict[str, Any], card: "Card") -> list[list[str]]:
-    """The labels of each text: one, or of a multi-label model those that are selected."""
+    """Return the labels of each text: one, or the selected ones of a multi-label model."""
     names = card.class_names
     if not card.multi_label:
         return [[names[c]] for c in answers["label_id"].tolist()]
@@ -539,7 +539,7 @@ def _labels(answers: dict[str, Any], card: "Card") -> list[list[str]]:
 
 
 def _ranked(answers: dict[str, Any], top_k: int | None) -> list[list[tuple[int, float]]]:
-    """The `top_k` most probable classes of each text, or all of them, with their probability."""
+    """Return the `top_k` most probable classes of each text (default: all) and probabilities."""
     import numpy as np
 
     p = answers["probabilities"]  # [texts, classes]
@@ -552,15 +552,17 @@ def _ranked(answers: dict[str, Any], top_k: int | None) -> list[list[tuple[int, 
     ]
 
 
-def _answers(
+def _ranked_names(
     answers: dict[str, Any], card: "Card", top_k: int | None
 ) -> list[list[tuple[str, float]]]:
     names = card.class_names
     return [[(names[c], p) for c, p in ranks] for ranks in _ranked(answers, top_k or 1)]
 
 
-def _full(answers: dict[str, Any], card: "Card", top_k: int | None) -> Iterator[dict[str, Any]]:
-    """Everything known of each answer; the probabilities of all classes, or the first `top_k`."""
+def _complete_results(
+    answers: dict[str, Any], card: "Card", top_k: int | None
+) -> Iterator[dict[str, Any]]:
+    """Yield the complete result of each text, with the `top_k` or all probabilities."""
     names = card.class_names
     all_labels = _labels(answers, card)
     ranked = _ranked(answers, top_k) if top_k is not None else None

@@ -13,7 +13,7 @@ from textclf.cli.terminal import say
 from textclf.errors import TextclfError, check_all, install_command
 from textclf.startup import clear_status, import_tensorflow, show_status
 
-_NEEDED = ("starlette", "uvicorn", "prometheus_client")
+_REQUIRED_MODULES = ("starlette", "uvicorn", "prometheus_client")
 
 
 @click.command()
@@ -53,10 +53,10 @@ def serve(
     """
     from textclf import artifact
 
-    numbers = _parse_labels(labels)
-    named = name or _model_name(model)
-    if not named or set(named) & set("/:"):
-        raise click.UsageError(f"--name {named}: expected a name without / and :")
+    versions = _parse_labels(labels)
+    model_name = name or _model_name(model)
+    if not model_name or set(model_name) & set("/:"):
+        raise click.UsageError(f"--name {model_name}: expected a name without / and :")
     listening: list[socket.socket] = []
     try:
         check_all(
@@ -73,18 +73,18 @@ def serve(
     show_status("loading the model")
     from textclf import serving
 
-    shown, number = bound.getsockname()[:2]
-    address = f"[{shown}]:{number}" if ":" in shown else f"{shown}:{number}"
+    bound_host, bound_port = bound.getsockname()[:2]
+    url_host = f"[{bound_host}]" if ":" in bound_host else bound_host
 
     def print_address() -> None:
         clear_status()
-        click.echo(f"http://{address}/v1/models/{quote(named)}")
+        click.echo(f"http://{url_host}:{bound_port}/v1/models/{quote(model_name)}")
 
     serving.serve(
         model,
-        named,
+        model_name,
         bound,
-        labels=numbers,
+        labels=versions,
         limits=serving.Limits(**limits),  # type: ignore[arg-type]
         log=say,
         on_ready=print_address,
@@ -104,24 +104,24 @@ def _parse_labels(label_options: tuple[str, ...]) -> dict[str, int]:
 
 
 def _check_installed() -> None:
-    if any(importlib.util.find_spec(module) is None for module in _NEEDED):
+    if any(importlib.util.find_spec(module) is None for module in _REQUIRED_MODULES):
         raise TextclfError(
-            "textclf serve: packages that it needs are not installed; install them with "
+            "textclf serve: required packages are not installed; install them with "
             f"{install_command('serve')}"
         )
 
 
-def _model_name(place: Path) -> str:
+def _model_name(path: Path) -> str:
     """Return the name of a folder of versions, or of the parent folder of a version."""
-    folder = Path(os.path.abspath(place))
+    folder = Path(os.path.abspath(path))
     return folder.parent.name if os.path.exists(folder / "saved_model.pb") else folder.name
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Return a socket that is bound to an address; port 0 is any free port.
+    """Return a socket bound to an address; port 0 selects a free port.
 
     Raises:
-        TextclfError: the port is in use, or the address is not one of this machine.
+        TextclfError: the port is in use, or this machine does not have the address.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(

@@ -1,6 +1,6 @@
 """Notes, progress and Ctrl-C.
 
-All of it goes to stderr. A bar is drawn on a terminal only; elsewhere a stage is a line.
+All output goes to stderr. On a terminal progress is a bar, elsewhere one line per stage.
 """
 
 import codecs
@@ -23,7 +23,7 @@ def say(message: str) -> None:
 
 
 def show_check() -> None:
-    """Show on a terminal that a command has begun and checks what it was given."""
+    """Show on a terminal that a command checks its arguments."""
     show_status("checking the settings and the data")
 
 
@@ -33,10 +33,10 @@ def note_all(messages: Iterable[str]) -> None:
 
 
 def use_utf8() -> None:
-    """Make stdout and stderr UTF-8 whatever the locale says: class names may be Chinese.
+    """Make stdout and stderr UTF-8 in any locale: class names may be Chinese.
 
-    Arguments that Python could not decode, such as paths, are written as the bytes they were if
-    these are UTF-8; other halves of surrogate pairs are escaped on stderr and replaced on stdout.
+    Arguments that Python could not decode, such as paths, are written as their original bytes if
+    these are UTF-8. Other lone surrogates are escaped on stderr and replaced on stdout.
     """
     for stream, errors in ((sys.stdout, "replace"), (sys.stderr, "backslashreplace")):
         if hasattr(stream, "reconfigure"):
@@ -64,9 +64,13 @@ for _fallback in ("replace", "backslashreplace"):
 
 @contextlib.contextmanager
 def stop_on_interrupt(
-    said: str = "stopping at the next step; Ctrl-C again stops at once and saves nothing",
+    message: str = "stopping at the next step; Ctrl-C again stops at once and saves nothing",
 ) -> Iterator[Callable[[], bool]]:
-    """The first Ctrl-C asks to stop, which is `said`; the second stops at once."""
+    """Handle Ctrl-C: the first prints `message` and requests a stop, the second stops at once.
+
+    Yields:
+        A function that returns whether a stop was requested.
+    """
     interrupted = False
 
     def on_interrupt(number: int, frame: Any) -> None:
@@ -74,21 +78,21 @@ def stop_on_interrupt(
         if interrupted:
             raise KeyboardInterrupt
         interrupted = True
-        # Not click.echo: the signal may come while that is writing. A terminal shows "^C" first.
-        line = said.encode() + b"\n"
+        # Not click.echo, which is not reentrant. A terminal shows "^C" first.
+        line = message.encode() + b"\n"
         os.write(2, b"\n" + line if os.isatty(2) else line)
 
-    before = signal.signal(signal.SIGINT, on_interrupt)
+    previous = signal.signal(signal.SIGINT, on_interrupt)
     try:
         yield lambda: interrupted
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, previous)
 
 
 class Progress:
-    """A bar with the time left on a terminal, and a line for each stage elsewhere.
+    """Progress bar on a terminal, and one line per stage elsewhere.
 
-    Use it as a context manager, and `clear` it before anything else is written.
+    Use it as a context manager. Call `clear` before any other output.
     """
 
     def __init__(self) -> None:
@@ -103,26 +107,26 @@ class Progress:
     def __exit__(self, *exception: object) -> None:
         self.clear()
 
-    def stage(self, what: str) -> None:
-        """Begins a stage of unknown length."""
+    def stage(self, name: str) -> None:
+        """Begin a stage of unknown length."""
         if self._is_terminal:
-            self.update(what, 0, 0)
+            self.update(name, 0, 0)
         else:
-            say(what)
+            say(name)
 
     def update(self, stage: str, done: int, total: int, key: Any = None, note: str = "") -> None:
-        """Show that `done` of `total` are done; a `total` of 0 is unknown.
+        """Show that `done` of `total` units are done; a `total` of 0 is unknown.
 
         Args:
-            key: a new one (default: the stage) begins a new bar.
-            note: words after the time left.
+            key: a changed key begins a new bar; default: the stage.
+            note: text after the remaining time.
         """
         if not self._is_terminal:
             return
         if self._bar is None or (key or stage) != self._key:
             self.clear()
             self._key = key or stage
-            show_status(stage)  # until the import of rich is done
+            show_status(stage)  # until rich is imported
             self._bar = _bar(is_length_known=bool(total))
             self._task = self._bar.add_task(stage, total=total or None, note=note)
             clear_status()
@@ -139,7 +143,7 @@ class Progress:
             self._bar = None
 
     def counted(self, items: Iterable, stage: str, total: int) -> Iterator:
-        """The items, counted while they are taken."""
+        """Yield the items and show how many were taken."""
         for done, item in enumerate(items, start=1):
             yield item
             if done % 1024 == 0 or done == total:
@@ -163,7 +167,7 @@ def _bar(*, is_length_known: bool) -> Any:
     console = Console(stderr=True)
     columns: list[ProgressColumn] = [TextColumn("{task.description}", markup=False)]
     if is_length_known:
-        # The bar gets the columns that the words leave: on 80, words and numbers are whole.
+        # The bar takes the remaining width: with 80 columns, all texts fit.
         columns += [
             BarColumn(bar_width=None, table_column=Column(ratio=1)),
             MofNCompleteColumn(),
@@ -177,7 +181,7 @@ def _bar(*, is_length_known: bool) -> Any:
         console=console,
         expand=is_length_known,
         transient=True,
-        # Results go to stdout, and rich would carry them over to its own console.
+        # Results go to stdout; rich would redirect them to its console.
         redirect_stdout=False,
         redirect_stderr=False,
     )

@@ -1,4 +1,4 @@
-"""From a trained folder on: `evaluate`, `export`, `verify` and `info`."""
+"""The commands `evaluate`, `export`, `verify` and `info`."""
 
 import json
 import math
@@ -47,12 +47,11 @@ def evaluate(
     as_json: bool,
     requirements: tuple[str, ...],
 ) -> None:
-    """Report how good MODEL is on DATA.
+    """Report the metrics of MODEL on DATA.
 
-    DATA defaults to the data the model was trained on. MODEL is a trained folder or an exported
-    SavedModel. DATA is a file whose rows are all scored, or anything else that data.source may
-    be. Classes are matched by name. What --require asks of a metric is the least it may be, of
-    a loss or an error the most.
+    MODEL is a trained folder or an exported SavedModel. DATA is a file (all rows are scored)
+    or another value of data.source; default: the training data. Classes are matched by name.
+    --require sets a minimum for scores and a maximum for losses and errors.
 
     \b
     Examples:
@@ -63,11 +62,11 @@ def evaluate(
     show_check()
     options.check_sections(overrides, ("data", "evaluation"), "evaluate")
     card = options.read_card(model)
-    needed = [_requirement(text, card) for text in requirements]
+    limits = [_parse_requirement(text, card) for text in requirements]
     from textclf.config import with_paths
 
-    is_given = context.get_parameter_source("split") is ParameterSource.COMMANDLINE
-    resolved, split, where = options.data_to_score(card, source, split, is_given, overrides)
+    is_split_set = context.get_parameter_source("split") is ParameterSource.COMMANDLINE
+    resolved, split, data_name = options.data_to_score(card, source, split, is_split_set, overrides)
     if source is None:
         check_trained_paths(
             resolved, overrides, f"`textclf evaluate {shlex.quote(str(model))} FILE`"
@@ -83,11 +82,11 @@ def evaluate(
         dropped = dataset.findings.dropped_unknown_labels.get(split, 0)
         if dropped:
             rows = "1 row is" if dropped == 1 else f"{dropped:,} rows are"
-            say(f"note: {rows} left out for labels that the model does not know")
+            say(f"note: {rows} left out because the model does not have the label")
         if source is None and dataset.fingerprint != card.data.fingerprint:
             say(
-                "note: these are not the data of the training, or they changed since; rows of "
-                "this split may have been trained on"
+                "note: these are not the training data, or they have changed; this split may "
+                "contain rows that were used for training"
             )
         import_tensorflow()
         show_status("loading the model")
@@ -114,27 +113,26 @@ def evaluate(
     else:
         from textclf.report import format_report
 
-        click.echo(format_report(report, title=f"{model} on {where}"), nl=False)
+        click.echo(format_report(report, title=f"{model} on {data_name}"), nl=False)
         if clean is not None:
-            first = "micro_f1" if card.multi_label else "accuracy"
+            metric = "micro_f1" if card.multi_label else "accuracy"
             click.echo(
-                f"\nWithout the {leaked.sum():,} rows whose text stands in train: "
-                f"{first.replace('_f1', ' F1')} {clean.get(first):.4f}, "
+                f"\nWithout the {leaked.sum():,} rows whose text is also in train: "
+                f"{metric.replace('_f1', ' F1')} {clean.get(metric):.4f}, "
                 f"macro F1 {clean.get('macro_f1'):.4f}"
             )
-    _check_requirements(report, needed)
+    _check_requirements(report, limits)
 
 
 def check_trained_paths(config: "Config", overrides: Sequence[str], other_data: str) -> None:
-    """Check that the files and folders of the training are where a card says.
+    """Check that the files and folders of the training still exist.
 
     Args:
-        config: of the card, with the overrides.
-        other_data: the command that names other data, for the message.
+        config: the configuration of the card, with the overrides.
+        other_data: the command for scoring other data, for the message.
 
     Raises:
-        DataError: with every path of the card that does not exist; paths of overrides are the
-            user's own.
+        DataError: lists the paths of the card that do not exist; overridden paths are not checked.
     """
     from textclf.config import paths, resolve_path
 
@@ -156,13 +154,17 @@ def check_trained_paths(config: "Config", overrides: Sequence[str], other_data: 
         f"{', '.join(missing.values())}: no such file or folder"
         + (f" in {os.getcwd()}" if is_relative else "")
         + f"; the model was trained with {' and '.join(missing)} at this path; "
-        + ("run the command in the folder of the training, or " if is_relative else "")
-        + f"name the data: {other_data} or {sets}"
+        + ("run the command in the folder in which it was trained, or " if is_relative else "")
+        + f"specify the data: {other_data} or {sets}"
     )
 
 
-def _requirement(text: str, card: "Card") -> tuple[str, float]:
-    """A metric's name and the value it has to reach, checked before the long work."""
+def _parse_requirement(text: str, card: "Card") -> tuple[str, float]:
+    """Return the metric and the limit of a --require option.
+
+    Raises:
+        UsageError: the option is malformed, or the model does not have the metric.
+    """
     name, _, written = text.partition("=")
     try:
         value = float(written)
@@ -175,26 +177,26 @@ def _requirement(text: str, card: "Card") -> tuple[str, float]:
     known = card.validation.metrics if card.validation else {}
     if known and name not in known:
         raise click.UsageError(
-            f"--require {text}: no metric {name!r}; there are {', '.join(known)}"
+            f"--require {text}: unknown metric {name!r}; choose from {', '.join(known)}"
         )
     if name != "log_loss" and not 0 <= value <= 1:
-        raise click.UsageError(f"--require {text}: {name} lies between 0 and 1")
+        raise click.UsageError(f"--require {text}: expected a value between 0 and 1 for {name}")
     return name, value
 
 
-def _check_requirements(report: "Report", needed: list[tuple[str, float]]) -> None:
+def _check_requirements(report: "Report", limits: list[tuple[str, float]]) -> None:
     failed = []
-    for name, value in needed:
+    for name, limit in limits:
         try:
-            found = report.get(name)
-        except DataError as error:  # no ROC-AUC of one class
-            failed.append(f"{name}={value:g} is required: {error}")
+            value = report.get(name)
+        except DataError as error:  # ROC-AUC is undefined for one class
+            failed.append(f"{name}={limit:g} is required: {error}")
             continue
         if name.endswith(("_loss", "_error")):
-            if not found <= value:
-                failed.append(f"{name} is {found:.4f}, above the required {value:g}")
-        elif not found >= value:
-            failed.append(f"{name} is {found:.4f}, below the required {value:g}")
+            if not value <= limit:
+                failed.append(f"{name} is {value:.4f}, above the required {limit:g}")
+        elif not value >= limit:
+            failed.append(f"{name} is {value:.4f}, below the required {limit:g}")
     if failed:
         raise TextclfError("\n".join(failed))
 
@@ -205,12 +207,14 @@ def _check_requirements(report: "Report", needed: list[tuple[str, float]]) -> No
 @click.command()
 @click.argument("model", type=options.path)
 @click.argument("output", type=options.path)
-@click.option("--version", type=click.IntRange(min=1), help="Default: the largest there + 1.")
+@click.option(
+    "--version", type=click.IntRange(min=1), help="Version number.  [default: the largest + 1]"
+)
 def export(model: Path, output: Path, version: int | None) -> None:
-    """Write MODEL as the verified SavedModel OUTPUT/VERSION.
+    """Export MODEL to the SavedModel OUTPUT/VERSION and verify it.
 
-    MODEL is a trained folder. The SavedModel takes raw strings, loads with TensorFlow alone, and
-    is verified in a fresh process before it appears. Prints its path.
+    MODEL is a trained folder. The SavedModel takes raw strings and needs only TensorFlow. It is
+    verified in a new process before it is published in OUTPUT. Prints its path.
 
     \b
     Examples:
@@ -221,7 +225,7 @@ def export(model: Path, output: Path, version: int | None) -> None:
 
 
 def run_export(model: Path, output: Path, version: int | None) -> Path:
-    """Exports and verifies; returns the version's folder."""
+    """Export a trained folder and verify the export; return the folder of the version."""
     show_status("checking the model and the output")
     from textclf import artifact
 
@@ -234,7 +238,7 @@ def run_export(model: Path, output: Path, version: int | None) -> Path:
     from textclf import classifier
 
     loaded = classifier.load(model)
-    say("writing the SavedModel and verifying it in a fresh process")
+    say("writing the SavedModel and verifying it in a new process")
     golden = card.config["export"]["golden_texts"]
     return saved_model.export(loaded, output, version=version, golden_texts=golden)
 
@@ -244,7 +248,7 @@ def run_export(model: Path, output: Path, version: int | None) -> Path:
 def verify_command(saved_model: Path) -> None:
     """Check the files and the golden samples of SAVED_MODEL.
 
-    SAVED_MODEL is a version, or a folder of versions, of which the newest is checked.
+    SAVED_MODEL is a version, or a folder of versions; then the newest version is checked.
 
     \b
     Examples:
@@ -252,7 +256,7 @@ def verify_command(saved_model: Path) -> None:
       textclf verify saved_models/reviews
     """
     with Progress() as progress:
-        progress.update("answering the golden samples in a fresh process", 0, 0)
+        progress.update("predicting the golden samples in a new process", 0, 0)
         from textclf import artifact
         from textclf.saved_model import CHECKSUMS, verify
 

@@ -1,13 +1,14 @@
-"""What an experiment is: every setting with its type, range, default and help.
+"""Configuration of an experiment: its settings, and reading and checking of files.
 
 A configuration file is YAML with the sections `data`, `text`, `model`, `training`,
-`evaluation` and `export`, and holds only what differs from the defaults. Precedence is
-defaults < file < `--set section.setting=value`. Every mistake is found at once, each with the
-path of the setting, what was expected and, for a misspelt name, the likeliest right one.
+`evaluation` and `export`, and contains only settings that differ from their defaults. Precedence is
+defaults < file < `--set section.setting=value`. All errors are reported
+together, each with the path of the setting, the expected value and, for a misspelt name, a
+suggestion.
 
-    settings     the sections, and the rules that say when a setting is read
-    reading      YAML to plain values with their places, and back
-    resolution   layers, overrides, and all that can be wrong with them
+    settings     the settings, and the rules for when each is read
+    reading      conversion of YAML to plain values with their locations, and back
+    resolution   overrides, and checks of names, values and combinations
 
     config, notices = load("reviews.yaml", ["training.epochs=3"])
     config.model.units
@@ -70,31 +71,31 @@ def load(path: str | os.PathLike, overrides: Overrides = ()) -> tuple[Config, li
     """Read a configuration file and apply overrides.
 
     Returns:
-        The configuration, and notices about settings of the file which an override made
-        meaningless and which were therefore dropped.
+        The configuration, and notices about settings of the file that were dropped because an
+        override disabled them.
 
     Raises:
-        ConfigError: with every mistake of the file and of the overrides.
+        ConfigError: lists all errors of the file and of the overrides.
     """
     path = Path(path)
     if path.suffix.lower() in (*FILE_ENDINGS, ".gz", ".txt"):
         raise ConfigError(
             [
-                f"{path}: is a file of texts by its name, expected a configuration; `textclf init "
-                f"{shlex.quote(str(path))} {shlex.quote(path.stem + '.yaml')}` writes one"
+                f"{path}: is a data file by its name, expected a configuration; create one with "
+                f"`textclf init {shlex.quote(str(path))} {shlex.quote(path.stem + '.yaml')}`"
             ]
         )
     try:
         text = reading.read_text(path)
     except FileNotFoundError:
-        near = closest(path.name, _names(path.parent))
+        near = closest(path.name, _list_folder(path.parent))
         hint = f"did you mean {path.parent / near}?" if near else "name a YAML file"
         raise ConfigError([f"{path}: no such configuration file; {hint}"]) from None
     except OSError as error:
         raise ConfigError(
             [f"{path}: cannot be read ({error.strerror}); expected a YAML file"]
         ) from None
-    except ValueError as error:  # no text, or no path
+    except ValueError as error:  # not UTF-8, or a NUL in the path
         raise ConfigError([str(error)]) from None
     return from_yaml(text, overrides, place=str(path))
 
@@ -102,29 +103,33 @@ def load(path: str | os.PathLike, overrides: Overrides = ()) -> tuple[Config, li
 def from_yaml(
     text: str, overrides: Overrides = (), *, place: str = "configuration"
 ) -> tuple[Config, list[str]]:
-    """The same from the text of a configuration file, which messages call `place`."""
+    """Read the text of a configuration file and apply overrides, like `load`.
+
+    Args:
+        place: name of the file in messages.
+    """
     try:
-        found = reading.parse(text, place, holds_text)
+        parsed = reading.parse(text, place, holds_text)
     except ValueError as error:
         raise ConfigError([str(error)]) from None
-    values = {} if found.value is None else found.value
-    base = Layer(values, found.places, place, frozenset(found.unreadable))
-    return resolve(base, overrides, found.problems, is_experiment=True)
+    values = {} if parsed.value is None else parsed.value
+    base = Layer(values, parsed.locations, place, frozenset(parsed.unreadable))
+    return resolve(base, overrides, parsed.problems, is_experiment=True)
 
 
 def from_dict(
     values: Mapping[str, Mapping[str, Any]], overrides: Overrides = ()
 ) -> tuple[Config, list[str]]:
-    """The same from plain values, for instance those of `Config.to_dict`.
+    """Check plain values, such as those of `Config.to_dict`, and apply overrides.
 
-    Unlike a file, they may leave out the training data: a trained classifier is evaluated on
+    Unlike a file, they may omit the training data: a trained classifier is evaluated on
     `data.test` alone.
     """
     return resolve(Layer(values, {}), overrides, [], is_experiment=False)
 
 
 def resolve_path(path: str, setting: str) -> str:
-    """Replaces a leading `${NAME}` by the environment variable and `~` by the home folder.
+    """Replace a leading `${NAME}` by the environment variable and `~` by the home folder.
 
     Raises:
         ConfigError: the variable is not set.
@@ -136,7 +141,7 @@ def resolve_path(path: str, setting: str) -> str:
             raise ConfigError(
                 [
                     f"{setting}: the environment variable {match[1]} in {path!r} is not set; "
-                    f"set it to the folder that is meant, for instance: export {match[1]}=..."
+                    f"set it to the folder, for instance: export {match[1]}=..."
                 ]
             )
         path = value + path[match.end() :]
@@ -144,10 +149,10 @@ def resolve_path(path: str, setting: str) -> str:
 
 
 def paths(config: Config) -> dict[str, str]:
-    """Return the settings that hold a path, with the path as it is written."""
+    """Return setting -> path as written, of the settings that hold a path."""
     data = config.data.to_dict()
     no_paths = {"data.source"} if data_format(data) in ("tfds", "demo") else set()
-    if data_format(data) in ("folder", "tfds", "demo"):  # these hold the names of splits
+    if data_format(data) in ("folder", "tfds", "demo"):  # their values are names of splits
         no_paths |= {"data.train", "data.validation", "data.test"}
     written = {}
     for setting in PATH_SETTINGS:
@@ -162,7 +167,7 @@ def with_paths(config: Config) -> Config:
     """Return the configuration with every path setting resolved by `resolve_path`.
 
     Raises:
-        ConfigError: with every environment variable that is not set.
+        ConfigError: lists all environment variables that are not set.
     """
     problems: list[str] = []
     values = msgspec.to_builtins(config)
@@ -178,13 +183,13 @@ def with_paths(config: Config) -> Config:
 
 
 def check_environment(config: Config) -> None:
-    """Looks for what a training with these settings needs on this machine besides its data.
+    """Check that this machine has the packages and files for a training, except the data.
 
     Args:
-        config: with its paths resolved.
+        config: a configuration with resolved paths.
 
     Raises:
-        ConfigError: with every package and file that is missing.
+        ConfigError: lists all missing packages and files.
     """
     problems = []
     if config.training.tensorboard and importlib.util.find_spec("tensorboard") is None:
@@ -202,7 +207,7 @@ def check_environment(config: Config) -> None:
         width = _vector_width(vectors)
         if width not in (None, config.model.embedding_dim):
             problems.append(
-                f"{vectors}: holds vectors of {width} numbers, and model.embedding_dim is "
+                f"{vectors}: contains vectors of {width} numbers, but model.embedding_dim is "
                 f"{config.model.embedding_dim}; set model.embedding_dim to {width}"
             )
     if problems:
@@ -210,32 +215,32 @@ def check_environment(config: Config) -> None:
 
 
 def to_yaml(values: Mapping[str, Mapping[str, Any]]) -> str:
-    """Plain values as YAML text that `load` reads back."""
+    """Return plain values as YAML text, which `load` reads back."""
     return reading.dump(values)
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of a configuration file, for editors."""
+    """Return the JSON Schema (draft 2020-12) of a configuration file, for editors."""
     _, sections = msgspec.json.schema_components([Config], ref_template="#/$defs/{name}")
     for path, setting in SETTINGS.items():
         section, name = path.split(".")
-        described = sections[SECTIONS[section].__name__]["properties"][name]
-        described["default"] = setting.default
-        if "enum" in described:  # msgspec sorts them
-            described["enum"] = list(choices(path))
-        _widen(described)
+        schema = sections[SECTIONS[section].__name__]["properties"][name]
+        schema["default"] = setting.default
+        if "enum" in schema:  # msgspec sorts the words
+            schema["enum"] = list(choices(path))
+        _allow_scalars(schema)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **sections.pop("Config"),
         "title": "textclf configuration",
-        # The rest of the docstring is for readers of the code.
+        # The first line; the rest of the docstring is about the Python class.
         "description": (Config.__doc__ or "").partition("\n")[0],
         "$defs": sections,
     }
 
 
-def _widen(schema: dict[str, Any]) -> None:
-    """Let a setting's schema accept what its reader does: scalars as texts, one text as a list."""
+def _allow_scalars(schema: dict[str, Any]) -> None:
+    """Allow any scalar for a text and one scalar for a list of texts, as `load` does."""
     for alternative in schema.get("anyOf", [schema]):
         if alternative.get("type") == "string" and "enum" not in alternative:
             alternative["type"] = _SCALARS
@@ -248,7 +253,10 @@ _SCALARS = ["string", "number", "boolean"]
 
 
 def _vector_width(path: str) -> int | None:
-    """How many numbers the first line of a file of vectors has, or says that the others have."""
+    """Return the size of the vectors in a file, from its header or its first vector.
+
+    None if it cannot be read.
+    """
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             fields = file.readline(1 << 20).split()
@@ -268,7 +276,7 @@ def _is_number(field: str) -> bool:
     return True
 
 
-def _names(folder: Path) -> list[str]:
+def _list_folder(folder: Path) -> list[str]:
     try:
         return os.listdir(folder)
     except OSError:

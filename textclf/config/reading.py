@@ -1,9 +1,8 @@
-"""YAML text to plain values with the place of each, and back.
+"""Conversion of YAML text to plain values with their locations, and back.
 
-Of YAML only the grammar is used here: the meaning of a scalar is decided below, by the core schema
-of YAML 1.2 (`no` is a text, `1e-3` a number, a date a text as it stands), so that no value is
-changed on its way. Keys are texts as they stand, and so are the scalars of settings that hold
-texts: a class `007` or `1.0` is not read as a number.
+The YAML library only parses. Scalars are converted here, by the core schema of YAML 1.2: `no` and
+dates are texts, `1e-3` is a number. Keys and the scalars of settings that hold texts are kept as
+written: a class `007` or `1.0` does not become a number.
 """
 
 import json
@@ -18,48 +17,48 @@ _STANDARD = "tag:yaml.org,2002:"
 
 
 class Parsed(NamedTuple):
-    """What a YAML text holds.
+    """Contents of a YAML text.
 
     Attributes:
-        value: plain values, without those that cannot be read.
-        places: of each section and setting, "file:line".
-        problems: what is wrong with single values and names, as sentences.
-        unreadable: the settings whose values are left out.
+        value: plain values, without unreadable ones.
+        locations: section or setting -> "file:line".
+        problems: errors in single values and names, as sentences.
+        unreadable: settings whose values are left out.
     """
 
     value: Any
-    places: dict[str, str]
+    locations: dict[str, str]
     problems: list[str]
     unreadable: set[str]
 
 
-def parse(text: str, place: str, is_text: Callable[[tuple[str, ...]], bool]) -> Parsed:
+def parse(text: str, file_name: str, is_text: Callable[[tuple[str, ...]], bool]) -> Parsed:
     """Read YAML text.
 
     Args:
         text: one document.
-        place: its name for messages, such as the file's name.
-        is_text: whether the scalar at a path (keys and positions, from the root) is taken as it
-            is written, except null.
+        file_name: name of the file in messages.
+        is_text: returns whether the scalar at a path (keys and positions from the root) is kept
+            as written; null is always null.
 
     Raises:
-        ValueError: it is not YAML at all; one sentence that begins with the place.
+        ValueError: it is not YAML; one sentence that begins with the location.
     """
-    reader = _Reader(place, is_text)
-    value = reader.value(_compose(text, place), ())
+    reader = _Reader(file_name, is_text)
+    value = reader.value(_compose(text, file_name), ())
     for section, name in reader.unreadable:
         if isinstance(value, dict) and isinstance(value.get(section), dict):
-            value[section].pop(name, None)  # not there if the section stands twice
+            value[section].pop(name, None)  # missing if a second section replaced it
     unreadable = {f"{section}.{name}" for section, name in reader.unreadable}
-    return Parsed(value, reader.places, reader.problems, unreadable)
+    return Parsed(value, reader.locations, reader.problems, unreadable)
 
 
 def parse_value(text: str, *, as_text: bool) -> Any:
-    """Reads one value, as it may stand behind a setting's name.
+    """Read the value of one setting.
 
     Args:
         text: YAML.
-        as_text: every scalar in it is a text as it stands.
+        as_text: whether every scalar in it is kept as a text.
 
     Raises:
         ValueError: it is not YAML; one sentence.
@@ -71,77 +70,79 @@ def parse_value(text: str, *, as_text: bool) -> Any:
     return value
 
 
-def _compose(text: str, place: str) -> Any:
-    """The tree of YAML nodes, None for an empty document."""
+def _compose(text: str, file_name: str) -> Any:
+    """Return the tree of YAML nodes; None for an empty document."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError
     from ruamel.yaml.reader import ReaderError
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an anchor used twice
+            warnings.simplefilter("ignore")  # about an anchor that is defined twice
             return YAML(typ="safe", pure=True).compose(text)
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         problem = str(error.problem or "not readable").strip().split("\n")[0]
         if problem.startswith("but "):
             problem = f"{error.context} {problem}"
-        raise ValueError(_not_yaml(place, line, problem, text)) from None
+        raise ValueError(_not_yaml(file_name, line, problem, text)) from None
     except ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         code = error.character if isinstance(error.character, int) else ord(error.character)
         raise ValueError(
-            _not_yaml(place, line, f"the character U+{code:04X} cannot stand in a YAML file", text)
+            _not_yaml(file_name, line, f"the character U+{code:04X} is not allowed in YAML", text)
         ) from None
     except RecursionError:
-        raise ValueError(_not_yaml(place, 1, "nested too deeply", text)) from None
-    except Exception as error:  # whatever else a foreign parser does with foreign text
+        raise ValueError(_not_yaml(file_name, 1, "nested too deeply", text)) from None
+    except Exception as error:  # the parser raises other types on malformed text
         raise ValueError(
-            _not_yaml(place, 1, str(error).split("\n")[0] or type(error).__name__, text)
+            _not_yaml(file_name, 1, str(error).split("\n")[0] or type(error).__name__, text)
         ) from None
 
 
-def _not_yaml(place: str, line: int, problem: str, text: str) -> str:
+def _not_yaml(file_name: str, line: int, problem: str, text: str) -> str:
     lines = text.splitlines()
-    shown = lines[line - 1] if line <= len(lines) else ""
+    content = lines[line - 1] if line <= len(lines) else ""
     hint = ""
-    if re.match(r"\s*\t", shown):
+    if re.match(r"\s*\t", content):
         hint = "; indent with spaces, not with tabs"
     elif "mapping values" in problem:
-        hint = "; put a text that holds `: ` in quotes"
+        hint = "; put a text that contains `: ` in quotes"
     elif "another document" in problem:
-        hint = "; keep one and put the other into a file of its own"
+        hint = "; write one document per file"
     elif "cannot start any token" in problem or "alias" in problem or "anchor" in problem:
         hint = "; put the text in quotes"
     problem = problem if len(problem) <= 120 else problem[:117] + "..."
-    return (f"{place}:{line}: " if place else "") + f"not valid YAML: {problem}{hint}"
+    return (f"{file_name}:{line}: " if file_name else "") + f"not valid YAML: {problem}{hint}"
 
 
 class _Reader:
-    """From nodes to values; the other attributes fill up on the way."""
+    """Converter of YAML nodes to values; collects locations and problems."""
 
     def __init__(
-        self, place: str, is_text: Callable[[tuple[str, ...]], bool], as_text: bool = False
+        self, file_name: str, is_text: Callable[[tuple[str, ...]], bool], as_text: bool = False
     ):
-        self.places: dict[str, str] = {}
+        self.locations: dict[str, str] = {}
         self.problems: list[str] = []
         self.unreadable: set[tuple[str, str]] = set()  # (section, setting)
-        self._place = place
+        self._file_name = file_name
         self._is_text = is_text
         self._as_text = as_text
-        self._open: list[Any] = []  # the nodes on the way down
-        # What an anchor stands for is read once as texts, and once as values.
-        self._done: dict[tuple[int, bool], Any] = {}
+        self._open: list[Any] = []  # nodes from the root to the current one
+        # Each anchor is converted at most twice: as texts and as values.
+        self._converted: dict[tuple[int, bool], Any] = {}
 
     def value(self, node: Any, path: tuple[str, ...]) -> Any:
         if node is None:
             return None
         if any(node is other for other in self._open):
-            self._unreadable(node, path, "stands for a value that holds itself; write it out")
+            self._unreadable(
+                node, path, "refers to a value that contains itself; write the value out"
+            )
             return None
         key = (id(node), self._is_text(path))
-        if key in self._done and len(path) > 2:
-            return self._done[key]
+        if key in self._converted and len(path) > 2:
+            return self._converted[key]
         self._open.append(node)
         kind = type(node).__name__
         value: Any
@@ -152,7 +153,7 @@ class _Reader:
         else:
             value = self._scalar(node, path)
         self._open.pop()
-        self._done[key] = value
+        self._converted[key] = value
         return value
 
     def _mapping(self, node: Any, path: tuple[str, ...]) -> dict[str, Any]:
@@ -166,29 +167,31 @@ class _Reader:
                         merged.setdefault(key, value)
                 continue
             if type(key_node).__name__ != "ScalarNode":
-                self._wrong(key_node, path, "expected a name before the colon, found a collection")
+                self._add_problem(
+                    key_node, path, "expected a name before the colon, found a collection"
+                )
                 continue
             key, line = key_node.value, key_node.start_mark.line + 1
             inner = (*path, key)
             if key in lines:
-                self._wrong(
+                self._add_problem(
                     key_node,
                     inner,
-                    f"is set a second time, after line {lines[key]}; remove one of them",
+                    f"is also set in line {lines[key]}; remove one of them",
                 )
             lines[key] = line
             if len(inner) <= 2:
-                self.places[".".join(inner)] = f"{self._place}:{line}"
+                self.locations[".".join(inner)] = f"{self._file_name}:{line}"
             values[key] = self.value(value_node, inner)
         return merged | values
 
     def _merged(self, node: Any, path: tuple[str, ...]) -> list[dict[str, Any]]:
-        """The mappings of `<<: *base` or `<<: [*one, *two]`, the first before the others."""
+        """Return the mappings of `<<: *base` or `<<: [*one, *two]`, in order of precedence."""
         value = self.value(node, path)
         parts = value if isinstance(value, list) else [value]
         if all(isinstance(part, dict) for part in parts):
             return parts
-        self._wrong(node, (*path, "<<"), "expected a mapping to merge")
+        self._add_problem(node, (*path, "<<"), "expected a mapping to merge")
         return []
 
     def _scalar(self, node: Any, path: tuple[str, ...]) -> Any:
@@ -196,7 +199,7 @@ class _Reader:
         if self._as_text:
             return written
         if not tag.startswith(_STANDARD):
-            self._unreadable(node, path, f"the tag {tag[:40]} means nothing here; remove it")
+            self._unreadable(node, path, f"the tag {tag[:40]} is not supported; remove it")
             return written
         if self._is_text(path) and tag != f"{_STANDARD}null":
             return written
@@ -206,18 +209,18 @@ class _Reader:
             return written
 
     def _unreadable(self, node: Any, path: tuple[str, ...], problem: str) -> None:
-        self._wrong(node, path, problem)
+        self._add_problem(node, path, problem)
         if len(path) >= 2:
             self.unreadable.add((path[0], path[1]))
 
-    def _wrong(self, node: Any, path: tuple[str, ...], problem: str) -> None:
+    def _add_problem(self, node: Any, path: tuple[str, ...], problem: str) -> None:
         line = node.start_mark.line + 1
-        where = f"{self._place}:{line}: " if self._place else ""
-        name = ".".join(shown_name(part) for part in path)
-        self.problems.append(where + (f"{name}: " if name else "") + problem)
+        location = f"{self._file_name}:{line}: " if self._file_name else ""
+        name = ".".join(format_name(part) for part in path)
+        self.problems.append(location + (f"{name}: " if name else "") + problem)
 
 
-def _whole(written: str) -> int:
+def _parse_int(written: str) -> int:
     digits = written.lower()
     if "_" in digits:
         raise ValueError("YAML 1.2 has no underscores in numbers")
@@ -227,28 +230,33 @@ def _whole(written: str) -> int:
     return sign * int(digits[2:] if base != 10 else digits, base)
 
 
-def _number(written: str) -> float:
+def _parse_float(written: str) -> float:
     if "_" in written:
         raise ValueError("YAML 1.2 has no underscores in numbers")
     return float(re.sub(r"\.(inf|nan)$", r"\1", written.lower()))
 
 
-def _truth(written: str) -> bool:
-    if written.lower() not in ("true", "false"):  # yes and on, of YAML 1.1
+def _parse_bool(written: str) -> bool:
+    if written.lower() not in ("true", "false"):  # yes and on are YAML 1.1
         raise ValueError(written)
     return written.lower() == "true"
 
 
-_VALUES = {"int": _whole, "float": _number, "bool": _truth, "null": lambda written: None}
+_VALUES = {
+    "int": _parse_int,
+    "float": _parse_float,
+    "bool": _parse_bool,
+    "null": lambda written: None,
+}
 
 
-def shown_name(name: str) -> str:
-    """A section's or setting's name for a message, in quotes where it could confuse."""
-    return name if re.fullmatch(r"[\w-]{1,60}", name) else shown(name)
+def format_name(name: str) -> str:
+    """Return a section's or setting's name for a message, quoted if it is unusual."""
+    return name if re.fullmatch(r"[\w-]{1,60}", name) else format_value(name)
 
 
-def shown(value: Any) -> str:
-    """A value for a message, on one line and not too long."""
+def format_value(value: Any) -> str:
+    """Return a value for a message, on one line of at most 40 characters."""
     parts: list[str] = []
     _show(value, parts)
     text = "".join(parts)
@@ -256,7 +264,7 @@ def shown(value: Any) -> str:
 
 
 def _show(value: Any, parts: list[str]) -> None:
-    # Stops when it is long enough: anchors can make a short file very large.
+    # Stops at the maximum length: YAML anchors can make a short file very large.
     if sum(map(len, parts)) > 40:
         return
     if isinstance(value, str):
@@ -292,7 +300,7 @@ _NOT_TEXT = re.compile(r"(?i:true|false|null|yes|no|on|off|y|n)")
 
 
 def dump(values: Mapping[str, Mapping[str, Any]]) -> str:
-    """Sections of plain values as YAML text; `parse` gives them back."""
+    """Return sections of plain values as YAML text, which `parse` reads back."""
     lines = []
     for section, settings in values.items():
         lines.append(f"{_written(section)}:" + ("" if settings else " {}"))
@@ -308,17 +316,17 @@ def _written(value: Any) -> str:
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{_quoted(k)}: {_written(v)}" for k, v in value.items()) + "}"
     if isinstance(value, list | tuple):
-        # Within brackets `,` and `}` end a plain text, so texts are quoted there.
+        # In brackets `,` and `}` end an unquoted text.
         items = (_quoted(item) if isinstance(item, str) else _written(item) for item in value)
         return "[" + ", ".join(items) + "]"
     if isinstance(value, float):
-        # Older readers of YAML take 1e-05 for a text.
+        # YAML 1.1 reads 1e-05 as a text.
         return re.sub(r"^(-?\d+)e", r"\1.0e", repr(value))
     return json.dumps(value)
 
 
 def _quoted(text: str) -> str:
-    """In double quotes, with every character escaped that YAML or a terminal could change."""
+    """Return a text in double quotes, with escapes for characters that are not printable."""
     return "".join(
         ['"', *(_ESCAPES.get(c) or (c if c.isprintable() else _escape(c)) for c in text), '"']
     )
@@ -333,10 +341,10 @@ def _escape(character: str) -> str:
 
 
 def read_text(path: Path) -> str:
-    """The text of a configuration file; a UTF-8 byte order mark is accepted.
+    """Return the text of a configuration file; a UTF-8 byte order mark is accepted.
 
     Raises:
-        ValueError: it is no text; one sentence that begins with the place.
+        ValueError: it is not UTF-8; one sentence that begins with the location.
         OSError: it cannot be read.
     """
     content = path.read_bytes()

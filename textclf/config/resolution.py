@@ -1,4 +1,4 @@
-"""From layers of plain values to a configuration: precedence, and every mistake at once."""
+"""Merging of layers of plain values into a configuration, with all errors reported together."""
 
 import codecs
 import contextlib
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from textclf.config import reading
-from textclf.config.reading import shown, shown_name
+from textclf.config.reading import format_name, format_value
 from textclf.config.settings import (
     RULES,
     SECTIONS,
@@ -27,42 +27,42 @@ from textclf.errors import ConfigError, closest
 
 
 class Layer(NamedTuple):
-    """Values that take precedence over those of the layers before.
+    """Values that take precedence over those of earlier layers.
 
     Attributes:
         values: section -> setting -> plain value.
-        places: section or setting -> where it stands, such as "reviews.yaml:7" or "--set".
-        name: what messages call the whole layer, such as "reviews.yaml"; "" for none.
-        unreadable: settings that are given but whose values are already known to be no good.
+        locations: section or setting -> its location, such as "reviews.yaml:7" or "--set".
+        name: name of the layer in messages, such as "reviews.yaml"; "" for none.
+        unreadable: settings whose values were already reported as invalid.
     """
 
     values: Any
-    places: Mapping[str, str]
+    locations: Mapping[str, str]
     name: str = ""
     unreadable: frozenset[str] = frozenset()
 
 
-# "section.setting=value" as the command line gives them, or "section.setting" -> value.
+# "section.setting=value" as on the command line, or "section.setting" -> value.
 Overrides = Sequence[str] | Mapping[str, Any]
 
 
 def resolve(
     base: Layer, overrides: Overrides, problems: Sequence[str], *, is_experiment: bool
 ) -> tuple[Config, list[str]]:
-    """Puts the overrides over the base and checks the whole.
+    """Apply the overrides to the base and check the result.
 
     Args:
         base: the values of a file or a dictionary.
-        overrides: "section.setting=value", of which the last one of a setting counts; or
+        overrides: "section.setting=value", the last one for a setting takes effect; or
             "section.setting" -> value.
-        problems: what is known to be wrong with the base.
-        is_experiment: there must be something to train on.
+        problems: errors of the base that are already known.
+        is_experiment: whether training data are required.
 
     Returns:
         The configuration, and notices about dropped settings.
 
     Raises:
-        ConfigError: with every mistake.
+        ConfigError: lists all errors.
     """
     resolution = _Resolution(base, overrides, problems)
     return resolution.config(is_experiment), resolution.notices
@@ -74,23 +74,23 @@ class _Resolution:
         self.notices: list[str] = []
         self._name = base.name
         self._values: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
-        self._of_base: dict[str, dict[str, Any]] = {}  # what the values were before the overrides
+        self._base_values: dict[str, dict[str, Any]] = {}  # before the overrides
         self._overridden: set[str] = set()
-        self._places: dict[str, str] = {}
-        self._wrong = set(base.unreadable)  # settings whose value is no good
-        self._misspelt: set[str] = set()  # sections that may hold more than was understood
+        self._locations: dict[str, str] = {}
+        self._invalid = set(base.unreadable)  # settings with an invalid value
+        self._incomplete_sections: set[str] = set()  # sections with errors in names or structure
         self._add(base)
-        # A wrong value of the file is a mistake of the file, whatever is put over it.
+        # An invalid value of the file is reported even if an override replaces it.
         self._check_values()
-        self._of_base = {section: dict(settings) for section, settings in self._values.items()}
-        given = (
+        self._base_values = {section: dict(settings) for section, settings in self._values.items()}
+        top = (
             _mapped_overrides(overrides, self.problems)
             if isinstance(overrides, Mapping)
             else _read_overrides(overrides, self.problems)
         )
-        self._overridden = set(given.places)
-        self._wrong -= self._overridden
-        self._add(given)
+        self._overridden = set(top.locations)
+        self._invalid -= self._overridden
+        self._add(top)
         self._check_values(self._overridden)
 
     def config(self, is_experiment: bool) -> Config:
@@ -101,46 +101,48 @@ class _Resolution:
         return Config.of(self._values)
 
     def _problem(self, path: str, message: str, *, section: str = "") -> None:
-        place = self._places.get(path) or self._places.get(section) or self._name
-        name = _shown_path(path)
+        location = self._locations.get(path) or self._locations.get(section) or self._name
+        name = _format_path(path)
         self.problems.append(
-            (f"{place} " if place == "--set" else f"{place}: " if place else "")
+            (f"{location} " if location == "--set" else f"{location}: " if location else "")
             + f"{name}: {message}"
         )
 
     def _line(self, problem: str) -> float:
-        """Where a problem goes in the list: in the order of the file, then the overrides."""
+        """Return the line of a problem, its sort key; problems of overrides come last."""
         match = re.match(re.escape(self._name) + r":(\d+): ", problem)
         return int(match[1]) if match and self._name else math.inf
 
-    # === What is known, and right by itself ===
+    # === Names and values of single settings ===
 
     def _add(self, layer: Layer) -> None:
-        self._places |= layer.places
+        self._locations |= layer.locations
         if not isinstance(layer.values, Mapping):
-            where = f"{layer.name}: " if layer.name else ""
-            found = shown(layer.values)
+            prefix = f"{layer.name}: " if layer.name else ""
             self.problems.append(
-                f"{where}expected sections such as `data:` and `model:`, found {found}"
+                f"{prefix}expected sections such as `data:` and `model:`, "
+                f"found {format_value(layer.values)}"
             )
-            self._misspelt |= set(SECTIONS)
+            self._incomplete_sections |= set(SECTIONS)
             return
         for key, settings in layer.values.items():
-            section = _name(key)
+            section = _key_text(key)
             if section not in SECTIONS:
-                self._misspelt |= set(SECTIONS)
+                self._incomplete_sections |= set(SECTIONS)
                 self._problem(section, _unknown_section(section))
-            elif settings is None:  # a section whose every line is commented out
+            elif settings is None:  # every line of the section is commented out
                 continue
             elif not isinstance(settings, Mapping):
-                self._misspelt.add(section)
-                self._problem(section, f"expected settings below it, found {shown(settings)}")
+                self._incomplete_sections.add(section)
+                self._problem(
+                    section, f"expected settings in this section, found {format_value(settings)}"
+                )
             else:
                 for inner_key, value in settings.items():
-                    name = _name(inner_key)
+                    name = _key_text(inner_key)
                     if f"{section}.{name}" not in SETTINGS:
-                        self._misspelt.add(section)
-                        self._problem(f"{section}.{name}", _unknown(section, name))
+                        self._incomplete_sections.add(section)
+                        self._problem(f"{section}.{name}", _unknown_setting(section, name))
                     else:
                         self._values[section][name] = value
 
@@ -151,53 +153,54 @@ class _Resolution:
                 if only is not None and path not in only:
                     continue
                 try:
-                    settings[name] = _checked(path, settings[name])
+                    settings[name] = _check_value(path, settings[name])
                 except ValueError as error:
                     self._problem(path, str(error))
-                    self._wrong.add(path)
+                    self._invalid.add(path)
                     del settings[name]
 
-    # === What is read ===
+    # === Settings without effect ===
 
     def _drop_unread(self) -> None:
-        """Drops what an override made meaningless; refuses what never had a meaning."""
+        """Drop settings disabled by an override; report settings that never had an effect."""
         for path, rule in RULES.items():
             section, name = path.split(".")
-            if self._values[section].get(name) is None:  # null asks for nothing
+            if self._values[section].get(name) is None:  # null sets nothing
                 continue
             state = rule.state(self._values)
-            before = state if path in self._overridden else rule.state(self._of_base)
-            if state is None or self._hinges_on_wrong(path):
+            before = state if path in self._overridden else rule.state(self._base_values)
+            if state is None or self._may_depend_on_invalid(path):
                 continue
-            if state in rule.read_in and not (rule.follows and before not in (state, None)):
+            if state in rule.read_in and not (
+                rule.resets_on_change and before not in (state, None)
+            ):
                 continue
             if before != state and (before is None or before in rule.read_in):
                 value = self._values[section].pop(name)
-                if value != SETTINGS[path].default:  # a default is no loss
-                    place = self._places.get(path)
-                    where = f"{place}: " if place else ""
-                    self.notices.append(f"{where}{path}: dropped, because now {state}")
+                if value != SETTINGS[path].default:  # dropping a default changes nothing
+                    location = self._locations.get(path)
+                    prefix = f"{location}: " if location else ""
+                    self.notices.append(f"{prefix}{path}: dropped, because now {state}")
             else:
                 self._problem(
                     path,
-                    f"has no effect, because {state}; it is read only if {rule.needed}; remove it "
-                    "or change that",
+                    f"has no effect, because {state}; it applies only if {rule.needed}; remove it",
                 )
-                self._wrong.add(path)  # one sentence is enough
+                self._invalid.add(path)  # avoids further messages about this setting
 
-    def _hinges_on_wrong(self, path: str) -> bool:
-        """Whether a wrong value may be what seems to leave a setting unread."""
+    def _may_depend_on_invalid(self, path: str) -> bool:
+        """Return whether an invalid value may decide whether a setting is read."""
         deciding = {
             "data": {"data.format", "data.source", "data.validation", "data.multi_label"},
             "model": {"model.encoder", "model.num_layers"},
             "training": {"training.optimizer", "training.schedule", "data.multi_label"},
         }
-        return bool(self._wrong & deciding.get(path.split(".")[0], set()))
+        return bool(self._invalid & deciding.get(path.split(".")[0], set()))
 
-    # === What contradicts ===
+    # === Contradictions ===
 
     def _check(self, is_broken: bool, path: str, message: str, *others: str) -> None:
-        if is_broken and not self._wrong & {path, *others}:
+        if is_broken and not self._invalid & {path, *others}:
             self._problem(path, message)
 
     def _check_contradictions(self, is_experiment: bool) -> None:
@@ -210,44 +213,44 @@ class _Resolution:
         check(
             missing
             and (is_experiment or (validation is None and test is None))
-            and "data" not in self._misspelt,
+            and "data" not in self._incomplete_sections,
             "data.source",
-            "nothing says where the texts are; set data.source to a file, a folder, tfds:NAME or "
-            "demo, or data.train to a file",
+            "no training data; set data.source to a file, a folder, tfds:NAME or demo, or "
+            "data.train to a file",
             "data.train",
         )
         for name, path in (("train", train), ("validation", validation), ("test", test)):
-            is_whole = kind in ("folder", "tfds", "demo")
-            is_whole |= path is not None and (path == "demo" or path.startswith("tfds:"))
+            has_splits = kind in ("folder", "tfds", "demo")
+            has_splits |= path is not None and (path == "demo" or path.startswith("tfds:"))
             check(
-                source is None and path is not None and is_whole,
+                source is None and path is not None and has_splits,
                 f"data.{name}",
-                "expected a file; a folder, a tfds data set or the demo holds all splits: name it "
-                "as data.source",
+                "expected a file; a folder, a tfds data set and the demo contain all splits: use "
+                "data.source for them",
                 "data.source",
                 "data.format",
             )
-        earlier = {} if train is None else {_normal(train): "train"}
+        earlier = {} if train is None else {_normal_path(train): "train"}
         for name, path in (("validation", validation), ("test", test)):
             if path is None:
                 continue
             check(
-                _normal(path) in earlier,
+                _normal_path(path) in earlier,
                 f"data.{name}",
-                f"{shown(path)} is data.{earlier.get(_normal(path))} already; what is chosen or "
-                "tested on one split must not stand in another",
+                f"{format_value(path)} is also data.{earlier.get(_normal_path(path))}; use "
+                "a different file for each split",
                 "data.train",
                 "data.validation",
                 "data.source",
             )
-            earlier.setdefault(_normal(path), name)
+            earlier.setdefault(_normal_path(path), name)
         fractions = get(values, "data.validation_fraction") + get(values, "data.test_fraction")
-        given = f"data.{'test' if 'test_fraction' in values['data'] else 'validation'}_fraction"
+        fraction = f"data.{'test' if 'test_fraction' in values['data'] else 'validation'}_fraction"
         check(
             source is not None and kind not in ("folder", "tfds", "demo") and fractions >= 1,
-            given,
-            "leaves nothing for train together with data."
-            + ("validation_fraction" if given == "data.test_fraction" else "test_fraction")
+            fraction,
+            "leaves no rows for train, together with data."
+            + ("validation_fraction" if fraction == "data.test_fraction" else "test_fraction")
             + "; expected a sum below 1",
             "data.validation_fraction",
             "data.test_fraction",
@@ -258,15 +261,17 @@ class _Resolution:
         check(
             not _is_encoding(encoding),
             "data.encoding",
-            f"Python knows no text encoding {shown(encoding)}; expected one such as utf-8, "
-            "utf-16, gb18030, big5, shift_jis or cp1252"
-            + _near(encoding.lower(), ("utf-8", "utf-16", "gb18030", "gbk", "latin-1", "cp1252")),
+            f"unknown text encoding {format_value(encoding)}; expected an encoding of Python such "
+            "as utf-8, utf-16, gb18030, big5, shift_jis or cp1252"
+            + _suggest(
+                encoding.lower(), ("utf-8", "utf-16", "gb18030", "gbk", "latin-1", "cp1252")
+            ),
         )
         is_quoted = {"minimal": True, "auto": kind == "csv"}.get(get(values, "data.quoting"), False)
         check(
             get(values, "data.delimiter") == '"' and is_quoted,
             "data.delimiter",
-            'a " cannot both quote columns and stand between them; set data.quoting to none',
+            '" is also the quote character; use another delimiter, or set data.quoting to none',
             "data.quoting",
             "data.format",
         )
@@ -274,14 +279,14 @@ class _Resolution:
         check(
             get(values, "model.encoder") == "bag" and get(values, "model.pooling") == "last",
             "model.pooling",
-            "a bag has no order and so no last; expected one of max, mean, max_mean, attention",
+            "the encoder bag has no last state; expected one of max, mean, max_mean, attention",
             "model.encoder",
         )
         check(
             get(values, "training.abstain_precision") is not None
             and get(values, "training.abstain_coverage") is not None,
             "training.abstain_coverage",
-            "one threshold cannot be chosen for training.abstain_precision too; remove one of them",
+            "cannot be combined with training.abstain_precision; remove one of them",
             "training.abstain_precision",
         )
         patience = get(values, "training.patience_epochs")
@@ -290,7 +295,7 @@ class _Resolution:
             and 0 < patience <= get(values, "training.plateau_patience_epochs"),
             "training.plateau_patience_epochs",
             f"training stops after training.patience_epochs={patience} epochs without improvement, "
-            "so the rate would never be lowered; expected fewer",
+            "so the learning rate is never lowered; expected fewer epochs",
             "training.patience_epochs",
             "training.schedule",
         )
@@ -298,8 +303,8 @@ class _Resolution:
             get(values, "model.embedding_vectors") is None
             and get(values, "model.train_embedding") is False,
             "model.train_embedding",
-            "vectors that begin at random must be trained; set model.embedding_vectors or remove "
-            "this",
+            "random initial vectors must be trained; set model.embedding_vectors or remove this "
+            "setting",
             "model.embedding_vectors",
         )
 
@@ -310,17 +315,17 @@ class _Resolution:
         check(
             names is not None and names_file is not None,
             "data.class_names_file",
-            "class names come from data.class_names already; remove one of them",
+            "data.class_names is also set; remove one of them",
             "data.class_names",
         )
         check(
-            # Published data sets mostly name their classes themselves.
+            # Most published data sets contain the class names.
             get(values, "data.label_ids") != "names"
             and names is None
             and names_file is None
             and kind != "tfds",
             "data.label_ids",
-            "numbers need names: set data.class_names or data.class_names_file",
+            "numbers need class names; set data.class_names or data.class_names_file",
             "data.class_names",
             "data.class_names_file",
             "data.source",
@@ -328,16 +333,16 @@ class _Resolution:
         )
         if names is None:
             return
-        twice = [name for index, name in enumerate(names) if name in names[:index]]
+        repeated = [name for index, name in enumerate(names) if name in names[:index]]
         check(
-            bool(twice),
+            bool(repeated),
             "data.class_names",
-            f"{shown((twice or [''])[0])} is named twice; remove one of them",
+            f"{format_value((repeated or [''])[0])} occurs twice; remove one of them",
         )
         check(
             len(names) < 2 and not get(values, "data.multi_label"),
             "data.class_names",
-            "one class leaves nothing to tell apart; expected at least two, or data.multi_label",
+            "one class is not enough; expected at least two classes, or data.multi_label",
             "data.multi_label",
         )
         weights = get(values, "training.class_weights")
@@ -349,8 +354,8 @@ class _Resolution:
         )
 
 
-def _normal(path: str) -> str:
-    # Only what is certainly the same file; "train" and "train[:80%]" are names of splits.
+def _normal_path(path: str) -> str:
+    # Only certain equality counts: "train" and "train[:80%]" are names of splits.
     return os.path.normpath(path)
 
 
@@ -366,25 +371,27 @@ def _is_encoding(name: str) -> bool:
 # === Names and values ===
 
 
-def _name(key: Any) -> str:
+def _key_text(key: Any) -> str:
     return str.__str__(key) if isinstance(key, str) else repr(key)
 
 
-def _checked(path: str, value: Any) -> Any:
-    """The value of a setting, taken by itself.
+def _check_value(path: str, value: Any) -> Any:
+    """Check and convert the value of one setting.
 
     Raises:
-        ValueError: it is no good; a sentence without the path.
+        ValueError: it is invalid; the message is a sentence without the path.
     """
     with contextlib.suppress(TypeError, ValueError, msgspec.ValidationError):
         return msgspec.convert(_as_texts(path, _plain(value)), SETTINGS[path].declared)
-    raise ValueError(f"expected {expected(path)}, found {shown(value)}{_mend(path, value)}")
+    raise ValueError(
+        f"expected {expected(path)}, found {format_value(value)}{_suggest_fix(path, value)}"
+    )
 
 
 def _as_texts(path: str, value: Any) -> Any:
-    """Return a whole number as a text, and one text as a list, where a setting holds these.
+    """Convert whole numbers to texts, and one text to a list, if the setting holds these.
 
-    Floats, true and false are left: of a value from Python, the written form is not known.
+    Floats, true and false are not converted: the written form of a Python value is unknown.
     """
 
     def as_text(value: Any) -> Any:
@@ -401,19 +408,19 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-_OF_NUMPY = {"b": bool, "i": int, "u": int, "f": float}
+_NUMPY_KINDS = {"b": bool, "i": int, "u": int, "f": float}
 
 
 def _plain(value: Any, depth: int = 1) -> Any:
-    """A value of Python's own types; those of NumPy and subclasses become one.
+    """Convert a value to built-in types, from NumPy types and subclasses.
 
     Raises:
-        TypeError, ValueError: it is, or holds, something else, or what no file could keep.
+        TypeError, ValueError: it has or contains another type, or cannot be written to a file.
     """
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
-        value.encode()  # not the half of a surrogate pair
+        value.encode()  # raises on a lone surrogate
         return str.__str__(value)
     if isinstance(value, int):
         if abs(value) >= 2**63:
@@ -422,15 +429,15 @@ def _plain(value: Any, depth: int = 1) -> Any:
     if isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError("no number")
-        return float(value)  # msgspec takes no other kind of it
-    # Not deeper than a setting can be: anchors of YAML make a short file very deep.
+        return float(value)  # msgspec does not accept subclasses
+    # No setting is deeper, and YAML anchors can make a short file very deep.
     if isinstance(value, Mapping) and depth:
         return {_plain(key, 0): _plain(item, 0) for key, item in value.items()}
     if isinstance(value, list | tuple) and depth:
         return [_plain(item, 0) for item in value]
     numpy = sys.modules.get("numpy")
-    if numpy and isinstance(value, numpy.generic) and value.dtype.kind in _OF_NUMPY:
-        return _plain(_OF_NUMPY[value.dtype.kind](value))
+    if numpy and isinstance(value, numpy.generic) and value.dtype.kind in _NUMPY_KINDS:
+        return _plain(_NUMPY_KINDS[value.dtype.kind](value))
     if numpy and type(value) is numpy.ndarray and value.ndim == depth:
         return [_plain(item, 0) for item in value]
     raise TypeError(type(value).__name__)
@@ -446,8 +453,10 @@ def _mapped_overrides(overrides: Mapping[str, Any], problems: list[str]) -> Laye
         if path in SETTINGS:
             values.setdefault(section, {})[name] = value
         else:
-            problem = _unknown(section, name) if section in SECTIONS else _unknown_path(path)
-            problems.append(f"{_shown_path(path)}: {problem}")
+            problem = (
+                _unknown_setting(section, name) if section in SECTIONS else _unknown_path(path)
+            )
+            problems.append(f"{_format_path(path)}: {problem}")
     return Layer(values, {f"{s}.{n}": "" for s in values for n in values[s]})
 
 
@@ -459,25 +468,27 @@ def _read_overrides(overrides: Sequence[str], problems: list[str]) -> Layer:
         section, _, name = path.partition(".")
         if not equals:
             problems.append(
-                f"--set {_shown_path(path)}: expected section.setting=value, for instance "
+                f"--set {_format_path(path)}: expected section.setting=value, for instance "
                 "--set training.epochs=3"
             )
         elif path in SETTINGS:
             try:
                 value = _override(path, text)
             except ValueError as error:
-                problems.append(f"--set {path}: cannot read {shown(text)} ({error})")
+                problems.append(f"--set {path}: cannot read {format_value(text)} ({error})")
                 values.get(section, {}).pop(name, None)
             else:
                 values.setdefault(section, {})[name] = value
         else:
-            problem = _unknown(section, name) if section in SECTIONS else _unknown_path(path)
-            problems.append(f"--set {_shown_path(path)}: {problem}")
+            problem = (
+                _unknown_setting(section, name) if section in SECTIONS else _unknown_path(path)
+            )
+            problems.append(f"--set {_format_path(path)}: {problem}")
     return Layer(values, {f"{s}.{n}": "--set" for s in values for n in values[s]})
 
 
 def _override(path: str, text: str) -> Any:
-    """The value of an override: texts as they stand, everything else as YAML."""
+    """Return the value of an override: a text unchanged, any other type from YAML."""
     alternatives = SETTINGS[path].kinds
     if text == "" and type(None) in alternatives:
         return None
@@ -495,57 +506,59 @@ def _unescape(text: str) -> str:
     return re.sub(r"\\[tn\\]", lambda match: escapes[match[0]], text)
 
 
-# === Sentences ===
+# === Messages ===
 
 
-def _near(word: str, words: Iterable[str], cutoff: float = 0.6) -> str:
+def _suggest(word: str, words: Iterable[str], cutoff: float = 0.6) -> str:
     near = closest(word, words, cutoff)
     return f"; did you mean {near}?" if near else ""
 
 
-def _shown_path(path: str) -> str:
-    return ".".join(shown_name(part) for part in path.split(".", 1))
+def _format_path(path: str) -> str:
+    return ".".join(format_name(part) for part in path.split(".", 1))
 
 
 def _unknown_section(section: str) -> str:
     homes = [path for path in SETTINGS if path.split(".")[1] == section]
     if homes:
         home = homes[0].split(".")[0]
-        return f"unknown section; it is a setting of {home}: write it below `{home}:`"
+        return f"unknown section; it is a setting of {home}: move it below `{home}:`"
     listed = f"; expected one of {', '.join(SECTIONS)}"
-    return f"unknown section{_near(section.lower(), SECTIONS, 0.5) or listed}"
+    return f"unknown section{_suggest(section.lower(), SECTIONS, 0.5) or listed}"
 
 
-def _unknown(section: str, name: str) -> str:
-    """What to say about a name that a section does not have."""
+def _unknown_setting(section: str, name: str) -> str:
+    """Return the message for an unknown setting of a section."""
     if not name:
         return f"is a section; expected {section}.SETTING=VALUE"
-    near = _near(name, SECTIONS[section].__struct_fields__)
+    near = _suggest(name, SECTIONS[section].__struct_fields__)
     if near:
         return "unknown setting" + near.replace("did you mean ", f"did you mean {section}.")
     elsewhere = [path for path in SETTINGS if path.split(".")[1] == name]
     if elsewhere:
         return f"unknown setting; did you mean {elsewhere[0]}?"
-    return f"unknown setting; {section} has {', '.join(SECTIONS[section].__struct_fields__)}"
+    names = ", ".join(SECTIONS[section].__struct_fields__)
+    return f"unknown setting; the settings of {section} are {names}"
 
 
 def _unknown_path(path: str) -> str:
-    # A bare setting name (`--set epochs=3`) is the likeliest slip.
+    # The likeliest error is a setting without its section (`--set epochs=3`).
     bare = [known for known in SETTINGS if known.split(".")[1] == path]
     if bare:
         return f"unknown setting; did you mean {bare[0]}?"
     hint = (
-        _near(path, SETTINGS) or "; expected section.setting=value, for instance training.epochs=3"
+        _suggest(path, SETTINGS)
+        or "; expected section.setting=value, for instance training.epochs=3"
     )
     return f"unknown setting{hint}"
 
 
-def _mend(path: str, value: Any) -> str:
-    """The likeliest way to mend a value, as the end of a sentence."""
+def _suggest_fix(path: str, value: Any) -> str:
+    """Return the likeliest fix of a value, as the end of a sentence."""
     alternatives = SETTINGS[path].kinds
     words = choices(path)
     if words and isinstance(value, str):
-        return _near(value.lower(), words, 0.5)
+        return _suggest(value.lower(), words, 0.5)
     is_number = isinstance(value, int | float)
     if is_number and {str, list[str]} & {*alternatives}:
         return "; put it in quotes"

@@ -1,4 +1,4 @@
-"""Every setting with its type, range, default and help, and which choices leave it unread."""
+"""Settings: type, range, default and help of each, and the rules for when each is read."""
 
 import os
 import types
@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 import msgspec
 from msgspec import Meta, field
 
-# Section -> setting -> plain value; settings that are not there have their default.
+# Section -> setting -> plain value; a missing setting has its default.
 Values = Mapping[str, Mapping[str, Any]]
 
 Initializer = Literal[
@@ -43,48 +43,52 @@ def _about(description: str) -> Meta:
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def to_dict(self, *names: str) -> dict[str, Any]:
-        """These settings of the section, or all of them, read or not, as plain values."""
+        """Return the named settings, or all of the section, as plain values.
+
+        Settings without effect are included.
+        """
         values = msgspec.to_builtins(self)
         return {name: values[name] for name in names} if names else values
 
 
 # `textclf config schema` and docs/config.md show the docstrings of the sections to users.
 class Data(_Section, frozen=True):
-    """The texts and their labels: where they are, and how they are read and split."""
+    """The texts and their labels: location, format and splits."""
 
     source: Annotated[
         PathName | None,
         _about(
-            "one source that holds all splits: a file (split by fraction), a folder "
-            "`split/label/*.txt`, `tfds:NAME`, or `demo`"
+            "source of all splits: a file (split by fraction), a folder `split/label/*.txt`, "
+            "`tfds:NAME`, or `demo`"
         ),
     ] = None
     train: Annotated[
         PathName | None,
-        _about("file of the training split; beside a source that has splits, the split's name"),
+        _about("file of the training split; or its name, if the source contains splits"),
     ] = None
     validation: Annotated[
         PathName | None,
-        _about("the same for validation; without one, a part of train is set aside"),
+        _about("file or name of the validation split; default: a part of train"),
     ] = None
     test: Annotated[
-        PathName | None, _about("the same for test; never read while anything is fitted or chosen")
+        PathName | None,
+        _about("file or name of the test split; never used for training or model selection"),
     ] = None
     format: Annotated[
         Literal["auto", "csv", "tsv", "jsonl", "json", "parquet", "folder", "tfds", "demo"],
         _about(
-            "the format of the source; `auto`: by its ending or prefix; `jsonl` and `json`: an "
-            "object a line or an array of objects"
+            "format of the source; `auto`: by file ending or prefix; `jsonl` and `json`: one "
+            "object per line or an array of objects"
         ),
     ] = "auto"
     delimiter: Annotated[
         Annotated[str, Meta(pattern=r"[^\r\n\x00]", min_length=1, max_length=1)] | None,
-        _about("the character between columns; default `,` for csv and a tab for tsv"),
+        _about("character between columns; default: `,` for csv and a tab for tsv"),
     ] = None
     quoting: Annotated[
         Literal["auto", "minimal", "backslash", "none"],
         _about(
-            'whether `"` quotes a field; `auto` is minimal for csv and none for tsv; with '
+            'whether `"` quotes a field; `auto`: minimal for csv and none for tsv; with '
             "`backslash` a backslash also escapes a quote or a delimiter"
         ),
     ] = "auto"
@@ -92,77 +96,77 @@ class Data(_Section, frozen=True):
     text_columns: Annotated[
         list[str],
         Meta(min_length=1),
-        _about("the columns of the text, by name or by number from 1; several are joined"),
+        _about("columns of the text, by name or by number from 1; several are joined"),
     ] = field(default_factory=lambda: ["text"])
-    text_separator: Annotated[str, _about("what stands between joined text columns")] = " "
-    label_column: Annotated[str, _about("the column of the label, by name or number from 1")] = (
-        "label"
-    )
+    text_separator: Annotated[str, _about("separator between joined text columns")] = " "
+    label_column: Annotated[str, _about("column of the label, by name or number from 1")] = "label"
     multi_label: Annotated[bool, _about("whether a text may have several labels, or none")] = False
     label_separator: Annotated[
-        str, Meta(min_length=1), _about("what stands between the labels of one text")
+        str, Meta(min_length=1), _about("separator between the labels of one text")
     ] = ","
     class_names: Annotated[
         Annotated[list[str], Meta(min_length=1)] | None,
-        _about("the classes in order; default: the names found in train, sorted"),
+        _about("classes in order; default: the names in train, sorted"),
     ] = None
-    class_names_file: Annotated[
-        PathName | None, _about("a file with the class names, one a line")
-    ] = None
+    class_names_file: Annotated[PathName | None, _about("file of class names, one per line")] = None
     label_ids: Annotated[
         Literal["names", "from_zero", "from_one"],
-        _about("whether labels are names, or numbers that count the class names from 0 or 1"),
+        _about("whether labels are names, or numbers of the class names from 0 or from 1"),
     ] = "names"
-    encoding: Annotated[str, _about("the encoding of text files; a BOM is accepted")] = "utf-8"
-    data_dir: Annotated[PathName | None, _about("where tensorflow-datasets keeps its files")] = None
+    encoding: Annotated[str, _about("encoding of text files; a BOM is accepted")] = "utf-8"
+    data_dir: Annotated[PathName | None, _about("folder of tensorflow-datasets")] = None
     validation_fraction: Annotated[
-        Share, _about("share of train set aside when no validation split is given")
+        Share, _about("share of train used for validation if there is no validation split")
     ] = 0.1
-    test_fraction: Annotated[Share, _about("share of a single file set aside for test")] = 0.1
-    split_seed: Annotated[Seed, _about("seed of the splits made by fraction")] = 0
+    test_fraction: Annotated[Share, _about("share of a single file used for test")] = 0.1
+    split_seed: Annotated[Seed, _about("seed of splits by fraction")] = 0
     in_memory_rows: Annotated[
-        int, Meta(ge=0), _about("up to so many rows a split by fraction is stratified exactly")
+        int,
+        Meta(ge=0),
+        _about("maximum number of rows for which a split by fraction is stratified exactly"),
     ] = 1_000_000
     skip_unlabelled: Annotated[
-        bool, _about("skip and count rows without a label; otherwise they are a mistake")
+        bool, _about("skip and count rows without a label; otherwise they are an error")
     ] = False
     drop_unknown_labels: Annotated[
-        bool, _about("drop and count rows of validation and test whose label train does not have")
+        bool, _about("drop and count rows of validation and test whose label is not in train")
     ] = False
     drop_leaked_train: Annotated[
-        bool, _about("drop and count rows of train whose text stands in validation or test too")
+        bool, _about("drop and count rows of train whose text is also in validation or test")
     ] = False
 
 
 class Text(_Section, frozen=True):
-    """The way from a string to token ids, the same in training and in the served model."""
+    """Conversion of texts to token ids, the same in training and in the served model."""
 
-    unit: Annotated[Literal["word", "character"], _about("what a token is")] = "word"
-    lowercase: Annotated[bool, _about("fold upper case")] = True
-    fold_width: Annotated[bool, _about("fold full-width forms such as `！` and `Ａ`")] = True
+    unit: Annotated[Literal["word", "character"], _about("unit of a token")] = "word"
+    lowercase: Annotated[bool, _about("convert to lower case")] = True
+    fold_width: Annotated[
+        bool, _about("convert full-width forms such as `！` and `Ａ` to their usual width")
+    ] = True
     unescape_entities: Annotated[
         bool,
-        _about("read `&amp;`, `&lt;`, `&gt;`, `&quot;` and `&apos;` as the characters they name"),
+        _about("decode the entities `&amp;`, `&lt;`, `&gt;`, `&quot;` and `&apos;`"),
     ] = True
     max_tokens: Annotated[
-        int, Meta(ge=1, le=10_000_000), _about("size limit of the vocabulary")
+        int, Meta(ge=1, le=10_000_000), _about("maximum size of the vocabulary")
     ] = 20_000
     min_count: Annotated[
-        int, Meta(ge=1), _about("a token seen fewer times in train is unknown")
+        int, Meta(ge=1), _about("minimum count of a token in train; a rarer token is unknown")
     ] = 2
     hash_buckets: Annotated[
         int,
         Meta(ge=0, le=1_000_000),
-        _about("ids shared by hashed unknown tokens; 0 gives all of them one id"),
+        _about("number of ids for unknown tokens, assigned by hash; 0: one id for all"),
     ] = 0
     sequence_length: Annotated[
         int,
         Meta(ge=1, le=10_000),
-        _about("tokens kept of a text; what it cuts is counted and reported"),
+        _about("maximum number of tokens of a text; cut tokens are counted and reported"),
     ] = 400
     keep: Annotated[
         Literal["start", "end", "both"],
-        _about("which part of a longer text is kept; `both` keeps half from each end"),
+        _about("part of a longer text that is kept; `both`: half from each end"),
     ] = "start"
 
 
@@ -176,41 +180,40 @@ class Model(_Section, frozen=True):
             extra_json_schema={"examples": list(ENCODER_NAMES)},
         ),
         _about(
-            "the recurrent layer; `bag` has none and pools the embeddings; "
-            "`package.module:function` names a function that returns another layer, see "
-            "docs/python.md"
+            "recurrent layer; `bag`: none, the embeddings are pooled; `package.module:function`: "
+            "a function that returns another layer, see docs/python.md"
         ),
     ] = "lstm"
     bidirectional: Annotated[bool, _about("read the text in both directions")] = True
-    units: Annotated[int, Meta(ge=1, le=8192), _about("width of the state, for each direction")] = (
-        64
-    )
-    num_layers: Annotated[int, Meta(ge=1, le=16), _about("recurrent layers")] = 1
+    units: Annotated[int, Meta(ge=1, le=8192), _about("width of the state per direction")] = 64
+    num_layers: Annotated[int, Meta(ge=1, le=16), _about("number of recurrent layers")] = 1
     pooling: Annotated[
         Literal["last", "max", "mean", "max_mean", "attention"],
-        _about("how the outputs at all tokens become one vector"),
+        _about("reduction of the outputs at all tokens to one vector"),
     ] = "max_mean"
-    embedding_dim: Annotated[int, Meta(ge=1, le=8192), _about("width of a token's vector")] = 100
+    embedding_dim: Annotated[int, Meta(ge=1, le=8192), _about("width of a token vector")] = 100
     embedding_vectors: Annotated[
-        PathName | None, _about("a GloVe, word2vec or fastText text file to begin from")
+        PathName | None, _about("GloVe, word2vec or fastText text file of initial token vectors")
     ] = None
     train_embedding: Annotated[bool, _about("whether token vectors are trained")] = True
     token_dropout: Annotated[Fraction, _about("share of tokens whose vector is zeroed")] = 0.0
     embedding_dropout: Annotated[
-        Fraction, _about("share of embedding dimensions zeroed throughout a text")
+        Fraction, _about("share of embedding dimensions that are zeroed at all tokens of a text")
     ] = 0.2
     input_dropout: Annotated[Fraction, _about("dropout on the input of every recurrent layer")] = (
         0.0
     )
     recurrent_dropout: Annotated[
-        Fraction, _about("dropout on the recurrent state; above 0 it rules out the fast GPU kernel")
+        Fraction, _about("dropout on the recurrent state; above 0, the cuDNN kernel cannot be used")
     ] = 0.0
     output_dropout: Annotated[Fraction, _about("dropout on the pooled vector")] = 0.3
     l1: Annotated[float, Meta(ge=0), _about("L1 penalty on kernels")] = 0.0
     l2: Annotated[float, Meta(ge=0), _about("L2 penalty on kernels")] = 0.0
     layer_norm: Annotated[bool, _about("layer normalisation between recurrent layers")] = False
-    kernel_initializer: Annotated[Initializer, _about("initial input kernels")] = "glorot_uniform"
-    recurrent_initializer: Annotated[Initializer, _about("initial recurrent kernels")] = (
+    kernel_initializer: Annotated[Initializer, _about("initializer of input kernels")] = (
+        "glorot_uniform"
+    )
+    recurrent_initializer: Annotated[Initializer, _about("initializer of recurrent kernels")] = (
         "orthogonal"
     )
     reset_after: Annotated[
@@ -219,39 +222,40 @@ class Model(_Section, frozen=True):
     ngram_buckets: Annotated[
         int,
         Meta(ge=0, le=2**24),
-        _about("size of a linear branch over hashed 1- to 3-grams beside the encoder; 0 for none"),
+        _about("buckets of a linear branch over hashed 1- to 3-grams; 0: no branch"),
     ] = 0
 
 
 class Training(_Section, frozen=True):
     """Steps, optimizer and early stopping."""
 
-    epochs: Annotated[int, Meta(ge=1, le=10_000), _about("passes over train at most")] = 10
+    epochs: Annotated[int, Meta(ge=1, le=10_000), _about("maximum number of passes over train")] = (
+        10
+    )
     max_steps: Annotated[
         Annotated[int, Meta(ge=1)] | None,
-        _about("steps at most, the last epoch ending where they do; default: as the epochs have"),
+        _about("maximum number of steps; may end an epoch early; default: no limit"),
     ] = None
-    batch_size: Annotated[int, Meta(ge=1, le=65_536), _about("texts a step")] = 64
-    optimizer: Annotated[Literal["sgd", "rmsprop", "adam", "adamw"], _about("the optimizer")] = (
-        "adam"
-    )
-    learning_rate: Annotated[float, Meta(gt=0, le=100), _about("highest learning rate")] = 1e-3
+    batch_size: Annotated[int, Meta(ge=1, le=65_536), _about("texts per step")] = 64
+    optimizer: Annotated[Literal["sgd", "rmsprop", "adam", "adamw"], _about("optimizer")] = "adam"
+    learning_rate: Annotated[float, Meta(gt=0, le=100), _about("peak learning rate")] = 1e-3
     momentum: Annotated[Fraction, _about("momentum of sgd and rmsprop")] = 0.0
-    weight_decay: Annotated[Fraction, _about("decay of adamw")] = 0.01
+    weight_decay: Annotated[Fraction, _about("weight decay of adamw")] = 0.01
     clip_norm: Annotated[
-        Positive | None, _about("limit of the gradient's norm over all weights")
+        Positive | None, _about("maximum norm of the gradient over all weights")
     ] = 1.0
     clip_value: Annotated[
-        Positive | None, _about("limit of each entry of the gradient, applied first")
+        Positive | None,
+        _about("maximum absolute value of a gradient entry, applied before `clip_norm`"),
     ] = None
     schedule: Annotated[
         Literal["constant", "cosine", "exponential", "plateau"],
-        _about("how the learning rate changes after the warm-up"),
+        _about("schedule of the learning rate after the warm-up"),
     ] = "constant"
     warmup_steps: Annotated[
-        int, Meta(ge=0), _about("steps in which the learning rate rises from 0")
+        int, Meta(ge=0), _about("steps during which the learning rate rises from 0")
     ] = 0
-    decay_rate: Annotated[Share, _about("factor an epoch of the exponential schedule")] = 0.8
+    decay_rate: Annotated[Share, _about("factor per epoch of the exponential schedule")] = 0.8
     plateau_factor: Annotated[Share, _about("factor of the plateau schedule")] = 0.5
     plateau_patience_epochs: Annotated[
         int,
@@ -261,18 +265,18 @@ class Training(_Section, frozen=True):
     monitor: Annotated[
         Literal["val_loss", "val_accuracy", "val_macro_f1"],
         _about(
-            "the validation figure that chooses the best epoch; a multi-label accuracy is that of "
-            "whole label sets"
+            "validation metric by which the best epoch is chosen; multi-label accuracy is the "
+            "share of texts with the exact label set"
         ),
     ] = "val_loss"
     patience_epochs: Annotated[
         int,
         Meta(ge=0),
-        _about("epochs without improvement before training stops; 0 never stops early"),
+        _about("epochs without improvement before training stops; 0: no early stopping"),
     ] = 3
     class_weights: Annotated[
         Literal["none", "balanced"] | dict[str, Weight],
-        _about("weights of the classes in the loss: `balanced`, or one a class name"),
+        _about("class weights in the loss: `balanced`, or a weight for each class name"),
     ] = "none"
     label_smoothing: Annotated[Fraction, _about("share of the target spread over all classes")] = (
         0.0
@@ -280,54 +284,54 @@ class Training(_Section, frozen=True):
     abstain_precision: Annotated[
         Annotated[float, Meta(gt=0, le=1)] | None,
         _about(
-            "abstain from the least confident answers, so that this share of the others was right "
-            "on validation"
+            "minimum share of correct answers on validation, reached by abstaining from the least "
+            "confident ones"
         ),
     ] = None
     abstain_coverage: Annotated[
         Annotated[float, Meta(gt=0, le=1)] | None,
         _about(
-            "abstain from the least confident answers, so that this share was answered on "
-            "validation"
+            "share of texts answered on validation; the model abstains from the least confident "
+            "answers"
         ),
     ] = None
-    seed: Annotated[Seed, _about("seed of initial weights, dropout and order")] = 0
+    seed: Annotated[Seed, _about("seed of initial weights, dropout and order of the texts")] = 0
     deterministic: Annotated[
-        bool, _about("same seed, same bytes; on a GPU it costs speed and may be switched off")
+        bool, _about("give the same bytes for the same seed; slower on a GPU")
     ] = True
     strategy: Annotated[
         Literal["one_device", "mirrored"],
-        _about("`mirrored` trains on all GPUs of this machine (without one, logical CPUs)"),
+        _about("`mirrored`: train on all GPUs of this machine, or on logical CPUs if none"),
     ] = "one_device"
     length_buckets: Annotated[
-        int, Meta(ge=1, le=256), _about("groups of similar length from which batches are made")
+        int, Meta(ge=1, le=256), _about("number of groups by length from which batches are formed")
     ] = 12
     shuffle_buffer: Annotated[
-        int, Meta(ge=1), _about("encoded texts held in memory for shuffling")
+        int, Meta(ge=1), _about("number of encoded texts in the shuffle buffer")
     ] = 20_000
     cache_dir: Annotated[
         PathName | None,
-        _about("keep encoded texts here for later runs; default: beside the output, then removed"),
+        _about("folder that keeps encoded texts for later runs; default: a temporary folder"),
     ] = None
-    tensorboard: Annotated[
-        bool, _about("write TensorBoard scalars; tensorboard must be installed")
-    ] = False
+    tensorboard: Annotated[bool, _about("write TensorBoard scalars; needs tensorboard")] = False
 
 
 class Evaluation(_Section, frozen=True):
-    """The contents of a report."""
+    """Intervals and bins of a report."""
 
     bootstrap_samples: Annotated[
-        int, Meta(ge=100, le=100_000), _about("resamplings behind an interval")
+        int, Meta(ge=100, le=100_000), _about("bootstrap samples per interval")
     ] = 1000
-    confidence: Annotated[float, Meta(gt=0.5, lt=1), _about("level of the intervals")] = 0.95
+    confidence: Annotated[
+        float, Meta(gt=0.5, lt=1), _about("confidence level of the intervals")
+    ] = 0.95
     calibration_bins: Annotated[
-        int, Meta(ge=2, le=100), _about("bins of the calibration error")
+        int, Meta(ge=2, le=100), _about("number of bins of the calibration error")
     ] = 15
     length_bins: Annotated[
-        int, Meta(ge=1, le=20), _about("groups of text length that are scored apart")
+        int, Meta(ge=1, le=20), _about("number of groups by text length that are scored separately")
     ] = 4
-    seed: Annotated[Seed, _about("seed of the resamplings")] = 0
+    seed: Annotated[Seed, _about("seed of the bootstrap")] = 0
 
 
 class Export(_Section, frozen=True):
@@ -335,12 +339,12 @@ class Export(_Section, frozen=True):
 
     golden_texts: Annotated[
         list[str],
-        _about("texts of your own that every export must answer as the trained model does"),
+        _about("additional texts that an export must answer as the trained model does"),
     ] = []
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
-    """All settings of an experiment; a setting that is not given has its default.
+    """All settings of an experiment; a missing setting has its default.
 
         config = Config.from_dict({"data": {"source": "reviews.csv"}, "model": {"units": 32}})
         config.model.units
@@ -358,7 +362,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @classmethod
     def of(cls, values: Values) -> "Config":
-        """Return the configuration of plain values that are known to be right."""
+        """Return the configuration of plain values that were checked before."""
         return msgspec.convert(values, cls)
 
     @classmethod
@@ -372,7 +376,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             overrides: "section.setting" -> value.
 
         Raises:
-            ConfigError: with every mistake of the file and of the overrides.
+            ConfigError: lists all errors of the file and of the overrides.
         """
         from textclf import config
 
@@ -385,7 +389,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """Return the configuration of plain values: section -> setting -> value.
 
         Raises:
-            ConfigError: with every mistake.
+            ConfigError: lists all errors.
         """
         from textclf import config
 
@@ -394,16 +398,16 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def replace(self, overrides: Mapping[str, Any]) -> "Config":
         """Return a copy with other values: "section.setting" -> value.
 
-        Settings that the new values make meaningless are dropped; `notices` lists them.
+        Settings that lose their effect are dropped; `notices` lists them.
 
         Raises:
-            ConfigError: with every mistake.
+            ConfigError: lists all errors.
         """
         return type(self).from_dict(self.to_dict(), overrides)
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """Sentences about settings that were dropped because an override made them meaningless."""
+        """Sentences about settings that an override disabled and that were dropped."""
         return vars(self).get("_notices", ())
 
     @classmethod
@@ -412,10 +416,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return config
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
-        """All settings that this configuration reads, as plain values.
+        """Return all settings that have an effect, as plain values.
 
-        What another setting rules out (`reset_after` of an LSTM, say) is left out, so that
-        `from_dict(config.to_dict())` gives the same configuration.
+        A setting without effect (such as `reset_after` of an LSTM) is left out, so that
+        `from_dict(config.to_dict())` returns an equal configuration.
         """
         values = msgspec.to_builtins(self)
         for path, rule in RULES.items():
@@ -432,14 +436,14 @@ SECTIONS: dict[str, type[_Section]] = {
 
 
 class Setting(NamedTuple):
-    """What a setting can be.
+    """A setting's type, limits, default and description.
 
     Attributes:
         declared: its type with all limits.
         kinds: the alternatives of the type: `float | None` -> (float, NoneType).
-        limits: the ranges, lengths and patterns among them.
-        default: plain value.
-        description: what it does.
+        limits: its ranges, lengths and patterns.
+        default: its default as a plain value.
+        description: its help text.
     """
 
     declared: Any
@@ -472,7 +476,7 @@ SETTINGS = {
     for section, model in SECTIONS.items()
     for name, setting in _settings(model).items()
 }
-# One of these words, or a function: its declared type is a text with a pattern.
+# The declared type is a text with a pattern, for the names of functions.
 SETTINGS["model.encoder"] = SETTINGS["model.encoder"]._replace(kinds=(Literal[ENCODER_NAMES],))
 PATH_SETTINGS = tuple(
     path
@@ -482,34 +486,34 @@ PATH_SETTINGS = tuple(
 
 
 def holds_text(path: Sequence[str]) -> bool:
-    """Return whether a value belongs to a setting that holds a text or a list of texts.
+    """Return whether a setting holds a text or a list of texts.
 
     Args:
-        path: keys and positions, such as ("data", "class_names", "0"); a setting may also be one
-            key, as in a benchmark's file: ("settings", "data.class_names", "0").
+        path: keys and positions of a value, such as ("data", "class_names", "0"). In a benchmark
+            file a setting is one key: ("settings", "data.class_names", "0").
     """
     setting = next((key for key in path if key in SETTINGS), ".".join(path[:2]))
     return setting in SETTINGS and bool({str, list[str]} & {*SETTINGS[setting].kinds})
 
 
-# === Types in words ===
+# === Descriptions of types ===
 
 
 def choices(path: str) -> tuple[str, ...]:
-    """Return the words that a setting can be set to; none if it has no such list."""
+    """Return the words that a setting accepts; empty if it is not a choice of words."""
     kinds = SETTINGS[path].kinds
     return tuple(word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind))
 
 
 def expected(path: str) -> str:
-    """What a setting can be set to, in words: "a whole number from 1 to 8192"."""
-    words = [_in_words(path, kind) for kind in SETTINGS[path].kinds]
+    """Describe the values that a setting accepts: "a number above 0"."""
+    words = [_describe_type(path, kind) for kind in SETTINGS[path].kinds]
     if choices(path) and len(words) == 1:
         return f"one of {words[0]}"
     return " or ".join(words)
 
 
-def _in_words(path: str, kind: Any) -> str:
+def _describe_type(path: str, kind: Any) -> str:
     limits = SETTINGS[path].limits
     is_never_empty = any(limit.min_length for limit in limits)
     if get_origin(kind) is Literal:
@@ -526,10 +530,10 @@ def _in_words(path: str, kind: Any) -> str:
             return "one character (no line break)"
         return "a text that is not empty" if is_never_empty else "a text"
     words = {bool: "true or false", int: "a whole number", float: "a number", type(None): "null"}
-    return words[kind] + (_range(limits) if kind in (int, float) else "")
+    return words[kind] + (_describe_range(limits) if kind in (int, float) else "")
 
 
-def _range(limits: Iterable[Meta]) -> str:
+def _describe_range(limits: Iterable[Meta]) -> str:
     words = [
         f"{word} {bound}"
         for limit in limits
@@ -544,19 +548,19 @@ def _range(limits: Iterable[Meta]) -> str:
     return " " + " and ".join(words) if words else ""
 
 
-# === Which choices leave a setting unread ===
+# === Rules for when a setting is read ===
 
 
 def get(values: Values, path: str) -> Any:
-    """The value of a setting, or its default."""
+    """Return the value of a setting, or its default."""
     section, name = path.split(".")
     return values.get(section, {}).get(name, SETTINGS[path].default)
 
 
 def data_format(data: Mapping[str, Any]) -> str | None:
-    """The format of the `data` section's values: as given, else by ending or prefix.
+    """Return the format of the data: `format`, or else by file ending or prefix.
 
-    None where nothing says it (an unknown ending, or no source at all).
+    None if the format is unknown: an unknown ending, or no source.
     """
     if data.get("format", "auto") != "auto":
         return data["format"]
@@ -572,46 +576,46 @@ def data_format(data: Mapping[str, Any]) -> str | None:
         return "folder"
     address = address.lower().removesuffix(".gz")
     ending = os.path.splitext(address)[1]
-    # A source without an ending is a folder; an unknown ending is for the reader to refuse.
+    # A source without an ending is a folder. The reader reports an unknown ending.
     return FILE_ENDINGS.get(ending, "folder" if source and not ending else None)
 
 
 class Rule(NamedTuple):
-    """When a setting is read.
+    """The condition under which a setting is read.
 
     Attributes:
-        state: of the values, what decides it, as a clause; None where they do not tell.
+        state: returns the state of the values that decides it, as a clause; None if unknown.
         read_in: the states in which the setting is read.
-        needed: these states in words.
-        follows: the setting means something else in each state, so that a value given for one
-            does not pass into another.
+        needed: a description of these states.
+        resets_on_change: whether an override that changes the state drops the setting's value,
+            because the value means something else in each state.
     """
 
     state: Callable[[Values], str | None]
     read_in: frozenset[str]
     needed: str
-    follows: bool = False
+    resets_on_change: bool = False
 
 
-def _shown(value: Any) -> str:
+def _lower(value: Any) -> str:
     return str(value).lower()
 
 
 def _when(path: str, *words: Any) -> Rule:
-    """The rule "only if the setting `path` is one of these"."""
+    """Return the rule "only if the setting `path` is one of these words"."""
 
     def state(values: Values) -> str:
-        return f"{path} is {_shown(get(values, path))}"
+        return f"{path} is {_lower(get(values, path))}"
 
-    shown = [_shown(word) for word in words]
-    needed = " or ".join([", ".join(shown[:-1]), shown[-1]] if shown[1:] else shown)
-    return Rule(state, frozenset(f"{path} is {word}" for word in shown), f"{path} is {needed}")
+    names = [_lower(word) for word in words]
+    needed = " or ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
+    return Rule(state, frozenset(f"{path} is {name}" for name in names), f"{path} is {needed}")
 
 
 def _format_is(*formats: str) -> Rule:
     def state(values: Values) -> str | None:
-        found = data_format(values.get("data", {}))
-        return None if found is None else f"data.format is {found}"
+        kind = data_format(values.get("data", {}))
+        return None if kind is None else f"data.format is {kind}"
 
     needed = " or ".join([", ".join(formats[:-1]), formats[-1]] if formats[1:] else formats)
     return Rule(
@@ -620,29 +624,29 @@ def _format_is(*formats: str) -> Rule:
 
 
 _ONE_FILE = "data.source is a single file, which is split by fraction"
-_FILES = "there is no data.source and each split is a file"
-_NAMED = "data.source has splits of its own"
+_FILES = "data.source is not set and each split is a file"
+_NAMED = "data.source contains splits"
 
 
 def _splits(values: Values) -> str | None:
-    """How the splits are told apart."""
-    found = data_format(values.get("data", {}))
+    """Return how the splits are defined."""
+    kind = data_format(values.get("data", {}))
     if get(values, "data.source") is None:
         return _FILES
-    if found is None:
+    if kind is None:
         return None
-    return _NAMED if found in ("folder", "tfds", "demo") else _ONE_FILE
+    return _NAMED if kind in ("folder", "tfds", "demo") else _ONE_FILE
 
 
-_SET_ASIDE = "validation is set aside from train"
+_FROM_TRAIN = "validation is a part of train"
 
 
 def _validation(values: Values) -> str:
     if data_format(values.get("data", {})) == "demo":
         return "the demo has a validation split"
     if get(values, "data.validation") is not None:
-        return "data.validation is given"
-    return _SET_ASIDE
+        return "data.validation is set"
+    return _FROM_TRAIN
 
 
 _SEVERAL_LAYERS = "model.num_layers is at least 2"
@@ -660,23 +664,23 @@ _PLUGIN = "model.encoder is a function"
 
 def _encoder(values: Values) -> str:
     name = get(values, "model.encoder")
-    return _PLUGIN if ":" in str(name) else f"model.encoder is {_shown(name)}"
+    return _PLUGIN if ":" in str(name) else f"model.encoder is {_lower(name)}"
 
 
-# Settings that are also arguments of a function that returns an encoder.
+# These settings are also passed to a function that returns an encoder.
 _RECURRENT_OR_PLUGIN = Rule(
     _encoder, _RECURRENT.read_in | {_PLUGIN}, f"{_RECURRENT.needed}, or a function"
 )
 _TABLE = _format_is("csv", "tsv")
 _COLUMNS = _format_is("csv", "tsv", "jsonl", "json", "parquet", "tfds")
-_WITHIN = Rule(_validation, frozenset({_SET_ASIDE}), _SET_ASIDE)
-_APART = Rule(_splits, frozenset({_FILES, _NAMED}), f"{_NAMED}, or {_FILES}")
+_VALIDATION_FROM_TRAIN = Rule(_validation, frozenset({_FROM_TRAIN}), _FROM_TRAIN)
+_SEPARATE_SPLITS = Rule(_splits, frozenset({_FILES, _NAMED}), f"{_NAMED}, or {_FILES}")
 
-# Every setting not named here is always read.
+# A setting without a rule is always read.
 RULES: dict[str, Rule] = {
-    "data.train": Rule(_splits, frozenset({_FILES, _NAMED}), _FILES, follows=True),
-    "data.validation": Rule(_splits, frozenset({_FILES, _NAMED}), _FILES, follows=True),
-    "data.test": Rule(_splits, frozenset({_FILES, _NAMED}), _FILES, follows=True),
+    "data.train": Rule(_splits, frozenset({_FILES, _NAMED}), _FILES, resets_on_change=True),
+    "data.validation": Rule(_splits, frozenset({_FILES, _NAMED}), _FILES, resets_on_change=True),
+    "data.test": Rule(_splits, frozenset({_FILES, _NAMED}), _FILES, resets_on_change=True),
     "data.delimiter": _TABLE,
     "data.quoting": _TABLE,
     "data.header": _TABLE,
@@ -689,12 +693,12 @@ RULES: dict[str, Rule] = {
     "data.data_dir": _format_is("tfds"),
     "data.label_separator": _when("data.multi_label", True),
     "data.test_fraction": Rule(_splits, frozenset({_ONE_FILE}), _ONE_FILE),
-    "data.validation_fraction": _WITHIN,
-    "data.split_seed": _WITHIN,
-    "data.in_memory_rows": _WITHIN,
+    "data.validation_fraction": _VALIDATION_FROM_TRAIN,
+    "data.split_seed": _VALIDATION_FROM_TRAIN,
+    "data.in_memory_rows": _VALIDATION_FROM_TRAIN,
     "data.skip_unlabelled": _when("data.multi_label", False),
-    "data.drop_unknown_labels": _APART,
-    "data.drop_leaked_train": _APART,
+    "data.drop_unknown_labels": _SEPARATE_SPLITS,
+    "data.drop_leaked_train": _SEPARATE_SPLITS,
     "model.bidirectional": _RECURRENT_OR_PLUGIN,
     "model.units": _RECURRENT_OR_PLUGIN,
     "model.num_layers": _RECURRENT_OR_PLUGIN,

@@ -73,7 +73,7 @@ class _Reader:
 
     def __init__(self, path: Path, parsed: reading.Parsed):
         self.path = path
-        self.places = parsed.places
+        self.places = parsed.locations
         self.problems = list(parsed.problems)
         self.entries: dict[str, Any] = {}
         if not isinstance(parsed.value, Mapping):
@@ -247,7 +247,7 @@ class _Reader:
             self.report(f"{key}.{name}", f"no such setting; {hint}")
 
     def _report_type(self, key: str, value: Any) -> None:
-        self.report(key, f"expected {KEYS[key]}, found {reading.shown(value)}")
+        self.report(key, f"expected {KEYS[key]}, found {reading.format_value(value)}")
 
     def report(self, path: str, message: str) -> None:
         """Add a problem, with the line of the entry if it is known."""

@@ -181,8 +181,10 @@ def test_counted_recurrent_weights_equal_those_of_the_network(
         "encoder": encoder, "bidirectional": bidirectional, "units": 5, "num_layers": 1,
         "embedding_dim": 3, "reset_after": True, **changes,
     }  # fmt: skip
-    network = networks.build(vocabulary_size=9, num_classes=2, pooling="last", **model)
-    num_weights = sum(np.prod(w.shape) for layer in network.recurrent_layers for w in layer.weights)
+    architecture = networks.Architecture(pooling="last", **model)
+    network = networks.build(architecture, vocabulary_size=9, num_classes=2)
+    layers = network.encoder.recurrent_layers
+    num_weights = sum(np.prod(w.shape) for layer in layers for w in layer.weights)
     assert budget.recurrent_weights(model) == num_weights
 
 

@@ -199,7 +199,7 @@ def test_a_missing_package_is_reported_in_one_sentence_without_tensorflow(export
     done = subprocess.run(program, capture_output=True, text=True)
     assert done.returncode == 1 and done.stdout == ""
     message = (
-        "textclf serve: packages that it needs are not installed; install them with "
+        "textclf serve: required packages are not installed; install them with "
         "`.venv/bin/pip install '.[serve]'` in the checkout of textclf"
     )
     assert done.stderr == f"Error: {message}\n"

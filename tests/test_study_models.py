@@ -1,11 +1,11 @@
 """Comparison of trained models: the same texts, sound verdicts, cells over seeds."""
 
-import dataclasses
 import functools
 import json
 import os
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -94,14 +94,14 @@ def test_models_that_cannot_be_compared_are_refused_before_they_are_loaded(
 
 def test_models_with_other_data_or_settings_belong_to_other_cells():
     config = from_dict({"data": {"source": "demo"}})[0].to_dict()
-    card = artifact.Card(("x", "y"), False, config, data={"fingerprint": "f"})
+    card = artifact.Card(("x", "y"), False, config, data=artifact.DataSummary(fingerprint="f"))
     longer = {**config, "training": {**config["training"], "epochs": 3}}
     seeded = {**config, "training": {**config["training"], "seed": 3}}
     cards = {
         "a": card,
-        "b": dataclasses.replace(card, config=seeded),
-        "c": dataclasses.replace(card, data={"fingerprint": "g"}),
-        "d": dataclasses.replace(card, config=longer),
+        "b": msgspec.structs.replace(card, config=seeded),
+        "c": msgspec.structs.replace(card, data=artifact.DataSummary(fingerprint="g")),
+        "d": msgspec.structs.replace(card, config=longer),
     }
     cells = models.group_by_cell(cards)
     assert cells["a"] == cells["b"] and len(set(cells.values())) == 3

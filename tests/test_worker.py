@@ -71,11 +71,14 @@ def test_rounding_to_float16_changes_no_prediction(multi_label: bool):
 
 def test_gradients_by_distance_equal_those_of_a_linear_recurrence(model: Any):
     # For h[t] = w h[t - 1] + v x[t], dh[n - 1] / dx[n - 1 - k] is v w^k.
-    network = networks.build(
-        vocabulary_size=model.text_encoder.vocabulary_size, num_classes=2, encoder="simple_rnn", bidirectional=False, units=1,
-        num_layers=1, pooling="last", embedding_dim=1,
+    architecture = networks.Architecture(
+        encoder="simple_rnn", bidirectional=False, units=1, num_layers=1, pooling="last",
+        embedding_dim=1,
     )  # fmt: skip
-    cell = network.recurrent_layers[0].cell
+    network = networks.build(
+        architecture, vocabulary_size=model.text_encoder.vocabulary_size, num_classes=2
+    )
+    cell = network.encoder.recurrent_layers[0].cell
     cell.activation = keras.activations.linear
     for variable, value in zip(cell.weights, ([[3.0]], [[0.5]], [0.0]), strict=True):
         variable.assign(value)

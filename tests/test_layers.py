@@ -169,6 +169,14 @@ def test_a_wrong_setting_is_refused_without_the_heavy_or_the_slow(tmp_path: Path
     assert "did you mean model.units?" in run.stderr
 
 
+def test_the_command_line_imports_nothing_that_help_does_not_need() -> None:
+    code = (
+        "import sys, textclf.cli; print(sorted({'msgspec', 'difflib', 'rich'} & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "[]\n"
+
+
 def test_tensorflow_starts_without_what_nothing_here_uses_and_without_noise():
     code = (
         "import sys; from textclf.startup import import_tensorflow; import_tensorflow(); "

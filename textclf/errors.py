@@ -12,7 +12,6 @@ A message is one sentence: place, problem, fix. The command line prints it witho
 exits with 1. Any other exception is a bug of this project and keeps its traceback.
 """
 
-import difflib
 from collections.abc import Callable, Iterable, Sequence
 
 
@@ -79,6 +78,8 @@ def closest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
         known: the names to choose from.
         cutoff: least similarity, from 0 to 1; see `difflib.get_close_matches`.
     """
+    import difflib
+
     return next(iter(difflib.get_close_matches(name, list(known), 1, cutoff)), None)
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import msgspec
 
 from textclf.cli import options
 from textclf.cli.terminal import Progress, note_all, say, show_check, stop_on_interrupt
@@ -182,6 +181,8 @@ def _print_report(report: "Summary", as_json: bool) -> None:
     from textclf.study import tables
 
     if as_json:
+        import msgspec
+
         click.echo(json.dumps(msgspec.to_builtins(report), ensure_ascii=False))
     elif sys.stdout.isatty():
         click.echo(tables.plain(report, width=shutil.get_terminal_size().columns), nl=False)

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import msgspec
 from click.core import ParameterSource
 
 from textclf.cli import options, using
@@ -86,6 +85,8 @@ def compare(
         seed=resolved.evaluation.seed,
     )
     if as_json:
+        import msgspec
+
         values = {"data": source, "split": split, **msgspec.to_builtins(report)}
         click.echo(json.dumps(values, ensure_ascii=False))
     else:

@@ -188,6 +188,13 @@ def test_counted_recurrent_weights_equal_those_of_the_network(
     assert budget.recurrent_weights(model) == num_weights
 
 
+def test_a_budget_of_weights_is_refused_for_an_encoder_whose_weights_are_not_known(folder: Path):
+    text = CELLS.replace("gru", "some.module:function") + "budget: {weights: 5000}\n"
+    (folder / "cells.yaml").write_text(text)
+    with pytest.raises(ConfigError, match="the weights of some.module:function are not known"):
+        grid.read(folder / "cells.yaml")
+
+
 def test_a_budget_of_weights_gives_each_cell_the_nearest_number_of_units(folder: Path):
     (folder / "cells.yaml").write_text(CELLS + "budget: {weights: 5000}\n")
     benchmark = grid.read(folder / "cells.yaml")

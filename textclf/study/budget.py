@@ -66,11 +66,17 @@ def with_weights(config: Config, weights: int) -> Config:
     """Return the configuration with the number of units whose weights are nearest to `weights`.
 
     Raises:
-        ValueError: no allowed number of units comes near, with the possible range.
+        ValueError: no allowed number of units comes near, with the possible range; or the encoder
+            is a function, whose weights are not known.
     """
     model = config.model.to_dict()
     if model["encoder"] == "bag":
         return config
+    if model["encoder"] not in _GATES:
+        raise ValueError(
+            f"the weights of {model['encoder']} are not known; use no budget of weights, or one of "
+            f"the encoders {', '.join(_GATES)}"
+        )
 
     def count(units: int) -> int:
         return recurrent_weights({**model, "units": units})

@@ -16,7 +16,7 @@ PROGRAM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 
 
 class Page:
-    """One tab. Every error of the page that is open stands in `problems`."""
+    """One tab; `problems` holds the errors of the open page."""
 
     def __init__(self, write: int, read: int):
         self.problems: list[str] = []
@@ -57,7 +57,7 @@ class Page:
             self._note(self._receive())
 
     def type(self, selector: str, text: str) -> None:
-        """Types behind what stands in the field that a CSS selector finds."""
+        """Type text at the end of the field that a CSS selector names."""
         self.evaluate(f"document.querySelector({json.dumps(selector)}).focus()")
         self.call("Input.insertText", text=text)
 

@@ -1,4 +1,4 @@
-"""What the tests share: where the real data are, and one trained classifier."""
+"""Shared fixtures: the folder of real data, small files, and one trained classifier."""
 
 import contextlib
 import csv
@@ -170,7 +170,7 @@ def exports(model: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class DemoRun(NamedTuple):
-    """What `textclf demo` did: `folder` holds runs/demo and saved_models/demo/1."""
+    """Result of `textclf demo`: `folder` holds runs/demo and saved_models/demo/1."""
 
     folder: Path
     stdout: str

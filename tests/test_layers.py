@@ -1,4 +1,4 @@
-"""The modules stand in layers: each imports only from lower ones, and the light ones stay light."""
+"""Layers: each module imports only from lower ones, and light modules import nothing heavy."""
 
 import ast
 import re

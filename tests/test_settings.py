@@ -111,7 +111,7 @@ def network(settings: config.Config, output: Path) -> Any:
 
 
 def start(settings: config.Config, output: Path) -> Any:
-    """What a training says before its first step, and what it leaves behind when it is dropped."""
+    """Return the first event of a training, and the files that it leaves when it is dropped."""
     events = training.train_events(settings, output)
     first = next(events)
     events.close()  # type: ignore[attr-defined]
@@ -135,14 +135,14 @@ def run(settings: config.Config, output: Path) -> Any:
 
 
 def determinism(settings: config.Config, output: Path) -> bool:
-    """Whether TensorFlow is asked for deterministic kernels."""
+    """Return whether TensorFlow is asked for deterministic kernels."""
     framework.disable_op_determinism()
     start(settings, output)
     return framework.is_op_determinism_enabled()
 
 
 def num_mirrored(settings: config.Config, output: Path) -> int:
-    """How many mirrored strategies a training makes (with one device the results are equal)."""
+    """Return the number of mirrored strategies of a training; one device gives equal results."""
     made = []
 
     class Strategy(tf.distribute.MirroredStrategy):

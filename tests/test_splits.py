@@ -23,7 +23,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def with_repeats(number: int, classes: Sequence[str], seed: int) -> list[list[str]]:
-    """Return rows of which a third repeats an earlier text with other case and blanks."""
+    """Return rows; a third of them repeat an earlier text with other case and blanks."""
     rng = np.random.default_rng(seed)
     rows = [["text", "label"]]
     for index in range(number):

@@ -420,7 +420,7 @@ def test_the_last_step_of_an_epoch_has_the_mean_loss_of_the_epoch(reviews, bag, 
 
 
 def one_step(reviews, bag, tmp_path, *overrides):
-    """How much each weight changes in a single step of plain gradient descent."""
+    """Return the change of each weight in one step of plain gradient descent."""
     resolved = config(
         bag, "training.epochs=1", "training.optimizer=sgd", "training.learning_rate=1",
         "training.batch_size=1000", "training.length_buckets=1", *overrides, source=str(reviews),

@@ -40,8 +40,6 @@ WORDS = {
     "for want of": "because there is no",
 }
 MAX_FUNCTION_LINES, MAX_FILE_LINES = 60, 500
-# Files whose language is not rewritten yet; this list only shrinks.
-PENDING = frozenset((Path(__file__).parent / "language_pending.txt").read_text().split())
 
 
 def main() -> int:
@@ -65,20 +63,12 @@ def python_files() -> Iterator[Path]:
 
 
 def language_problems() -> Iterator[str]:
-    """Yield a line for each docstring or comment that breaks a rule, and each idle exception."""
-    clean = set()
+    """Yield a line for each docstring or comment that breaks a rule."""
     for path in python_files():
         name = str(path.relative_to(ROOT))
         if path == Path(__file__).resolve():
             continue
-        problems = [f"{name}:{line}: {problem}" for line, problem in file_problems(path)]
-        if name not in PENDING:
-            yield from problems
-        elif not problems:
-            clean.add(name)
-    for name in sorted(PENDING):
-        if name in clean or not (ROOT / name).exists():
-            yield f"tools/language_pending.txt: {name} has no problem left; remove it from the list"
+        yield from (f"{name}:{line}: {problem}" for line, problem in file_problems(path))
 
 
 def file_problems(path: Path) -> Iterator[tuple[int, str]]:

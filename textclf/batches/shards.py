@@ -4,10 +4,10 @@ A record is a row of little-endian int32:
 
     [row, number of tokens, token ids ..., label ids ...]
 
-Every example goes to a random shard. A shard holds about half of the shuffle buffer, or more
-where 512 shards, all of which are open while writing, are too few. A random order of the shards
-and a shuffle within the buffer then mix any data set well in limited memory, even one that is
-sorted by class.
+Every example goes to a random shard. A shard holds about half of the shuffle buffer. There are at
+most 512 shards, because all of them are open while writing, so shards of very large data sets hold
+more. A random order of the shards and a shuffle within the buffer then mix any data set well in
+limited memory, even one that is sorted by class.
 """
 
 from collections.abc import Callable, Iterable

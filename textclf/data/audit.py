@@ -25,7 +25,7 @@ class Finding:
 
 @dataclasses.dataclass
 class Findings:
-    """Oddities of a data set, none of which prevents its use.
+    """Oddities of a data set that do not prevent its use.
 
     Dropped rows are counted as dropped and not otherwise.
 

@@ -12,7 +12,6 @@
 Each combination of the grid is a *cell*; a cell with a seed on a data set is a *run*.
 """
 
-import difflib
 import itertools
 import json
 import re
@@ -22,7 +21,7 @@ from typing import Any
 
 from textclf import baselines, evaluation
 from textclf.config import SETTINGS, Config, from_dict, holds_text, load, reading
-from textclf.errors import ConfigError
+from textclf.errors import ConfigError, closest
 from textclf.study.budget import Budget, recurrent_weights, with_weights
 from textclf.study.runs import BAG, Grid, Run, cell_name, make_run, override
 
@@ -83,8 +82,8 @@ class _Reader:
             if key in KEYS:
                 self.entries[key] = value
             else:
-                near = difflib.get_close_matches(str(key), KEYS, 1)
-                hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(KEYS)}"
+                near = closest(str(key), KEYS)
+                hint = f"did you mean {near!r}?" if near else f"choose from {', '.join(KEYS)}"
                 self.report(str(key), f"no such entry; {hint}")
 
     def grid(self) -> Grid:
@@ -242,8 +241,8 @@ class _Reader:
                 "model or training",
             )
         elif name not in SETTINGS:
-            near = difflib.get_close_matches(name, SETTINGS, 1)
-            hint = f"did you mean {near[0]!r}?" if near else "`textclf config schema` lists all"
+            near = closest(name, SETTINGS)
+            hint = f"did you mean {near!r}?" if near else "`textclf config schema` lists all"
             self.report(f"{key}.{name}", f"no such setting; {hint}")
 
     def _report_type(self, key: str, value: Any) -> None:

@@ -60,7 +60,7 @@ class Recognised:
         encoding: certain if it is one of `CERTAIN_ENCODINGS`, otherwise a suggestion.
         text_columns: names, or numbers from 1 without a header. Empty if no column holds texts or
             if the user must choose one of `text_candidates`.
-        text_candidates: columns of which none is a safe choice; otherwise empty.
+        text_candidates: columns that may hold the texts, if no choice is safe; otherwise empty.
         label_column: name or number; None if no column holds labels or if the user must choose.
         label_candidates: all columns that may hold labels.
         are_classes: whether `label_candidates` look like one column of 0 and 1 for each class.

@@ -62,13 +62,35 @@ def python_files() -> Iterator[Path]:
         yield from sorted((ROOT / folder).rglob("*.py"))
 
 
+def pages() -> Iterator[Path]:
+    """Yield the pages of documentation and the configurations."""
+    yield from sorted(ROOT.glob("*.md"))
+    for folder, pattern in (("docs", "*.md"), ("benchmarks", "*.md"), ("configs", "*.yaml")):
+        yield from sorted((ROOT / folder).rglob(pattern))
+
+
 def language_problems() -> Iterator[str]:
-    """Yield a line for each docstring or comment that breaks a rule."""
-    for path in python_files():
+    """Yield a line for each docstring, comment or line of a page that breaks a rule."""
+    for path in [*python_files(), *pages()]:
         name = str(path.relative_to(ROOT))
         if path == Path(__file__).resolve():
             continue
-        yield from (f"{name}:{line}: {problem}" for line, problem in file_problems(path))
+        problems = file_problems(path) if path.suffix == ".py" else page_problems(path)
+        yield from (f"{name}:{line}: {problem}" for line, problem in problems)
+
+
+def page_problems(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield line and problem for each line of a page that breaks a rule."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines, start=1):
+        # A rule broken across two lines is reported at the first one.
+        following = lines[number] if number < len(lines) else ""
+        own = {*word_problems(line)}
+        joined = {*word_problems(f"{line} {following.strip()}")} - {*word_problems(following)}
+        yield from ((number, problem) for problem in sorted(own | joined))
+        heading = re.match(r"#+ (\S+)", line)
+        if heading and heading[1] in FIRST_WORDS and not line.rstrip().endswith("?"):
+            yield number, f"the heading begins with {heading[1]!r}; name a task or a thing"
 
 
 def file_problems(path: Path) -> Iterator[tuple[int, str]]:

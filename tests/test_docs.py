@@ -43,7 +43,8 @@ def cli_page() -> str:
         "Results go to stdout, everything else to stderr. The exit code is 0, or 1 if the command "
         "could\nnot do it (a mistake in settings or data, a requirement that is not met, Ctrl-C), "
         "or 2 for wrong\nusage. MODEL is a trained folder, an exported version or a folder of "
-        "versions, of which the newest\ncounts. `python -m textclf` is the same program.",
+        "versions. In a folder of\nversions, the newest one is used. `python -m textclf` is the "
+        "same program.",
     ]
     for path, command in commands():
         name = " ".join(("textclf", *path))

@@ -15,7 +15,7 @@ from small_networks import (
     randomize,
 )
 
-from textclf.networks.recurrent import reverse_within_lengths
+from textclf.networks.encoder import reverse_within_lengths
 
 
 def test_rows_and_their_gradients_are_reversed_within_the_lengths():

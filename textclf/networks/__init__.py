@@ -24,15 +24,13 @@ about masks that cuDNN kernels need.
 """
 
 from textclf.networks.branches import HashedNgrams
-from textclf.networks.encoder import ENCODERS, Encoder
+from textclf.networks.encoder import ENCODERS, BidirectionalWithinLengths, Encoder
 from textclf.networks.features import Features
-from textclf.networks.heads import Head
+from textclf.networks.head import POOLINGS, Head, Pooling
 from textclf.networks.inference import ServingNetwork, check_portable
 from textclf.networks.initializers import INITIALIZERS
 from textclf.networks.network import Architecture, Network, build
 from textclf.networks.plugin import PluginEncoder, check_padding_invariance, is_plugin
-from textclf.networks.pooling import POOLINGS, Pooling
-from textclf.networks.recurrent import BidirectionalWithinLengths
 
 __all__ = [
     "ENCODERS",

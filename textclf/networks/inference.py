@@ -19,9 +19,9 @@ import keras
 import tensorflow as tf
 
 from textclf.errors import ExportError
+from textclf.networks.encoder import BidirectionalWithinLengths, reversed_positions
 from textclf.networks.features import Features
-from textclf.networks.network import Network
-from textclf.networks.pooling import (
+from textclf.networks.head import (
     AttentionPooling,
     LastPooling,
     MaxMeanPooling,
@@ -29,7 +29,7 @@ from textclf.networks.pooling import (
     MeanPooling,
     Pooling,
 )
-from textclf.networks.recurrent import BidirectionalWithinLengths, reversed_positions
+from textclf.networks.network import Network
 
 # The largest batch of the fused operation. LSTMs of 64 and 128 units on two cores: up to 16 rows it
 # was faster with both, at 32 with one of them, and at 64 the loop was faster with both.

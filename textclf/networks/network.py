@@ -10,13 +10,11 @@ import numpy as np
 import tensorflow as tf
 
 from textclf.networks.branches import HashedNgrams
-from textclf.networks.encoder import ENCODERS, Encoder
+from textclf.networks.encoder import ENCODERS, Encoder, build_recurrent_layers
 from textclf.networks.features import Features
-from textclf.networks.heads import Head
+from textclf.networks.head import POOLINGS, Head
 from textclf.networks.initializers import INITIALIZERS, derived_seed
 from textclf.networks.plugin import PluginEncoder, is_plugin
-from textclf.networks.pooling import POOLINGS
-from textclf.networks.recurrent import build_recurrent_layers
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -189,36 +189,18 @@ def build(
         ValueError: the embedding matrix has another shape.
         ConfigError: the function of a plug-in cannot be used, see `PluginEncoder`.
     """
-    seed_of = partial(derived_seed, seed)
     encoder = _make_encoder(
         architecture,
         vocabulary_size=vocabulary_size,
         # An initializer with a matrix would keep it in memory: it is assigned below.
         embedding_initializer="zeros"
         if embedding_matrix is not None
-        else keras.initializers.RandomUniform(-0.05, 0.05, seed=seed_of("embedding")),
+        else keras.initializers.RandomUniform(-0.05, 0.05, seed=derived_seed(seed, "embedding")),
         seed=seed,
     )
     # With mixed precision, logits keep the type of the weights, float32.
     logits_dtype = keras.config.dtype_policy().variable_dtype
-    make_kernel = INITIALIZERS[architecture.kernel_initializer]
-    head = Head(
-        pooling=POOLINGS[architecture.pooling](
-            bidirectional=architecture.bidirectional,
-            kernel_initializer=make_kernel,
-            kernel_regularizer=architecture.regularizer,
-            seed=seed_of("pooling"),
-            name="pooling",
-        ),
-        dropout=keras.layers.Dropout(architecture.output_dropout, seed=seed_of("output_dropout")),
-        dense=keras.layers.Dense(
-            num_classes,
-            kernel_initializer=make_kernel(seed=seed_of("dense")),
-            kernel_regularizer=architecture.regularizer,
-            dtype=logits_dtype,
-            name="dense",
-        ),
-    )
+    head = _make_head(architecture, num_classes=num_classes, logits_dtype=logits_dtype, seed=seed)
     branches: list[keras.layers.Layer] = []
     if architecture.ngram_buckets:
         buckets = architecture.ngram_buckets
@@ -285,4 +267,28 @@ def _make_encoder(
         ),
         stack=stack,
         norms=[keras.layers.LayerNormalization(name=f"norm_{i}") for i in range(num_norms)],
+    )
+
+
+def _make_head(
+    architecture: Architecture, *, num_classes: int, logits_dtype: str, seed: int
+) -> Head:
+    seed_of = partial(derived_seed, seed)
+    make_kernel = INITIALIZERS[architecture.kernel_initializer]
+    return Head(
+        pooling=POOLINGS[architecture.pooling](
+            bidirectional=architecture.bidirectional,
+            kernel_initializer=make_kernel,
+            kernel_regularizer=architecture.regularizer,
+            seed=seed_of("pooling"),
+            name="pooling",
+        ),
+        dropout=keras.layers.Dropout(architecture.output_dropout, seed=seed_of("output_dropout")),
+        dense=keras.layers.Dense(
+            num_classes,
+            kernel_initializer=make_kernel(seed=seed_of("dense")),
+            kernel_regularizer=architecture.regularizer,
+            dtype=logits_dtype,
+            name="dense",
+        ),
     )

@@ -323,9 +323,14 @@ class MultiLabelScoring(Scoring[MultiLabel]):
         return float(ndtr(np.sqrt(n / (n - 1)) * stdtrit(n - 1, tail)))
 
 
+def format_classes(names: Sequence[str]) -> str:
+    """Return quoted names for a note, whole; names after the first 10 are only counted."""
+    return format_list([repr(name) for name in names], 10, width=None)
+
+
 def _never_predicted(counts: Counts, names: tuple[str, ...]) -> list[str]:
-    never = [repr(names[c]) for c in np.flatnonzero((counts.predicted == 0) & (counts.true > 0))]
-    return [f"never predicted, although examples have it: {format_list(never)}"] if never else []
+    never = [names[c] for c in np.flatnonzero((counts.predicted == 0) & (counts.true > 0))]
+    return [f"never predicted, although examples have it: {format_classes(never)}"] if never else []
 
 
 def _label_differences(y_true: np.ndarray, z: np.ndarray) -> np.ndarray:

@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from textclf.errors import format_list
-from textclf.evaluation.by_task import Scoring, scoring_of
+from textclf.evaluation.by_task import Scoring, format_classes, scoring_of
 from textclf.evaluation.calibration import coverage_at, coverage_points
 from textclf.evaluation.counts import Counts
 from textclf.evaluation.intervals import (
@@ -190,12 +189,12 @@ def _scores_by_length(
 
 def _missing_classes(counts: Counts, names: tuple[str, ...]) -> list[str]:
     """Return a note if classes have no example."""
-    missing = [repr(names[c]) for c in np.flatnonzero(counts.true == 0)]
+    missing = [names[c] for c in np.flatnonzero(counts.true == 0)]
     if not missing:
         return []
     return [
-        f"no example has {format_list(missing)}: precision, recall and F1 count as 0 in the macro "
-        "averages"
+        f"no example has {format_classes(missing)}: precision, recall and F1 count as 0 in the "
+        "macro averages"
     ]
 
 

@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from textclf.errors import format_list
-from textclf.evaluation.by_task import Scoring, scoring_of
+from textclf.evaluation.by_task import Scoring, format_classes, scoring_of
 from textclf.evaluation.counts import Counts, ratio
 from textclf.evaluation.report import CalibrationBin, ClassScores, LengthBin
 from textclf.tasks import Task
@@ -92,11 +91,10 @@ def roc_auc(
         areas.append(num_ordered_pairs / (n_positive * (len(is_positive) - n_positive)))
     notes = []
     if not defined.all():
-        skipped = format_list(
-            [repr(name) for name, ok in zip(names, defined, strict=True) if not ok]
-        )
+        skipped = [name for name, ok in zip(names, defined, strict=True) if not ok]
         notes.append(
-            f"ROC-AUC skips classes without both positive and negative examples: {skipped}"
+            "ROC-AUC skips classes without both positive and negative examples: "
+            f"{format_classes(skipped)}"
         )
     return float(np.mean(areas)), notes
 

@@ -86,13 +86,8 @@ def evaluate(
     names = tuple(class_names)
     scoring = scoring_of(task_of(multi_label=multi_label, num_classes=len(names)))
     task, p = scoring.task, np.asarray(p)
-    if p.ndim != 2 or p.shape[1] != len(names):
-        raise ValueError(f"p {p.shape} must be [n, {len(names)}], a column for each class name")
-    check_probabilities(p)
-    y_true = task.check_classes(y_true, len(p))
-    scoring.check_probabilities(p)
+    y_true = _check_arrays(scoring, y_true, p, num_tokens=num_tokens, truncated=truncated)
     limits = task.check_thresholds(thresholds)
-    _check_lengths(len(p), num_tokens=num_tokens, truncated=truncated)
     if bootstrap_samples < 0 or calibration_bins < 1 or length_bins < 1 or not 0 < confidence < 1:
         raise ValueError(
             "expected bootstrap_samples >= 0, calibration_bins >= 1, length_bins >= 1 and "
@@ -133,11 +128,25 @@ def evaluate(
     )
 
 
-def _check_lengths(n: int, **arrays: np.ndarray | None) -> None:
-    """Raise ValueError if an array is not [n]."""
-    for name, values in arrays.items():
+def _check_arrays(
+    scoring: Scoring, y_true: np.ndarray, p: np.ndarray, **by_example: np.ndarray | None
+) -> np.ndarray:
+    """Check shapes and values; return y_true as int64 [n] or bool [n, C].
+
+    Args:
+        by_example: arrays that must be [n], by name.
+    """
+    num_classes = scoring.task.num_outputs
+    if p.ndim != 2 or p.shape[1] != num_classes:
+        raise ValueError(f"p {p.shape} must be [n, {num_classes}], a column for each class name")
+    check_probabilities(p)
+    n = len(p)
+    y_true = scoring.task.check_classes(y_true, n)
+    scoring.check_probabilities(p)
+    for name, values in by_example.items():
         if values is not None and np.shape(values) != (n,):
             raise ValueError(f"{name} {np.shape(values)} must be [{n}]")
+    return y_true
 
 
 def _metrics(

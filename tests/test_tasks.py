@@ -23,6 +23,7 @@ def test_classes_of_label_ids_have_the_documented_dtype_and_pass_their_own_check
     classes = task.classes_of(LABEL_IDS[task])
     assert classes.dtype == CLASSES[task].dtype and np.array_equal(classes, CLASSES[task])
     none = task.classes_of([])
+    assert none.dtype == classes.dtype
     assert np.array_equal(np.concatenate([none, classes]), classes)
     smaller = classes.astype(np.uint8)  # as benchmarks store them
     checked = task.check_classes(smaller, 2)
@@ -53,7 +54,9 @@ def test_indicators_are_the_targets_and_true_classes_are_their_inverse(task: Tas
     assert indicators.tolist() == [[c in ids for c in range(3)] for ids in LABEL_IDS[task]]
     assert np.array_equal(task.true_classes(indicators), classes)
     assert np.array_equal(task.true_classes(indicators.astype(np.float32)), classes)
-    assert task.contain(classes, np.array([2, 1])).tolist() == [True, False]
+    for first in range(3):
+        contained = task.contain(classes, np.array([first, 0])).tolist()
+        assert contained == [first in LABEL_IDS[task][0], 0 in LABEL_IDS[task][1]]
 
 
 @TASKS

@@ -12,6 +12,7 @@ from textclf.cli import main
 from textclf.study import grid, summary
 from textclf.study.records import PackedArray, Result, to_float16
 from textclf.study.runs import Grid, Run
+from textclf.tasks import OneOf
 
 TINY = """
 data: {{source: {reviews}}}
@@ -76,7 +77,7 @@ def made_up_result(run: Run, accuracy: float) -> dict[str, Any]:
         "validation": {"accuracy": 0.5}, "started": 0.0, "ended": 1.0,
         "versions": {"textclf": "0"}, "machine": {"host": "here"}, "test_reads": 1, "steps": 10,
         "cost": {"training_seconds": 3.0, "latency_p50_ms": 2.0, "shared_cores": False},
-        "probabilities": packed(to_float16(p, None)),
+        "probabilities": packed(to_float16(OneOf(2), p)),
         **(network if run.kind == "network" else {}),
         "y_true": packed(Y_TRUE.astype(np.int16)),
     }  # fmt: skip

@@ -26,8 +26,8 @@ from textclf.evaluation import (
     choose_thresholds,
     evaluate,
     fit_temperature,
-    select,
 )
+from textclf.tasks import MultiLabel, OneOf, task_of
 
 ABC = ("a", "b", "c")
 
@@ -608,7 +608,7 @@ def test_report_scores_truncated_texts_only_if_there_are_any():
 
 
 def test_select_returns_the_first_of_equally_probable_classes():
-    chosen = select(np.array([[0.4, 0.4, 0.2], [0.1, 0.2, 0.7]]))
+    chosen = OneOf(3).select(np.array([[0.4, 0.4, 0.2], [0.1, 0.2, 0.7]]))
     assert chosen.tolist() == [0, 2] and chosen.dtype == np.int64
 
 
@@ -616,7 +616,7 @@ def test_select_includes_probabilities_equal_to_the_threshold_in_float32():
     thresholds = np.array([0.1, 0.7], np.float32)
     p = np.array([[0.1, 0.7], [0.0999, 0.6999]])  # float64: 0.1 is less than float32's 0.1
     assert p[0, 0] < thresholds[0], "the case needs a float64 below the float32 threshold"
-    assert select(p, thresholds).tolist() == [[True, True], [False, False]]
+    assert MultiLabel(2).select(p, thresholds).tolist() == [[True, True], [False, False]]
 
 
 def test_evaluate_uses_the_thresholds_passed_to_it():
@@ -677,7 +677,7 @@ def test_chosen_threshold_separates_neighbouring_float32_numbers():
         high = np.nextafter(low, np.float32(1))
         p = np.array([[high], [low]], np.float32)
         y_true = np.array([[True], [False]])
-        assert select(p, choose_thresholds(y_true, p)).tolist() == [[True], [False]]
+        assert MultiLabel(1).select(p, choose_thresholds(y_true, p)).tolist() == [[True], [False]]
         low = high
 
 
@@ -833,7 +833,7 @@ def softmax(z):
 @pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
 def test_fit_temperature_recovers_the_scale_of_the_logits(temperature):
     y_true, logits = draw_examples(temperature)
-    fitted = fit_temperature(y_true, logits, multi_label=False)
+    fitted = fit_temperature(OneOf(logits.shape[1]), y_true, logits)
     assert fitted == pytest.approx(temperature, rel=0.04)
     before = evaluate(y_true, softmax(logits), class_names="abc", multi_label=False)
     after = evaluate(
@@ -863,7 +863,9 @@ def test_fit_temperature_minimizes_the_log_loss_of_the_rows_and_one_evenly_label
         targets = (50 * y_true + 1 / 2) / 51
     else:
         targets = (50 * np.eye(4)[y_true] + 1 / 4) / 51
-    temperature = fit_temperature(y_true, logits, multi_label=multi_label)
+    temperature = fit_temperature(
+        task_of(multi_label=multi_label, num_classes=logits.shape[1]), y_true, logits
+    )
     temperature = np.ravel(temperature)[0]
 
     def smoothed_log_loss(temperature):
@@ -904,7 +906,9 @@ def test_fit_temperature_never_increases_the_validation_log_loss(
     if multi_label:  # many classes of few rows have one or two positives
         logits -= 3 * factor
         y_true = np.eye(num_classes, dtype=bool)[y_true]
-    temperature = fit_temperature(y_true, logits, multi_label=multi_label)
+    temperature = fit_temperature(
+        task_of(multi_label=multi_label, num_classes=logits.shape[1]), y_true, logits
+    )
     before = log_losses(y_true, logits, 1.0, multi_label=multi_label)
     after = log_losses(y_true, logits, temperature, multi_label=multi_label)
     assert (after <= before + 1e-12).all()
@@ -917,10 +921,10 @@ def test_fit_temperature_recovers_the_scale_for_any_number_of_classes(
     num_classes: int, factor: float
 ):
     y_true, logits = draw_examples(factor, n=1000, num_classes=num_classes)
-    assert fit_temperature(y_true, logits, multi_label=False) == pytest.approx(factor, rel=0.1)
+    assert fit_temperature(OneOf(logits.shape[1]), y_true, logits) == pytest.approx(factor, rel=0.1)
     rng = np.random.default_rng(1)
     several = rng.random(logits.shape) < 1 / (1 + np.exp(-logits / factor))
-    temperatures = fit_temperature(several, logits, multi_label=True)
+    temperatures = fit_temperature(MultiLabel(logits.shape[1]), several, logits)
     assert np.median(temperatures) == pytest.approx(factor, rel=0.1)
 
 
@@ -938,7 +942,7 @@ def test_fit_temperature_does_not_worsen_the_calibration_of_an_accurate_model_on
     logits[recognized, y_true[recognized]] += margins
     logits *= factor
     fitted_on, new = slice(0, 240), slice(240, None)
-    temperature = fit_temperature(y_true[fitted_on], logits[fitted_on], multi_label=False)
+    temperature = fit_temperature(OneOf(num_classes), y_true[fitted_on], logits[fitted_on])
     before, after = (
         evaluate(
             y_true[new], softmax(logits[new] / t), class_names=list(map(str, range(num_classes))),
@@ -956,9 +960,11 @@ def test_fit_temperature_returns_1_if_no_scale_improves_the_logits(multi_label: 
     y_true = np.arange(40) % 2
     if multi_label:
         y_true = y_true[:, np.newaxis] == np.arange(2)
-    temperature = fit_temperature(y_true, np.zeros((40, 2)), multi_label=multi_label)
+    temperature = fit_temperature(
+        task_of(multi_label=multi_label, num_classes=2), y_true, np.zeros((40, 2))
+    )
     assert temperature == ((1.0, 1.0) if multi_label else 1.0)
-    assert fit_temperature(np.zeros(9, int), np.arange(9.0)[:, None], multi_label=False) == 1.0
+    assert fit_temperature(OneOf(1), np.zeros(9, int), np.arange(9.0)[:, None]) == 1.0
 
 
 def test_fit_temperature_fits_each_label_and_returns_1_for_a_label_without_positives():
@@ -966,7 +972,7 @@ def test_fit_temperature_fits_each_label_and_returns_1_for_a_label_without_posit
     calibrated = rng.normal(scale=2, size=(20_000, 3))
     y_true = rng.random(calibrated.shape) < 1 / (1 + np.exp(-calibrated))
     y_true[:, 2] = False
-    fitted = fit_temperature(y_true, calibrated * [0.5, 4.0, 1.0], multi_label=True)
+    fitted = fit_temperature(MultiLabel(3), y_true, calibrated * [0.5, 4.0, 1.0])
     assert fitted == pytest.approx((0.5, 4.0, 1.0), rel=0.06)
     assert fitted[2] == 1.0
     p = 1 / (1 + np.exp(-calibrated))
@@ -984,7 +990,11 @@ def test_fit_temperature_keeps_probabilities_below_1_without_validation_errors(m
     y_true = np.arange(20) % 2
     logits = np.where(np.eye(2, dtype=bool)[y_true], 1.0, -1.0)
     truth = np.eye(2, dtype=bool)[y_true] if multi_label else y_true
-    fitted = np.array(fit_temperature(truth, logits, multi_label=multi_label))
+    fitted = np.array(
+        fit_temperature(
+            task_of(multi_label=multi_label, num_classes=logits.shape[1]), truth, logits
+        )
+    )
     p = 1 / (1 + np.exp(-logits / fitted)) if multi_label else softmax(logits / fitted)
     assert 0.9 < p.max() < 0.98
 
@@ -1009,15 +1019,17 @@ def test_choose_abstention_reaches_the_requested_precision_or_coverage_or_return
     p = np.array([0.95, 0.9, 0.8, 0.7, 0.6, 0.55])
     p = np.stack([p, 1 - p], axis=1)
     y_true = np.array([1, 0, 0, 0, 1, 1])  # the most confident answer is wrong
-    chosen = choose_abstention(y_true, p, precision=0.7)
+    chosen = choose_abstention(OneOf(2), y_true, p, precision=0.7)
     assert (chosen.coverage, chosen.accuracy) == (pytest.approx(4 / 6), pytest.approx(3 / 4))
     assert chosen.abstain_below == pytest.approx(0.65)
-    assert choose_abstention(y_true, p, precision=0.8) is None
+    assert choose_abstention(OneOf(2), y_true, p, precision=0.8) is None
     # Precision is 2/3 at coverages 1/2 and 1; the higher coverage is chosen.
-    again = choose_abstention(np.array([0, 0, 1, 0, 0, 1]), p, precision=2 / 3)
+    again = choose_abstention(OneOf(2), np.array([0, 0, 1, 0, 0, 1]), p, precision=2 / 3)
     assert (again.coverage, again.accuracy) == (1, pytest.approx(2 / 3))
-    chosen = choose_abstention(y_true, p, coverage=0.5)
+    chosen = choose_abstention(OneOf(2), y_true, p, coverage=0.5)
     assert chosen.coverage == 0.5 and chosen.abstain_below == pytest.approx(0.75)
-    assert choose_abstention(y_true, p, coverage=1).abstain_below == 0
+    assert choose_abstention(OneOf(2), y_true, p, coverage=1).abstain_below == 0
     several = np.eye(2, dtype=bool)[y_true]
-    assert choose_abstention(several, p, precision=0.7).coverage == pytest.approx(4 / 6)
+    assert choose_abstention(MultiLabel(2), several, p, precision=0.7).coverage == pytest.approx(
+        4 / 6
+    )

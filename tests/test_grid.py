@@ -66,7 +66,7 @@ def test_a_grid_contains_each_combination_with_each_seed_and_the_simple_classifi
         (GRID + "metric: f1", "metric: expected one of accuracy, macro_f1"),
         (
             GRID + "metric: micro_f1",
-            "micro_f1 is not available for tiny, where a text has one label; choose from accuracy",
+            "micro_f1 is not available for tiny, which has one class per text; choose from accuracy",
         ),
         (GRID + "budget: 5", "budget: expected {weights: N}"),
         (GRID + "budget: {weights: 1.5}", "budget: expected {weights: N}"),

@@ -6,6 +6,7 @@ from scipy import special
 
 from textclf import evaluation
 from textclf.study import significance
+from textclf.tasks import MultiLabel, OneOf, task_of
 
 NUM_COMPARISONS = 2000
 
@@ -278,7 +279,7 @@ def test_the_sign_flip_test_keeps_its_level_and_detects_better_models(metric, nu
             for margin in (1.0 + gain, 1.0):
                 logits = hard + rng.normal(0, 0.8, hard.shape) + margin * np.eye(3)[y_true]
                 p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-                values.append(evaluation.contributions(metric, y_true, p))
+                values.append(evaluation.contributions(OneOf(3), metric, y_true, p))
             found = significance.compare_models(*values, num_resamples=400)
             significant[gain] += found.p_value < 0.05
     level, power = (count / num_comparisons for count in significant.values())
@@ -291,7 +292,11 @@ def test_the_sign_flip_test_keeps_its_level_and_detects_better_models(metric, nu
 
 @pytest.mark.parametrize(
     ("multi_label", "metric"),
-    [(many, metric) for many in (False, True) for metric in evaluation.contributed(many)],
+    [
+        (kind.is_multi_label, metric)
+        for kind in (OneOf, MultiLabel)
+        for metric in kind.comparison_metrics
+    ],
 )
 def test_contributions_equal_the_values_or_pseudo_values_of_the_metric(multi_label, metric):
     rng = np.random.default_rng(0)
@@ -317,7 +322,8 @@ def test_contributions_equal_the_values_or_pseudo_values_of_the_metric(multi_lab
         )
         return report.get(metric)
 
-    found = evaluation.contributions(metric, y_true, p, thresholds)
+    task = task_of(multi_label=multi_label, num_classes=3)
+    found = evaluation.contributions(task, metric, y_true, p, thresholds)
     everything = np.arange(n)
     whole = score(everything)
     without = np.array([score(np.delete(everything, j)) for j in range(n)])
@@ -328,12 +334,15 @@ def test_contributions_equal_the_values_or_pseudo_values_of_the_metric(multi_lab
 
 def test_a_class_with_one_example_does_not_raise_a_perfect_score():
     y_true = np.array([0] * 60 + [1] * 39 + [2])
-    assert evaluation.contributions("macro_f1", y_true, np.eye(3)[y_true]).mean() == 1.0
+    contributions = evaluation.contributions(OneOf(3), "macro_f1", y_true, np.eye(3)[y_true])
+    assert contributions.mean() == 1.0
 
 
 def test_contributions_of_a_metric_of_another_task_are_refused():
     p = np.full((2, 2), 0.5)
     with pytest.raises(ValueError, match="micro_f1"):
-        evaluation.contributions("micro_f1", np.array([0, 1]), p)
+        evaluation.contributions(OneOf(2), "micro_f1", np.array([0, 1]), p)
     with pytest.raises(ValueError, match="accuracy"):
-        evaluation.contributions("accuracy", np.ones((2, 2), bool), p, np.full(2, 0.5))
+        evaluation.contributions(
+            MultiLabel(2), "accuracy", np.ones((2, 2), bool), p, np.full(2, 0.5)
+        )

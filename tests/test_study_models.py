@@ -16,6 +16,7 @@ from textclf.cli import main
 from textclf.config import from_dict
 from textclf.study import models
 from textclf.study.models import Answers
+from textclf.tasks import OneOf
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +112,7 @@ def answers_with_accuracy(rng: np.random.Generator, accuracy: float, n: int = 10
     y_true = np.arange(n) % 2
     right = rng.random(n) < accuracy
     p = np.where(right == (y_true == 1), 0.9, 0.1)
-    return Answers(y_true, np.stack([1 - p, p], axis=1))
+    return Answers(OneOf(2), y_true, np.stack([1 - p, p], axis=1))
 
 
 def test_models_that_differ_only_in_the_seed_are_runs_of_one_cell():
@@ -140,7 +141,7 @@ def test_mcnemar_is_used_for_accuracy_only():
     surer[0] = unsure[0, ::-1]  # one wrong answer
     compare = functools.partial(
         models.compare_models,
-        {"a": Answers(y_true, unsure), "b": Answers(y_true, surer)},
+        {"a": Answers(OneOf(2), y_true, unsure), "b": Answers(OneOf(2), y_true, surer)},
         cells={"a": "a", "b": "b"},
         num_resamples=100,
     )
@@ -159,7 +160,7 @@ def test_equal_scores_with_different_wrong_answers_are_not_called_equal_answers(
     a[0], b[0] = [0.1, 0.8, 0.1], [0.1, 0.1, 0.8]
     compare = functools.partial(models.compare_models, cells={"a": "a", "b": "b"})
     [comparison] = compare(
-        {"a": Answers(y_true, a), "b": Answers(y_true, b)}, metric="accuracy"
+        {"a": Answers(OneOf(3), y_true, a), "b": Answers(OneOf(3), y_true, b)}, metric="accuracy"
     ).comparisons
     assert comparison.verdict == "no difference"
     assert comparison.words == (
@@ -173,7 +174,11 @@ def test_macro_f1_needs_four_rows_per_class_on_average(num_rows: int, verdict: s
     right, wrong = np.eye(5)[y_true], np.eye(5)[(y_true + 1) % 5]
     mixed = np.where((np.arange(num_rows) % 3 == 0)[:, np.newaxis], right, wrong)
     report = models.compare_models(
-        {"a0": Answers(y_true, right), "a1": Answers(y_true, right), "b": Answers(y_true, mixed)},
+        {
+            "a0": Answers(OneOf(5), y_true, right),
+            "a1": Answers(OneOf(5), y_true, right),
+            "b": Answers(OneOf(5), y_true, mixed),
+        },
         cells={"a0": "A", "a1": "A", "b": "B"},
         metric="macro_f1",
     )
@@ -190,7 +195,7 @@ def softmax_answers(rng: np.random.Generator, n: int) -> Answers:
     y_true = np.arange(n) % 3
     logits = rng.normal(0, 1, (n, 3)) + 1.2 * np.eye(3)[y_true]
     p = np.exp(logits)
-    return Answers(y_true, p / p.sum(axis=1, keepdims=True))
+    return Answers(OneOf(3), y_true, p / p.sum(axis=1, keepdims=True))
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "log_loss"])

@@ -11,6 +11,7 @@ from textclf.errors import ConfigError
 from textclf.study import comparison, grid, summary
 from textclf.study.page import render
 from textclf.study.records import to_float16
+from textclf.tasks import MultiLabel, OneOf
 
 
 @pytest.fixture
@@ -56,15 +57,17 @@ def test_cells_are_not_compared_by_macro_f1_with_too_few_rows():
     for cell, boost in (("a", 5.0), ("b", 0.0)):
         p[cell][:, np.arange(len(y_true)), y_true] += boost
     values = {
-        cell: np.stack([evaluation.contributions("macro_f1", y_true, row) for row in p[cell]])
+        cell: np.stack(
+            [evaluation.contributions(OneOf(10), "macro_f1", y_true, row) for row in p[cell]]
+        )
         for cell in "ab"
     }
-    assert not comparison.enough_rows("macro_f1", y_true[:39], 10), "3.9 rows per class"
-    assert comparison.enough_rows("macro_f1", y_true, 10), "4.2 rows per class"
-    assert not comparison.enough_rows("macro_f1", y_true, 11), "a class without rows"
-    assert comparison.enough_rows("accuracy", y_true[:5], 10)
+    assert not comparison.enough_rows(OneOf(10), "macro_f1", y_true[:39]), "3.9 rows per class"
+    assert comparison.enough_rows(OneOf(10), "macro_f1", y_true), "4.2 rows per class"
+    assert not comparison.enough_rows(OneOf(11), "macro_f1", y_true), "a class without rows"
+    assert comparison.enough_rows(OneOf(10), "accuracy", y_true[:5])
     several = np.eye(3, dtype=bool)[np.arange(11) % 3]
-    assert not comparison.enough_rows("macro_f1", several, 3)
+    assert not comparison.enough_rows(MultiLabel(3), "macro_f1", several)
     [refused] = comparison.Comparison("macro_f1", values, has_enough_rows=False).pairs([("a", "b")])
     assert refused.verdict == "too few rows"
     assert refused.p_value is None and refused.interval is None and refused.power is None
@@ -162,7 +165,7 @@ def test_multi_label_cells_are_compared_by_macro_f1(folder: Path):
     (folder / "tiny.yaml").write_text(several.format(reviews=folder / "reviews.csv"))
     (folder / "cells.yaml").write_text(CELLS + "metric: accuracy\n")
     with pytest.raises(
-        ConfigError, match="accuracy is not available for tiny, where a text has several"
+        ConfigError, match="accuracy is not available for tiny, which has any number of classes"
     ):
         grid.read(folder / "cells.yaml")
     (folder / "cells.yaml").write_text(CELLS)
@@ -181,7 +184,7 @@ def test_multi_label_cells_are_compared_by_macro_f1(folder: Path):
             "data": {"multi_label": True, "class_names": list("abc"), "splits": {"test": 500},
                      "fingerprint": "f", "leaked_test_rows": 0},
             "test": report.to_dict()["metrics"], "thresholds": limits.tolist(),
-            "probabilities": packed(to_float16(p, limits)),
+            "probabilities": packed(to_float16(MultiLabel(3), p, limits)),
             "y_true": packed(y_true.astype(np.uint8)),
         }  # fmt: skip
         if run.kind == "network":

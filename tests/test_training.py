@@ -152,9 +152,10 @@ def test_temperature_thresholds_and_abstention_are_fitted_on_validation(reviews,
             msgspec.structs.replace(model.card, temperature=1.0),
         ).score(dataset, "validation")
         logits = np.log(raw.p) - (np.log1p(-raw.p) if multi_label else 0)
-        fitted = evaluation.fit_temperature(raw.y_true, logits, multi_label=multi_label)
+        task = model.card.task
+        fitted = evaluation.fit_temperature(task, raw.y_true, logits)
         assert model.card.temperature == pytest.approx(fitted, rel=1e-2)
-        point = evaluation.choose_abstention(scores.y_true, scores.p, coverage=0.6)
+        point = evaluation.choose_abstention(task, scores.y_true, scores.p, coverage=0.6)
         assert model.card.abstain_below == pytest.approx(point.abstain_below, abs=1e-5)
         if multi_label:
             chosen = evaluation.choose_thresholds(scores.y_true, scores.p)

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from studies import TINY, write_grids
 
-from textclf import evaluation, networks
+from textclf import networks
 from textclf.errors import DataError
 from textclf.study import grid, measuring, worker
 from textclf.study.records import Job, PackedArray, to_float16
+from textclf.tasks import task_of
 
 
 @pytest.fixture
@@ -49,18 +50,15 @@ def test_rounding_to_float16_changes_no_prediction(multi_label: bool):
     rng = np.random.default_rng(0)
     p = np.clip(0.5 + rng.normal(0, 1e-4, (1000, 3)), 0, 1).astype(np.float32)
     thresholds = np.array([0.5, 0.50001, 0.49999], np.float32) if multi_label else None
-    rounded = to_float16(p, thresholds)
+    task = task_of(multi_label=multi_label, num_classes=3)
+    rounded = to_float16(task, p, thresholds)
     assert rounded.dtype == np.float16
-    np.testing.assert_array_equal(
-        evaluation.select(rounded, thresholds), evaluation.select(p, thresholds)
-    )
+    np.testing.assert_array_equal(task.select(rounded, thresholds), task.select(p, thresholds))
     np.testing.assert_allclose(rounded, p, atol=2e-3)
     if multi_label:
-        certain = to_float16(np.full((1, 3), 0.9999, np.float32), thresholds)
+        certain = to_float16(task, np.full((1, 3), 0.9999, np.float32), thresholds)
         assert (certain < 1).all(), "a probability of 1 would change the log loss"
-        assert (
-            evaluation.select(p.astype(np.float16), thresholds) != evaluation.select(p, thresholds)
-        ).any()
+        assert (task.select(p.astype(np.float16), thresholds) != task.select(p, thresholds)).any()
     packed = PackedArray.pack(rounded)
     stored = msgspec.json.decode(msgspec.json.encode(packed), type=PackedArray)
     np.testing.assert_array_equal(stored.unpack(), rounded)

@@ -15,6 +15,7 @@ import numpy as np
 
 from textclf.data import Dataset
 from textclf.errors import ConfigError, DataError
+from textclf.tasks import MultiLabel, OneOf, Task, task_of
 
 Unit = Literal["auto", "word", "character"]
 
@@ -59,6 +60,7 @@ def fit(
         texts: n raw strings.
         y: int64 [n], ids into `class_names`, or bool [n, C] if `multi_label`.
         class_names: C names.
+        multi_label: whether a text may have several classes, or none.
         unit: unit of the n-grams; "auto" is "character" for Chinese (at least 30 % of the letters
             of a sample of the texts are Han), otherwise "word".
         seed: seed of the baselines in `RANDOM`; the others are deterministic.
@@ -72,18 +74,13 @@ def fit(
         raise ConfigError([f"baseline: no {name!r}; expected one of {', '.join(BASELINES)}"])
     if unit not in ("auto", "word", "character"):
         raise ConfigError([f"unit: no {unit!r}; expected one of auto, word, character"])
-    y = np.asarray(y, dtype=bool if multi_label else np.int64)
-    num_classes = len(class_names)
-    if y.shape != ((len(texts), num_classes) if multi_label else (len(texts),)):
-        raise ValueError(f"y {y.shape} does not fit {len(texts)} texts, {num_classes} classes")
     if len(texts) == 0:
         raise DataError(
             f"the baseline {name!r} has no training text; expected at least one; check that the "
             "training split is not empty"
         )
-    if not multi_label and (y.min() < 0 or y.max() >= num_classes):
-        raise ValueError(f"y must be from 0 to {num_classes - 1}, one of the classes")
-    return _FITTERS[name](texts, y, num_classes, unit, seed)
+    task = task_of(multi_label=multi_label, num_classes=len(class_names))
+    return _FITTERS[name](texts, task.check_classes(y, len(texts), "y"), task, unit, seed)
 
 
 def texts_and_classes(
@@ -106,12 +103,7 @@ def texts_and_classes(
         labels.append(example.label_ids)
         if done % 1024 == 0 or done == num_examples:
             on_progress(f"reading {split}", done, num_examples)
-    if not dataset.multi_label:
-        return texts, np.array([ids[0] for ids in labels], np.int64)
-    y = np.zeros((len(texts), len(dataset.class_names)), bool)
-    for row, ids in enumerate(labels):
-        y[row, list(ids)] = True
-    return texts, y
+    return texts, dataset.task.classes_of(labels)
 
 
 class Majority:
@@ -160,46 +152,27 @@ class TfidfLogisticRegression:
 
 
 def _fit_majority(
-    texts: Sequence[str], y: np.ndarray, num_classes: int, unit: Unit, seed: int
+    texts: Sequence[str], y: np.ndarray, task: Task, unit: Unit, seed: int
 ) -> Majority:
     """Compute the class frequencies."""
-    counts = y.sum(axis=0) if y.ndim == 2 else np.bincount(y, minlength=num_classes)
-    return Majority(counts / len(texts))
+    return Majority(task.indicators(y).sum(axis=0) / len(texts))
 
 
 def _fit_tfidf(
-    texts: Sequence[str], y: np.ndarray, num_classes: int, unit: Unit, seed: int
+    texts: Sequence[str], y: np.ndarray, task: Task, unit: Unit, seed: int
 ) -> TfidfLogisticRegression:
-    """Fit on term frequencies 1 + log(tf) of word 1-2-grams or character 1-3-grams, with C 10.
-
-    Multi-label: one balanced model per label, like OneVsRestClassifier of scikit-learn, but without
-    its warnings about labels without both positive and negative examples.
-    """
+    """Fit on term frequencies 1 + log(tf) of word 1-2-grams or character 1-3-grams, with C 10."""
     if unit == "auto":
         unit = "character" if is_chinese(texts) else "word"
     vectorizer, features, min_df = _vectorize(texts, unit)
-
-    models: dict[int, Any] | Any
-    if y.ndim == 2:
-        constant = np.where(y.all(axis=0), 1.0, 0.0)
-        varying = np.flatnonzero(y.any(axis=0) & ~y.all(axis=0))
-        models = {int(c): _regress(features, y[:, c], seed, "balanced") for c in varying}
-        fitted = list(models.values())
-    else:
-        constant = np.zeros(num_classes)
-        present = np.unique(y)
-        if len(present) == 1:
-            constant[present] = 1.0
-            models, fitted = None, []
-        else:
-            models = _regress(features, y, seed, None)
-            fitted = [models]
+    models, constant = _REGRESSIONS[type(task)](features, y, task, seed)
+    fitted = [] if models is None else [*models.values()] if isinstance(models, dict) else [models]
 
     ngrams = "characters, 1-3-grams" if unit == "character" else "words, 1-2-grams"
     summary = (
         f"TF-IDF ({ngrams}, {len(vectorizer.vocabulary_):,} terms in at least {min_df} "
         f"text{'s' if min_df > 1 else ''}) + logistic regression (C 10"
-        f"{', one balanced model per label' if y.ndim == 2 else ''})"
+        f"{', one balanced model per label' if isinstance(models, dict) else ''})"
     )
     num_unconverged = sum(int(model.n_iter_.max()) >= MAX_ITERATIONS for model in fitted)
     if num_unconverged:
@@ -207,6 +180,41 @@ def _fit_tfidf(
             f"; {num_unconverged} of {len(fitted)} not converged in {MAX_ITERATIONS} iterations"
         )
     return TfidfLogisticRegression(vectorizer, models, constant, summary)
+
+
+def _regress_classes(features: Any, y: np.ndarray, task: Task, seed: int) -> tuple[Any, np.ndarray]:
+    """Fit one model of all classes; None if the texts have one class.
+
+    Returns:
+        The model, and float64 [C], the probabilities of classes without a model.
+    """
+    constant = np.zeros(task.num_outputs)
+    present = np.unique(y)
+    if len(present) == 1:
+        constant[present] = 1.0
+        return None, constant
+    return _regress(features, y, seed, None), constant
+
+
+def _regress_labels(
+    features: Any, y: np.ndarray, task: Task, seed: int
+) -> tuple[dict[int, Any], np.ndarray]:
+    """Fit one balanced model for each label that some texts have and others do not.
+
+    It is like OneVsRestClassifier of scikit-learn, but without its warnings about the other labels.
+
+    Returns:
+        The models by label id, and float64 [C], the probabilities of labels without a model.
+    """
+    constant = np.where(y.all(axis=0), 1.0, 0.0)
+    varying = np.flatnonzero(y.any(axis=0) & ~y.all(axis=0))
+    return {int(c): _regress(features, y[:, c], seed, "balanced") for c in varying}, constant
+
+
+_REGRESSIONS: dict[type, Callable[[Any, np.ndarray, Task, int], tuple[Any, np.ndarray]]] = {
+    OneOf: _regress_classes,
+    MultiLabel: _regress_labels,
+}
 
 
 def _vectorize(texts: Sequence[str], unit: str) -> tuple[Any, Any, int]:
@@ -265,14 +273,12 @@ class FastText:
     Joulin et al. 2017, "Bag of tricks for efficient text classification".
     """
 
-    def __init__(
-        self, model: Any, classes: np.ndarray, constant: np.ndarray, unit: str, multi_label: bool
-    ):
+    def __init__(self, model: Any, classes: np.ndarray, constant: np.ndarray, unit: str, loss: str):
         self._model = model
         self._classes = classes  # int [fitted classes], ids of the classes of the model
         self._constant = constant  # float64 [C], probabilities of the other classes
         self._unit = unit
-        self._multi_label = multi_label
+        self._loss = loss  # of `_LOSSES`
 
     def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
         p = np.tile(self._constant, (len(texts), 1))  # [n, C]
@@ -286,7 +292,7 @@ class FastText:
             for label, value in zip(labels, values, strict=True):
                 if label != _NO_LABEL:
                     p[row, int(label.removeprefix(_LABEL))] = min(float(value), 1.0)
-        if not self._multi_label:
+        if self._loss == "softmax":
             p /= p.sum(axis=1, keepdims=True)  # fastText adds 1e-5 to each
         return p
 
@@ -299,19 +305,23 @@ _NO_LABEL = "#none"
 FASTTEXT = {"dim": 100, "epoch": 25, "lr": 0.5, "wordNgrams": 2, "bucket": 2**18, "minCount": 1}
 
 
+# Loss of each task; "ova" is one-versus-all.
+_LOSSES: dict[type, str] = {OneOf: "softmax", MultiLabel: "ova"}
+
+
 def _fit_fasttext(
-    texts: Sequence[str], y: np.ndarray, num_classes: int, unit: Unit, seed: int
+    texts: Sequence[str], y: np.ndarray, task: Task, unit: Unit, seed: int
 ) -> FastText:
-    """Fit fastText with the settings of its tutorial; multi-label: one-versus-all loss."""
+    """Fit fastText with the settings of its tutorial."""
     import fasttext
 
     if unit == "auto":
         unit = "character" if is_chinese(texts) else "word"
-    labels = y if y.ndim == 2 else np.equal.outer(y, np.arange(num_classes))  # bool [n, C]
+    labels, loss = task.indicators(y), _LOSSES[type(task)]
     constant = labels.all(axis=0).astype(float)
     classes = np.flatnonzero(labels.any(axis=0) & ~labels.all(axis=0))
     if len(classes) == 0:
-        return FastText(None, classes, constant, unit, y.ndim == 2)
+        return FastText(None, classes, constant, unit, loss)
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".txt") as file:
         for text, row in zip(texts, labels[:, classes], strict=True):
             names = [f"{_LABEL}{c}" for c in classes[row]] or [_NO_LABEL]
@@ -320,13 +330,13 @@ def _fit_fasttext(
         model = fasttext.train_supervised(
             input=file.name,
             label=_LABEL,
-            loss="ova" if y.ndim == 2 else "softmax",
+            loss=loss,
             thread=1,  # several threads update the weights in random order
             seed=seed + 1,  # its generator treats 0 as 1
             verbose=0,
             **FASTTEXT,
         )
-    return FastText(model, classes, constant, unit, y.ndim == 2)
+    return FastText(model, classes, constant, unit, loss)
 
 
 def _as_line(text: str, unit: str) -> str:
@@ -343,7 +353,7 @@ def available() -> tuple[str, ...]:
     return tuple(name for name in BASELINES if name != "fasttext" or has_fasttext)
 
 
-_FITTERS: dict[str, Callable[[Sequence[str], np.ndarray, int, Unit, int], Baseline]] = {
+_FITTERS: dict[str, Callable[[Sequence[str], np.ndarray, Task, Unit, int], Baseline]] = {
     "majority": _fit_majority,
     "tfidf_logistic_regression": _fit_tfidf,
     "fasttext": _fit_fasttext,

@@ -22,7 +22,6 @@ from textclf import artifact, evaluation, model_card, networks, text
 from textclf.config import Config, from_dict, to_yaml
 from textclf.data import Dataset
 from textclf.errors import ArtifactError, ConfigError, DataError
-from textclf.tasks import Decision, task_of
 
 # Names of the outputs of `Classifier.answer`, which are those of the served graph.
 OUTPUTS = (
@@ -103,12 +102,7 @@ class Predictor:
     def predict(self, texts: Iterable[str | bytes]) -> list[str] | list[tuple[str, ...]]:
         """Return the most probable class of each text; multi-label: its selected classes."""
         answers = self.answers(texts)
-        if not self.card.multi_label:
-            return [self.class_names[index] for index in answers["label_id"]]
-        return [
-            tuple(name for name, chosen in zip(self.class_names, row, strict=True) if chosen)
-            for row in answers["selected"]
-        ]
+        return self.card.task.label_names(answers, self.class_names)
 
     def score(
         self,
@@ -132,27 +126,24 @@ class Predictor:
             )
         model_ids = self._class_ids(dataset.class_names)
         n = dataset.splits[split].num_examples
-        num_classes = len(self.class_names)
-        p = np.empty((n, num_classes), np.float32)
+        p = np.empty((n, len(self.class_names)), np.float32)
         num_tokens, truncated = np.empty(n, np.int64), np.empty(n, bool)
-        y_true = (
-            np.zeros((n, num_classes), bool) if self.card.multi_label else np.empty(n, np.int64)
-        )
+        task = self.card.task
+        y_true = [task.classes_of([])]
         done = 0
         for chunk in chunks(dataset.examples(split), 1024):
             answers = self.answers([example.text for example in chunk])
             rows = slice(done, done + len(chunk))
             p[rows], num_tokens[rows] = answers["probabilities"], answers["num_tokens"]
             truncated[rows] = answers["truncated"]
-            for row, example in enumerate(chunk, start=done):
-                ids = [model_ids[label] for label in example.label_ids]
-                if self.card.multi_label:
-                    y_true[row, ids] = True
-                else:
-                    y_true[row] = ids[0]
+            y_true.append(
+                task.classes_of(
+                    [[model_ids[label] for label in example.label_ids] for example in chunk]
+                )
+            )
             done += len(chunk)
             on_progress(f"answering {split}", done, n)
-        return Scores(y_true, p, num_tokens, truncated)
+        return Scores(np.concatenate(y_true), p, num_tokens, truncated)
 
     def evaluate(self, dataset: Dataset, split: str = "test", **settings: Any) -> evaluation.Report:
         """Return the report of one split; `settings` as in `evaluation.evaluate`."""
@@ -160,17 +151,14 @@ class Predictor:
 
     def report(self, scores: Scores, **settings: Any) -> evaluation.Report:
         """Return the report of scores; `settings` as in `evaluation.evaluate`."""
-        thresholds = self.card.thresholds
         return evaluation.evaluate(
             scores.y_true,
             scores.p,
             class_names=self.class_names,
             multi_label=self.card.multi_label,
-            thresholds=None if thresholds is None else np.array(thresholds, np.float32),
             num_tokens=scores.num_tokens,
             truncated=scores.truncated,
-            temperature=self.card.temperature,
-            abstain_below=self.card.abstain_below,
+            **msgspec.structs.asdict(self.card.decision),
             **settings,
         )
 
@@ -232,14 +220,7 @@ class Classifier(Predictor):
     def answer_from(self, encoded: text.Encoded, vectors: tf.Tensor) -> dict[str, tf.Tensor]:
         """Compute the outputs from encoded texts and their vectors."""
         logits = self.network.logits(vectors, _features(encoded))
-        num_classes = len(self.class_names)
-        task = task_of(multi_label=self.card.multi_label, num_classes=num_classes)
-        decision = Decision(
-            temperature=self.card.temperature,
-            thresholds=self.card.thresholds,
-            abstain_below=self.card.abstain_below,
-        )
-        answer = task.decide(logits, decision)
+        answer = self.card.task.decide(logits, self.card.decision)
         names = tf.constant(self.class_names)
         # The encoder adds an unknown token to an empty text; do not count it.
         kept = tf.minimum(encoded.num_tokens, tf.cast(encoded.lengths, tf.int64))

@@ -93,17 +93,21 @@ def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     return "" if near is None else f"; did you mean {near!r}?"
 
 
-def format_list(values: Sequence[str], limit: int = 12) -> str:
+def format_list(values: Sequence[str], limit: int = 12, *, width: int | None = 40) -> str:
     """Return values separated by commas, or "nothing" without any.
 
         format_list(["text", "label"])    # "text, label"
 
     Args:
-        values: the values; each is cut after 40 characters.
+        values: the values.
         limit: maximum number of values that are listed; the others are counted.
+        width: number of characters after which a value is cut; None for whole values.
     """
-    shown = [value if len(value) <= 40 else value[:37] + "..." for value in values[:limit]]
-    more = f" and {len(values) - limit} more" if len(values) > limit else ""
+    shown = [
+        value if width is None or len(value) <= width else value[: width - 3] + "..."
+        for value in values[:limit]
+    ]
+    more = f" and {len(values) - limit:,} more" if len(values) > limit else ""
     return ", ".join(shown) + more if shown else "nothing"
 
 

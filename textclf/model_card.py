@@ -31,14 +31,13 @@ def _summary_lines(card: Card) -> list[str]:
     if ":" not in encoder:  # a function of another module keeps its name
         encoder = encoder.upper().replace("SIMPLE_RNN", "SimpleRNN")
     direction = "bidirectional " if model.get("bidirectional") and encoder != "BAG" else ""
-    task = "any number of classes per text" if card.multi_label else "one class per text"
     names = ", ".join(map(_code, card.class_names[:_SHOWN_CLASSES]))
     num_hidden = len(card.class_names) - _SHOWN_CLASSES
     return [
         "# Text classifier",
         "",
         f"A {direction}{encoder} classifier trained with textclf: {len(card.class_names)} classes, "
-        f"{task}.",
+        f"{card.task.phrase}.",
         "",
         f"Classes: {names}{f' and {num_hidden} more' if num_hidden > 0 else ''}.",
     ]
@@ -83,7 +82,7 @@ def _score_lines(card: Card, report: Report) -> list[str]:
     level = f"{100 * report.confidence:.4g} % interval"
     fitted = (
         "the epoch, the temperature and the thresholds"
-        if card.multi_label
+        if card.task.has_thresholds
         else "the epoch and the temperature"
     )
     lines = [

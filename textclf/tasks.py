@@ -1,21 +1,25 @@
 """Tasks: the one place that knows how one label and several labels differ.
 
-A task turns targets and logits into losses, logits into probabilities, and probabilities into a
-decision. `OneOf` has exactly one class for each text (softmax), `MultiLabel` any number of classes
-(one sigmoid a class).
+A task turns label ids into arrays of classes, targets and logits into losses, logits into
+probabilities, and probabilities into predictions and their names. `OneOf` has exactly one class for
+each text (softmax), `MultiLabel` any number of classes (one sigmoid a class). The metrics of each
+task are in `evaluation/by_task.py`.
 
-B texts, n examples, C classes. Only NumPy is imported with this module; TensorFlow is imported by
-the methods that work on tensors.
+B texts, n examples, C classes. *Classes*, the true or the predicted ones, are an array: int64 [n],
+ids of the classes (one-of), or bool [n, C] (multi-label). Neither NumPy nor TensorFlow is imported
+with this module: the methods that work on arrays or tensors import them.
 """
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import msgspec
-import numpy as np
 
 if TYPE_CHECKING:
+    import numpy as np
     import tensorflow as tf
+
+    Thresholds = Sequence[float] | np.ndarray | None
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,11 +38,19 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Task(Protocol):
-    """Targets, losses and decisions of one kind of classification.
+    """Classes, losses and decisions of one kind of classification.
+
+        task = task_of(multi_label=True, num_classes=3)
+        task.classes_of([(0, 2), ()])    # [[True, False, True], [False, False, False]]
 
     Attributes:
         num_outputs: number of logits of a text, C.
         is_multi_label: whether a text may have several classes, or none.
+        phrase: number of classes of a text in words.
+        min_classes: least number of classes that can be told apart.
+        headline: name of the most important metric.
+        comparison_metrics: names of the metrics that models are compared by, the default first.
+        has_thresholds: whether a decision needs thresholds, which are chosen on validation.
     """
 
     @property
@@ -46,6 +58,81 @@ class Task(Protocol):
 
     @property
     def is_multi_label(self) -> bool: ...
+
+    @property
+    def phrase(self) -> str: ...
+
+    @property
+    def min_classes(self) -> int: ...
+
+    @property
+    def headline(self) -> str: ...
+
+    @property
+    def comparison_metrics(self) -> tuple[str, ...]: ...
+
+    @property
+    def has_thresholds(self) -> bool: ...
+
+    # === Classes ===
+
+    def classes_of(self, label_ids: Sequence[Sequence[int]]) -> "np.ndarray":
+        """Return the classes of n examples, from the ids of the labels of each example."""
+
+    def check_classes(self, classes: Any, n: int, name: str = "y_true") -> "np.ndarray":
+        """Return classes as int64 [n] or bool [n, C].
+
+        Args:
+            name: name of the argument in messages.
+
+        Raises:
+            ValueError: the shape or the type is wrong, or an id is out of range.
+        """
+
+    def true_classes(self, targets: "np.ndarray") -> "np.ndarray":
+        """Return the classes of training targets, bool or float32 [n, C]."""
+
+    def indicators(self, classes: "np.ndarray") -> "np.ndarray":
+        """Return bool [n, C], True for each class of each example."""
+
+    def contain(self, classes: "np.ndarray", label_ids: "np.ndarray") -> "np.ndarray":
+        """Return bool [n], True where an example has the class of its id in int64 [n]."""
+
+    def reorder(self, classes: "np.ndarray", order: Sequence[int]) -> "np.ndarray":
+        """Return classes after the columns of the probabilities were reordered as `p[:, order]`."""
+
+    def balanced_weights(self, num_examples: int, class_counts: "np.ndarray") -> list[float]:
+        """Return class weights that give rare classes as much of the loss as frequent ones."""
+
+    # === Predictions from probabilities ===
+
+    def check_thresholds(self, thresholds: "Thresholds") -> "np.ndarray | None":
+        """Return thresholds as float [C], 0.5 by default, or None if the task has none.
+
+        Raises:
+            ValueError: the shape is wrong, or the task has no thresholds.
+        """
+
+    def select(self, p: "np.ndarray", thresholds: "Thresholds" = None) -> "np.ndarray":
+        """Return the predicted classes of probabilities, float [n, C].
+
+        One-of: the most probable class, the first one if there are several. Multi-label: p >=
+        threshold, compared in float32 like the exported graph.
+
+        Args:
+            thresholds: [C] for multi-label, 0.5 by default.
+        """
+
+    def label_names(
+        self, answers: "Mapping[str, np.ndarray]", class_names: Sequence[str]
+    ) -> list[str] | list[tuple[str, ...]]:
+        """Return the label of each text (one-of), or the names of its selected classes.
+
+        Args:
+            answers: `label_id`, int64 [n], and `selected`, bool [n, C], as from `decide`.
+        """
+
+    # === Tensors ===
 
     def losses(
         self,
@@ -82,18 +169,66 @@ class Task(Protocol):
             abstain: bool [B].
         """
 
-    def true_classes(self, targets: np.ndarray) -> np.ndarray:
-        """Return what evaluation compares with: int64 [n] (one-of) or bool [n, C]."""
-
-    def balanced_weights(self, num_examples: int, class_counts: np.ndarray) -> list[float]:
-        """Return class weights that give rare classes as much of the loss as frequent ones."""
-
 
 class OneOf(msgspec.Struct, frozen=True):
     """Exactly one class for each text; the decision is the most probable class."""
 
     num_outputs: int
     is_multi_label: ClassVar[bool] = False
+    phrase: ClassVar[str] = "one class per text"
+    min_classes: ClassVar[int] = 2
+    headline: ClassVar[str] = "accuracy"
+    comparison_metrics: ClassVar[tuple[str, ...]] = ("accuracy", "macro_f1", "log_loss")
+    has_thresholds: ClassVar[bool] = False
+
+    def classes_of(self, label_ids: Sequence[Sequence[int]]) -> "np.ndarray":
+        import numpy as np
+
+        return np.array([ids[0] for ids in label_ids], np.int64)
+
+    def check_classes(self, classes: Any, n: int, name: str = "y_true") -> "np.ndarray":
+        import numpy as np
+
+        ids = np.asarray(classes)
+        if ids.shape != (n,) or not np.issubdtype(ids.dtype, np.integer):
+            raise ValueError(f"{name} {ids.dtype} {ids.shape} must be whole numbers [{n}]")
+        if n and (ids.min() < 0 or ids.max() >= self.num_outputs):
+            raise ValueError(f"{name} must be from 0 to {self.num_outputs - 1}, one of the classes")
+        return ids.astype(np.int64)
+
+    def true_classes(self, targets: "np.ndarray") -> "np.ndarray":
+        return targets.argmax(axis=1)
+
+    def indicators(self, classes: "np.ndarray") -> "np.ndarray":
+        import numpy as np
+
+        return np.equal.outer(classes, np.arange(self.num_outputs))
+
+    def contain(self, classes: "np.ndarray", label_ids: "np.ndarray") -> "np.ndarray":
+        return classes == label_ids
+
+    def reorder(self, classes: "np.ndarray", order: Sequence[int]) -> "np.ndarray":
+        import numpy as np
+
+        return np.argsort(order)[classes]
+
+    def balanced_weights(self, num_examples: int, class_counts: "np.ndarray") -> list[float]:
+        return [float(num_examples / (self.num_outputs * max(n, 1))) for n in class_counts]
+
+    def check_thresholds(self, thresholds: "Thresholds") -> None:
+        if thresholds is not None:
+            raise ValueError("thresholds are for multi-label classification only")
+
+    def select(self, p: "np.ndarray", thresholds: "Thresholds" = None) -> "np.ndarray":
+        import numpy as np
+
+        self.check_thresholds(thresholds)
+        return np.asarray(p).argmax(axis=1).astype(np.int64)
+
+    def label_names(
+        self, answers: "Mapping[str, np.ndarray]", class_names: Sequence[str]
+    ) -> list[str]:
+        return [class_names[index] for index in answers["label_id"]]
 
     def losses(
         self,
@@ -130,18 +265,75 @@ class OneOf(msgspec.Struct, frozen=True):
         )
         return {"probabilities": p, "selected": selected, **_most_probable(p, decision)}
 
-    def true_classes(self, targets: np.ndarray) -> np.ndarray:
-        return targets.argmax(axis=1)
-
-    def balanced_weights(self, num_examples: int, class_counts: np.ndarray) -> list[float]:
-        return [float(num_examples / (self.num_outputs * max(n, 1))) for n in class_counts]
-
 
 class MultiLabel(msgspec.Struct, frozen=True):
     """Any number of classes for each text; a class is selected from its threshold on."""
 
     num_outputs: int
     is_multi_label: ClassVar[bool] = True
+    phrase: ClassVar[str] = "any number of classes per text"
+    min_classes: ClassVar[int] = 1
+    headline: ClassVar[str] = "micro_f1"
+    comparison_metrics: ClassVar[tuple[str, ...]] = ("macro_f1", "micro_f1", "log_loss")
+    has_thresholds: ClassVar[bool] = True
+
+    def classes_of(self, label_ids: Sequence[Sequence[int]]) -> "np.ndarray":
+        import numpy as np
+
+        classes = np.zeros((len(label_ids), self.num_outputs), bool)
+        for row, ids in enumerate(label_ids):
+            classes[row, list(ids)] = True
+        return classes
+
+    def check_classes(self, classes: Any, n: int, name: str = "y_true") -> "np.ndarray":
+        import numpy as np
+
+        indicators = np.asarray(classes)
+        if indicators.shape != (n, self.num_outputs):
+            raise ValueError(f"{name} {indicators.shape} must be bool {(n, self.num_outputs)}")
+        return indicators.astype(bool)
+
+    def true_classes(self, targets: "np.ndarray") -> "np.ndarray":
+        return targets > 0
+
+    def indicators(self, classes: "np.ndarray") -> "np.ndarray":
+        return classes
+
+    def contain(self, classes: "np.ndarray", label_ids: "np.ndarray") -> "np.ndarray":
+        import numpy as np
+
+        return classes[np.arange(len(classes)), label_ids]
+
+    def reorder(self, classes: "np.ndarray", order: Sequence[int]) -> "np.ndarray":
+        return classes[:, order]
+
+    def balanced_weights(self, num_examples: int, class_counts: "np.ndarray") -> list[float]:
+        """Return weights with which a positive example weighs as all negative ones of its class."""
+        return [float(max(num_examples - n, 1) / max(n, 1)) for n in class_counts]
+
+    def check_thresholds(self, thresholds: "Thresholds") -> "np.ndarray":
+        import numpy as np
+
+        if thresholds is None:
+            return np.full(self.num_outputs, 0.5)
+        values = np.asarray(thresholds)
+        if values.shape != (self.num_outputs,):
+            raise ValueError(f"thresholds {values.shape} must be [{self.num_outputs}]")
+        return values
+
+    def select(self, p: "np.ndarray", thresholds: "Thresholds" = None) -> "np.ndarray":
+        import numpy as np
+
+        limits = self.check_thresholds(thresholds)
+        return np.asarray(p).astype(np.float32) >= limits.astype(np.float32)
+
+    def label_names(
+        self, answers: "Mapping[str, np.ndarray]", class_names: Sequence[str]
+    ) -> list[tuple[str, ...]]:
+        return [
+            tuple(name for name, chosen in zip(class_names, row, strict=True) if chosen)
+            for row in answers["selected"]
+        ]
 
     def losses(
         self,
@@ -173,13 +365,6 @@ class MultiLabel(msgspec.Struct, frozen=True):
         thresholds = decision.thresholds or (0.5,) * self.num_outputs
         selected = p >= tf.constant(thresholds, tf.float32)
         return {"probabilities": p, "selected": selected, **_most_probable(p, decision)}
-
-    def true_classes(self, targets: np.ndarray) -> np.ndarray:
-        return targets > 0
-
-    def balanced_weights(self, num_examples: int, class_counts: np.ndarray) -> list[float]:
-        """Return weights with which a positive example weighs as all negative ones of its class."""
-        return [float(max(num_examples - n, 1) / max(n, 1)) for n in class_counts]
 
 
 def _most_probable(p: "tf.Tensor", decision: Decision) -> dict[str, "tf.Tensor"]:

@@ -7,6 +7,7 @@ import msgspec
 
 from textclf.artifact.layout import FORMAT_VERSION
 from textclf.evaluation.report import Report
+from textclf.tasks import Decision, Task, task_of
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -125,6 +126,20 @@ class Card(_Section, frozen=True):
     contract_version: str = ""
     files: dict[str, str] = {}
     format_version: int = FORMAT_VERSION
+
+    @property
+    def task(self) -> Task:
+        """Task of the classifier."""
+        return task_of(multi_label=self.multi_label, num_classes=len(self.class_names))
+
+    @property
+    def decision(self) -> Decision:
+        """Decision of the classifier; its fields are fields of the card."""
+        return Decision(
+            temperature=self.temperature,
+            thresholds=self.thresholds,
+            abstain_below=self.abstain_below,
+        )
 
     def to_json(self) -> str:
         """Return the content of `card.json`."""

@@ -72,7 +72,7 @@ def compare(
         using.check_trained_paths(resolved, overrides, "`--data FILE`")
     section = options.prepare_sources(with_paths(resolved))
     try:
-        metric = comparison.choose_metric(metric, first.multi_label)
+        metric = comparison.choose_metric(metric, first.task)
     except ValueError as error:
         raise click.UsageError(f"--metric {error}") from None
     answers = _answer(models, cards, section, split)

@@ -115,7 +115,7 @@ def evaluate(
 
         click.echo(format_report(report, title=f"{model} on {data_name}"), nl=False)
         if clean is not None:
-            metric = "micro_f1" if card.multi_label else "accuracy"
+            metric = card.task.headline
             click.echo(
                 f"\nWithout the {leaked.sum():,} rows whose text is also in train: "
                 f"{metric.replace('_f1', ' F1')} {clean.get(metric):.4f}, "

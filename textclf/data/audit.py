@@ -290,8 +290,7 @@ def find_odd_classes(
             f"that data.label_column={settings.label_column} holds labels"
         )
     yield from odd_names(class_names)
-    if settings.multi_label:
-        yield from _unlabelled(scan, codes, route)
+    yield from _unlabelled(scan, codes, route)
 
 
 def _shares_of_hashed_splits(splits: Mapping[str, SplitSummary], settings: Data) -> Iterator[str]:

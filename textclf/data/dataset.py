@@ -12,6 +12,7 @@ from textclf.data.parts import Part
 from textclf.data.scan import Lines, place_of
 from textclf.data.splits import SPLITS, SplitSummary
 from textclf.errors import DataError
+from textclf.tasks import Task, task_of
 
 
 class Example(NamedTuple):
@@ -81,6 +82,11 @@ class Dataset:
         self._lines = lines
         self._stamps = stamps
         self._leaked = leaked
+
+    @property
+    def task(self) -> Task:
+        """Task of the labels."""
+        return task_of(multi_label=self.multi_label, num_classes=len(self.class_names))
 
     def examples(self, split: str) -> Iterator[Example]:
         """Yield the examples of a split from its source, in the same order each time.

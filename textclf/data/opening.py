@@ -17,6 +17,7 @@ from textclf.data.parts import Part
 from textclf.data.scan import Scan, scan_parts
 from textclf.data.splits import DROPPED, SPLITS, SplitSummary, chunks, repeated, set_aside
 from textclf.errors import DataError, did_you_mean, format_list
+from textclf.tasks import task_of
 
 _MAX_PROBLEMS = 10  # unknown labels in one message
 
@@ -213,8 +214,9 @@ def _check_labels(
             route[rows] = DROPPED
             findings.dropped_unknown_labels[key] = len(rows)
     problems = _unknown_labels(scan, class_names, known, dropping)
+    task = task_of(multi_label=settings.multi_label, num_classes=len(in_train))
     for key in {"all", "train"} & set(scan.parts):
-        if len(in_train) < (1 if settings.multi_label else 2):
+        if task.num_outputs < task.min_classes:
             only = f"one class only ({next(iter(in_train))!r})" if in_train else "no label at all"
             problems.append(
                 f"{scan.parts[key].name}: {only} in train, expected at least two classes; check "

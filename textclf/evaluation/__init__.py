@@ -22,8 +22,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from textclf.evaluation.by_task import scoring_of
     from textclf.evaluation.calibration import choose_abstention, fit_temperature
-    from textclf.evaluation.decision import fit_decision
+    from textclf.evaluation.decision import fit_decision, fit_thresholds
     from textclf.evaluation.measure import evaluate
     from textclf.evaluation.report import (
         CalibrationBin,
@@ -32,16 +33,17 @@ if TYPE_CHECKING:
         LengthBin,
         Report,
     )
-    from textclf.evaluation.scores import contributed, contributions, macro_f1
-    from textclf.evaluation.selection import choose_thresholds, select
+    from textclf.evaluation.scores import contributions, macro_f1
+    from textclf.evaluation.selection import choose_thresholds
 
 _MODULES = {
+    "by_task": ("scoring_of",),
     "calibration": ("choose_abstention", "fit_temperature"),
-    "decision": ("fit_decision",),
+    "decision": ("fit_decision", "fit_thresholds"),
     "measure": ("evaluate",),
     "report": ("CalibrationBin", "ClassScores", "CoveragePoint", "LengthBin", "Report"),
-    "scores": ("contributed", "contributions", "macro_f1"),
-    "selection": ("choose_thresholds", "select"),
+    "scores": ("contributions", "macro_f1"),
+    "selection": ("choose_thresholds",),
 }
 
 __all__ = [
@@ -52,13 +54,13 @@ __all__ = [
     "Report",
     "choose_abstention",
     "choose_thresholds",
-    "contributed",
     "contributions",
     "evaluate",
     "fit_decision",
     "fit_temperature",
+    "fit_thresholds",
     "macro_f1",
-    "select",
+    "scoring_of",
 ]
 
 

@@ -4,14 +4,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from textclf.evaluation.by_task import scoring_of
 from textclf.evaluation.report import CoveragePoint
 from textclf.evaluation.selection import cuts
+from textclf.tasks import Task
 
 _MAX_TEMPERATURE = 100.0
 
 
 def fit_temperature(
-    y_true: np.ndarray, logits: np.ndarray, *, multi_label: bool
+    task: Task, y_true: np.ndarray, logits: np.ndarray
 ) -> float | tuple[float, ...]:
     """Fit the temperature, the divisor of the logits, on validation data.
 
@@ -23,6 +25,7 @@ def fit_temperature(
     The temperature does not change the order of the probabilities.
 
     Args:
+        task: of the model.
         y_true: int64 [n], or bool [n, C] for multi-label.
         logits: float [n, C].
 
@@ -31,20 +34,7 @@ def fit_temperature(
         label without both positive and negative examples.
     """
     z = np.asarray(logits, np.float64)
-    if not multi_label:
-        return _best_temperature(z - z[np.arange(len(z)), y_true][:, np.newaxis])
-    return tuple(
-        _best_temperature(_label_differences(y_true[:, c], z[:, c]))
-        if 0 < y_true[:, c].sum() < len(z)
-        else 1.0
-        for c in range(z.shape[1])
-    )
-
-
-def _label_differences(y_true: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """Return the two-class form of one label: a logit of 0 for "no" and z for "yes"."""
-    difference = np.where(y_true, -z, z)
-    return np.stack([np.zeros_like(difference), difference], axis=1)
+    return scoring_of(task).fit_temperature(y_true, z, _best_temperature)
 
 
 def _best_temperature(differences: np.ndarray) -> float:
@@ -74,33 +64,11 @@ def _best_temperature(differences: np.ndarray) -> float:
     return 1 / scale if log_loss(scale) < log_loss(1.0) else 1.0
 
 
-def without_temperature(
-    p: np.ndarray, temperature: float | Sequence[float], multi_label: bool
-) -> np.ndarray:
-    """Return the probabilities of the same logits at temperature 1.
-
-    Args:
-        p: float [n, C], probabilities at `temperature`.
-        temperature: one number, or C numbers for multi-label.
-
-    Returns:
-        float64 [n, C].
-    """
-    p = np.asarray(p, np.float64)
-    smallest = float(np.finfo(np.float32).tiny)
-    if multi_label:
-        p = np.clip(p, smallest, 1 - 2.0**-24)
-        return 1 / (1 + np.exp(-np.asarray(temperature) * (np.log(p) - np.log1p(-p))))
-    scaled = np.asarray(temperature) * np.log(np.maximum(p, smallest))
-    scaled = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    return scaled / scaled.sum(axis=1, keepdims=True)
-
-
 # === Abstention ===
 
 
 def coverage_points(
-    y_true: np.ndarray, p: np.ndarray, shares: Sequence[float]
+    task: Task, y_true: np.ndarray, p: np.ndarray, shares: Sequence[float]
 ) -> tuple[CoveragePoint, ...]:
     """Return for each share the point of lowest coverage that is at least this share.
 
@@ -111,19 +79,22 @@ def coverage_points(
         p: float [n, C].
         shares: minimum coverages, each in [0, 1].
     """
-    curve = _CoverageCurve(y_true, p)
+    curve = _CoverageCurve(task, y_true, p)
     return tuple(curve.with_coverage(share) for share in shares)
 
 
-def coverage_at(y_true: np.ndarray, p: np.ndarray, abstain_below: float) -> CoveragePoint:
+def coverage_at(
+    task: Task, y_true: np.ndarray, p: np.ndarray, abstain_below: float
+) -> CoveragePoint:
     """Return coverage and accuracy at a threshold, compared in float32 like the exported graph."""
-    confidence, is_correct = _confidence_and_correctness(y_true, p)
+    confidence, is_correct = _confidence_and_correctness(task, y_true, p)
     answered = confidence >= np.float32(abstain_below)
     accuracy = float(is_correct[answered].mean()) if answered.any() else None
     return CoveragePoint(float(answered.mean()), float(abstain_below), accuracy)
 
 
 def choose_abstention(
+    task: Task,
     y_true: np.ndarray,
     p: np.ndarray,
     *,
@@ -135,6 +106,7 @@ def choose_abstention(
     Give either `precision` or `coverage`.
 
     Args:
+        task: of the model.
         y_true: int64 [n], or bool [n, C] for multi-label.
         p: float [n, C], calibrated.
         precision: minimum share of correct answers; selects the highest coverage that has it.
@@ -144,7 +116,7 @@ def choose_abstention(
     Returns:
         The selected point; None if no threshold reaches the precision.
     """
-    curve = _CoverageCurve(y_true, p)
+    curve = _CoverageCurve(task, y_true, p)
     if coverage is not None:
         return curve.with_coverage(coverage)
     assert precision is not None
@@ -155,8 +127,8 @@ def choose_abstention(
 class _CoverageCurve:
     """Coverage and accuracy at every confidence threshold, in order of increasing coverage."""
 
-    def __init__(self, y_true: np.ndarray, p: np.ndarray):
-        confidence, is_correct = _confidence_and_correctness(y_true, p)
+    def __init__(self, task: Task, y_true: np.ndarray, p: np.ndarray):
+        confidence, is_correct = _confidence_and_correctness(task, y_true, p)
         _, cut_ids, self.thresholds = cuts(confidence)
         self.thresholds[-1] = 0  # the last point answers every example
         num_answered = np.bincount(cut_ids).cumsum()
@@ -173,10 +145,10 @@ class _CoverageCurve:
         )
 
 
-def _confidence_and_correctness(y_true: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _confidence_and_correctness(
+    task: Task, y_true: np.ndarray, p: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the highest probability, float32 [n], and if its class is correct, bool [n]."""
     p = np.asarray(p).astype(np.float32)
     label_ids = p.argmax(axis=1)
-    rows = np.arange(len(p))
-    is_correct = y_true[rows, label_ids] if y_true.ndim == 2 else y_true == label_ids
-    return p[rows, label_ids], is_correct
+    return p[np.arange(len(p)), label_ids], task.contain(y_true, label_ids)

@@ -24,19 +24,30 @@ def fit_decision(
         abstain_precision, abstain_coverage: at most one of them; see `choose_abstention`. The
             model never abstains if neither is given, or if no confidence reaches the precision.
     """
-    temperature = fit_temperature(y_true, logits, multi_label=task.is_multi_label)
+    temperature = fit_temperature(task, y_true, logits)
     p = np.asarray(task.probabilities(logits, temperature))
-    thresholds = None
-    if task.is_multi_label:
-        # As decimal text a float32 threshold would not come back as it was.
-        thresholds = tuple(float(threshold) for threshold in choose_thresholds(y_true, p))
+    thresholds = fit_thresholds(task, y_true, p)
     abstention = None
     if abstain_precision is not None or abstain_coverage is not None:
         abstention = choose_abstention(
-            y_true, p, precision=abstain_precision, coverage=abstain_coverage
+            task, y_true, p, precision=abstain_precision, coverage=abstain_coverage
         )
     return Decision(
         temperature=temperature,
         thresholds=thresholds,
         abstain_below=None if abstention is None else abstention.abstain_below,
     )
+
+
+def fit_thresholds(task: Task, y_true: np.ndarray, p: np.ndarray) -> tuple[float, ...] | None:
+    """Return the thresholds of `choose_thresholds`, or None if the task has none.
+
+    Args:
+        task: of the model.
+        y_true: the true classes of validation.
+        p: float [n, C], calibrated.
+    """
+    if not task.has_thresholds:
+        return None
+    # As decimal text a float32 threshold would not come back as it was.
+    return tuple(float(threshold) for threshold in choose_thresholds(y_true, p))

@@ -18,7 +18,8 @@ prediction in each class on average (the prior of Jeffreys).
 
 import numpy as np
 
-from textclf.evaluation.scores import Counts, class_counts
+from textclf.evaluation.by_task import Scoring
+from textclf.evaluation.counts import Counts
 
 MAX_BOOTSTRAP_CELLS = 1_000_000  # numbers drawn at once while resampling: 8 MB, in a few copies
 MIN_EXAMPLES_A_CLASS = 4  # the mean over the classes; with fewer, macro F1 has no interval
@@ -75,10 +76,9 @@ def class_intervals(
 
 
 def score_intervals(
+    scoring: Scoring,
     y_true: np.ndarray,
     y_pred: np.ndarray,
-    num_classes: int,
-    multi_label: bool,
     num_samples: int,
     confidence: float,
     seed: int,
@@ -89,18 +89,16 @@ def score_intervals(
     example and the classes have `MIN_EXAMPLES_A_CLASS` on average, micro F1 only where an example
     has a class.
     """
-    counts = class_counts(y_true, y_pred, num_classes)
-    is_right = (y_true == y_pred).all(axis=1) if multi_label else y_true == y_pred
-    low, high = wilson(is_right.sum(), np.array(len(is_right)), confidence)
-    intervals = {"subset_accuracy" if multi_label else "accuracy": (float(low), float(high))}
-    has_macro = not too_few_examples(counts)
-    has_micro = multi_label and bool(counts.true.any())
+    counts = scoring.counts(y_true, y_pred)
+    n = len(y_true)
+    low, high = wilson(scoring.is_exact(y_true, y_pred).sum(), np.array(n), confidence)
+    intervals = {scoring.exact_metric: (float(low), float(high))}
+    has_macro = not too_few_examples(counts.true)
+    has_micro = scoring.has_micro_average and bool(counts.true.any())
     if not (has_macro or has_micro):
         return intervals
-    samples = _bootstrap(y_true, y_pred, num_classes, multi_label, num_samples, seed)
-    tail = (1 - confidence) / 2
-    if multi_label:
-        tail = _expanded_tail(tail, len(y_true))
+    samples = _bootstrap(scoring, y_true, y_pred, num_samples, seed)
+    tail = scoring.tail((1 - confidence) / 2, n)
     ends = {name: np.quantile(values, [tail, 1 - tail]) for name, values in samples.items()}
     if has_micro:
         intervals["micro_f1"] = _including(float(counts.summed().f1[0]), *ends["micro_f1"])
@@ -115,23 +113,13 @@ def score_intervals(
     return intervals
 
 
-def too_few_examples(counts: Counts) -> bool:
-    """Decide whether the classes have too few examples for an interval of macro F1."""
-    return bool(counts.true.min() == 0 or counts.true.mean() < MIN_EXAMPLES_A_CLASS)
+def too_few_examples(support: np.ndarray) -> bool:
+    """Decide whether the classes have too few examples for an interval of macro F1.
 
-
-def _expanded_tail(tail: float, n: int) -> float:
-    """Return the share of resamplings to leave out on each side where n examples are few.
-
-    The classes of one example are often right or wrong together, so with few examples resampling
-    understates the variance and the tails are Student's (the expanded percentile interval of
-    Hesterberg 2015, "What Teachers Should Know About the Bootstrap", section 5.3).
+    Args:
+        support: int64 [C], examples of each class.
     """
-    from scipy.special import ndtr, stdtrit
-
-    if n < 2:
-        return tail
-    return float(ndtr(np.sqrt(n / (n - 1)) * stdtrit(n - 1, tail)))
+    return bool(support.min() == 0 or support.mean() < MIN_EXAMPLES_A_CLASS)
 
 
 def _including(estimate: float, low: float, high: float) -> tuple[float, float]:
@@ -139,12 +127,7 @@ def _including(estimate: float, low: float, high: float) -> tuple[float, float]:
 
 
 def _bootstrap(
-    y_true: np.ndarray,
-    y_pred: np.ndarray,
-    num_classes: int,
-    multi_label: bool,
-    num_samples: int,
-    seed: int,
+    scoring: Scoring, y_true: np.ndarray, y_pred: np.ndarray, num_samples: int, seed: int
 ) -> dict[str, np.ndarray]:
     """Resample the examples with replacement (Efron 1979), with pseudo-counts.
 
@@ -153,32 +136,14 @@ def _bootstrap(
     prediction). A confusion matrix of two classes has four cells, however large n is.
 
     Returns:
-        `macro_f1` and for multi-label `micro_f1`, float64 [num_samples], and `class_spread`,
+        `macro_f1` and, if the task has it, `micro_f1`, float64 [num_samples], and `class_spread`,
         float64 [C], the standard deviation of each class's F1.
     """
-    from scipy.sparse import csr_array
-
-    if multi_label:
-        packed = np.packbits(np.concatenate([y_true, y_pred], axis=1), axis=1)
-        _, first, cell_counts = np.unique(packed, axis=0, return_index=True, return_counts=True)
-        true, predicted = y_true[first], y_pred[first]  # bool [cells, C]
-        right = true & predicted
-        indicators = [csr_array(cells.astype(np.float64)) for cells in (right, true, predicted)]
-    else:
-        cells, cell_counts = np.unique(y_true * num_classes + y_pred, return_counts=True)
-        true, predicted = np.divmod(cells, num_classes)  # int64 [cells]
-        rows = np.arange(len(cells))
-        shape = (len(cells), num_classes)
-        same = true == predicted
-        indicators = [
-            csr_array((np.ones(len(ids)), (at, ids)), shape=shape)
-            for at, ids in ((rows[same], true[same]), (rows, true), (rows, predicted))
-        ]
-
-    n = len(y_true)
+    n, num_classes = len(y_true), scoring.task.num_outputs
+    indicators, cell_counts = scoring.cells(y_true, y_pred)
     rng = np.random.default_rng(seed)
-    in_classes = _PseudoCounts(seed, multi_label)
-    in_all = _PseudoCounts(seed, multi_label)
+    in_classes = _PseudoCounts(seed, scoring)
+    in_all = _PseudoCounts(seed, scoring)
     macro, micro = np.empty(num_samples), np.empty(num_samples)
     sums, squares = np.zeros(num_classes), np.zeros(num_classes)
     chunk = max(1, MAX_BOOTSTRAP_CELLS // max(len(cell_counts), num_classes))
@@ -190,32 +155,28 @@ def _bootstrap(
         macro[start : start + size] = f1.mean(axis=1)
         sums += f1.sum(axis=0)
         squares += (f1**2).sum(axis=0)
-        if multi_label:
+        if scoring.has_micro_average:
             micro[start : start + size] = in_all.added_to(counts.summed()).f1[:, 0]
     variance = squares / num_samples - (sums / num_samples) ** 2
     samples = {"macro_f1": macro, "class_spread": np.sqrt(np.maximum(variance, 0))}
-    return samples | ({"micro_f1": micro} if multi_label else {})
+    return samples | ({"micro_f1": micro} if scoring.has_micro_average else {})
 
 
 class _PseudoCounts:
     """Random pseudo-counts, which do not depend on how many resamplings get them at once."""
 
-    def __init__(self, seed: int, multi_label: bool):
-        self._multi_label = multi_label
+    def __init__(self, seed: int, scoring: Scoring):
+        self._scoring = scoring
         self._right, self._missed, self._extra = (
             np.random.default_rng([seed, stream]) for stream in range(3)
         )
 
     def added_to(self, counts: Counts) -> Counts:
         """Return counts [size, C] with pseudo-counts in each class of each resampling."""
-        size, num_classes = shape = counts.right.shape
+        shape = counts.right.shape
         right = self._right.standard_gamma(_PSEUDO_COUNT, shape)
         missed = self._missed.standard_gamma(_PSEUDO_COUNT / 2, shape)
-        if self._multi_label:
-            extra = self._extra.standard_gamma(_PSEUDO_COUNT / 2, shape)
-        else:  # what one class misses, another one gets
-            offsets = self._extra.integers(1, max(num_classes, 2), (size, 1))
-            extra = np.take_along_axis(missed, (np.arange(num_classes) + offsets) % num_classes, 1)
+        extra = self._scoring.extra_pseudo_counts(self._extra, missed, _PSEUDO_COUNT / 2)
         return Counts(
             counts.right + right, counts.true + right + missed, counts.predicted + right + extra
         )

@@ -1,32 +1,32 @@
 """Computation of a `Report` from true classes and probabilities."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from textclf.evaluation.calibration import coverage_at, coverage_points, without_temperature
+from textclf.evaluation.by_task import Scoring, format_classes, scoring_of
+from textclf.evaluation.calibration import coverage_at, coverage_points
+from textclf.evaluation.counts import Counts
 from textclf.evaluation.intervals import (
     MIN_EXAMPLES_A_CLASS,
     class_intervals,
     score_intervals,
     too_few_examples,
 )
-from textclf.evaluation.report import Report
+from textclf.evaluation.report import CalibrationBin, Report
 from textclf.evaluation.scores import (
-    Counts,
     averages,
     bins_by_confidence,
     bins_by_length,
     calibration_error,
-    class_counts,
     class_scores,
-    confusion_matrix,
     length_bin,
-    listed,
-    log_loss,
+    log_losses,
     roc_auc,
 )
-from textclf.evaluation.selection import check_probabilities, select
+from textclf.evaluation.selection import check_probabilities
+from textclf.tasks import task_of
 
 COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.5)
 
@@ -37,7 +37,7 @@ def evaluate(
     *,
     class_names: Sequence[str],
     multi_label: bool,
-    thresholds: np.ndarray | None = None,
+    thresholds: Sequence[float] | np.ndarray | None = None,
     num_tokens: np.ndarray | None = None,
     truncated: np.ndarray | None = None,
     temperature: float | Sequence[float] | None = None,
@@ -50,10 +50,16 @@ def evaluate(
 ) -> Report:
     """Compute the report of predictions against the true classes.
 
+        evaluate(y_true, p, class_names=["no", "yes"], multi_label=False).get("accuracy")
+
+    The fields of a `tasks.Decision` are arguments of this function.
+
     Args:
         y_true: int64 [n], ids into `class_names` (one-of), or bool [n, C] (multi-label).
         p: float [n, C], probabilities; one-of: rows that sum to 1.
         class_names: C names, in the order of the columns of `p`.
+        multi_label: whether an example may have several classes, or none. It is not inferred from
+            the shape of `y_true`: one-hot classes of a one-of task would pass for several labels.
         thresholds: float [C], multi-label only; default: 0.5 for each class.
         num_tokens: int [n], text lengths; if given, the report has scores by length.
         truncated: bool [n], True for texts that were longer than the length limit.
@@ -78,18 +84,10 @@ def evaluate(
         ValueError: a shape does not match, or an argument is out of range.
     """
     names = tuple(class_names)
-    p = np.asarray(p)
-    y_true = _check_arguments(y_true, p, names, multi_label)
-    n, num_classes = p.shape
-    if thresholds is not None and not multi_label:
-        raise ValueError("thresholds are for multi-label classification only")
-    if multi_label:
-        thresholds = np.full(num_classes, 0.5) if thresholds is None else np.asarray(thresholds)
-        if thresholds.shape != (num_classes,):
-            raise ValueError(f"thresholds {thresholds.shape} must be [{num_classes}]")
-    for name, values in (("num_tokens", num_tokens), ("truncated", truncated)):
-        if values is not None and np.shape(values) != (n,):
-            raise ValueError(f"{name} {np.shape(values)} must be [{n}]")
+    scoring = scoring_of(task_of(multi_label=multi_label, num_classes=len(names)))
+    task, p = scoring.task, np.asarray(p)
+    y_true = _check_arrays(scoring, y_true, p, num_tokens=num_tokens, truncated=truncated)
+    limits = task.check_thresholds(thresholds)
     if bootstrap_samples < 0 or calibration_bins < 1 or length_bins < 1 or not 0 < confidence < 1:
         raise ValueError(
             "expected bootstrap_samples >= 0, calibration_bins >= 1, length_bins >= 1 and "
@@ -97,110 +95,121 @@ def evaluate(
             f"and {confidence}"
         )
 
-    y_pred = select(p, thresholds)
-    p64 = p.astype(np.float64)
-    counts = class_counts(y_true, y_pred, num_classes)
-    notes = _class_notes(y_true, y_pred, counts, names, multi_label)
-
-    metrics: dict[str, float | None] = dict(averages(counts, n, multi_label))
-    if multi_label:
-        metrics["subset_accuracy"] = float((y_true == y_pred).all(axis=1).mean())
-        metrics["hamming_loss"] = float((y_true != y_pred).mean())
-    metrics["log_loss"] = log_loss(y_true, p64, multi_label)
-    metrics["roc_auc"], roc_auc_notes = roc_auc(y_true, p64, names, multi_label)
-    notes += roc_auc_notes
-    bins = bins_by_confidence(y_true, y_pred, p64, calibration_bins, multi_label)
-    metrics["calibration_error"] = calibration_error(bins)
-    if temperature is not None:
-        uncalibrated = without_temperature(p64, temperature, multi_label)
-        uncalibrated_bins = bins_by_confidence(
-            y_true, y_pred, uncalibrated, calibration_bins, multi_label
-        )
-        metrics["uncalibrated_error"] = calibration_error(uncalibrated_bins)
-
+    y_pred = task.select(p, thresholds)
+    counts = scoring.counts(y_true, y_pred)
+    metrics, bins, roc_auc_notes = _metrics(
+        scoring, counts, names, y_true, y_pred, p.astype(np.float64), temperature, calibration_bins
+    )
     intervals: dict[str, tuple[float, float]] = {}
-    intervals_by_class: Sequence[Mapping[str, tuple[float, float] | None]] = [{}] * num_classes
+    by_class: Sequence[Mapping[str, tuple[float, float] | None]] = [{}] * len(names)
     if bootstrap_samples:
-        intervals = score_intervals(
-            y_true, y_pred, num_classes, multi_label, bootstrap_samples, confidence, seed
-        )
-        intervals_by_class = class_intervals(counts, confidence)
-        notes += _interval_notes(counts)
-
-    lengths = None if num_tokens is None else np.asarray(num_tokens)
-    truncated_bin = None
-    if truncated is not None and np.any(truncated):
-        truncated_bin = length_bin(np.asarray(truncated, dtype=bool), lengths, y_true, y_pred)
+        intervals = score_intervals(scoring, y_true, y_pred, bootstrap_samples, confidence, seed)
+        by_class = class_intervals(counts, confidence)
     return Report(
         multi_label=multi_label,
-        num_examples=n,
+        num_examples=len(p),
         class_names=names,
         metrics=metrics,
         intervals=intervals,
         confidence=float(confidence),
         bootstrap_samples=int(bootstrap_samples),
-        classes=class_scores(counts, names, thresholds, intervals_by_class),
-        confusion_matrix=None if multi_label else confusion_matrix(y_true, y_pred, num_classes),
+        classes=class_scores(counts, names, limits, by_class),
+        confusion_matrix=scoring.confusion_matrix(y_true, y_pred),
         calibration=bins,
-        coverage=coverage_points(y_true, p, COVERAGES),
-        abstention=None if abstain_below is None else coverage_at(y_true, p, abstain_below),
-        by_length=() if lengths is None else bins_by_length(lengths, y_true, y_pred, length_bins),
-        truncated=truncated_bin,
-        notes=tuple(notes),
+        coverage=coverage_points(task, y_true, p, COVERAGES),
+        abstention=None if abstain_below is None else coverage_at(task, y_true, p, abstain_below),
+        **_scores_by_length(scoring, y_true, y_pred, num_tokens, truncated, length_bins),
+        notes=(
+            *_missing_classes(counts, names),
+            *scoring.class_notes(y_true, y_pred, counts, names),
+            *roc_auc_notes,
+            *(_interval_notes(counts) if bootstrap_samples else ()),
+        ),
     )
 
 
-def _check_arguments(
-    y_true: np.ndarray, p: np.ndarray, names: tuple[str, ...], multi_label: bool
+def _check_arrays(
+    scoring: Scoring, y_true: np.ndarray, p: np.ndarray, **by_example: np.ndarray | None
 ) -> np.ndarray:
-    """Check shapes and values; return y_true as int64 [n] or bool [n, C]."""
-    y_true = np.asarray(y_true)
-    if p.ndim != 2 or p.shape[1] != len(names):
-        raise ValueError(f"p {p.shape} must be [n, {len(names)}], a column for each class name")
+    """Check shapes and values; return y_true as int64 [n] or bool [n, C].
+
+    Args:
+        by_example: arrays that must be [n], by name.
+    """
+    num_classes = scoring.task.num_outputs
+    if p.ndim != 2 or p.shape[1] != num_classes:
+        raise ValueError(f"p {p.shape} must be [n, {num_classes}], a column for each class name")
     check_probabilities(p)
-    if multi_label:
-        if y_true.shape != p.shape:
-            raise ValueError(f"y_true {y_true.shape} must be bool {p.shape}")
-        return y_true.astype(bool)
-    if y_true.shape != p.shape[:1] or not np.issubdtype(y_true.dtype, np.integer):
-        raise ValueError(f"y_true {y_true.dtype} {y_true.shape} must be whole numbers [{len(p)}]")
-    if y_true.min() < 0 or y_true.max() >= len(names):
-        raise ValueError(f"y_true must be from 0 to {len(names) - 1}, one of the classes")
-    if np.abs(p.sum(axis=1, dtype=np.float64) - 1).max() > 1e-3:
-        raise ValueError("the rows of p must sum to 1; pass softmax probabilities, not logits")
-    return y_true.astype(np.int64)
+    n = len(p)
+    y_true = scoring.task.check_classes(y_true, n)
+    scoring.check_probabilities(p)
+    for name, values in by_example.items():
+        if values is not None and np.shape(values) != (n,):
+            raise ValueError(f"{name} {np.shape(values)} must be [{n}]")
+    return y_true
 
 
-def _class_notes(
-    y_true: np.ndarray,
-    y_pred: np.ndarray,
+def _metrics(
+    scoring: Scoring,
     counts: Counts,
     names: tuple[str, ...],
-    multi_label: bool,
-) -> list[str]:
-    """Return notes on classes without examples or predictions and examples without classes."""
-    notes = []
-    n = len(y_true)
-    if missing := [names[c] for c in np.flatnonzero(counts.true == 0)]:
-        notes.append(
-            f"no example has {listed(missing)}: precision, recall and F1 count as 0 "
-            "in the macro averages"
+    y_true: np.ndarray,
+    y_pred: np.ndarray,
+    p: np.ndarray,
+    temperature: float | Sequence[float] | None,
+    num_bins: int,
+) -> tuple[dict[str, float | None], tuple[CalibrationBin, ...], list[str]]:
+    """Return the metrics by name, the calibration bins, and notes on ROC-AUC."""
+    metrics: dict[str, float | None] = dict(averages(scoring, counts, len(p)))
+    metrics |= scoring.extra_metrics(y_true, y_pred)
+    metrics["log_loss"] = float(log_losses(scoring, y_true, p).mean())
+    metrics["roc_auc"], notes = roc_auc(scoring.task.indicators(y_true), p, names)
+    bins = bins_by_confidence(*scoring.confidences(y_true, y_pred, p), num_bins)
+    metrics["calibration_error"] = calibration_error(bins)
+    if temperature is not None:
+        uncalibrated = scoring.without_temperature(p, temperature)
+        confidences = scoring.confidences(y_true, y_pred, uncalibrated)
+        metrics["uncalibrated_error"] = calibration_error(
+            bins_by_confidence(*confidences, num_bins)
         )
-    predicted = np.flatnonzero(counts.predicted)
-    if not multi_label and len(predicted) == 1 and len(names) > 1:
-        notes.append(f"every prediction is {names[predicted[0]]!r}")
-    elif never := [names[c] for c in np.flatnonzero((counts.predicted == 0) & (counts.true > 0))]:
-        notes.append(f"never predicted, although examples have it: {listed(never)}")
-    if multi_label:
-        for values, verb in ((y_true, "have"), (y_pred, "are predicted to have")):
-            if without := int((~values.any(axis=1)).sum()):
-                notes.append(f"{without:,} of {n:,} examples {verb} no class")
-    return notes
+    return metrics, bins, notes
+
+
+def _scores_by_length(
+    scoring: Scoring,
+    y_true: np.ndarray,
+    y_pred: np.ndarray,
+    num_tokens: np.ndarray | None,
+    truncated: np.ndarray | None,
+    num_bins: int,
+) -> dict[str, Any]:
+    """Return the fields `by_length` and `truncated` of a report."""
+    lengths = None if num_tokens is None else np.asarray(num_tokens)
+    is_truncated = np.zeros(len(y_true), bool) if truncated is None else np.asarray(truncated, bool)
+    return {
+        "by_length": ()
+        if lengths is None
+        else bins_by_length(scoring, lengths, y_true, y_pred, num_bins),
+        "truncated": length_bin(scoring, is_truncated, lengths, y_true, y_pred)
+        if is_truncated.any()
+        else None,
+    }
+
+
+def _missing_classes(counts: Counts, names: tuple[str, ...]) -> list[str]:
+    """Return a note if classes have no example."""
+    missing = [names[c] for c in np.flatnonzero(counts.true == 0)]
+    if not missing:
+        return []
+    return [
+        f"no example has {format_classes(missing)}: precision, recall and F1 count as 0 in the "
+        "macro averages"
+    ]
 
 
 def _interval_notes(counts: Counts) -> list[str]:
     """Return a note if macro F1 has no interval."""
-    if not too_few_examples(counts):
+    if not too_few_examples(counts.true):
         return []
     if counts.true.min() == 0:
         reason = "it needs an example of each class"

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from textclf.errors import DataError, did_you_mean
+from textclf.tasks import Task, task_of
 
 
 @dataclass(frozen=True)
@@ -114,9 +115,14 @@ class Report:
     notes: tuple[str, ...]
 
     @property
+    def task(self) -> Task:
+        """Task that was evaluated."""
+        return task_of(multi_label=self.multi_label, num_classes=len(self.class_names))
+
+    @property
     def length_metric(self) -> str:
         """Name of the metric in `by_length` and `truncated`."""
-        return "micro_f1" if self.multi_label else "accuracy"
+        return self.task.headline
 
     def get(self, name: str) -> float:
         """Return one metric by its name, as in `--require macro_f1=0.85`.

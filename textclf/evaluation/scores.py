@@ -1,76 +1,30 @@
-"""Scores computed from counts, from probabilities, and by length, confidence or example."""
+"""Scores from counts, from probabilities, and by length, confidence or example."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from textclf.evaluation.by_task import Scoring, format_classes, scoring_of
+from textclf.evaluation.counts import Counts, ratio
 from textclf.evaluation.report import CalibrationBin, ClassScores, LengthBin
-from textclf.evaluation.selection import select
+from textclf.tasks import Task
 
 LOG_LOSS_CLIP = 2.0**-23
 
 
-@dataclass(frozen=True)
-class Counts:
-    """Counts behind precision, recall and F1; each [..., C], with resamples in the first axis."""
-
-    right: np.ndarray  # examples that have the class and for which it is predicted
-    true: np.ndarray  # examples that have the class: the support
-    predicted: np.ndarray  # examples for which the class is predicted
-
-    @property
-    def precision(self) -> np.ndarray:
-        return ratio(self.right, self.predicted)
-
-    @property
-    def recall(self) -> np.ndarray:
-        return ratio(self.right, self.true)
-
-    @property
-    def f1(self) -> np.ndarray:
-        return ratio(2 * self.right, self.true + self.predicted)
-
-    def summed(self) -> "Counts":
-        """Return the sums over all classes, [..., 1], from which micro averages are computed."""
-        return Counts(
-            self.right.sum(-1, keepdims=True),
-            self.true.sum(-1, keepdims=True),
-            self.predicted.sum(-1, keepdims=True),
-        )
+def macro_f1(task: Task, y_true: np.ndarray, y_pred: np.ndarray) -> float:
+    """Return the mean F1 of the classes."""
+    return float(scoring_of(task).counts(y_true, y_pred).f1.mean())
 
 
-def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """Return numerator / denominator, and 0 where the denominator is 0."""
-    numerator, denominator = np.asarray(numerator, float), np.asarray(denominator, float)
-    return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)
-
-
-def class_counts(y_true: np.ndarray, y_pred: np.ndarray, num_classes: int) -> Counts:
-    """Count the examples of each class; y_true and y_pred are int64 [n] or bool [n, C]."""
-    if y_true.ndim == 2:
-        return Counts((y_true & y_pred).sum(0), y_true.sum(0), y_pred.sum(0))
-    right = y_true[y_true == y_pred]
-    return Counts(*(np.bincount(ids, minlength=num_classes) for ids in (right, y_true, y_pred)))
-
-
-def macro_f1(y_true: np.ndarray, y_pred: np.ndarray) -> float:
-    """Return the mean F1 of the classes; y_true and y_pred are bool [n, C]."""
-    return float(class_counts(y_true, y_pred, y_true.shape[1]).f1.mean())
-
-
-def averages(counts: Counts, n: int, multi_label: bool) -> dict[str, float]:
+def averages(scoring: Scoring, counts: Counts, n: int) -> dict[str, float]:
     """Return the metrics that depend on the counts alone, the most important first."""
     scores = {"precision": counts.precision, "recall": counts.recall, "f1": counts.f1}
-    micro = counts.summed()
-    metrics: dict[str, float] = {}
-    if multi_label:
-        metrics["micro_f1"] = float(micro.f1[0])
-    else:
-        metrics["accuracy"] = float(counts.right.sum() / n)
+    metrics = {scoring.task.headline: scoring.headline(counts, n)}
     metrics["macro_f1"] = float(counts.f1.mean())
     metrics["weighted_f1"] = float(ratio((counts.f1 * counts.true).sum(), counts.true.sum()))
-    if multi_label:
+    if scoring.has_micro_average:
+        micro = counts.summed()
         metrics["micro_precision"] = float(micro.precision[0])
         metrics["micro_recall"] = float(micro.recall[0])
     for name in ("precision", "recall"):
@@ -104,29 +58,22 @@ def class_scores(
     )
 
 
-def confusion_matrix(
-    y_true: np.ndarray, y_pred: np.ndarray, num_classes: int
-) -> tuple[tuple[int, ...], ...]:
-    """Return the counts [true][predicted]; y_true and y_pred are int64 [n]."""
-    cells = np.bincount(y_true * num_classes + y_pred, minlength=num_classes**2)
-    return tuple(tuple(row) for row in cells.reshape(num_classes, num_classes).tolist())
-
-
-def log_loss(y_true: np.ndarray, p: np.ndarray, multi_label: bool) -> float:
-    """Return the mean log loss; y_true is int64 [n] or bool [n, C], p is float64 [n, C]."""
-    p = np.clip(p, LOG_LOSS_CLIP, 1 - LOG_LOSS_CLIP)
-    if multi_label:
-        return float(-np.log(np.where(y_true, p, 1 - p)).mean())
-    return float(-np.log(p[np.arange(len(p)), y_true]).mean())
+def log_losses(scoring: Scoring, y_true: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """Return the log loss of each decision, float64 [n], or [n, C] for multi-label."""
+    clipped = np.clip(p.astype(np.float64), LOG_LOSS_CLIP, 1 - LOG_LOSS_CLIP)
+    return scoring.log_losses(y_true, clipped)
 
 
 def roc_auc(
-    y_true: np.ndarray, p: np.ndarray, names: tuple[str, ...], multi_label: bool
+    is_positive: np.ndarray, p: np.ndarray, names: tuple[str, ...]
 ) -> tuple[float | None, list[str]]:
-    """Return the mean one-vs-rest area, None if undefined, and notes on skipped classes."""
-    is_positive = (
-        y_true if multi_label else np.equal.outer(y_true, np.arange(len(names)))
-    )  # bool [n, C]
+    """Return the mean one-vs-rest area, None if undefined, and notes on skipped classes.
+
+    Args:
+        is_positive: bool [n, C], True for each class of each example.
+        p: float [n, C].
+        names: of the classes.
+    """
     num_positives = is_positive.sum(axis=0)
     defined = (num_positives > 0) & (num_positives < len(is_positive))
     if not defined.any():
@@ -144,9 +91,10 @@ def roc_auc(
         areas.append(num_ordered_pairs / (n_positive * (len(is_positive) - n_positive)))
     notes = []
     if not defined.all():
-        skipped = listed([name for name, ok in zip(names, defined, strict=True) if not ok])
+        skipped = [name for name, ok in zip(names, defined, strict=True) if not ok]
         notes.append(
-            f"ROC-AUC skips classes without both positive and negative examples: {skipped}"
+            "ROC-AUC skips classes without both positive and negative examples: "
+            f"{format_classes(skipped)}"
         )
     return float(np.mean(areas)), notes
 
@@ -155,13 +103,14 @@ def roc_auc(
 
 
 def bins_by_confidence(
-    y_true: np.ndarray, y_pred: np.ndarray, p: np.ndarray, num_bins: int, multi_label: bool
+    confidence: np.ndarray, is_correct: np.ndarray, num_bins: int
 ) -> tuple[CalibrationBin, ...]:
-    """Return `num_bins` calibration bins of equal width, empty ones included."""
-    if multi_label:
-        confidence, is_correct = p.ravel(), y_true.ravel()
-    else:
-        confidence, is_correct = p.max(axis=1), y_true == y_pred
+    """Return `num_bins` calibration bins of equal width, empty ones included.
+
+    Args:
+        confidence, is_correct: [k], of `Scoring.confidences`.
+        num_bins: number of bins.
+    """
     edges = np.linspace(0, 1, num_bins + 1)
     # Bin b contains edges[b] < confidence <= edges[b + 1], as in the paper. Bin 0 also contains 0.
     bin_ids = np.searchsorted(edges[1:-1], confidence, side="left")
@@ -194,52 +143,49 @@ def calibration_error(bins: tuple[CalibrationBin, ...]) -> float:
 
 
 def bins_by_length(
-    num_tokens: np.ndarray, y_true: np.ndarray, y_pred: np.ndarray, num_bins: int
+    scoring: Scoring,
+    num_tokens: np.ndarray,
+    y_true: np.ndarray,
+    y_pred: np.ndarray,
+    num_bins: int,
 ) -> tuple[LengthBin, ...]:
     """Return the scores of at most `num_bins` quantile bins of the lengths, shortest first."""
     # The upper bounds are lengths of texts, so that equal lengths are in the same bin.
     levels = np.linspace(0, 1, num_bins + 1)[1:]
     upper = np.unique(np.quantile(num_tokens, levels, method="inverted_cdf"))
     bin_ids = np.searchsorted(upper, num_tokens, side="left")
-    return tuple(length_bin(bin_ids == b, num_tokens, y_true, y_pred) for b in range(len(upper)))
-
-
-def length_bin(
-    mask: np.ndarray, num_tokens: np.ndarray | None, y_true: np.ndarray, y_pred: np.ndarray
-) -> LengthBin:
-    """Return the score of the examples in `mask`, bool [n] with at least one True."""
-    true, predicted = y_true[mask], y_pred[mask]
-    if y_true.ndim == 2:
-        score = class_counts(true, predicted, y_true.shape[1]).summed().f1[0]
-    else:
-        score = (true == predicted).mean()
-    return LengthBin(
-        min_tokens=None if num_tokens is None else int(num_tokens[mask].min()),
-        max_tokens=None if num_tokens is None else int(num_tokens[mask].max()),
-        num_examples=int(mask.sum()),
-        score=float(score),
+    return tuple(
+        length_bin(scoring, bin_ids == b, num_tokens, y_true, y_pred) for b in range(len(upper))
     )
 
 
-def listed(names: Sequence[str], limit: int = 10) -> str:
-    """Return quoted names separated by commas; names after the first `limit` are only counted."""
-    shown = ", ".join(repr(name) for name in names[:limit])
-    more = len(names) - limit
-    return f"{shown} and {more:,} more" if more > 0 else shown
+def length_bin(
+    scoring: Scoring,
+    mask: np.ndarray,
+    num_tokens: np.ndarray | None,
+    y_true: np.ndarray,
+    y_pred: np.ndarray,
+) -> LengthBin:
+    """Return the score of the examples in `mask`, bool [n] with at least one True."""
+    num_examples = int(mask.sum())
+    counts = scoring.counts(y_true[mask], y_pred[mask])
+    return LengthBin(
+        min_tokens=None if num_tokens is None else int(num_tokens[mask].min()),
+        max_tokens=None if num_tokens is None else int(num_tokens[mask].max()),
+        num_examples=num_examples,
+        score=scoring.headline(counts, num_examples),
+    )
 
 
 # === By example ===
 
 
-def contributed(multi_label: bool) -> tuple[str, ...]:
-    """Return the metrics available in `contributions`, the main metric of the task first."""
-    if multi_label:
-        return ("macro_f1", "micro_f1", "log_loss")
-    return ("accuracy", "macro_f1", "log_loss")
-
-
 def contributions(
-    metric: str, y_true: np.ndarray, p: np.ndarray, thresholds: np.ndarray | None = None
+    task: Task,
+    metric: str,
+    y_true: np.ndarray,
+    p: np.ndarray,
+    thresholds: Sequence[float] | np.ndarray | None = None,
 ) -> np.ndarray:
     """Return the contribution of each example to a metric; their mean is the metric.
 
@@ -249,7 +195,8 @@ def contributions(
     Without the shift the mean is higher than F1 if a class has a single example.
 
     Args:
-        metric: one of `contributed(multi_label)`.
+        task: of the model.
+        metric: one of `task.comparison_metrics`.
         y_true: int64 [n], or bool [n, C] for multi-label.
         p: float [n, C].
         thresholds: float [C] for multi-label; otherwise None.
@@ -258,32 +205,23 @@ def contributions(
         float64 [n].
 
     Raises:
-        ValueError: the metric is not one of `contributed(multi_label)`.
+        ValueError: the metric is not one of `task.comparison_metrics`.
     """
-    multi_label = y_true.ndim == 2
-    if metric not in contributed(multi_label):
-        available = ", ".join(contributed(multi_label))
+    if metric not in task.comparison_metrics:
+        available = ", ".join(task.comparison_metrics)
         raise ValueError(f"no contributions to {metric!r}; choose from {available}")
+    scoring, n = scoring_of(task), len(y_true)
     if metric == "log_loss":
-        clipped = np.clip(p.astype(float), LOG_LOSS_CLIP, 1 - LOG_LOSS_CLIP)
-        if multi_label:
-            return -np.log(np.where(y_true, clipped, 1 - clipped)).mean(axis=1)
-        return -np.log(clipped[np.arange(len(p)), y_true])
-    selected = select(p, thresholds)
+        return log_losses(scoring, y_true, p).reshape(n, -1).mean(axis=1)
+    y_pred = task.select(p, thresholds)
     if metric == "accuracy":
-        return (selected == y_true).astype(float)
-    classes = np.arange(p.shape[1])
-    true, predicted = (
-        (y_true, selected)
-        if multi_label
-        else (np.equal.outer(ids, classes) for ids in (y_true, selected))
-    )  # bool [n, C]
+        return scoring.is_exact(y_true, y_pred).astype(float)
+    true, predicted = task.indicators(y_true), task.indicators(y_pred)  # bool [n, C]
     one = Counts(true & predicted, true, predicted)  # counts of each example alone
     total = Counts(one.right.sum(0), one.true.sum(0), one.predicted.sum(0))
     without_one = Counts(
         total.right - one.right, total.true - one.true, total.predicted - one.predicted
     )
-    n = len(y_true)
     if metric == "micro_f1":
         total, without_one = total.summed(), without_one.summed()
     f1 = total.f1.mean()

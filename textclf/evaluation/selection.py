@@ -1,25 +1,8 @@
-"""Predictions from probabilities, and the choice of thresholds for multi-label."""
+"""Thresholds for multi-label, and checks of probabilities."""
 
 import numpy as np
 
 from textclf.errors import DataError
-
-
-def select(p: np.ndarray, thresholds: np.ndarray | None = None) -> np.ndarray:
-    """Return the predictions of probabilities; all predictions are made here.
-
-    Args:
-        p: float [n, C].
-        thresholds: float [C] for multi-label; None for one-of.
-
-    Returns:
-        One-of: int64 [n], the most probable class, the first one if there are several.
-        Multi-label: bool [n, C], p >= threshold, compared in float32 like the exported graph.
-    """
-    p = np.asarray(p)
-    if thresholds is None:
-        return p.argmax(axis=1).astype(np.int64)
-    return p.astype(np.float32) >= np.asarray(thresholds, dtype=np.float32)
 
 
 def choose_thresholds(y_true: np.ndarray, p: np.ndarray) -> np.ndarray:

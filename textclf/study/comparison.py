@@ -5,10 +5,11 @@ from collections.abc import Collection, Mapping, Sequence
 import msgspec
 import numpy as np
 
-from textclf.evaluation.intervals import MIN_EXAMPLES_A_CLASS
+from textclf.evaluation.intervals import MIN_EXAMPLES_A_CLASS, too_few_examples
 from textclf.study import significance
 from textclf.study.runs import display_name
 from textclf.study.significance import CellDifference
+from textclf.tasks import Task
 
 WANTED_POWER = 0.8
 
@@ -221,21 +222,20 @@ def sign(metric: str) -> float:
     return -1.0 if metric == "log_loss" else 1.0
 
 
-def enough_rows(metric: str, y_true: np.ndarray, num_classes: int) -> bool:
+def enough_rows(task: Task, metric: str, y_true: np.ndarray) -> bool:
     """Decide whether the classes have enough rows for a comparison by the metric.
 
     The pseudo-values of macro F1 are dominated by classes of 1 to 3 rows. The rule is that of the
     intervals of macro F1 in a report: 4 rows per class on average and at least 1 in each class.
 
     Args:
+        task: of the models.
         metric: name of the metric.
         y_true: int64 [n], or bool [n, C] for multi-label data.
-        num_classes: C.
     """
     if metric != "macro_f1":
         return True
-    rows = y_true.sum(axis=0) if y_true.ndim == 2 else np.bincount(y_true, minlength=num_classes)
-    return bool(rows.min() > 0 and rows.mean() >= MIN_EXAMPLES_A_CLASS)
+    return not too_few_examples(task.indicators(y_true).sum(axis=0))
 
 
 def too_few_rows(metric: str) -> str:

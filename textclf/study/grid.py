@@ -19,15 +19,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from textclf import baselines, evaluation
+from textclf import baselines
 from textclf.config import SETTINGS, Config, from_dict, holds_text, load, reading
 from textclf.errors import ConfigError, closest
 from textclf.study.budget import Budget, recurrent_weights, with_weights
 from textclf.study.runs import BAG, Grid, Run, cell_name, make_run, override
+from textclf.tasks import MultiLabel, OneOf, task_of
 
 MINUTES_PER_RUN = 240.0
 _MAX_NUMBER = 1e9  # upper bound of all numbers in a grid
-METRICS = tuple(dict.fromkeys([*evaluation.contributed(False), *evaluation.contributed(True)]))
+METRICS = tuple(dict.fromkeys([*OneOf.comparison_metrics, *MultiLabel.comparison_metrics]))
 
 # Entries of a grid file, with the description that messages show.
 KEYS = {
@@ -368,12 +369,13 @@ class _Expansion:
         return solved
 
     def _check_metric(self, dataset: str, config: Config) -> None:
-        available = evaluation.contributed(config.data.multi_label)
+        # The number of classes is not known before the data are read.
+        task = task_of(multi_label=config.data.multi_label, num_classes=0)
+        available = task.comparison_metrics
         if self._metric is not None and self._metric not in available:
-            labels = "several labels" if config.data.multi_label else "one label"
             self._reader.report(
                 "metric",
-                f"{self._metric} is not available for {dataset}, where a text has {labels}; "
+                f"{self._metric} is not available for {dataset}, which has {task.phrase}; "
                 f"choose from {', '.join(available)}",
             )
 

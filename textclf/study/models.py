@@ -27,17 +27,20 @@ from textclf.study.comparison import (
 )
 from textclf.study.runs import display_name
 from textclf.study.significance import ModelDifference
+from textclf.tasks import Task
 
 
 class Answers(msgspec.Struct, frozen=True):
     """Answers of a trained model to the texts of a comparison.
 
     Attributes:
+        task: of the model.
         y_true: int64 [n], or bool [n, C] for multi-label data.
         p: float32 [n, C].
         thresholds: float [C] for multi-label data.
     """
 
+    task: Task
     y_true: np.ndarray
     p: np.ndarray
     thresholds: np.ndarray | None = None
@@ -45,7 +48,7 @@ class Answers(msgspec.Struct, frozen=True):
     @property
     def selected(self) -> np.ndarray:
         """The predicted class ids [n], or bool [n, C]."""
-        return evaluation.select(self.p, self.thresholds)
+        return self.task.select(self.p, self.thresholds)
 
 
 class ModelScore(msgspec.Struct, frozen=True):
@@ -123,7 +126,7 @@ def check_comparable(cards: Mapping[str, Card], source: str | None) -> None:
     first = cards[names[0]]
     for name in names[1:]:
         card = cards[name]
-        if set(card.class_names) != set(first.class_names) or card.multi_label != first.multi_label:
+        if set(card.class_names) != set(first.class_names) or card.task != first.task:
             raise DataError(
                 f"{name}: has the classes {', '.join(card.class_names)}, but {names[0]} has "
                 f"{', '.join(first.class_names)}; compare models of one task"
@@ -135,13 +138,13 @@ def check_comparable(cards: Mapping[str, Card], source: str | None) -> None:
             )
 
 
-def choose_metric(metric: str | None, multi_label: bool) -> str:
+def choose_metric(metric: str | None, task: Task) -> str:
     """Return the metric, or the default of the task.
 
     Raises:
         ValueError: the metric is not available for the task.
     """
-    available = evaluation.contributed(multi_label)
+    available = task.comparison_metrics
     if metric is None:
         return available[0]
     if metric not in available:
@@ -169,10 +172,13 @@ def answer_split(
     """
     scores = predictor.score(dataset, split, on_progress)
     order = [predictor.class_names.index(name) for name in card.class_names]
-    if card.multi_label:
-        thresholds = np.asarray(predictor.card.thresholds)[order]
-        return Answers(scores.y_true[:, order], scores.p[:, order], thresholds)
-    return Answers(np.argsort(order)[scores.y_true], scores.p[:, order])
+    task, thresholds = card.task, predictor.card.thresholds
+    return Answers(
+        task=task,
+        y_true=task.reorder(scores.y_true, order),
+        p=scores.p[:, order],
+        thresholds=None if thresholds is None else np.asarray(thresholds)[order],
+    )
 
 
 def group_by_cell(cards: Mapping[str, Card]) -> dict[str, str]:
@@ -212,23 +218,23 @@ def compare_models(
 ) -> ModelReport:
     """Compare trained models on the same texts, and their cells if there are several seeds.
 
-        compare_models({"a": Answers(y_true, p_a), "b": Answers(y_true, p_b)},
+        compare_models({"a": Answers(task, y_true, p_a), "b": Answers(task, y_true, p_b)},
                        cells={"a": "LSTM", "b": "GRU"}, metric="accuracy")
 
     Args:
         answers: by name of the model, with the classes in one order.
         cells: name of the cell of each model, see `group_by_cell`.
-        metric: one of `evaluation.contributed`.
+        metric: one of `Task.comparison_metrics`.
         confidence: of the intervals; tests use the level 1 - confidence.
         num_resamples: of the bootstrap.
         seed: of the resampling.
     """
     contributions = {
-        name: evaluation.contributions(metric, model.y_true, model.p, model.thresholds)
+        name: evaluation.contributions(model.task, metric, model.y_true, model.p, model.thresholds)
         for name, model in answers.items()
     }
     first = next(iter(answers.values()))
-    has_enough_rows = enough_rows(metric, first.y_true, first.p.shape[1])
+    has_enough_rows = enough_rows(first.task, metric, first.y_true)
     ordered = sorted(contributions, key=lambda name: -sign(metric) * contributions[name].mean())
     pairs = list(itertools.combinations(ordered, 2))
     differences = [

@@ -14,6 +14,7 @@ from textclf.study.records import Result
 from textclf.study.runs import Grid, display_name
 from textclf.study.summary import DatasetSummary, Summary
 from textclf.study.tables import PARETO_WORDS, TITLE, comparison_groups, scores_table
+from textclf.tasks import Task
 
 _MAX_CLASSES = 20  # of a confusion matrix
 
@@ -61,31 +62,38 @@ def _dataset(name: str, dataset: DatasetSummary, results: Sequence[Result]) -> d
         for cell in dataset.cells
     }
     header, rows = scores_table(dataset)
-    y_true = results[0].y_true.unpack()
+    task, y_true = results[0].data.task, results[0].y_true.unpack()
+    y_true = task.check_classes(y_true, len(y_true))
     return {
         **msgspec.structs.asdict(dataset),
         "name": name,
         "header": header,
         "rows": rows,
         "shared": any(cell.cost.shared_cores for cell in dataset.cells),
-        "plots": list(Plots(dataset, by_cell, y_true).draw_all()),
+        "plots": list(Plots(task, dataset, by_cell, y_true).draw_all()),
         "comparisons": comparison_groups(dataset),
-        "confusions": list(_confusions(dataset.class_names, by_cell, y_true)),
+        "confusions": list(_confusions(task, dataset.class_names, by_cell, y_true)),
     }
 
 
 def _confusions(
-    class_names: Sequence[str], by_cell: Mapping[str, Sequence[Result]], y_true: np.ndarray
+    task: Task,
+    class_names: Sequence[str],
+    by_cell: Mapping[str, Sequence[Result]],
+    y_true: np.ndarray,
 ) -> Iterator[dict[str, Any]]:
     """Yield the confusion matrix of each cell, as shares of the true class."""
-    num_classes = len(class_names)
-    if y_true.ndim == 2 or num_classes > _MAX_CLASSES:
+    if len(class_names) > _MAX_CLASSES:
         return
+    scoring = evaluation.scoring_of(task)
     for cell, results in by_cell.items():
-        shares = np.zeros((num_classes, num_classes))
+        shares = np.zeros((len(class_names), len(class_names)))
         for result in results:
-            predicted = evaluation.select(result.probabilities.unpack())
-            np.add.at(shares, (y_true, predicted), 1 / len(results))
+            predicted = task.select(result.probabilities.unpack(), result.thresholds)
+            matrix = scoring.confusion_matrix(y_true, predicted)
+            if matrix is None:  # a text can have several classes
+                return
+            shares += np.array(matrix) / len(results)
         shares /= np.maximum(shares.sum(axis=1, keepdims=True), 1)
         rows = zip(class_names, shares.round(4).tolist(), strict=True)
         yield {"name": display_name(cell), "rows": list(rows)}

@@ -11,6 +11,7 @@ from textclf import evaluation
 from textclf.study.records import Result
 from textclf.study.runs import display_name
 from textclf.study.summary import DatasetSummary
+from textclf.tasks import Task
 
 _INK = "#010203"  # placeholder for the text colour of the page, which follows light and dark mode
 # Distinguishable with colour blindness (Okabe and Ito 2008), on white and on black.
@@ -37,16 +38,20 @@ class Plots:
 
     def __init__(
         self,
+        task: Task,
         dataset: DatasetSummary,
         by_cell: Mapping[str, Sequence[Result]],
         y_true: np.ndarray,
     ):
         """
         Args:
+            task: of the data set.
             dataset: the summary.
             by_cell: the finished runs of each cell, the best cell first.
-            y_true: int16 [n], or uint8 [n, C] for multi-label data.
+            y_true: int64 [n], or bool [n, C] for multi-label data.
         """
+        self._task = task
+        self._scoring = evaluation.scoring_of(task)
         self._dataset = dataset
         self._metric = dataset.metric
         self._by_cell = by_cell
@@ -119,12 +124,18 @@ class Plots:
         edges = np.unique(np.quantile(num_tokens, np.linspace(0, 1, 6)[1:], method="inverted_cdf"))
         bins = np.searchsorted(edges, num_tokens)
         for cell in self._plotted:
-            scores = np.mean([self._correct(r) for r in self._by_cell[cell]], axis=0)
+            scores = np.mean(
+                [
+                    self._scoring.correctness(self._y_true, self._predicted(result))
+                    for result in self._by_cell[cell]
+                ],
+                axis=0,
+            )
             by_bin = [scores[bins == b].mean() for b in range(len(edges))]
             self._line(axes, cell, range(len(edges)), by_bin)
         axes.set_xticks(range(len(edges)), [f"to {edge}" for edge in edges])
         axes.set_xlabel("tokens in the text")
-        axes.set_ylabel("share of correct labels" if self._y_true.ndim == 2 else "accuracy")
+        axes.set_ylabel(self._scoring.correctness_name)
         return "Score by length of the text; each point is a fifth of the test texts."
 
     def _gradients(self, axes: Any) -> str:
@@ -156,13 +167,20 @@ class Plots:
         axes.plot([0, 1], [0, 1], color=_INK, linewidth=0.7, linestyle=":")
         edges = np.linspace(0, 1, _NUM_BINS + 1)
         for cell, results in self._by_cell.items():
-            p = np.concatenate([r.probabilities.unpack().astype(float) for r in results])
-            if self._y_true.ndim == 2:
-                confidence = p.ravel()
-                correct = np.tile(self._y_true, (len(results), 1)).ravel()
-            else:
-                confidence = p.max(axis=1)
-                correct = np.concatenate([self._correct(result) for result in results])
+            confidence, correct = map(
+                np.concatenate,
+                zip(
+                    *(
+                        self._scoring.confidences(
+                            self._y_true,
+                            self._predicted(result),
+                            result.probabilities.unpack().astype(float),
+                        )
+                        for result in results
+                    ),
+                    strict=True,
+                ),
+            )
             bins = np.clip(np.digitize(confidence, edges[1:-1]), 0, _NUM_BINS - 1)
             kept = [b for b in range(_NUM_BINS) if (bins == b).sum() >= _MIN_BIN_TEXTS]
             self._line(
@@ -212,13 +230,9 @@ class Plots:
             x, y, label=display_name(cell), markersize=markersize, **style, **self._styles[cell]
         )
 
-    def _correct(self, result: Result) -> np.ndarray:
-        """Return 1 for each correct answer, float64 [n]; multi-label: share of correct labels."""
-        p = result.probabilities.unpack()
-        if self._y_true.ndim == 2:
-            limits = np.array(result.thresholds, np.float32)
-            return (evaluation.select(p, limits) == self._y_true.astype(bool)).mean(axis=1)
-        return (evaluation.select(p) == self._y_true).astype(float)
+    def _predicted(self, result: Result) -> np.ndarray:
+        """Return the predicted classes of a run."""
+        return self._task.select(result.probabilities.unpack(), result.thresholds)
 
 
 def _svg(title: str, draw: Callable[[Any], str], *, has_legend: bool = True) -> dict[str, str]:

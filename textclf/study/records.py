@@ -8,8 +8,8 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
-from textclf import evaluation
 from textclf.study.runs import Kind
+from textclf.tasks import Task, task_of
 
 
 class PackedArray(msgspec.Struct, frozen=True):
@@ -38,27 +38,29 @@ class PackedArray(msgspec.Struct, frozen=True):
             raise ValueError(f"not an array: {error}") from error
 
 
-def to_float16(p: np.ndarray, thresholds: Sequence[float] | np.ndarray | None) -> np.ndarray:
+def to_float16(
+    task: Task, p: np.ndarray, thresholds: Sequence[float] | np.ndarray | None = None
+) -> np.ndarray:
     """Round probabilities to half the size without changing a prediction.
 
     Args:
+        task: of the model.
         p: float32 [n, C].
         thresholds: [C] for multi-label data.
 
     Returns:
         float16 [n, C].
     """
-    limits = None if thresholds is None else np.asarray(thresholds, np.float32)
-    selected = evaluation.select(p, limits)
+    selected = task.select(p, thresholds)
     rounded = p.astype(np.float16)
-    if limits is None:
+    if not task.has_thresholds:  # the prediction is the highest probability
         rows = np.flatnonzero(rounded.argmax(axis=1) != selected)
         # Where rounding made a tie, the next number above is at most 1: ties are below 1.
         rounded[rows, selected[rows]] = np.nextafter(rounded[rows].max(axis=1), np.float16(1))
         return rounded
     # A probability of 1 would change the log loss.
     rounded = np.minimum(rounded, np.nextafter(np.float16(1), np.float16(0)))
-    is_changed = evaluation.select(rounded, limits) != selected
+    is_changed = task.select(rounded, thresholds) != selected
     toward = np.where(selected, np.float16(1), np.float16(0))
     return np.where(is_changed, np.nextafter(rounded, toward), rounded)
 
@@ -116,6 +118,11 @@ class Data(msgspec.Struct, frozen=True, kw_only=True):
     multi_label: bool
     splits: dict[str, int]
     leaked_test_rows: int
+
+    @property
+    def task(self) -> Task:
+        """Task of the labels."""
+        return task_of(multi_label=self.multi_label, num_classes=len(self.class_names))
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -133,9 +133,10 @@ class _Dataset:
         self.simple_cells = [cell for cell in self.by_cell if cell not in grid_cells]
         self.data = results[0].data
         self.hosts = {result.machine.host for result in results}
-        multi_label = self.data.multi_label
-        self.metric = grid.metric or evaluation.contributed(multi_label)[0]
-        self.y_true = results[0].y_true.unpack().astype(bool if multi_label else np.int64)
+        task = self.data.task
+        self.metric = grid.metric or task.comparison_metrics[0]
+        y_true = results[0].y_true.unpack()
+        self.y_true = task.check_classes(y_true, len(y_true))
         self.comparison = Comparison(
             self.metric,
             {
@@ -145,17 +146,17 @@ class _Dataset:
             fixed=set(baselines.BASELINES) - baselines.RANDOM,
             confidence=grid.confidence,
             smallest_difference=grid.smallest_difference,
-            has_enough_rows=enough_rows(self.metric, self.y_true, len(self.data.class_names)),
+            has_enough_rows=enough_rows(task, self.metric, self.y_true),
         )
 
     def _contributions(self, result: Result) -> np.ndarray:
         """Return the contribution of each test text, float64 [n]."""
-        thresholds = result.thresholds
         return evaluation.contributions(
+            self.data.task,
             self.metric,
             self.y_true,
             result.probabilities.unpack().astype(np.float32),
-            None if thresholds is None else np.array(thresholds, np.float32),
+            result.thresholds,
         )
 
     def summary(self) -> DatasetSummary:

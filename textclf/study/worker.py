@@ -273,7 +273,7 @@ def _network(job: Job, config: Config, on_progress: OnProgress) -> dict[str, Any
         ),
         "data": run_data.description,
         "vocabulary": artifact.sha256(trained.output / artifact.VOCABULARY),
-        "probabilities": PackedArray.pack(to_float16(scores.p, thresholds)),
+        "probabilities": PackedArray.pack(to_float16(model.card.task, scores.p, thresholds)),
         "num_tokens": PackedArray.pack(scores.num_tokens.astype(np.int32)),
         "y_true": _pack_labels(scores.y_true),
         "calibration": job.calibration,
@@ -283,15 +283,15 @@ def _network(job: Job, config: Config, on_progress: OnProgress) -> dict[str, Any
 def _baseline(job: Job, config: Config, on_progress: OnProgress) -> dict[str, Any]:
     """Fit a baseline and return the values of its `Result`."""
     run_data = _RunData(job, config, on_progress)
-    dataset = run_data.dataset
+    dataset, task = run_data.dataset, run_data.dataset.task
     model, cost = _fit(job, run_data, config, on_progress)
     thresholds = None
-    if dataset.multi_label:
+    if task.has_thresholds:
         validation_texts, y_validation = baselines.texts_and_classes(
             dataset, "validation", on_progress
         )
-        thresholds = evaluation.choose_thresholds(
-            y_validation, model.predict_proba(validation_texts)
+        thresholds = evaluation.fit_thresholds(
+            task, y_validation, model.predict_proba(validation_texts)
         )
     num_reads = log_test_read(job.run, Path(job.folder))
     test_texts, y_true = baselines.texts_and_classes(dataset, "test", on_progress)
@@ -308,10 +308,10 @@ def _baseline(job: Job, config: Config, on_progress: OnProgress) -> dict[str, An
         "test": report.to_dict()["metrics"],
         "test_reads": num_reads,
         "description": model.describe(),
-        "thresholds": None if thresholds is None else [float(t) for t in thresholds],
+        "thresholds": None if thresholds is None else list(thresholds),
         "cost": cost,
         "data": run_data.description,
-        "probabilities": PackedArray.pack(to_float16(p, thresholds)),
+        "probabilities": PackedArray.pack(to_float16(task, p, thresholds)),
         "y_true": _pack_labels(y_true),
     }
 
@@ -345,7 +345,7 @@ def _fit(
 
 
 def _pack_labels(y_true: np.ndarray) -> PackedArray:
-    return PackedArray.pack(y_true.astype(np.uint8 if y_true.ndim == 2 else np.int16))
+    return PackedArray.pack(y_true.astype(np.uint8 if y_true.dtype == bool else np.int16))
 
 
 # === Calibrations, measurements, estimates ===

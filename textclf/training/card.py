@@ -5,6 +5,7 @@ import math
 import platform
 
 import keras
+import msgspec
 import numpy as np
 import tensorflow as tf
 
@@ -43,35 +44,20 @@ def make_card(
         abstain_precision=config.training.abstain_precision,
         abstain_coverage=config.training.abstain_coverage,
     )
-    thresholds = decision.thresholds
     report = evaluation.evaluate(
         y_true,
         task.probabilities(state.best.logits, decision.temperature).numpy(),
         class_names=dataset.class_names,
         multi_label=dataset.multi_label,
-        thresholds=None if thresholds is None else np.array(thresholds, np.float32),
-        temperature=decision.temperature,
-        abstain_below=decision.abstain_below,
+        **msgspec.structs.asdict(decision),
         **config.evaluation.to_dict(),
     )
     return artifact.Card(
         class_names=dataset.class_names,
         multi_label=dataset.multi_label,
         config=config.to_dict(),
-        temperature=decision.temperature,
-        thresholds=thresholds,
-        abstain_below=decision.abstain_below,
-        data=artifact.DataSummary(
-            fingerprint=dataset.fingerprint,
-            splits={
-                name: artifact.SplitSize(
-                    num_examples=split.num_examples,
-                    class_counts=tuple(int(count) for count in split.class_counts),
-                )
-                for name, split in dataset.splits.items()
-            },
-            findings=dataset.findings.to_dict(),
-        ),
+        **msgspec.structs.asdict(decision),
+        data=_data_summary(dataset),
         text=_text_summary(network, prepared),
         training=artifact.TrainingSummary(
             best_epoch=state.best.epoch,
@@ -80,13 +66,7 @@ def make_card(
             num_weights=num_weights(network),
         ),
         validation=report,
-        versions={
-            "textclf": textclf.__version__,
-            "python": platform.python_version(),
-            "tensorflow": tf.__version__,
-            "keras": keras.__version__,
-            "numpy": np.__version__,
-        },
+        versions=_versions(),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
 
@@ -94,6 +74,30 @@ def make_card(
 def num_weights(network: networks.Network) -> int:
     """Return the number of scalars in a network."""
     return sum(math.prod(variable.shape) for variable in network.parameters)
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "textclf": textclf.__version__,
+        "python": platform.python_version(),
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def _data_summary(dataset: data.Dataset) -> artifact.DataSummary:
+    return artifact.DataSummary(
+        fingerprint=dataset.fingerprint,
+        splits={
+            name: artifact.SplitSize(
+                num_examples=split.num_examples,
+                class_counts=tuple(int(count) for count in split.class_counts),
+            )
+            for name, split in dataset.splits.items()
+        },
+        findings=dataset.findings.to_dict(),
+    )
 
 
 def _text_summary(network: networks.Network, prepared: batches.Prepared) -> artifact.TextSummary:

@@ -15,7 +15,7 @@ import tensorflow as tf
 from textclf import artifact, batches, classifier, data, evaluation, networks, text
 from textclf.config import Config, check_environment, with_paths
 from textclf.errors import ArtifactError, ConfigError, DataError, TrainingError, check_all
-from textclf.tasks import Task, task_of
+from textclf.tasks import Task
 from textclf.training import diagnostics
 from textclf.training.card import make_card, num_weights
 from textclf.training.cluster import make_strategy
@@ -152,7 +152,7 @@ def _events(
         dataset = data.open_dataset(resolved.data, on_progress=on_progress)
         if "train" not in dataset.splits:
             raise DataError("there is no training split; name its file as data.train")
-        task = task_of(multi_label=dataset.multi_label, num_classes=len(dataset.class_names))
+        task = dataset.task
         class_weights = weigh_classes(config.training.class_weights, task, dataset)
         prepared = _prepare(resolved, dataset, work, on_progress)
         loop, vector_notices = _make_loop(resolved, dataset, prepared, task, class_weights)

@@ -51,14 +51,13 @@ class Validator:
             tf.constant(self.targets, tf.float32), tf.constant(logits), tf.ones([task.num_outputs])
         )
         p = task.probabilities(tf.constant(logits)).numpy()
-        if task.is_multi_label:
-            selected = evaluation.select(p, evaluation.choose_thresholds(self.targets, p))
-        else:
-            selected = np.eye(task.num_outputs, dtype=bool)[p.argmax(axis=1)]
+        y_true = task.true_classes(self.targets)
+        y_pred = task.select(p, evaluation.fit_thresholds(task, y_true, p))
+        is_right = task.indicators(y_pred) == self.targets
         return {
             "val_loss": float(np.mean(loss.numpy())),
-            "val_accuracy": float((selected == self.targets).all(axis=1).mean()),
-            "val_macro_f1": evaluation.macro_f1(self.targets, selected),
+            "val_accuracy": float(is_right.all(axis=1).mean()),
+            "val_macro_f1": evaluation.macro_f1(task, y_true, y_pred),
         }
 
     def _collect(self, values_of: Callable[[batches.Batch], tf.Tensor]) -> np.ndarray:

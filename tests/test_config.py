@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from textclf import config
 from textclf.config import reading, resolution
+from textclf.config.values import check_value
 from textclf.errors import ConfigError
 
 SOURCE = "data:\n  source: a.csv\n"
@@ -25,13 +26,13 @@ SOURCE = "data:\n  source: a.csv\n"
 def problems_of(text: str, *overrides: str) -> tuple[str, ...]:
     """Return the problems of a file `f.yaml` with this text."""
     with pytest.raises(ConfigError) as error:
-        config.from_yaml(text, overrides, place="f.yaml")
+        config.Config.from_yaml(text, overrides, place="f.yaml")
     return error.value.problems
 
 
 def resolve(*overrides: str, **sections: dict) -> config.Config:
     sections.setdefault("data", {"source": "a.csv"})
-    return config.from_dict(sections, overrides)[0]
+    return config.Config.from_dict(sections, overrides)
 
 
 # === Errors ===
@@ -408,7 +409,7 @@ def test_invalid_setting_causes_no_further_errors() -> None:
 def test_missing_file_is_reported_with_a_suggestion(tmp_path: Path) -> None:
     (tmp_path / "reviews.yaml").write_text(SOURCE)
     with pytest.raises(ConfigError) as error:
-        config.load(tmp_path / "review.yaml")
+        config.Config.load(tmp_path / "review.yaml")
     assert str(error.value) == (
         f"{tmp_path}/review.yaml: no such configuration file; did you mean {tmp_path}/reviews.yaml?"
     )
@@ -425,16 +426,16 @@ def test_file_that_is_not_utf_8_is_an_error(content: bytes, sentence: str, tmp_p
     file = tmp_path / "x.yaml"
     file.write_bytes(content)
     with pytest.raises(ConfigError) as error:
-        config.load(file)
+        config.Config.load(file)
     assert str(error.value) == sentence.replace("FILE", str(file))
 
 
 def test_folder_or_invalid_path_as_configuration_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as error:
-        config.load(tmp_path)
+        config.Config.load(tmp_path)
     assert str(error.value) == f"{tmp_path}: cannot be read (Is a directory); expected a YAML file"
     with pytest.raises(ConfigError):
-        config.load("a\0b")
+        config.Config.load("a\0b")
 
 
 # === Values in YAML ===
@@ -443,13 +444,13 @@ def test_folder_or_invalid_path_as_configuration_is_an_error(tmp_path: Path) -> 
 def test_byte_order_mark_and_windows_line_ends_are_accepted(tmp_path: Path) -> None:
     file = tmp_path / "x.yaml"
     file.write_bytes(b"\xef\xbb\xbf" + SOURCE.replace("\n", "\r\n").encode())
-    assert config.load(file)[0].data.source == "a.csv"
+    assert config.Config.load(file).data.source == "a.csv"
 
 
 def test_words_with_a_meaning_in_yaml_1_1_only_are_texts() -> None:
     names = ["no", "on", "y", "2018-01-01", "1:30", "0o9"]
     text = SOURCE + f"  class_names: [{', '.join(names)}]\n"
-    assert config.from_yaml(text)[0].data.class_names == names
+    assert config.Config.from_yaml(text).data.class_names == names
 
 
 TEXT_SETTINGS = [
@@ -507,11 +508,11 @@ def test_text_setting_converts_a_python_int_to_text(path: str) -> None:
     section, name = path.split(".")
     is_list = list[str] in config.SETTINGS[path].kinds
     for number in (7, np.int64(7), enum.IntEnum("Size", {"X": 7}).X):
-        checked = resolution._check_value(path, number)
+        checked = check_value(path, number)
         assert checked == (["7"] if is_list else "7") and type(checked) in (str, list)
         if is_list:
-            assert resolution._check_value(path, (number, "a")) == ["7", "a"]
-            assert resolution._check_value(path, "a") == ["a"]
+            assert check_value(path, (number, "a")) == ["7", "a"]
+            assert check_value(path, "a") == ["a"]
     # The written form of these values is not unique.
     for value in (
         1.0,
@@ -524,7 +525,7 @@ def test_text_setting_converts_a_python_int_to_text(path: str) -> None:
         if value is None and type(None) in config.SETTINGS[path].kinds:
             continue
         with pytest.raises(ValueError, match="expected "):
-            resolution._check_value(path, value)
+            check_value(path, value)
 
 
 def test_anchor_is_a_text_in_text_settings_and_a_number_in_number_settings() -> None:
@@ -532,7 +533,7 @@ def test_anchor_is_a_text_in_text_settings_and_a_number_in_number_settings() -> 
         "data: {source: a.csv, class_names: [&one 1.0, b], label_column: *one}\n"
         "training: {class_weights: {'1.0': *one, b: 2}, clip_norm: *one}\n"
     )
-    chosen = config.from_yaml(text)[0]
+    chosen = config.Config.from_yaml(text)
     assert (chosen.data.class_names, chosen.data.label_column) == (["1.0", "b"], "1.0")
     assert chosen.training.class_weights == {"1.0": 1.0, "b": 2.0}
     assert chosen.training.clip_norm == 1.0
@@ -540,18 +541,18 @@ def test_anchor_is_a_text_in_text_settings_and_a_number_in_number_settings() -> 
 
 def test_columns_and_class_names_need_no_quotes_and_no_brackets() -> None:
     text = "data: {source: a.csv, text_columns: review, label_column: 2, class_names: [0, 1]}\n"
-    chosen = config.from_yaml(text)[0]
+    chosen = config.Config.from_yaml(text)
     assert (chosen.data.text_columns, chosen.data.label_column) == (["review"], "2")
     assert chosen.data.class_names == ["0", "1"]
-    assert config.from_yaml(config.to_yaml(chosen.to_dict())) == (chosen, [])
+    assert config.Config.from_yaml(config.to_yaml(chosen.to_dict())) == chosen
     values = {"source": "a.csv", "text_columns": "review", "label_column": 2, "class_names": [0, 1]}
-    assert config.from_dict({"data": values}) == (chosen, [])
+    assert config.Config.from_dict({"data": values}) == chosen
 
 
 def test_numbers_and_words_as_keys_of_class_weights_are_class_names() -> None:
     text = SOURCE + "training:\n  class_weights: {2018: 1, no: 2, true: 1e-1, 1.0: 0x10}\n"
     weights = {"2018": 1.0, "no": 2.0, "true": 0.1, "1.0": 16.0}
-    assert config.from_yaml(text)[0].training.class_weights == weights
+    assert config.Config.from_yaml(text).training.class_weights == weights
 
 
 def test_yaml_anchors_and_merges_are_resolved() -> None:
@@ -559,7 +560,7 @@ def test_yaml_anchors_and_merges_are_resolved() -> None:
         "data: &d\n  source: &s a.csv\n  label_column: *s\n"
         "training: {seed: &n 3}\nevaluation: {<<: {seed: 4, length_bins: 2}, seed: *n}\n"
     )
-    chosen = config.from_yaml(text)[0]
+    chosen = config.Config.from_yaml(text)
     assert (chosen.data.label_column, chosen.evaluation.seed) == ("a.csv", 3)
     assert chosen.evaluation.length_bins == 2
 
@@ -580,7 +581,7 @@ def test_nested_anchors_do_not_exhaust_memory(is_list: bool) -> None:
 
 def test_override_takes_precedence_over_file_and_file_over_default() -> None:
     text = SOURCE + "model: {units: 3, num_layers: 4}\n"
-    chosen, _ = config.from_yaml(text, ["model.units=5", "model.units=6"])
+    chosen = config.Config.from_yaml(text, ["model.units=5", "model.units=6"])
     assert (chosen.model.units, chosen.model.num_layers, chosen.model.embedding_dim) == (6, 4, 100)
 
 
@@ -634,7 +635,7 @@ def test_override_decodes_only_tab_newline_and_backslash_escapes() -> None:
 
 
 def test_empty_override_sets_an_optional_setting_to_null() -> None:
-    chosen, _ = config.from_dict(
+    chosen = config.Config.from_dict(
         {"data": {"train": "a.csv", "test": "b.csv"}, "training": {"clip_norm": 3}},
         ["data.test=", "training.clip_norm=", "data.class_names="],
     )
@@ -655,15 +656,15 @@ def test_override_drops_disabled_settings_of_the_file_with_a_notice() -> None:
         "data:\n  source: a.csv\n  test_fraction: 0.3\n  multi_label: true\n"
         "  label_separator: ;\nmodel:\n  encoder: gru\n  reset_after: false\n  units: 64\n"
     )
-    chosen, notices = config.from_yaml(
+    chosen = config.Config.from_yaml(
         text, ["data.source=folder", "model.encoder=bag"], place="f.yaml"
     )
-    assert notices == [
+    assert chosen.notices == (
         "f.yaml:4: data.multi_label: dropped, because now data.format is folder",
         "f.yaml:5: data.label_separator: dropped, because now data.multi_label is false",
         "f.yaml:3: data.test_fraction: dropped, because now data.source contains splits",
         "f.yaml:8: model.reset_after: dropped, because now model.encoder is bag",
-    ]  # none for units, which has its default value
+    )  # none for units, which has its default value
     assert chosen.data.test_fraction == 0.1
     assert chosen.model.reset_after and not chosen.data.multi_label
 
@@ -671,11 +672,11 @@ def test_override_drops_disabled_settings_of_the_file_with_a_notice() -> None:
 def test_override_of_the_source_drops_the_splits_of_the_old_source() -> None:
     files = {"data": {"train": "a.csv", "validation": "b.csv"}}
     for source in ("c.csv", "tfds:imdb_reviews", "demo"):
-        chosen, notices = config.from_dict(files, [f"data.source={source}"])
+        chosen = config.Config.from_dict(files, [f"data.source={source}"])
         assert (chosen.data.train, chosen.data.validation) == (None, None)
-        assert len(notices) == 2
+        assert len(chosen.notices) == 2
     parts = {"data": {"source": "tfds:a", "train": "train[:9]"}}
-    assert config.from_dict(parts, ["data.source=tfds:b"])[0].data.train == "train[:9]"
+    assert config.Config.from_dict(parts, ["data.source=tfds:b"]).data.train == "train[:9]"
 
 
 def test_setting_without_effect_before_and_after_an_override_is_an_error() -> None:
@@ -686,7 +687,7 @@ def test_setting_without_effect_before_and_after_an_override_is_an_error() -> No
 
 
 def test_override_may_clear_a_setting_that_has_no_effect() -> None:
-    chosen, _ = config.from_dict(
+    chosen = config.Config.from_dict(
         {"data": {"train": "a.csv", "test": "t.csv"}},
         ["data.source=x.csv", "data.train=", "data.test="],
     )
@@ -694,13 +695,12 @@ def test_override_may_clear_a_setting_that_has_no_effect() -> None:
 
 
 def test_plain_values_need_no_training_split() -> None:
-    assert config.from_dict({"data": {"test": "a.csv"}})[0].data.test == "a.csv"
+    assert config.Config.from_dict({"data": {"test": "a.csv"}}).data.test == "a.csv"
 
 
 @pytest.mark.parametrize("path", config.RULES)
 def test_setting_with_a_rule_is_accepted_or_an_error_by_its_rule(path: str) -> None:
     """Try the setting in all configurations: at least one accepts it, one refuses it."""
-    rule = config.RULES[path]
     section, name = path.split(".")
     other = {
         "data.multi_label": True,
@@ -717,9 +717,9 @@ def test_setting_with_a_rule_is_accepted_or_an_error_by_its_rule(path: str) -> N
     for base in CONFIGURATIONS:
         values = {key: dict(settings) for key, settings in base.items()}
         values.setdefault(section, {}).setdefault(name, value)
-        is_read = rule.state(values) in rule.read_in
+        is_read = config.is_read(path, values)
         try:
-            config.from_dict(values)
+            config.Config.from_dict(values)
         except ConfigError as error:
             assert not is_read, error
             assert any(p.startswith(f"{path}: has no effect, because") for p in error.problems)
@@ -804,7 +804,7 @@ def _valid(draw: st.DrawFn) -> config.Config:
         values.setdefault(section, {})[name] = draw(_strategy(path))
     for _ in range(10):
         try:
-            return config.from_dict(values)[0]
+            return config.Config.from_dict(values)
         except ConfigError as error:
             for problem in error.problems:
                 assert "expected one of" not in problem or "model.pooling" in problem, problem
@@ -819,9 +819,13 @@ def test_configuration_round_trips_through_dict_json_and_yaml(
     original: config.Config,
 ) -> None:
     values = original.to_dict()
-    assert config.from_dict(values) == (original, [])
-    assert config.from_dict(json.loads(json.dumps(values))) == (original, [])
-    assert config.from_yaml(config.to_yaml(values)) == (original, [])
+    for again in (
+        config.Config.from_dict(values),
+        config.Config.from_dict(json.loads(json.dumps(values))),
+        config.Config.from_yaml(config.to_yaml(values)),
+    ):
+        assert again == original
+        assert again.notices == ()
 
 
 def test_yaml_output_is_readable() -> None:
@@ -899,7 +903,7 @@ def test_errors_of_an_arbitrary_file_are_single_lines_with_location(
 ) -> None:
     lines = [f"{path.split('.')[0]}:\n  {path.split('.')[1]}: {value}" for path, value in written]
     try:
-        config.from_yaml("\n".join([*lines, junk]), place="f.yaml")
+        config.Config.from_yaml("\n".join([*lines, junk]), place="f.yaml")
     except ConfigError as error:
         assert all(_is_one_sentence(problem, "f.yaml") for problem in error.problems)
 
@@ -910,7 +914,7 @@ def test_errors_of_an_arbitrary_override_are_single_lines_with_location(
     path: str, value: str
 ) -> None:
     try:
-        config.from_dict({"data": {"source": "a.csv"}}, [f"{path}={value}"])
+        config.Config.from_dict({"data": {"source": "a.csv"}}, [f"{path}={value}"])
     except ConfigError as error:
         assert all(_is_one_sentence(problem, "--set ") for problem in error.problems)
 
@@ -929,7 +933,7 @@ def test_arbitrary_value_is_kept_unchanged_or_an_error(path: str, value: Any) ->
     values = {"data": {"source": "a.csv"}}
     values.setdefault(section, {})[name] = value
     try:
-        checked = getattr(getattr(config.from_dict(values)[0], section), name)
+        checked = getattr(getattr(config.Config.from_dict(values), section), name)
     except ConfigError as error:
         assert all("\n" not in problem for problem in error.problems)
     else:
@@ -946,7 +950,7 @@ def test_arbitrary_value_is_kept_unchanged_or_an_error(path: str, value: Any) ->
 def test_arbitrary_section_raises_nothing_but_config_error(value: Any) -> None:
     for values in (value, {"model": value}, {"data": {"source": "a.csv"}, "x": value}):
         try:
-            config.from_dict(values)
+            config.Config.from_dict(values)
         except ConfigError as error:
             assert error.problems
 
@@ -1111,7 +1115,7 @@ def test_value_that_yaml_cannot_represent_is_an_error(path: str, value: Any) -> 
     values = {"data": {"source": "a.csv"}, "model": {PurePath("units"): 3}}
     values.setdefault(section, {})[name] = value
     with pytest.raises(ConfigError) as error:
-        config.from_dict(values)
+        config.Config.from_dict(values)
     unknown, invalid = error.value.problems
     assert invalid.startswith(f"{path}: expected {config.expected(path)}, found ")
     assert unknown.startswith("model.\"PurePosixPath('units')\": unknown setting")
@@ -1131,7 +1135,7 @@ def test_configuration_is_immutable() -> None:
 def test_missing_package_and_missing_vectors_are_reported_together(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "tensorboard", None)  # makes the import fail
     overrides = ["training.tensorboard=true", "model.embedding_vectors=glove.txt"]
-    chosen, _ = config.from_dict({"data": {"source": "demo"}}, overrides)
+    chosen = config.Config.from_dict({"data": {"source": "demo"}}, overrides)
     with pytest.raises(ConfigError) as caught:
         config.check_environment(chosen)
     assert list(caught.value.problems) == [
@@ -1152,8 +1156,8 @@ def test_check_environment_reports_vectors_of_another_size(
     path = tmp_path / "vectors.txt"
     path.write_text(content)
     overrides = [f"model.embedding_vectors={path}", "model.embedding_dim=50"]
-    chosen, _ = config.from_dict({"data": {"source": "demo"}}, overrides)
+    chosen = config.Config.from_dict({"data": {"source": "demo"}}, overrides)
     with pytest.raises(ConfigError, match=f"contains vectors of {width} numbers, .* to {width}$"):
         config.check_environment(chosen)
     overrides[1] = f"model.embedding_dim={width}"
-    config.check_environment(config.from_dict({"data": {"source": "demo"}}, overrides)[0])
+    config.check_environment(config.Config.from_dict({"data": {"source": "demo"}}, overrides))

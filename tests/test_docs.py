@@ -77,7 +77,7 @@ def config_page() -> str:
             line = f"- `{name}` (default `{_yaml(setting.default)}`): {setting.description}. "
             line += f"Expects {words}."
             if path in config.RULES:
-                line += f" Read only if {config.RULES[path].needed}."
+                line += f" Read only if {config.RULES[path].condition}."
             lines.append(line)
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
@@ -148,8 +148,8 @@ def test_the_configurations_of_the_data_page_are_right():
     found = blocks("data.md", "yaml")
     formats = set()
     for line, text in found:
-        settings, notices = config.from_yaml(text, place=f"docs/data.md:{line}")
-        assert notices == []
+        settings = config.Config.from_yaml(text, place=f"docs/data.md:{line}")
+        assert settings.notices == ()
         formats.add(config.data_format(settings.data.to_dict()))
     assert formats == {"csv", "tsv", "jsonl", "parquet", "folder", "tfds", "demo"}
 

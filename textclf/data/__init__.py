@@ -35,12 +35,11 @@ from textclf.data.dataset import Dataset, Example
 from textclf.data.opening import open_parts
 from textclf.data.recognition import Recognised, recognise
 from textclf.data.sources import find_parts, read_class_names
-from textclf.data.splits import SPLITS, SplitSummary, normalise
+from textclf.data.splits import SplitSummary, normalise
 from textclf.data.tables import read_table
 from textclf.errors import ConfigError, did_you_mean
 
 __all__ = [
-    "SPLITS",
     "Dataset",
     "Example",
     "Finding",

@@ -30,7 +30,7 @@ from msgspec.structs import asdict, replace
 
 import textclf
 from textclf import artifact, baselines, data, evaluation
-from textclf.config import Config, from_dict, with_paths
+from textclf.config import Config, with_paths
 from textclf.errors import DataError, TextclfError, TrainingError
 from textclf.startup import import_tensorflow
 from textclf.study import measuring
@@ -104,7 +104,7 @@ def execute(job: Job, on_progress: OnProgress) -> Result | Calibration | Measure
     Raises:
         TextclfError: the run failed.
     """
-    config, _ = from_dict(job.config)
+    config = Config.from_dict(job.config)
     if "baseline" not in (job.kind, job.measured_kind):
         import_tensorflow()
     if job.job == "estimate":
@@ -402,10 +402,9 @@ def _measurement(job: Job, config: Config, on_progress: OnProgress) -> dict[str,
 
     assert job.measured_steps is not None
     with tempfile.TemporaryDirectory() as temporary:
-        two_epochs = from_dict(
-            run_data.config.to_dict(),
-            ["training.epochs=2", "training.max_steps=", "training.patience_epochs=0"],
-        )[0]
+        two_epochs = run_data.config.replace(
+            {"training.epochs": 2, "training.max_steps": None, "training.patience_epochs": 0}
+        )
         trained = _train(two_epochs, Path(temporary) / "run", on_progress)
         if len(trained.epoch_seconds) < 2:
             raise TrainingError("the loss or a gradient was not finite in the measurement")

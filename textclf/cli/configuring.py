@@ -78,7 +78,7 @@ def init(file: Path, config: Path, overwrite: bool) -> None:
     notes = list(recognised.notes)
     splits = _find_splits(file, recognised, notes)
     text = _config_text(config, file, splits, recognised)
-    resolved, _ = configuration.from_yaml(text, place=str(config))
+    resolved = configuration.Config.from_yaml(text, place=str(config))
     if is_chosen:
         try:
             section = options.prepare_sources(configuration.with_paths(resolved))
@@ -411,8 +411,8 @@ def data_check(source: str, overrides: tuple[str, ...], as_json: bool) -> None:
     if source.endswith((".yaml", ".yml")):
         resolved = options.load_config(Path(source), overrides)
     else:
-        resolved, notices = configuration.from_dict({"data": {"source": source}}, overrides)
-        note_all(notices)
+        resolved = configuration.Config.from_dict({"data": {"source": source}}, overrides)
+        note_all(resolved.notices)
     section = options.prepare_sources(configuration.with_paths(resolved))
     from textclf import data
 

@@ -2,11 +2,13 @@
 
 import decimal
 import enum
+import functools
 import json
 import math
 import re
 import string
 import sys
+from collections.abc import Callable
 from pathlib import Path, PurePath
 from typing import Any, Literal, get_args, get_origin
 
@@ -17,9 +19,12 @@ from hypothesis import strategies as st
 
 from textclf import config
 from textclf.config import reading, resolution
+from textclf.config.contradictions import ANY_DATA, CHECKS, TRAINING_DATA, Check
+from textclf.config.rules import depends_on
 from textclf.config.values import check_value
 from textclf.errors import ConfigError
 
+ALL_CHECKS = (TRAINING_DATA, ANY_DATA, *CHECKS)
 SOURCE = "data:\n  source: a.csv\n"
 
 
@@ -751,6 +756,105 @@ CONFIGURATIONS: list[dict[str, Any]] = [
         for schedule in ("constant", "cosine", "exponential", "plateau")
     ),
 ]
+
+
+CONTRADICTORY: list[dict[str, Any]] = [
+    {},
+    {"data": {"train": "demo"}},
+    {"data": {"train": "a.csv", "validation": "tfds:x"}},
+    {"data": {"train": "a.csv", "test": "b", "format": "folder"}},
+    {"data": {"train": "a.csv", "validation": "./a.csv"}},
+    {"data": {"train": "a.csv", "test": "a.csv"}},
+    {"data": {"train": "a.csv", "validation": "b.csv", "test": "b.csv"}},
+    {"data": {"source": "a.csv", "validation_fraction": 0.5, "test_fraction": 0.5}},
+    {"data": {"source": "a.csv", "validation_fraction": 0.9}},
+    {"data": {"source": "a.csv", "encoding": "uft-8"}},
+    {"data": {"source": "a.csv", "delimiter": '"'}},
+    {"data": {"train": "a.csv", "delimiter": '"'}},
+    {"data": {"source": "a.csv", "label_ids": "from_one"}},
+    {"data": {"source": "a.csv", "class_names": ["a", "b"], "class_names_file": "c.txt"}},
+    {"data": {"source": "a.csv", "class_names": ["a", "a"]}},
+    {"data": {"source": "a.csv", "class_names": ["a"]}},
+    {"data": {"class_names": ["a", "b"]}, "training": {"class_weights": {"a": 1.0}}},
+    {"model": {"encoder": "bag", "pooling": "last"}},
+    {"model": {"train_embedding": False}},
+    {"training": {"abstain_precision": 0.9, "abstain_coverage": 0.9}},
+    {"training": {"schedule": "plateau", "plateau_patience_epochs": 3}},
+]
+# Values of settings on which rules may depend.
+ALTERNATIVES: dict[str, list[Any]] = {
+    "data.source": [None, "b.jsonl", "folder", "demo", "tfds:x"],
+    **{f"data.{split}": [None, "z.jsonl", "b.csv"] for split in ("train", "validation", "test")},
+    "data.format": ["auto", "csv", "parquet", "tfds", "demo"],
+    "data.quoting": ["auto", "none", "minimal"],
+    "data.delimiter": [None, '"'],
+    "data.multi_label": [False, True],
+    "data.label_ids": ["names", "from_one"],
+    "data.class_names": [None, ["a"], ["a", "b"], ["a", "c"]],
+    "data.class_names_file": [None, "d.txt"],
+    "data.validation_fraction": [0.1, 0.95],
+    "data.test_fraction": [0.1, 0.95],
+    "model.encoder": ["bag", "lstm", "gru", "module:function"],
+    "model.num_layers": [1, 3],
+    "model.pooling": ["last", "max"],
+    "model.embedding_vectors": [None, "v.txt"],
+    "training.optimizer": ["sgd", "adamw"],
+    "training.schedule": ["constant", "plateau"],
+    "training.patience_epochs": [1, 9],
+    "training.plateau_patience_epochs": [1, 9],
+    "training.abstain_precision": [None, 0.5],
+    "training.class_weights": ["none", {"a": 1.0}],
+}
+
+
+def _undeclared_reads(
+    function: Callable[[Any], Any], reads: Callable[[Any, set[str]], bool]
+) -> set[str]:
+    """Return the settings that change the value of a function although it does not declare them.
+
+    Args:
+        function: computes a value from a configuration.
+        reads: returns whether the function declares one of some settings.
+    """
+    undeclared = set()
+    for values in (*CONFIGURATIONS, *CONTRADICTORY):
+        chosen = config.Config.of(values)
+        for path, alternatives in ALTERNATIVES.items():
+            if reads(chosen, {path}):
+                continue
+            section, name = path.split(".")
+            for value in alternatives:
+                changed = {**values, section: {**values.get(section, {}), name: value}}
+                if function(config.Config.of(changed)) != function(chosen):
+                    undeclared.add(path)
+    return undeclared
+
+
+@pytest.mark.parametrize("path", config.RULES)
+def test_rule_declares_every_setting_on_which_it_depends(path: str) -> None:
+    fact = config.RULES[path].fact
+    assert _undeclared_reads(fact.value, functools.partial(depends_on, fact.reads)) == set()
+
+
+@pytest.mark.parametrize("check", ALL_CHECKS, ids=lambda check: check.setting)
+def test_contradiction_declares_every_setting_on_which_it_depends(check: Check) -> None:
+    assert _undeclared_reads(check.is_broken, check.reads) == set()
+    assert any(check.is_broken(config.Config.of(values)) for values in CONTRADICTORY)
+
+
+def test_setting_with_another_meaning_before_the_override_is_refused() -> None:
+    text = "data:\n  source: a.csv\n  train: b.csv\n"
+    assert problems_of(text, "data.source=folder/") == (
+        "f.yaml:3: data.train: has no effect without the override, because data.source is a single "
+        "file, which is split by fraction; it applies only if data.source is not set and each "
+        "split is a file; remove it",
+    )
+
+
+def test_mistake_in_an_undecisive_setting_hides_no_other_problem() -> None:
+    text = SOURCE + "  multi_label: 3\n  header: true\n  format: jsonl\n"
+    messages = problems_of(text)
+    assert [message.split(": ")[1] for message in messages] == ["data.multi_label", "data.header"]
 
 
 # === Round trips ===

@@ -8,10 +8,18 @@ Each check declares which settings it reads: it is not applied if one of them is
 import codecs
 import os
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 from textclf.config.messages import format_value
-from textclf.config.rules import FORMAT_READS, SOURCE_READS, format_of, source_format
+from textclf.config.rules import (
+    SOURCE_READS,
+    Reads,
+    depends_on,
+    format_of,
+    format_reads,
+    source_format,
+)
 from textclf.config.settings import FORMATS_WITH_SPLITS, Sections
 from textclf.errors import did_you_mean
 
@@ -21,7 +29,7 @@ class Check(NamedTuple):
 
     Attributes:
         setting: the setting that the message is about.
-        others: the other settings that are read.
+        others: the other settings that it reads.
         is_broken: returns whether the values contradict each other.
         message: the problem and its fix, or a function that returns them.
         is_about_missing: whether settings are missing. A misspelt name may be one of them, so
@@ -29,15 +37,14 @@ class Check(NamedTuple):
     """
 
     setting: str
-    others: frozenset[str]
+    others: Reads
     is_broken: Callable[[Sections], bool]
     message: str | Callable[[Sections], str]
     is_about_missing: bool = False
 
-    @property
-    def reads(self) -> frozenset[str]:
-        """All settings that are read."""
-        return self.others | {self.setting}
+    def reads(self, config: Sections, settings: AbstractSet[str]) -> bool:
+        """Return whether the check reads one of `settings`."""
+        return self.setting in settings or depends_on(self.others, config, settings)
 
     def problem(self, config: Sections) -> str | None:
         """Return the problem and its fix; None if the values do not contradict each other."""
@@ -209,7 +216,7 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(
         "data.delimiter",
-        FORMAT_READS | {"data.quoting"},
+        lambda config: format_reads(config) | {"data.quoting"},
         _is_delimiter_a_quote,
         '" is also the quote character; use another delimiter, or set data.quoting to none',
     ),

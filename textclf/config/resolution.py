@@ -10,7 +10,7 @@ import msgspec
 from textclf.config import reading
 from textclf.config.contradictions import ANY_DATA, CHECKS, TRAINING_DATA
 from textclf.config.messages import format_path, format_value, unknown_section, unknown_setting
-from textclf.config.rules import RULES, Rule
+from textclf.config.rules import RULES, Rule, depends_on
 from textclf.config.settings import SECTIONS, SETTINGS, Sections, choices
 from textclf.config.values import check_value
 from textclf.errors import ConfigError
@@ -170,7 +170,7 @@ class _Resolution:
             if self._values[section].get(name) is None:  # null sets nothing
                 continue
             now = self._typed()
-            if rule.applies(now) is None or self._invalid & rule.fact.reads:
+            if rule.applies(now) is None or depends_on(rule.fact.reads, now, self._invalid):
                 continue
             is_file_value = path not in self._overridden
             if rule.applies(now) and not (
@@ -186,11 +186,14 @@ class _Resolution:
                         f"{prefix}{path}: dropped, because now {rule.describe(now)}"
                     )
             else:
-                reason = rule.describe(before if rule.applies(now) else now)
+                reason = (
+                    f" without the override, because {rule.describe(before)}"
+                    if rule.applies(now)
+                    else f", because {rule.describe(now)}"
+                )
                 self._problem(
                     path,
-                    f"has no effect, because {reason}; it applies only if {rule.condition}; remove "
-                    "it",
+                    f"has no effect{reason}; it applies only if {rule.condition}; remove it",
                 )
                 self._invalid.add(path)  # avoids further messages about this setting
 
@@ -200,7 +203,7 @@ class _Resolution:
             section = check.setting.split(".")[0]
             if check.is_about_missing and section in self._incomplete_sections:
                 continue
-            if self._invalid & check.reads:
+            if check.reads(config, self._invalid):
                 continue
             problem = check.problem(config)
             if problem is not None:

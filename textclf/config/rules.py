@@ -7,11 +7,20 @@ applied if one of them is invalid. Its texts are only for messages.
 """
 
 from collections.abc import Callable, Hashable
+from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
 
 import msgspec
 
 from textclf.config.settings import FORMATS_WITH_SPLITS, Sections, Values, data_format
+
+# The settings on which something depends, which may depend on the values of others.
+Reads = frozenset[str] | Callable[[Sections], frozenset[str]]
+
+
+def depends_on(reads: Reads, config: Sections, settings: AbstractSet[str]) -> bool:
+    """Return whether one of `settings` is among the settings that are read."""
+    return not settings.isdisjoint(reads(config) if callable(reads) else reads)
 
 
 class Fact(NamedTuple):
@@ -23,7 +32,7 @@ class Fact(NamedTuple):
         describe: returns the clause of a message for a value, such as "data.format is csv".
     """
 
-    reads: frozenset[str]
+    reads: Reads
     value: Callable[[Sections], Hashable]
     describe: Callable[[Any], str]
 
@@ -61,17 +70,13 @@ def is_read(path: str, values: Values) -> bool:
 
     Args:
         path: the setting.
-        values: values of other settings, which need not be valid.
+        values: section -> setting -> value. True is returned if one of them is invalid.
     """
     rule = RULES.get(path)
     if rule is None:
         return True
-    deciding: dict[str, dict[str, Any]] = {}
-    for section, name in (setting.split(".") for setting in rule.fact.reads):
-        if name in values.get(section, {}):
-            deciding.setdefault(section, {})[name] = values[section][name]
     try:
-        return rule.applies(msgspec.convert(deciding, Sections)) is not False
+        return rule.applies(msgspec.convert(values, Sections)) is not False
     except msgspec.ValidationError:
         return True
 
@@ -100,9 +105,6 @@ def _when(path: str, *values: Any) -> Rule:
     return Rule(_setting(path), frozenset(values), f"{path} is {words}")
 
 
-FORMAT_READS = frozenset(
-    {"data.format", "data.source", "data.train", "data.validation", "data.test"}
-)
 SOURCE_READS = frozenset({"data.format", "data.source"})
 
 
@@ -116,7 +118,15 @@ def source_format(config: Sections) -> str | None:
     return data_format(config.data.to_dict("format", "source"))
 
 
-_FORMAT = Fact(FORMAT_READS, format_of, lambda value: f"data.format is {value}")
+def format_reads(config: Sections) -> frozenset[str]:
+    """Return the settings that determine `format_of`: up to the first one that is set."""
+    names = ("format", "source", "train", "validation", "test")
+    values = config.data.to_dict(*names).values()
+    count = next((n for n, value in enumerate(values, 1) if value not in (None, "auto")), None)
+    return frozenset(f"data.{name}" for name in names[:count])
+
+
+_FORMAT = Fact(format_reads, format_of, lambda value: f"data.format is {value}")
 
 
 def _format_is(*formats: str) -> Rule:

@@ -5,6 +5,7 @@ import enum
 import functools
 import json
 import math
+import os
 import re
 import string
 import sys
@@ -1121,6 +1122,116 @@ def test_leading_variable_and_home_folder_in_paths_are_resolved(
 def test_name_of_a_split_is_not_resolved_as_a_path(source: str) -> None:
     chosen = resolve(data={"source": source, "train": "~/train"})
     assert config.with_paths(chosen).data.train == "~/train"
+
+
+# === Folders of relative paths ===
+
+# A configuration in which every path setting is a path.
+EVERY_PATH = """\
+data:
+  train: train.csv
+  validation: ../validation.csv
+  test: sub/test.csv
+  class_names_file: names.txt
+model:
+  embedding_vectors: vectors.txt
+training:
+  cache_dir: cache
+"""
+
+
+def test_relative_paths_of_a_file_are_relative_to_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, elsewhere = tmp_path / "configs", tmp_path / "elsewhere"
+    folder.mkdir()
+    elsewhere.mkdir()
+    (folder / "x.yaml").write_text(EVERY_PATH)
+    monkeypatch.chdir(tmp_path)
+    chosen = config.Config.load(Path("configs/x.yaml"))
+    monkeypatch.chdir(elsewhere)  # the configuration holds an absolute folder
+    assert config.paths(config.with_paths(chosen)) == {
+        "data.train": f"{folder}/train.csv",
+        "data.validation": f"{folder}/../validation.csv",
+        "data.test": f"{folder}/sub/test.csv",
+        "data.class_names_file": f"{folder}/names.txt",
+        "model.embedding_vectors": f"{folder}/vectors.txt",
+        "training.cache_dir": f"{folder}/cache",
+    }
+    for source in ("folder/", "a.csv"):
+        (folder / "x.yaml").write_text(f"data: {{source: {source}}}")
+        loaded = config.Config.load(folder / "x.yaml")
+        assert config.with_paths(loaded).data.source == f"{folder}/{source}"
+    (folder / "x.yaml").write_text("data: {source: tfds:x, data_dir: tfds, train: train}")
+    data = config.with_paths(config.Config.load(folder / "x.yaml")).data
+    assert (data.source, data.data_dir, data.train) == ("tfds:x", f"{folder}/tfds", "train")
+
+
+def test_paths_below_the_current_folder_stay_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    chosen = config.Config.from_yaml("data: {train: a.csv, test: ../b.csv}", folder="configs")
+    data = config.with_paths(chosen).data
+    assert (data.train, data.test) == ("configs/a.csv", "configs/../b.csv")
+    chosen = config.Config.from_yaml("data: {train: ./a.csv, test: b.csv}", folder="~")
+    assert config.with_paths(chosen).data.test == f"{tmp_path}/~/b.csv", "~ is the home folder"
+    chosen = config.Config.from_yaml("data: {train: ./a.csv, test: b.csv}", folder=".")
+    assert config.with_paths(chosen).data.to_dict("train", "test") == {
+        "train": "./a.csv",
+        "test": "b.csv",
+    }
+
+
+def test_absolute_paths_home_and_variables_are_not_relative_to_the_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DATA", "data")
+    monkeypatch.setenv("HOME", "/home/me")
+    text = "data: {train: ~/a.csv, validation: '${DATA}/b.csv', test: /c.csv}"
+    data = config.with_paths(config.Config.from_yaml(text, folder="/configs")).data
+    assert data.to_dict("train", "validation", "test") == {
+        "train": "/home/me/a.csv",
+        "validation": "data/b.csv",
+        "test": "/c.csv",
+    }
+
+
+@pytest.mark.parametrize("overrides", [["data.train=c.csv"], {"data.train": "c.csv"}])
+def test_overridden_path_is_relative_to_the_current_folder(overrides: Any) -> None:
+    text = "data: {train: a.csv, test: b.csv}"
+    base = config.Config.from_yaml(text, folder="/configs")
+    for chosen in (
+        config.Config.from_yaml(text, overrides, folder="/configs"),
+        base.replace(overrides),
+        config.Config.from_dict(base.to_dict(), overrides, folders=base.folders),
+    ):
+        assert chosen.folders == {"data.test": "/configs"}
+        data = config.with_paths(chosen).data
+        assert (data.train, data.test) == ("c.csv", "/configs/b.csv")
+    assert base.replace({"data.test": None}).folders == {"data.train": "/configs"}
+    plain = config.Config.from_dict({"data": {"train": "a.csv"}}, overrides)
+    assert plain.folders == {} and config.with_paths(plain).data.train == "c.csv"
+
+
+def test_folder_of_a_file_is_neither_compared_nor_written() -> None:
+    text = "data: {train: a.csv}"
+    chosen = config.Config.from_yaml(text, folder="/configs")
+    assert chosen.folders == {"data.train": "/configs"}
+    assert chosen == config.Config.from_yaml(text)
+    assert config.paths(chosen) == {"data.train": "a.csv"}
+    assert "/configs" not in config.to_yaml(chosen.to_dict())
+    assert config.with_paths(config.with_paths(chosen)).data.train == "/configs/a.csv"
+
+
+def test_configuration_of_a_trained_folder_or_a_pipe_is_relative_to_the_current_folder(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "config.yaml").write_text("data: {train: a.csv}")
+    (tmp_path / "card.json").write_text("{}")
+    assert config.Config.load(tmp_path / "config.yaml").folders == {}
+    with os.fdopen(os.open(tmp_path / "config.yaml", os.O_RDONLY)) as file:
+        assert config.Config.load(f"/dev/fd/{file.fileno()}").folders == {}
 
 
 def test_path_settings_are_complete() -> None:

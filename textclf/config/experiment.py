@@ -11,7 +11,7 @@ import msgspec
 from textclf.config import reading
 from textclf.config.resolution import Layer, Overrides, Resolved, resolve
 from textclf.config.rules import RULES
-from textclf.config.settings import FILE_ENDINGS, Sections, Values, holds_text
+from textclf.config.settings import FILE_ENDINGS, PATH_SETTINGS, Sections, Values, holds_text
 from textclf.errors import ConfigError, did_you_mean
 
 
@@ -23,6 +23,10 @@ class Config(Sections, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         config = config.replace({"model.encoder": "gru"})
 
     `load`, `from_yaml`, `from_dict` and `replace` check values; the constructor checks nothing.
+
+    A relative path that was written in a file is relative to the folder of that file; `folders`
+    holds it. All other relative paths are relative to the current folder. Equality, `to_dict` and
+    the YAML form of a configuration ignore the folders.
     """
 
     @classmethod
@@ -32,7 +36,7 @@ class Config(Sections, frozen=True, kw_only=True, forbid_unknown_fields=True, di
 
     @classmethod
     def load(cls, path: str | os.PathLike, overrides: Overrides = ()) -> "Config":
-        """Read a configuration file.
+        """Read a configuration file, whose relative paths are relative to its folder.
 
             config = Config.load("reviews.yaml", {"training.epochs": 3})
 
@@ -44,11 +48,17 @@ class Config(Sections, frozen=True, kw_only=True, forbid_unknown_fields=True, di
             ConfigError: lists all errors of the file and of the overrides.
         """
         path = Path(path)
-        return cls.from_yaml(_read_file(path), overrides, place=str(path))
+        text = _read_file(path)
+        return cls.from_yaml(text, overrides, place=str(path), folder=_folder_of_paths(path))
 
     @classmethod
     def from_yaml(
-        cls, text: str, overrides: Overrides = (), *, place: str = "configuration"
+        cls,
+        text: str,
+        overrides: Overrides = (),
+        *,
+        place: str = "configuration",
+        folder: str | os.PathLike | None = None,
     ) -> "Config":
         """Return the configuration in the text of a configuration file.
 
@@ -56,6 +66,7 @@ class Config(Sections, frozen=True, kw_only=True, forbid_unknown_fields=True, di
             text: YAML.
             overrides: as for `load`.
             place: name of the file in messages.
+            folder: folder of relative paths in the text; default: the current folder.
 
         Raises:
             ConfigError: lists all errors of the text and of the overrides.
@@ -65,12 +76,18 @@ class Config(Sections, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         except ValueError as error:
             raise ConfigError([str(error)]) from None
         values = {} if parsed.value is None else parsed.value
-        base = Layer(values, parsed.locations, place, frozenset(parsed.unreadable))
+        # An absolute folder still holds if the current folder changes.
+        folders = {} if folder is None else dict.fromkeys(PATH_SETTINGS, os.path.abspath(folder))
+        base = Layer(values, parsed.locations, place, frozenset(parsed.unreadable), folders)
         return cls._of_resolved(resolve(base, overrides, parsed.problems, is_experiment=True))
 
     @classmethod
     def from_dict(
-        cls, values: Mapping[str, Mapping[str, Any]], overrides: Overrides = ()
+        cls,
+        values: Mapping[str, Mapping[str, Any]],
+        overrides: Overrides = (),
+        *,
+        folders: Mapping[str, str] | None = None,
     ) -> "Config":
         """Return the configuration of plain values: section -> setting -> value.
 
@@ -80,31 +97,40 @@ class Config(Sections, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         Args:
             values: such as those of `to_dict`.
             overrides: as for `load`.
+            folders: such as `Config.folders`; default: paths are relative to the current folder.
 
         Raises:
             ConfigError: lists all errors.
         """
-        return cls._of_resolved(resolve(Layer(values, {}), overrides, [], is_experiment=False))
+        base = Layer(values, {}, folders=folders or {})
+        return cls._of_resolved(resolve(base, overrides, [], is_experiment=False))
 
     def replace(self, overrides: Overrides) -> "Config":
         """Return a copy with other values: "section.setting" -> value.
 
-        Settings that lose their effect are dropped; `notices` lists them.
+        Settings that lose their effect are dropped; `notices` lists them. A new path is relative to
+        the current folder.
 
         Raises:
             ConfigError: lists all errors.
         """
-        return type(self).from_dict(self.to_dict(), overrides)
+        return type(self).from_dict(self.to_dict(), overrides, folders=self.folders)
 
     @property
     def notices(self) -> tuple[str, ...]:
         """Sentences about settings that an override disabled and that were dropped."""
         return vars(self).get("_notices", ())
 
+    @property
+    def folders(self) -> Mapping[str, str]:
+        """The absolute folder of each path setting that came from a file: setting -> folder."""
+        return vars(self).get("_folders", {})
+
     @classmethod
     def _of_resolved(cls, resolved: Resolved) -> "Config":
         config = cls.of(resolved.values)
         vars(config)["_notices"] = resolved.notices
+        vars(config)["_folders"] = resolved.folders
         return config
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
@@ -148,6 +174,14 @@ def _read_file(path: Path) -> str:
         ) from None
     except ValueError as error:  # not UTF-8, or a NUL in the path
         raise ConfigError([str(error)]) from None
+
+
+def _folder_of_paths(path: Path) -> Path | None:
+    """Return the folder of the relative paths in a configuration file; None: the current one."""
+    is_pipe = str(path).startswith(("/dev/", "/proc/"))
+    # The configuration in a trained folder is a copy, with the paths of the original.
+    is_copy = (path.parent / "card.json").is_file()
+    return None if is_pipe or is_copy else path.parent
 
 
 def _list_folder(folder: Path) -> list[str]:

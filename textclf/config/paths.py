@@ -1,4 +1,4 @@
-"""Paths in a configuration: environment variables and the home folder."""
+"""Paths in a configuration: environment variables, the home folder and the folder of the file."""
 
 import os
 import re
@@ -10,8 +10,17 @@ from textclf.config.settings import FORMATS_WITH_SPLITS, PATH_SETTINGS, data_for
 from textclf.errors import ConfigError
 
 
-def resolve_path(path: str, setting: str) -> str:
-    """Replace a leading `${NAME}` by the environment variable and `~` by the home folder.
+def resolve_path(path: str, setting: str, folder: str | None = None) -> str:
+    """Return the path that a setting means, from the current folder.
+
+        resolve_path("../data/train.csv", "data.train", "/home/me/reviews/configs")
+
+    Args:
+        path: as written. A leading `${NAME}` is replaced by the environment variable, and `~` by
+            the home folder.
+        setting: name of the setting in messages.
+        folder: absolute folder to which a relative path without these is joined; default: the
+            current folder.
 
     Raises:
         ConfigError: the variable is not set.
@@ -26,8 +35,16 @@ def resolve_path(path: str, setting: str) -> str:
                     f"set it to the folder, for instance: export {match[1]}=..."
                 ]
             )
-        path = value + path[match.end() :]
-    return os.path.expanduser(path)
+        return os.path.expanduser(value + path[match.end() :])
+    if folder is None or path.startswith("~"):
+        return os.path.expanduser(path)
+    return _shorten(os.path.join(folder, path))
+
+
+def _shorten(path: str) -> str:
+    """Return an absolute path relative to the current folder if it begins with that."""
+    short = path.removeprefix(os.path.join(os.getcwd(), ""))
+    return path if short.startswith(("~", "tfds:")) else short  # these have another meaning
 
 
 def paths(config: Config) -> dict[str, str]:
@@ -49,6 +66,8 @@ def paths(config: Config) -> dict[str, str]:
 def with_paths(config: Config) -> Config:
     """Return the configuration with every path setting resolved by `resolve_path`.
 
+    Its paths are absolute or relative to the current folder.
+
     Raises:
         ConfigError: lists all environment variables that are not set.
     """
@@ -57,7 +76,7 @@ def with_paths(config: Config) -> Config:
     for setting, path in paths(config).items():
         section, name = setting.split(".")
         try:
-            values[section][name] = resolve_path(path, setting)
+            values[section][name] = resolve_path(path, setting, config.folders.get(setting))
         except ConfigError as error:
             problems.extend(error.problems)
     if problems:

@@ -26,7 +26,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from msgspec.structs import asdict, replace
+from msgspec.structs import asdict
 
 import textclf
 from textclf import artifact, baselines, data, evaluation
@@ -104,7 +104,7 @@ def execute(job: Job, on_progress: OnProgress) -> Result | Calibration | Measure
     Raises:
         TextclfError: the run failed.
     """
-    config = Config.from_dict(job.config)
+    config = Config.from_dict(job.config, folders=job.folders)
     if "baseline" not in (job.kind, job.measured_kind):
         import_tensorflow()
     if job.job == "estimate":
@@ -149,8 +149,8 @@ class _RunData:
         self.dataset = data.open_dataset(settings.data, on_progress=on_progress)
         self.description = _check_dataset(job.dataset, self.dataset, folder)
         # Runs with the same text settings share the encoded texts.
-        training = replace(config.training, cache_dir=str(folder / "cache" / job.dataset))
-        self.config = replace(config, training=training)
+        cache_dir = str(folder / "cache" / job.dataset)
+        self.config = config.replace({"training.cache_dir": cache_dir})
 
     @functools.cached_property
     def texts(self) -> list[str]:

@@ -62,11 +62,11 @@ def open_dataset(
 ) -> Dataset:
     """Read a source once, check it, and make the splits.
 
-        dataset = open_dataset(config.data)
+        dataset = open_dataset(with_paths(config).data)
         dataset = open_dataset(source="reviews.csv", validation_fraction=0.2)
 
     Args:
-        settings: section `data` of a configuration.
+        settings: section `data` of a configuration, with its paths resolved by `with_paths`.
         on_progress: called with a stage, the rows read and the number of rows, which is estimated.
         **values: settings of section `data` by name, instead of `settings`.
 

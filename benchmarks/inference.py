@@ -27,7 +27,7 @@ import numpy as np
 import tensorflow as tf
 
 from textclf import artifact, classifier, saved_model
-from textclf.config import from_dict
+from textclf.config import Config
 
 WORDS = [f"word{index}" for index in range(20_000)]
 NETWORKS = {
@@ -44,7 +44,7 @@ Predict = Callable[[Sequence[str]], np.ndarray]
 
 def untrained(encoder: str, bidirectional: bool, units: int, folder: Path) -> classifier.Classifier:
     """Return a classifier with random weights; its vocabulary is written to `folder`."""
-    config, _ = from_dict(
+    config = Config.from_dict(
         {
             "data": {"source": "demo"},
             "model": {

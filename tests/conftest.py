@@ -142,7 +142,7 @@ def trained(
     from textclf import config, training
 
     folder = tmp_path_factory.mktemp("runs") / "trained"
-    resolved, _ = config.from_dict({**tiny, "data": {"source": str(reviews)}})
+    resolved = config.Config.from_dict({**tiny, "data": {"source": str(reviews)}})
     for _ in training.train_events(resolved, folder):
         pass
     return folder

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from textclf import classifier, data, text, training
-from textclf.config import from_dict
+from textclf.config import Config
 from textclf.errors import ArtifactError, DataError
 
 WEIRD = [
@@ -42,7 +42,7 @@ def multi_label(tiny, tmp_path_factory):
         (folder / f"{name}.tsv").write_text("text\tlabel\n" + "\n".join(lines))
     settings = {name: str(folder / f"{name}.tsv") for name in ("train", "validation")}
     settings = settings | {"multi_label": True}
-    resolved, _ = from_dict({**tiny, "data": settings})
+    resolved = Config.from_dict({**tiny, "data": settings})
     for _ in training.train_events(resolved, folder / "run"):
         pass
     return classifier.load(folder / "run"), data.open_dataset(resolved.data)
@@ -247,7 +247,7 @@ def test_failed_save_leaves_the_existing_classifier_unchanged(trained, tmp_path,
 
     folder = shutil.copytree(trained, tmp_path / "run")
     before = model.predict_proba(["good"])
-    config, _ = from_dict(model.card.config)
+    config = Config.from_dict(model.card.config)
     with pytest.raises(ArtifactError, match="what was there before is unchanged"):
         classifier.save(
             folder,

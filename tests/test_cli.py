@@ -26,7 +26,7 @@ from click.testing import CliRunner, Result
 
 from textclf import training
 from textclf.cli import fitting, main, predicting
-from textclf.config import load
+from textclf.config import Config
 from textclf.errors import TrainingError
 
 Golden = Callable[[str, str], None]
@@ -259,7 +259,7 @@ def test_unwritable_folder_is_an_error_before_the_training_starts(open_folder: P
     code = (
         "import os, sys\n"
         "from textclf import artifact, cli, config, data, saved_model\n"
-        "config.load('good.yaml')\n"
+        "config.Config.load('good.yaml')\n"
         "if os.geteuid() == 0: os.setuid(65534)\n"
         "cli.main()\n"
     )
@@ -916,7 +916,7 @@ def test_ctrl_c_before_the_first_epoch_saves_nothing(multi_label: Path, folder: 
 def test_ctrl_c_between_two_events_removes_temporary_files(
     multi_label: Path, folder: Path, interrupt_at: Callable[[str], None]
 ):
-    resolved, _ = load(multi_label / "rows.yaml")
+    resolved = Config.load(multi_label / "rows.yaml")
     interrupt_at("val_loss")  # the head of the table, printed before the first step
     with pytest.raises(TrainingError, match="nothing was saved") as caught:
         fitting.run_training(resolved, folder / "out", overwrite=False)

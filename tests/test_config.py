@@ -2,11 +2,14 @@
 
 import decimal
 import enum
+import functools
 import json
 import math
+import os
 import re
 import string
 import sys
+from collections.abc import Callable
 from pathlib import Path, PurePath
 from typing import Any, Literal, get_args, get_origin
 
@@ -17,21 +20,25 @@ from hypothesis import strategies as st
 
 from textclf import config
 from textclf.config import reading, resolution
+from textclf.config.contradictions import ANY_DATA, CHECKS, TRAINING_DATA, Check
+from textclf.config.rules import depends_on
+from textclf.config.values import check_value
 from textclf.errors import ConfigError
 
+ALL_CHECKS = (TRAINING_DATA, ANY_DATA, *CHECKS)
 SOURCE = "data:\n  source: a.csv\n"
 
 
 def problems_of(text: str, *overrides: str) -> tuple[str, ...]:
     """Return the problems of a file `f.yaml` with this text."""
     with pytest.raises(ConfigError) as error:
-        config.from_yaml(text, overrides, place="f.yaml")
+        config.Config.from_yaml(text, overrides, place="f.yaml")
     return error.value.problems
 
 
 def resolve(*overrides: str, **sections: dict) -> config.Config:
     sections.setdefault("data", {"source": "a.csv"})
-    return config.from_dict(sections, overrides)[0]
+    return config.Config.from_dict(sections, overrides)
 
 
 # === Errors ===
@@ -408,7 +415,7 @@ def test_invalid_setting_causes_no_further_errors() -> None:
 def test_missing_file_is_reported_with_a_suggestion(tmp_path: Path) -> None:
     (tmp_path / "reviews.yaml").write_text(SOURCE)
     with pytest.raises(ConfigError) as error:
-        config.load(tmp_path / "review.yaml")
+        config.Config.load(tmp_path / "review.yaml")
     assert str(error.value) == (
         f"{tmp_path}/review.yaml: no such configuration file; did you mean {tmp_path}/reviews.yaml?"
     )
@@ -425,16 +432,16 @@ def test_file_that_is_not_utf_8_is_an_error(content: bytes, sentence: str, tmp_p
     file = tmp_path / "x.yaml"
     file.write_bytes(content)
     with pytest.raises(ConfigError) as error:
-        config.load(file)
+        config.Config.load(file)
     assert str(error.value) == sentence.replace("FILE", str(file))
 
 
 def test_folder_or_invalid_path_as_configuration_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as error:
-        config.load(tmp_path)
+        config.Config.load(tmp_path)
     assert str(error.value) == f"{tmp_path}: cannot be read (Is a directory); expected a YAML file"
     with pytest.raises(ConfigError):
-        config.load("a\0b")
+        config.Config.load("a\0b")
 
 
 # === Values in YAML ===
@@ -443,13 +450,13 @@ def test_folder_or_invalid_path_as_configuration_is_an_error(tmp_path: Path) -> 
 def test_byte_order_mark_and_windows_line_ends_are_accepted(tmp_path: Path) -> None:
     file = tmp_path / "x.yaml"
     file.write_bytes(b"\xef\xbb\xbf" + SOURCE.replace("\n", "\r\n").encode())
-    assert config.load(file)[0].data.source == "a.csv"
+    assert config.Config.load(file).data.source == "a.csv"
 
 
 def test_words_with_a_meaning_in_yaml_1_1_only_are_texts() -> None:
     names = ["no", "on", "y", "2018-01-01", "1:30", "0o9"]
     text = SOURCE + f"  class_names: [{', '.join(names)}]\n"
-    assert config.from_yaml(text)[0].data.class_names == names
+    assert config.Config.from_yaml(text).data.class_names == names
 
 
 TEXT_SETTINGS = [
@@ -507,11 +514,11 @@ def test_text_setting_converts_a_python_int_to_text(path: str) -> None:
     section, name = path.split(".")
     is_list = list[str] in config.SETTINGS[path].kinds
     for number in (7, np.int64(7), enum.IntEnum("Size", {"X": 7}).X):
-        checked = resolution._check_value(path, number)
+        checked = check_value(path, number)
         assert checked == (["7"] if is_list else "7") and type(checked) in (str, list)
         if is_list:
-            assert resolution._check_value(path, (number, "a")) == ["7", "a"]
-            assert resolution._check_value(path, "a") == ["a"]
+            assert check_value(path, (number, "a")) == ["7", "a"]
+            assert check_value(path, "a") == ["a"]
     # The written form of these values is not unique.
     for value in (
         1.0,
@@ -524,7 +531,7 @@ def test_text_setting_converts_a_python_int_to_text(path: str) -> None:
         if value is None and type(None) in config.SETTINGS[path].kinds:
             continue
         with pytest.raises(ValueError, match="expected "):
-            resolution._check_value(path, value)
+            check_value(path, value)
 
 
 def test_anchor_is_a_text_in_text_settings_and_a_number_in_number_settings() -> None:
@@ -532,7 +539,7 @@ def test_anchor_is_a_text_in_text_settings_and_a_number_in_number_settings() -> 
         "data: {source: a.csv, class_names: [&one 1.0, b], label_column: *one}\n"
         "training: {class_weights: {'1.0': *one, b: 2}, clip_norm: *one}\n"
     )
-    chosen = config.from_yaml(text)[0]
+    chosen = config.Config.from_yaml(text)
     assert (chosen.data.class_names, chosen.data.label_column) == (["1.0", "b"], "1.0")
     assert chosen.training.class_weights == {"1.0": 1.0, "b": 2.0}
     assert chosen.training.clip_norm == 1.0
@@ -540,18 +547,18 @@ def test_anchor_is_a_text_in_text_settings_and_a_number_in_number_settings() -> 
 
 def test_columns_and_class_names_need_no_quotes_and_no_brackets() -> None:
     text = "data: {source: a.csv, text_columns: review, label_column: 2, class_names: [0, 1]}\n"
-    chosen = config.from_yaml(text)[0]
+    chosen = config.Config.from_yaml(text)
     assert (chosen.data.text_columns, chosen.data.label_column) == (["review"], "2")
     assert chosen.data.class_names == ["0", "1"]
-    assert config.from_yaml(config.to_yaml(chosen.to_dict())) == (chosen, [])
+    assert config.Config.from_yaml(config.to_yaml(chosen.to_dict())) == chosen
     values = {"source": "a.csv", "text_columns": "review", "label_column": 2, "class_names": [0, 1]}
-    assert config.from_dict({"data": values}) == (chosen, [])
+    assert config.Config.from_dict({"data": values}) == chosen
 
 
 def test_numbers_and_words_as_keys_of_class_weights_are_class_names() -> None:
     text = SOURCE + "training:\n  class_weights: {2018: 1, no: 2, true: 1e-1, 1.0: 0x10}\n"
     weights = {"2018": 1.0, "no": 2.0, "true": 0.1, "1.0": 16.0}
-    assert config.from_yaml(text)[0].training.class_weights == weights
+    assert config.Config.from_yaml(text).training.class_weights == weights
 
 
 def test_yaml_anchors_and_merges_are_resolved() -> None:
@@ -559,7 +566,7 @@ def test_yaml_anchors_and_merges_are_resolved() -> None:
         "data: &d\n  source: &s a.csv\n  label_column: *s\n"
         "training: {seed: &n 3}\nevaluation: {<<: {seed: 4, length_bins: 2}, seed: *n}\n"
     )
-    chosen = config.from_yaml(text)[0]
+    chosen = config.Config.from_yaml(text)
     assert (chosen.data.label_column, chosen.evaluation.seed) == ("a.csv", 3)
     assert chosen.evaluation.length_bins == 2
 
@@ -580,7 +587,7 @@ def test_nested_anchors_do_not_exhaust_memory(is_list: bool) -> None:
 
 def test_override_takes_precedence_over_file_and_file_over_default() -> None:
     text = SOURCE + "model: {units: 3, num_layers: 4}\n"
-    chosen, _ = config.from_yaml(text, ["model.units=5", "model.units=6"])
+    chosen = config.Config.from_yaml(text, ["model.units=5", "model.units=6"])
     assert (chosen.model.units, chosen.model.num_layers, chosen.model.embedding_dim) == (6, 4, 100)
 
 
@@ -634,7 +641,7 @@ def test_override_decodes_only_tab_newline_and_backslash_escapes() -> None:
 
 
 def test_empty_override_sets_an_optional_setting_to_null() -> None:
-    chosen, _ = config.from_dict(
+    chosen = config.Config.from_dict(
         {"data": {"train": "a.csv", "test": "b.csv"}, "training": {"clip_norm": 3}},
         ["data.test=", "training.clip_norm=", "data.class_names="],
     )
@@ -655,15 +662,15 @@ def test_override_drops_disabled_settings_of_the_file_with_a_notice() -> None:
         "data:\n  source: a.csv\n  test_fraction: 0.3\n  multi_label: true\n"
         "  label_separator: ;\nmodel:\n  encoder: gru\n  reset_after: false\n  units: 64\n"
     )
-    chosen, notices = config.from_yaml(
+    chosen = config.Config.from_yaml(
         text, ["data.source=folder", "model.encoder=bag"], place="f.yaml"
     )
-    assert notices == [
+    assert chosen.notices == (
         "f.yaml:4: data.multi_label: dropped, because now data.format is folder",
         "f.yaml:5: data.label_separator: dropped, because now data.multi_label is false",
         "f.yaml:3: data.test_fraction: dropped, because now data.source contains splits",
         "f.yaml:8: model.reset_after: dropped, because now model.encoder is bag",
-    ]  # none for units, which has its default value
+    )  # none for units, which has its default value
     assert chosen.data.test_fraction == 0.1
     assert chosen.model.reset_after and not chosen.data.multi_label
 
@@ -671,11 +678,11 @@ def test_override_drops_disabled_settings_of_the_file_with_a_notice() -> None:
 def test_override_of_the_source_drops_the_splits_of_the_old_source() -> None:
     files = {"data": {"train": "a.csv", "validation": "b.csv"}}
     for source in ("c.csv", "tfds:imdb_reviews", "demo"):
-        chosen, notices = config.from_dict(files, [f"data.source={source}"])
+        chosen = config.Config.from_dict(files, [f"data.source={source}"])
         assert (chosen.data.train, chosen.data.validation) == (None, None)
-        assert len(notices) == 2
+        assert len(chosen.notices) == 2
     parts = {"data": {"source": "tfds:a", "train": "train[:9]"}}
-    assert config.from_dict(parts, ["data.source=tfds:b"])[0].data.train == "train[:9]"
+    assert config.Config.from_dict(parts, ["data.source=tfds:b"]).data.train == "train[:9]"
 
 
 def test_setting_without_effect_before_and_after_an_override_is_an_error() -> None:
@@ -686,7 +693,7 @@ def test_setting_without_effect_before_and_after_an_override_is_an_error() -> No
 
 
 def test_override_may_clear_a_setting_that_has_no_effect() -> None:
-    chosen, _ = config.from_dict(
+    chosen = config.Config.from_dict(
         {"data": {"train": "a.csv", "test": "t.csv"}},
         ["data.source=x.csv", "data.train=", "data.test="],
     )
@@ -694,13 +701,12 @@ def test_override_may_clear_a_setting_that_has_no_effect() -> None:
 
 
 def test_plain_values_need_no_training_split() -> None:
-    assert config.from_dict({"data": {"test": "a.csv"}})[0].data.test == "a.csv"
+    assert config.Config.from_dict({"data": {"test": "a.csv"}}).data.test == "a.csv"
 
 
 @pytest.mark.parametrize("path", config.RULES)
 def test_setting_with_a_rule_is_accepted_or_an_error_by_its_rule(path: str) -> None:
     """Try the setting in all configurations: at least one accepts it, one refuses it."""
-    rule = config.RULES[path]
     section, name = path.split(".")
     other = {
         "data.multi_label": True,
@@ -717,9 +723,9 @@ def test_setting_with_a_rule_is_accepted_or_an_error_by_its_rule(path: str) -> N
     for base in CONFIGURATIONS:
         values = {key: dict(settings) for key, settings in base.items()}
         values.setdefault(section, {}).setdefault(name, value)
-        is_read = rule.state(values) in rule.read_in
+        is_read = config.is_read(path, values)
         try:
-            config.from_dict(values)
+            config.Config.from_dict(values)
         except ConfigError as error:
             assert not is_read, error
             assert any(p.startswith(f"{path}: has no effect, because") for p in error.problems)
@@ -751,6 +757,105 @@ CONFIGURATIONS: list[dict[str, Any]] = [
         for schedule in ("constant", "cosine", "exponential", "plateau")
     ),
 ]
+
+
+CONTRADICTORY: list[dict[str, Any]] = [
+    {},
+    {"data": {"train": "demo"}},
+    {"data": {"train": "a.csv", "validation": "tfds:x"}},
+    {"data": {"train": "a.csv", "test": "b", "format": "folder"}},
+    {"data": {"train": "a.csv", "validation": "./a.csv"}},
+    {"data": {"train": "a.csv", "test": "a.csv"}},
+    {"data": {"train": "a.csv", "validation": "b.csv", "test": "b.csv"}},
+    {"data": {"source": "a.csv", "validation_fraction": 0.5, "test_fraction": 0.5}},
+    {"data": {"source": "a.csv", "validation_fraction": 0.9}},
+    {"data": {"source": "a.csv", "encoding": "uft-8"}},
+    {"data": {"source": "a.csv", "delimiter": '"'}},
+    {"data": {"train": "a.csv", "delimiter": '"'}},
+    {"data": {"source": "a.csv", "label_ids": "from_one"}},
+    {"data": {"source": "a.csv", "class_names": ["a", "b"], "class_names_file": "c.txt"}},
+    {"data": {"source": "a.csv", "class_names": ["a", "a"]}},
+    {"data": {"source": "a.csv", "class_names": ["a"]}},
+    {"data": {"class_names": ["a", "b"]}, "training": {"class_weights": {"a": 1.0}}},
+    {"model": {"encoder": "bag", "pooling": "last"}},
+    {"model": {"train_embedding": False}},
+    {"training": {"abstain_precision": 0.9, "abstain_coverage": 0.9}},
+    {"training": {"schedule": "plateau", "plateau_patience_epochs": 3}},
+]
+# Values of settings on which rules may depend.
+ALTERNATIVES: dict[str, list[Any]] = {
+    "data.source": [None, "b.jsonl", "folder", "demo", "tfds:x"],
+    **{f"data.{split}": [None, "z.jsonl", "b.csv"] for split in ("train", "validation", "test")},
+    "data.format": ["auto", "csv", "parquet", "tfds", "demo"],
+    "data.quoting": ["auto", "none", "minimal"],
+    "data.delimiter": [None, '"'],
+    "data.multi_label": [False, True],
+    "data.label_ids": ["names", "from_one"],
+    "data.class_names": [None, ["a"], ["a", "b"], ["a", "c"]],
+    "data.class_names_file": [None, "d.txt"],
+    "data.validation_fraction": [0.1, 0.95],
+    "data.test_fraction": [0.1, 0.95],
+    "model.encoder": ["bag", "lstm", "gru", "module:function"],
+    "model.num_layers": [1, 3],
+    "model.pooling": ["last", "max"],
+    "model.embedding_vectors": [None, "v.txt"],
+    "training.optimizer": ["sgd", "adamw"],
+    "training.schedule": ["constant", "plateau"],
+    "training.patience_epochs": [1, 9],
+    "training.plateau_patience_epochs": [1, 9],
+    "training.abstain_precision": [None, 0.5],
+    "training.class_weights": ["none", {"a": 1.0}],
+}
+
+
+def _undeclared_reads(
+    function: Callable[[Any], Any], reads: Callable[[Any, set[str]], bool]
+) -> set[str]:
+    """Return the settings that change the value of a function although it does not declare them.
+
+    Args:
+        function: computes a value from a configuration.
+        reads: returns whether the function declares one of some settings.
+    """
+    undeclared = set()
+    for values in (*CONFIGURATIONS, *CONTRADICTORY):
+        chosen = config.Config.of(values)
+        for path, alternatives in ALTERNATIVES.items():
+            if reads(chosen, {path}):
+                continue
+            section, name = path.split(".")
+            for value in alternatives:
+                changed = {**values, section: {**values.get(section, {}), name: value}}
+                if function(config.Config.of(changed)) != function(chosen):
+                    undeclared.add(path)
+    return undeclared
+
+
+@pytest.mark.parametrize("path", config.RULES)
+def test_rule_declares_every_setting_on_which_it_depends(path: str) -> None:
+    fact = config.RULES[path].fact
+    assert _undeclared_reads(fact.value, functools.partial(depends_on, fact.reads)) == set()
+
+
+@pytest.mark.parametrize("check", ALL_CHECKS, ids=lambda check: check.setting)
+def test_contradiction_declares_every_setting_on_which_it_depends(check: Check) -> None:
+    assert _undeclared_reads(check.is_broken, check.reads) == set()
+    assert any(check.is_broken(config.Config.of(values)) for values in CONTRADICTORY)
+
+
+def test_setting_with_another_meaning_before_the_override_is_refused() -> None:
+    text = "data:\n  source: a.csv\n  train: b.csv\n"
+    assert problems_of(text, "data.source=folder/") == (
+        "f.yaml:3: data.train: has no effect without the override, because data.source is a single "
+        "file, which is split by fraction; it applies only if data.source is not set and each "
+        "split is a file; remove it",
+    )
+
+
+def test_mistake_in_an_undecisive_setting_hides_no_other_problem() -> None:
+    text = SOURCE + "  multi_label: 3\n  header: true\n  format: jsonl\n"
+    messages = problems_of(text)
+    assert [message.split(": ")[1] for message in messages] == ["data.multi_label", "data.header"]
 
 
 # === Round trips ===
@@ -804,7 +909,7 @@ def _valid(draw: st.DrawFn) -> config.Config:
         values.setdefault(section, {})[name] = draw(_strategy(path))
     for _ in range(10):
         try:
-            return config.from_dict(values)[0]
+            return config.Config.from_dict(values)
         except ConfigError as error:
             for problem in error.problems:
                 assert "expected one of" not in problem or "model.pooling" in problem, problem
@@ -819,9 +924,13 @@ def test_configuration_round_trips_through_dict_json_and_yaml(
     original: config.Config,
 ) -> None:
     values = original.to_dict()
-    assert config.from_dict(values) == (original, [])
-    assert config.from_dict(json.loads(json.dumps(values))) == (original, [])
-    assert config.from_yaml(config.to_yaml(values)) == (original, [])
+    for again in (
+        config.Config.from_dict(values),
+        config.Config.from_dict(json.loads(json.dumps(values))),
+        config.Config.from_yaml(config.to_yaml(values)),
+    ):
+        assert again == original
+        assert again.notices == ()
 
 
 def test_yaml_output_is_readable() -> None:
@@ -899,7 +1008,7 @@ def test_errors_of_an_arbitrary_file_are_single_lines_with_location(
 ) -> None:
     lines = [f"{path.split('.')[0]}:\n  {path.split('.')[1]}: {value}" for path, value in written]
     try:
-        config.from_yaml("\n".join([*lines, junk]), place="f.yaml")
+        config.Config.from_yaml("\n".join([*lines, junk]), place="f.yaml")
     except ConfigError as error:
         assert all(_is_one_sentence(problem, "f.yaml") for problem in error.problems)
 
@@ -910,7 +1019,7 @@ def test_errors_of_an_arbitrary_override_are_single_lines_with_location(
     path: str, value: str
 ) -> None:
     try:
-        config.from_dict({"data": {"source": "a.csv"}}, [f"{path}={value}"])
+        config.Config.from_dict({"data": {"source": "a.csv"}}, [f"{path}={value}"])
     except ConfigError as error:
         assert all(_is_one_sentence(problem, "--set ") for problem in error.problems)
 
@@ -929,7 +1038,7 @@ def test_arbitrary_value_is_kept_unchanged_or_an_error(path: str, value: Any) ->
     values = {"data": {"source": "a.csv"}}
     values.setdefault(section, {})[name] = value
     try:
-        checked = getattr(getattr(config.from_dict(values)[0], section), name)
+        checked = getattr(getattr(config.Config.from_dict(values), section), name)
     except ConfigError as error:
         assert all("\n" not in problem for problem in error.problems)
     else:
@@ -946,7 +1055,7 @@ def test_arbitrary_value_is_kept_unchanged_or_an_error(path: str, value: Any) ->
 def test_arbitrary_section_raises_nothing_but_config_error(value: Any) -> None:
     for values in (value, {"model": value}, {"data": {"source": "a.csv"}, "x": value}):
         try:
-            config.from_dict(values)
+            config.Config.from_dict(values)
         except ConfigError as error:
             assert error.problems
 
@@ -1013,6 +1122,116 @@ def test_leading_variable_and_home_folder_in_paths_are_resolved(
 def test_name_of_a_split_is_not_resolved_as_a_path(source: str) -> None:
     chosen = resolve(data={"source": source, "train": "~/train"})
     assert config.with_paths(chosen).data.train == "~/train"
+
+
+# === Folders of relative paths ===
+
+# A configuration in which every path setting is a path.
+EVERY_PATH = """\
+data:
+  train: train.csv
+  validation: ../validation.csv
+  test: sub/test.csv
+  class_names_file: names.txt
+model:
+  embedding_vectors: vectors.txt
+training:
+  cache_dir: cache
+"""
+
+
+def test_relative_paths_of_a_file_are_relative_to_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, elsewhere = tmp_path / "configs", tmp_path / "elsewhere"
+    folder.mkdir()
+    elsewhere.mkdir()
+    (folder / "x.yaml").write_text(EVERY_PATH)
+    monkeypatch.chdir(tmp_path)
+    chosen = config.Config.load(Path("configs/x.yaml"))
+    monkeypatch.chdir(elsewhere)  # the configuration holds an absolute folder
+    assert config.paths(config.with_paths(chosen)) == {
+        "data.train": f"{folder}/train.csv",
+        "data.validation": f"{folder}/../validation.csv",
+        "data.test": f"{folder}/sub/test.csv",
+        "data.class_names_file": f"{folder}/names.txt",
+        "model.embedding_vectors": f"{folder}/vectors.txt",
+        "training.cache_dir": f"{folder}/cache",
+    }
+    for source in ("folder/", "a.csv"):
+        (folder / "x.yaml").write_text(f"data: {{source: {source}}}")
+        loaded = config.Config.load(folder / "x.yaml")
+        assert config.with_paths(loaded).data.source == f"{folder}/{source}"
+    (folder / "x.yaml").write_text("data: {source: tfds:x, data_dir: tfds, train: train}")
+    data = config.with_paths(config.Config.load(folder / "x.yaml")).data
+    assert (data.source, data.data_dir, data.train) == ("tfds:x", f"{folder}/tfds", "train")
+
+
+def test_paths_below_the_current_folder_stay_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    chosen = config.Config.from_yaml("data: {train: a.csv, test: ../b.csv}", folder="configs")
+    data = config.with_paths(chosen).data
+    assert (data.train, data.test) == ("configs/a.csv", "configs/../b.csv")
+    chosen = config.Config.from_yaml("data: {train: ./a.csv, test: b.csv}", folder="~")
+    assert config.with_paths(chosen).data.test == f"{tmp_path}/~/b.csv", "~ is the home folder"
+    chosen = config.Config.from_yaml("data: {train: ./a.csv, test: b.csv}", folder=".")
+    assert config.with_paths(chosen).data.to_dict("train", "test") == {
+        "train": "./a.csv",
+        "test": "b.csv",
+    }
+
+
+def test_absolute_paths_home_and_variables_are_not_relative_to_the_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DATA", "data")
+    monkeypatch.setenv("HOME", "/home/me")
+    text = "data: {train: ~/a.csv, validation: '${DATA}/b.csv', test: /c.csv}"
+    data = config.with_paths(config.Config.from_yaml(text, folder="/configs")).data
+    assert data.to_dict("train", "validation", "test") == {
+        "train": "/home/me/a.csv",
+        "validation": "data/b.csv",
+        "test": "/c.csv",
+    }
+
+
+@pytest.mark.parametrize("overrides", [["data.train=c.csv"], {"data.train": "c.csv"}])
+def test_overridden_path_is_relative_to_the_current_folder(overrides: Any) -> None:
+    text = "data: {train: a.csv, test: b.csv}"
+    base = config.Config.from_yaml(text, folder="/configs")
+    for chosen in (
+        config.Config.from_yaml(text, overrides, folder="/configs"),
+        base.replace(overrides),
+        config.Config.from_dict(base.to_dict(), overrides, folders=base.folders),
+    ):
+        assert chosen.folders == {"data.test": "/configs"}
+        data = config.with_paths(chosen).data
+        assert (data.train, data.test) == ("c.csv", "/configs/b.csv")
+    assert base.replace({"data.test": None}).folders == {"data.train": "/configs"}
+    plain = config.Config.from_dict({"data": {"train": "a.csv"}}, overrides)
+    assert plain.folders == {} and config.with_paths(plain).data.train == "c.csv"
+
+
+def test_folder_of_a_file_is_neither_compared_nor_written() -> None:
+    text = "data: {train: a.csv}"
+    chosen = config.Config.from_yaml(text, folder="/configs")
+    assert chosen.folders == {"data.train": "/configs"}
+    assert chosen == config.Config.from_yaml(text)
+    assert config.paths(chosen) == {"data.train": "a.csv"}
+    assert "/configs" not in config.to_yaml(chosen.to_dict())
+    assert config.with_paths(config.with_paths(chosen)).data.train == "/configs/a.csv"
+
+
+def test_configuration_of_a_trained_folder_or_a_pipe_is_relative_to_the_current_folder(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "config.yaml").write_text("data: {train: a.csv}")
+    (tmp_path / "card.json").write_text("{}")
+    assert config.Config.load(tmp_path / "config.yaml").folders == {}
+    with os.fdopen(os.open(tmp_path / "config.yaml", os.O_RDONLY)) as file:
+        assert config.Config.load(f"/dev/fd/{file.fileno()}").folders == {}
 
 
 def test_path_settings_are_complete() -> None:
@@ -1111,7 +1330,7 @@ def test_value_that_yaml_cannot_represent_is_an_error(path: str, value: Any) -> 
     values = {"data": {"source": "a.csv"}, "model": {PurePath("units"): 3}}
     values.setdefault(section, {})[name] = value
     with pytest.raises(ConfigError) as error:
-        config.from_dict(values)
+        config.Config.from_dict(values)
     unknown, invalid = error.value.problems
     assert invalid.startswith(f"{path}: expected {config.expected(path)}, found ")
     assert unknown.startswith("model.\"PurePosixPath('units')\": unknown setting")
@@ -1131,7 +1350,7 @@ def test_configuration_is_immutable() -> None:
 def test_missing_package_and_missing_vectors_are_reported_together(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "tensorboard", None)  # makes the import fail
     overrides = ["training.tensorboard=true", "model.embedding_vectors=glove.txt"]
-    chosen, _ = config.from_dict({"data": {"source": "demo"}}, overrides)
+    chosen = config.Config.from_dict({"data": {"source": "demo"}}, overrides)
     with pytest.raises(ConfigError) as caught:
         config.check_environment(chosen)
     assert list(caught.value.problems) == [
@@ -1152,8 +1371,8 @@ def test_check_environment_reports_vectors_of_another_size(
     path = tmp_path / "vectors.txt"
     path.write_text(content)
     overrides = [f"model.embedding_vectors={path}", "model.embedding_dim=50"]
-    chosen, _ = config.from_dict({"data": {"source": "demo"}}, overrides)
+    chosen = config.Config.from_dict({"data": {"source": "demo"}}, overrides)
     with pytest.raises(ConfigError, match=f"contains vectors of {width} numbers, .* to {width}$"):
         config.check_environment(chosen)
     overrides[1] = f"model.embedding_dim={width}"
-    config.check_environment(config.from_dict({"data": {"source": "demo"}}, overrides)[0])
+    config.check_environment(config.Config.from_dict({"data": {"source": "demo"}}, overrides))

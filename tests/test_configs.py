@@ -35,8 +35,7 @@ def test_the_command_line_finds_them_right_where_no_data_are(tmp_path: Path) -> 
 @pytest.mark.parametrize("path", FILES, ids=names)
 def test_it_resolves_without_a_notice(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TEXTCLF_DATA", raising=False)
-    _, notices = config.load(path)
-    assert notices == []
+    assert config.Config.load(path).notices == ()
 
 
 @pytest.mark.parametrize("path", FILES, ids=names)
@@ -67,5 +66,5 @@ def test_its_data_can_be_opened(
     path: Path, real_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TEXTCLF_DATA", str(real_data))
-    resolved, _ = config.load(path)
+    resolved = config.Config.load(path)
     data.check_sources(config.with_paths(resolved).data)

@@ -33,14 +33,14 @@ def draws() -> dict[tuple[int, str], list[tuple[str, str]]]:
     """Return all examples by seed and split."""
     return {
         (seed, split): list(demo.examples(split, seed=seed))
-        for seed, split in itertools.product(range(5), demo.SPLITS)
+        for seed, split in itertools.product(range(5), demo.NUM_EXAMPLES)
     }
 
 
 @pytest.fixture(scope="module")
 def splits(draws) -> dict[str, list[tuple[str, str]]]:
     """Return the examples of seed 0 by split."""
-    return {split: draws[0, split] for split in demo.SPLITS}
+    return {split: draws[0, split] for split in demo.NUM_EXAMPLES}
 
 
 # === Reproducible ===
@@ -49,7 +49,7 @@ DIGEST_PROGRAM = """
 import hashlib, sys
 from textclf import demo
 digest = hashlib.sha256()
-for split in demo.SPLITS:
+for split in demo.NUM_EXAMPLES:
     for example in demo.examples(split, seed=3):
         digest.update(repr(example).encode())
 heavy = {"numpy", "tensorflow", "keras", "sklearn"} & set(sys.modules)
@@ -67,7 +67,7 @@ def test_demo_texts_are_equal_in_all_processes_and_import_nothing_heavy(draws):
         )  # fmt: skip
         outputs.add(run.stdout)
     digest = hashlib.sha256()
-    for split in demo.SPLITS:
+    for split in demo.NUM_EXAMPLES:
         for example in draws[3, split]:
             digest.update(repr(example).encode())
     assert outputs == {f"{digest.hexdigest()} []\n"}
@@ -132,13 +132,13 @@ def test_neutral_words_of_the_demo_differ_between_splits(splits):
         for split, tables in demo.FILLERS.items()
     }
     assert all(len(words) > 40 for words in fillers.values())
-    for one, other in itertools.combinations(demo.SPLITS, 2):
+    for one, other in itertools.combinations(demo.NUM_EXAMPLES, 2):
         assert not fillers[one] & fillers[other]
 
     def used(split: str) -> set[str]:
         return {word for text, _ in splits[split] for word in re.findall("[a-z0-9]+", text.lower())}
 
-    for split, other in itertools.permutations(demo.SPLITS, 2):
+    for split, other in itertools.permutations(demo.NUM_EXAMPLES, 2):
         english = {word for word in fillers[split] if word.isascii()}
         assert english <= used(split), "every neutral word must be used for this test to be valid"
         assert not english & used(other)

@@ -62,8 +62,11 @@ def config_page() -> str:
         "A YAML file with the sections below holds what differs from the defaults. "
         "`--set SECTION.SETTING=VALUE`\ngoes before the file. `textclf config show` prints every "
         "setting of a file, `textclf config check`\nits mistakes, and `textclf config schema` the "
-        "JSON Schema for an editor. A path may begin with `~` or\n`${VARIABLE}`. A setting that "
-        "another one leaves without effect is refused rather than ignored.\n\nWhere a text is "
+        "JSON Schema for an editor. A setting that another one\nleaves "
+        "without effect is refused rather than ignored.\n\nA relative path in the file is relative to "
+        "the folder of the file. A path may also begin with `~` or\n`${VARIABLE}`. A relative path "
+        "from `--set`, from the value of a variable or from `Config.from_dict` is\nrelative to the "
+        "current folder, and so is one in the `config.yaml` of a trained folder.\n\nWhere a text is "
         "expected, numbers, `true` and `false` are taken as they are written (`label_column: 2`,"
         "\n`class_names: [007, 1.0]`), and one text is a list of one (`text_columns: review`).",
     ]
@@ -78,7 +81,7 @@ def config_page() -> str:
             line = f"- `{name}` (default `{_yaml(setting.default)}`): {setting.description}. "
             line += f"Expects {words}."
             if path in config.RULES:
-                line += f" Read only if {config.RULES[path].needed}."
+                line += f" Read only if {config.RULES[path].condition}."
             lines.append(line)
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
@@ -149,8 +152,8 @@ def test_the_configurations_of_the_data_page_are_right():
     found = blocks("data.md", "yaml")
     formats = set()
     for line, text in found:
-        settings, notices = config.from_yaml(text, place=f"docs/data.md:{line}")
-        assert notices == []
+        settings = config.Config.from_yaml(text, place=f"docs/data.md:{line}")
+        assert settings.notices == ()
         formats.add(config.data_format(settings.data.to_dict()))
     assert formats == {"csv", "tsv", "jsonl", "parquet", "folder", "tfds", "demo"}
 

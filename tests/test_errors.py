@@ -8,6 +8,7 @@ from textclf.errors import DataError, RowError, closest, did_you_mean, format_li
 def test_did_you_mean_suggests_only_a_similar_name() -> None:
     assert did_you_mean("lable", ["text", "label"]) == "; did you mean 'label'?"
     assert did_you_mean("lable", ["text", "stars"]) == ""
+    assert did_you_mean("unit", ["units"], prefix="model.") == "; did you mean model.units?"
     assert closest("lable", {"label": 1}) == "label"
     assert closest("lab", ["label"], cutoff=0.9) is None
 

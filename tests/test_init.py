@@ -74,6 +74,30 @@ def test_init_asks_for_names_where_labels_are_numbers(folder: Path, golden: Gold
     assert values["data"]["label_ids"] == "from_one"
 
 
+def test_init_writes_paths_relative_to_the_folder_of_the_configuration(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    rows = [[i % 3 + 1, f"a text about number {i}"] for i in range(60)]
+    for name in ("data", "configs", "elsewhere"):
+        (folder / name).mkdir()
+    write_csv(folder / "data" / "train.csv", [["label", "text"], *rows])
+    write_csv(folder / "data" / "test.csv", [["label", "text"], *rows[:6]])
+    (folder / "data" / "classes.txt").write_text("sport\ntrade\nscience\n")
+    done("init", "data/train.csv", "configs/rows.yaml")
+    written = json.loads(done("config", "show", "configs/rows.yaml", "--json"))["data"]
+    assert {written[name] for name in ("train", "test", "class_names_file")} == {
+        "../data/train.csv",
+        "../data/test.csv",
+        "../data/classes.txt",
+    }
+    fingerprints = set()
+    for current, config in ((".", "configs"), ("elsewhere", "../configs"), ("../configs", ".")):
+        monkeypatch.chdir(current)
+        found = json.loads(done("data", "check", f"{config}/rows.yaml", "--json"))
+        fingerprints.add(found["fingerprint"])
+    assert len(fingerprints) == 1, "the same data from every folder"
+
+
 def test_init_takes_stars_for_names_and_not_for_a_count(folder: Path):
     rows = [[(1, 5)[i % 2], f"a text about number {i}"] for i in range(60)]
     write_csv(folder / "rows.csv", [["stars", "text"], *rows])

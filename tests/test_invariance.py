@@ -12,7 +12,7 @@ import tensorflow as tf
 from small_networks import EVERY_NETWORK, features, traced
 
 from textclf import artifact, batches, classifier, data, networks, text
-from textclf.config import from_dict
+from textclf.config import Config
 
 TEXTS = [
     "good",
@@ -60,7 +60,7 @@ def models(vocabulary):
         model = {"encoder": encoder, "pooling": pooling, "embedding_dim": 4}
         if encoder != "bag":
             model |= {"bidirectional": bidirectional, "units": 3}
-        config, _ = from_dict(
+        config = Config.from_dict(
             {
                 "data": {"source": "demo"},
                 "text": {"sequence_length": 64},

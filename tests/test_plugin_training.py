@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from textclf import classifier, saved_model, training
-from textclf.config import from_dict
+from textclf.config import Config
 from textclf.errors import ConfigError
 
 
 def plugin_config(tiny, reviews, name):
     model = {"encoder": f"encoder_plugins:{name}", "units": 4, "embedding_dim": 4}
-    return from_dict({**tiny, "data": {"source": str(reviews)}, "model": model})[0]
+    return Config.from_dict({**tiny, "data": {"source": str(reviews)}, "model": model})
 
 
 def test_training_refuses_plugins_that_read_padding_before_the_first_step(reviews, tiny, tmp_path):
@@ -57,10 +57,10 @@ def test_loading_refuses_a_plugin_that_cannot_be_imported_and_names_it(
 def test_settings_that_a_plugin_does_not_read_are_refused(setting, value):
     model = {"encoder": "encoder_plugins:recurrent", "num_layers": 2, setting: value}
     with pytest.raises(ConfigError, match=f"model.{setting}: has no effect, because"):
-        from_dict({"data": {"source": "demo"}, "model": model})
+        Config.from_dict({"data": {"source": "demo"}, "model": model})
 
 
 @pytest.mark.parametrize("name", ["lsmt", "module:", ":function", "a b:c", "module:f:g", "1:f"])
 def test_encoder_that_is_neither_a_name_nor_a_function_is_refused(name):
     with pytest.raises(ConfigError, match="model.encoder: expected"):
-        from_dict({"data": {"source": "demo"}, "model": {"encoder": name}})
+        Config.from_dict({"data": {"source": "demo"}, "model": {"encoder": name}})

@@ -347,8 +347,8 @@ def observed(
 
     def make(observe: Observation, values: dict[str, dict[str, Any]]) -> Any:
         text = json.dumps(values).replace("FOLDER", str(folder))
-        settings, notices = config.from_dict(json.loads(text))
-        assert notices == []
+        settings = config.Config.from_dict(json.loads(text))
+        assert settings.notices == ()
         key = observe, json.dumps(settings.to_dict())
         if key not in made:
             # As text: a score that is not a number would differ from itself.
@@ -391,7 +391,7 @@ def test_the_same_settings_give_the_same(
     path = next(path for path, row in ROWS.items() if row.observe is observe)
     values = values_with(path, ROWS[path], ROWS[path].one)
     again = json.loads(json.dumps(values).replace("FOLDER", str(folder)))
-    found = observe(config.from_dict(again)[0], tmp_path / "out")
+    found = observe(config.Config.from_dict(again), tmp_path / "out")
     assert repr(found) == observed(observe, values)
 
 

@@ -75,7 +75,7 @@ def test_a_folder_tree_is_read_in_sorted_order(tmp_path: Path) -> None:
 
 def test_the_demo_source_yields_the_texts_of_the_generator() -> None:
     dataset = data.open_dataset(source="demo")
-    assert set(dataset.splits) == set(demo.SPLITS)
+    assert set(dataset.splits) == set(demo.NUM_EXAMPLES)
     assert dataset.class_names == demo.CLASS_NAMES
     made = [(text, (label,)) for text, label in demo.examples("validation")]
     assert contents(dataset, "validation") == made

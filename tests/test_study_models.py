@@ -13,7 +13,7 @@ from studies import TINY
 
 from textclf import artifact
 from textclf.cli import main
-from textclf.config import from_dict
+from textclf.config import Config
 from textclf.study import models
 from textclf.study.models import Answers
 from textclf.tasks import OneOf
@@ -94,7 +94,7 @@ def test_models_that_cannot_be_compared_are_refused_before_they_are_loaded(
 
 
 def test_models_with_other_data_or_settings_belong_to_other_cells():
-    config = from_dict({"data": {"source": "demo"}})[0].to_dict()
+    config = Config.from_dict({"data": {"source": "demo"}}).to_dict()
     card = artifact.Card(("x", "y"), False, config, data=artifact.DataSummary(fingerprint="f"))
     longer = {**config, "training": {**config["training"], "epochs": 3}}
     seeded = {**config, "training": {**config["training"], "seed": 3}}

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 from textclf import artifact, classifier, data, evaluation, saved_model, text, training
 from textclf.cli import main
-from textclf.config import from_dict
+from textclf.config import Config
 from textclf.errors import ArtifactError, ConfigError, TrainingError
 from textclf.tasks import MultiLabel, OneOf
 from textclf.training import optimization
@@ -25,7 +25,7 @@ from textclf.training import run as training_run
 
 
 def config(settings, *overrides, **data_settings):
-    resolved, _ = from_dict({**settings, "data": data_settings}, overrides)
+    resolved = Config.from_dict({**settings, "data": data_settings}, overrides)
     return resolved
 
 
@@ -557,7 +557,7 @@ from textclf import config, training
 values = json.loads(sys.argv[1])
 losses = {}
 for strategy in ("one_device", "mirrored"):
-    resolved = config.from_dict(values, [f"training.strategy={strategy}"])[0]
+    resolved = config.Config.from_dict(values, [f"training.strategy={strategy}"])
     events = training.train_events(resolved, f"{sys.argv[2]}/{strategy}")
     losses[strategy] = []
     for event in events:

@@ -24,11 +24,11 @@ def folder(reviews: Path, tmp_path: Path) -> Path:
 def test_data_that_changed_between_runs_are_refused(folder: Path, reviews: Path):
     rows = reviews.read_text(encoding="utf-8")
     changed = folder / "changed.csv"
-    (folder / "tiny.yaml").write_text(TINY.format(reviews=changed))
+    (folder / "tiny.yaml").write_text(TINY.format(reviews="changed.csv"))
     run = grid.read(folder / "grid.yaml").runs[0]
     job = Job(
         run=run.name, dataset=run.dataset, cell=run.cell, kind=run.kind, seed=run.seed,
-        job=run.kind, config=run.config.to_dict(), folder=str(folder),
+        job=run.kind, config=run.config.to_dict(), folders=dict(run.config.folders), folder=str(folder),
     )  # fmt: skip
     changed.write_text(rows, encoding="utf-8")
     worker.execute(job, lambda *_: None)

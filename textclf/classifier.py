@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from textclf import artifact, evaluation, model_card, networks, text
-from textclf.config import Config, from_dict, to_yaml
+from textclf.config import Config, to_yaml
 from textclf.data import Dataset
 from textclf.errors import ArtifactError, ConfigError, DataError
 
@@ -461,12 +461,11 @@ def set_weights(network: networks.Network, weights: Any, folder: Path) -> None:
 def _card_config(folder: Path, card: artifact.Card) -> Config:
     """Return the configuration in a card; ArtifactError if it is invalid."""
     try:
-        config, _ = from_dict(card.config)
+        return Config.from_dict(card.config)
     except ConfigError as error:
         raise ArtifactError(
             f"{folder / artifact.CARD}: the configuration is not valid: {error}"
         ) from None
-    return config
 
 
 def chunks(items: Iterable, size: int) -> Iterator[list]:

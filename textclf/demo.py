@@ -24,7 +24,6 @@ import zlib
 from collections.abc import Iterator
 
 CLASS_NAMES = ("negative", "positive")
-SPLITS = ("train", "validation", "test")
 
 NUM_EXAMPLES = {"train": 6000, "validation": 1000, "test": 1000}
 # Every ten consecutive texts are these, in random order: (language, label id).
@@ -314,7 +313,7 @@ def examples(split: str, *, seed: int = 0) -> Iterator[tuple[str, str]]:
     split, also if case and the final punctuation mark are ignored.
 
     Args:
-        split: one of `SPLITS`.
+        split: a key of `NUM_EXAMPLES`.
         seed: other seeds give other texts.
 
     Yields:
@@ -323,8 +322,8 @@ def examples(split: str, *, seed: int = 0) -> Iterator[tuple[str, str]]:
     Raises:
         ValueError: the split does not exist.
     """
-    if split not in SPLITS:
-        raise ValueError(f"the demo has no split {split!r}; it has {', '.join(SPLITS)}")
+    if split not in NUM_EXAMPLES:
+        raise ValueError(f"the demo has no split {split!r}; it has {', '.join(NUM_EXAMPLES)}")
     return _examples(split, random.Random(f"textclf demo {seed} {split}"))
 
 
@@ -348,7 +347,9 @@ def _compose(rng: random.Random, language: str, label: int, split: str) -> str:
     tables = tables | {
         "item": [rng.choice(tables["item"])],  # all of a text is about one object
         # Few numbers are repeated: they teach a network to ignore unknown words.
-        "number": [str(3 * rng.randrange(40, 3000) + SPLITS.index(split)) for _ in range(4)],
+        "number": [
+            str(3 * rng.randrange(40, 3000) + tuple(NUM_EXAMPLES).index(split)) for _ in range(4)
+        ],
     }
     return _expand(rng, rng.choice(templates), tables)
 

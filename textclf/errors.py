@@ -83,14 +83,21 @@ def closest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
     return next(iter(difflib.get_close_matches(name, list(known), 1, cutoff)), None)
 
 
-def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+def did_you_mean(
+    name: str, known: Iterable[str], cutoff: float = 0.6, *, prefix: str | None = None
+) -> str:
     """Return `"; did you mean 'x'?"` for the most similar known name, or "".
+
+        did_you_mean("unit", ["units"], prefix="model.")    # "; did you mean model.units?"
 
     Args:
         name, known, cutoff: see `closest`.
+        prefix: text before the name, which is then written without quotes.
     """
     near = closest(name, known, cutoff)
-    return "" if near is None else f"; did you mean {near!r}?"
+    if near is None:
+        return ""
+    return f"; did you mean {near!r}?" if prefix is None else f"; did you mean {prefix}{near}?"
 
 
 def format_list(values: Sequence[str], limit: int = 12, *, width: int | None = 40) -> str:

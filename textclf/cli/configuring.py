@@ -78,7 +78,7 @@ def init(file: Path, config: Path, overwrite: bool) -> None:
     notes = list(recognised.notes)
     splits = _find_splits(file, recognised, notes)
     text = _config_text(config, file, splits, recognised)
-    resolved, _ = configuration.from_yaml(text, place=str(config))
+    resolved = configuration.Config.from_yaml(text, place=str(config), folder=config.parent)
     if is_chosen:
         try:
             section = options.prepare_sources(configuration.with_paths(resolved))
@@ -210,9 +210,12 @@ def _config_text(
         "data:",
     ]
     if splits:
-        lines += [f"  {split}: {_quoted(str(path))}" for split, path in splits.items()]
+        lines += [
+            f"  {split}: {_quoted(_written_path(str(path), config))}"
+            for split, path in splits.items()
+        ]
     else:
-        lines.append(f"  source: {_quoted(str(file))}")
+        lines.append(f"  source: {_quoted(_written_path(str(file), config))}")
     lines.append(f"  format: {recognised.format}")
     if recognised.format in ("csv", "tsv"):
         comment = "whether the first row names the columns"
@@ -236,7 +239,7 @@ def _config_text(
         guess = "" if recognised.encoding in CERTAIN_ENCODINGS else "  # a guess: check some texts"
         lines.append(f"  encoding: {recognised.encoding}{guess}")
     if recognised.label_column is not None:
-        lines += _classes(recognised)
+        lines += _classes(recognised, config)
     if not splits and recognised.format != "folder":
         lines += [
             "  validation_fraction: 0.1  # share of rows used to choose the best epoch",
@@ -252,6 +255,14 @@ def _config_text(
         "  epochs: 10  # maximum; stops early when validation no longer improves",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _written_path(path: str, config: Path) -> str:
+    """Return a path as it is written in a configuration file: relative to the file's folder."""
+    folder = os.path.realpath(config.parent)
+    if os.path.isabs(path) or path.startswith("~") or folder == os.getcwd():
+        return path
+    return os.path.relpath(path, folder)
 
 
 def _unit_comment(recognised: "Recognised") -> str:
@@ -277,7 +288,7 @@ def _columns(recognised: "Recognised") -> list[str]:
     ]
 
 
-def _classes(recognised: "Recognised") -> list[str]:
+def _classes(recognised: "Recognised", config: Path) -> list[str]:
     """Return comments about the classes, and the setting of a file of class names."""
     names = [
         _quoted(name if len(name) <= 60 else name[:57] + "...")
@@ -290,7 +301,7 @@ def _classes(recognised: "Recognised") -> list[str]:
     if recognised.class_names_file is not None:
         return [
             *lines,
-            f"  class_names_file: {_quoted(recognised.class_names_file)}",
+            f"  class_names_file: {_quoted(_written_path(recognised.class_names_file, config))}",
             f"  label_ids: {recognised.label_ids}  # the labels are line numbers of this file",
         ]
     numbers = {int(name) for name in recognised.class_names_seen if name.isdecimal()}
@@ -411,8 +422,8 @@ def data_check(source: str, overrides: tuple[str, ...], as_json: bool) -> None:
     if source.endswith((".yaml", ".yml")):
         resolved = options.load_config(Path(source), overrides)
     else:
-        resolved, notices = configuration.from_dict({"data": {"source": source}}, overrides)
-        note_all(notices)
+        resolved = configuration.Config.from_dict({"data": {"source": source}}, overrides)
+        note_all(resolved.notices)
     section = options.prepare_sources(configuration.with_paths(resolved))
     from textclf import data
 

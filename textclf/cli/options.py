@@ -11,6 +11,7 @@ import click
 
 from textclf.cli.terminal import note_all
 from textclf.errors import ArtifactError, ConfigError, DataError
+from textclf.splits import SPLITS
 from textclf.startup import import_tensorflow
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from textclf.config import Config, Data
     from textclf.data.tables import Table
 
-SPLITS = ("train", "validation", "test")
 _SAMPLE_ROWS = 1000
 
 
@@ -86,10 +86,10 @@ path = click.Path(path_type=Path)
 
 def load_config(file: Path, overrides: Sequence[str]) -> "Config":
     """Read a configuration file; write its notices to stderr."""
-    from textclf.config import load
+    from textclf.config import Config
 
-    resolved, notices = load(file, overrides)
-    note_all(notices)
+    resolved = Config.load(file, overrides)
+    note_all(resolved.notices)
     return resolved
 
 
@@ -150,11 +150,11 @@ def data_to_score(
         ConfigError: an override is invalid for these data.
         DataError: the file cannot be read.
     """
-    from textclf.config import from_dict
+    from textclf.config import Config
 
     if source is None:
-        resolved, notices = from_dict(card.config, overrides)
-        note_all(notices)
+        resolved = Config.from_dict(card.config, overrides)
+        note_all(resolved.notices)
         return resolved, split, split
     if source == "demo" or source.startswith("tfds:") or os.path.isdir(os.path.expanduser(source)):
         resolved, notes = _with_data(card, {"source": source}, overrides)
@@ -352,7 +352,7 @@ def _with_data(
     Raises:
         ConfigError: an override is invalid for these data.
     """
-    from textclf.config import RULES, data_format, from_dict
+    from textclf.config import Config, data_format, is_read
 
     replaced = ["source", "train", "validation", "test", "format", "data_dir", "class_names_file"]
     values_set = set_values(overrides)
@@ -363,24 +363,19 @@ def _with_data(
     location = {**location, "class_names": list(card.class_names)}
     values = {"data": kept | location}
 
-    def is_read(name: str) -> bool:
-        """Return whether a setting has an effect for these data, such as a delimiter for CSV."""
-        rule = RULES.get(f"data.{name}")
-        state = None if rule is None else rule.state(values)
-        return rule is None or state is None or state in rule.read_in
-
-    readable = {name: value for name, value in kept.items() if is_read(name)}
+    # A delimiter, for instance, has an effect only for CSV and TSV.
+    readable = {name: value for name, value in kept.items() if is_read(f"data.{name}", values)}
     notes = []
     file = location.get("test")
-    if file and is_read("encoding") and "data.encoding" not in values_set:
+    if file and is_read("data.encoding", values) and "data.encoding" not in values_set:
         encoding = _other_encoding(file, trained := kept.get("encoding", "utf-8"))
         if encoding is not None:
             readable["encoding"] = encoding
             notes.append(
                 f"{file}: reading as {encoding.upper()} (the training data were {trained})"
             )
-    resolved, notices = from_dict({**card.config, "data": readable | location}, overrides)
-    return resolved, [*notes, *notices]
+    resolved = Config.from_dict({**card.config, "data": readable | location}, overrides)
+    return resolved, [*notes, *resolved.notices]
 
 
 def _other_encoding(file: str, trained: str) -> str | None:

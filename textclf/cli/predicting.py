@@ -189,7 +189,7 @@ def _open_lines(path: str, card: "Card", overrides: Sequence[str]) -> Input:
         DataError: the file cannot be read.
         UsageError: an override has no effect on lines.
     """
-    from textclf.config.settings import FILE_ENDINGS
+    from textclf.config import FILE_ENDINGS
     from textclf.data.encodings import codec_of
 
     values = options.set_values(overrides)

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from textclf.config.messages import format_name
+
 _MERGE = "tag:yaml.org,2002:merge"
 _STANDARD = "tag:yaml.org,2002:"
 
@@ -250,57 +252,14 @@ _VALUES = {
 }
 
 
-def format_name(name: str) -> str:
-    """Return a section's or setting's name for a message, quoted if it is unusual."""
-    return name if re.fullmatch(r"[\w-]{1,60}", name) else format_value(name)
-
-
-def format_value(value: Any) -> str:
-    """Return a value for a message, on one line of at most 40 characters."""
-    parts: list[str] = []
-    _show(value, parts)
-    text = "".join(parts)
-    return text if len(text) <= 40 else text[:37] + "..."
-
-
-def _show(value: Any, parts: list[str]) -> None:
-    # Stops at the maximum length: YAML anchors can make a short file very large.
-    if sum(map(len, parts)) > 40:
-        return
-    if isinstance(value, str):
-        parts.append(repr(value[:60]))
-    elif isinstance(value, Mapping):
-        for index, (key, item) in enumerate(value.items()):
-            parts.append(", " if index else "{")
-            _show(key, parts)
-            parts.append(": ")
-            _show(item, parts)
-            if sum(map(len, parts)) > 40:
-                break
-        parts.append("}" if value else "{}")
-    elif isinstance(value, list | tuple):
-        for index, item in enumerate(value):
-            parts.append(", " if index else "[")
-            _show(item, parts)
-            if sum(map(len, parts)) > 40:
-                break
-        parts.append("]" if value else "[]")
-    elif isinstance(value, bool) or value is None:
-        parts.append({True: "true", False: "false", None: "null"}[value])
-    elif isinstance(value, int) and abs(value) >= 10**30:
-        parts.append("a number of more than 30 digits")
-    else:
-        parts.append(" ".join(repr(value).split()))
-
-
 # === Writing ===
 
 _PLAIN = re.compile(r"[A-Za-z_$][\w$./{}-]*", re.ASCII)
 _NOT_TEXT = re.compile(r"(?i:true|false|null|yes|no|on|off|y|n)")
 
 
-def dump(values: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return sections of plain values as YAML text, which `parse` reads back."""
+def to_yaml(values: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return sections of plain values as YAML text, which `Config.from_yaml` reads back."""
     lines = []
     for section, settings in values.items():
         lines.append(f"{_written(section)}:" + ("" if settings else " {}"))

@@ -1,8 +1,8 @@
-"""Settings: type, range, default and help of each, and the rules for when each is read."""
+"""Declarations of all settings: type, range, default and help, each stated once."""
 
 import os
 import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -33,6 +33,9 @@ FILE_ENDINGS = {
     ".parquet": "parquet",
 }
 
+
+# Formats whose source contains the splits; `data.train` is the name of a split there.
+FORMATS_WITH_SPLITS = ("folder", "tfds", "demo")
 
 ENCODER_NAMES = ("simple_rnn", "lstm", "gru", "bag")
 
@@ -343,15 +346,8 @@ class Export(_Section, frozen=True):
     ] = []
 
 
-class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
-    """All settings of an experiment; a missing setting has its default.
-
-        config = Config.from_dict({"data": {"source": "reviews.csv"}, "model": {"units": 32}})
-        config.model.units
-        config = config.replace({"model.encoder": "gru"})
-
-    `load`, `from_dict` and `replace` check values; the constructor checks nothing.
-    """
+class Sections(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All settings of an experiment; a missing setting has its default."""
 
     data: Data = field(default_factory=Data)
     text: Text = field(default_factory=Text)
@@ -360,78 +356,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     evaluation: Evaluation = field(default_factory=Evaluation)
     export: Export = field(default_factory=Export)
 
-    @classmethod
-    def of(cls, values: Values) -> "Config":
-        """Return the configuration of plain values that were checked before."""
-        return msgspec.convert(values, cls)
 
-    @classmethod
-    def load(cls, path: str | os.PathLike, overrides: Mapping[str, Any] | None = None) -> "Config":
-        """Read a configuration file.
-
-            config = Config.load("reviews.yaml", {"training.epochs": 3})
-
-        Args:
-            path: a YAML file.
-            overrides: "section.setting" -> value.
-
-        Raises:
-            ConfigError: lists all errors of the file and of the overrides.
-        """
-        from textclf import config
-
-        return cls._with_notices(*config.load(path, overrides or {}))
-
-    @classmethod
-    def from_dict(
-        cls, values: Mapping[str, Mapping[str, Any]], overrides: Mapping[str, Any] | None = None
-    ) -> "Config":
-        """Return the configuration of plain values: section -> setting -> value.
-
-        Raises:
-            ConfigError: lists all errors.
-        """
-        from textclf import config
-
-        return cls._with_notices(*config.from_dict(values, overrides or {}))
-
-    def replace(self, overrides: Mapping[str, Any]) -> "Config":
-        """Return a copy with other values: "section.setting" -> value.
-
-        Settings that lose their effect are dropped; `notices` lists them.
-
-        Raises:
-            ConfigError: lists all errors.
-        """
-        return type(self).from_dict(self.to_dict(), overrides)
-
-    @property
-    def notices(self) -> tuple[str, ...]:
-        """Sentences about settings that an override disabled and that were dropped."""
-        return vars(self).get("_notices", ())
-
-    @classmethod
-    def _with_notices(cls, config: "Config", notices: Sequence[str]) -> "Config":
-        vars(config)["_notices"] = tuple(notices)
-        return config
-
-    def to_dict(self) -> dict[str, dict[str, Any]]:
-        """Return all settings that have an effect, as plain values.
-
-        A setting without effect (such as `reset_after` of an LSTM) is left out, so that
-        `from_dict(config.to_dict())` returns an equal configuration.
-        """
-        values = msgspec.to_builtins(self)
-        for path, rule in RULES.items():
-            state = rule.state(values)
-            if state is not None and state not in rule.read_in:
-                section, name = path.split(".")
-                del values[section][name]
-        return values
-
+# === Tables of all settings ===
 
 SECTIONS: dict[str, type[_Section]] = {
-    section.name: section.type for section in msgspec.structs.fields(Config)
+    section.name: section.type for section in msgspec.structs.fields(Sections)
 }
 
 
@@ -496,65 +425,10 @@ def holds_text(path: Sequence[str]) -> bool:
     return setting in SETTINGS and bool({str, list[str]} & {*SETTINGS[setting].kinds})
 
 
-# === Descriptions of types ===
-
-
 def choices(path: str) -> tuple[str, ...]:
     """Return the words that a setting accepts; empty if it is not a choice of words."""
     kinds = SETTINGS[path].kinds
     return tuple(word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind))
-
-
-def expected(path: str) -> str:
-    """Describe the values that a setting accepts: "a number above 0"."""
-    words = [_describe_type(path, kind) for kind in SETTINGS[path].kinds]
-    if choices(path) and len(words) == 1:
-        return f"one of {words[0]}"
-    return " or ".join(words)
-
-
-def _describe_type(path: str, kind: Any) -> str:
-    limits = SETTINGS[path].limits
-    is_never_empty = any(limit.min_length for limit in limits)
-    if get_origin(kind) is Literal:
-        function = " or package.module:function" if path == "model.encoder" else ""
-        return ", ".join(get_args(kind)) + function
-    if get_origin(kind) is dict:
-        return "a number of at least 0 for each class"
-    if get_origin(kind) is list:
-        return "a list of at least one text" if is_never_empty else "a list of texts"
-    if kind is str:
-        if path in PATH_SETTINGS:
-            return "a path"
-        if path == "data.delimiter":
-            return "one character (no line break)"
-        return "a text that is not empty" if is_never_empty else "a text"
-    words = {bool: "true or false", int: "a whole number", float: "a number", type(None): "null"}
-    return words[kind] + (_describe_range(limits) if kind in (int, float) else "")
-
-
-def _describe_range(limits: Iterable[Meta]) -> str:
-    words = [
-        f"{word} {bound}"
-        for limit in limits
-        for word, bound in (
-            ("of at least", limit.ge),
-            ("above", limit.gt),
-            ("at most", limit.le),
-            ("below", limit.lt),
-        )
-        if bound is not None
-    ]
-    return " " + " and ".join(words) if words else ""
-
-
-# === Rules for when a setting is read ===
-
-
-def get(values: Values, path: str) -> Any:
-    """Return the value of a setting, or its default."""
-    section, name = path.split(".")
-    return values.get(section, {}).get(name, SETTINGS[path].default)
 
 
 def data_format(data: Mapping[str, Any]) -> str | None:
@@ -578,139 +452,3 @@ def data_format(data: Mapping[str, Any]) -> str | None:
     ending = os.path.splitext(address)[1]
     # A source without an ending is a folder. The reader reports an unknown ending.
     return FILE_ENDINGS.get(ending, "folder" if source and not ending else None)
-
-
-class Rule(NamedTuple):
-    """The condition under which a setting is read.
-
-    Attributes:
-        state: returns the state of the values that decides it, as a clause; None if unknown.
-        read_in: the states in which the setting is read.
-        needed: a description of these states.
-        resets_on_change: whether an override that changes the state drops the setting's value,
-            because the value means something else in each state.
-    """
-
-    state: Callable[[Values], str | None]
-    read_in: frozenset[str]
-    needed: str
-    resets_on_change: bool = False
-
-
-def _lower(value: Any) -> str:
-    return str(value).lower()
-
-
-def _when(path: str, *words: Any) -> Rule:
-    """Return the rule "only if the setting `path` is one of these words"."""
-
-    def state(values: Values) -> str:
-        return f"{path} is {_lower(get(values, path))}"
-
-    names = [_lower(word) for word in words]
-    needed = " or ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
-    return Rule(state, frozenset(f"{path} is {name}" for name in names), f"{path} is {needed}")
-
-
-def _format_is(*formats: str) -> Rule:
-    def state(values: Values) -> str | None:
-        kind = data_format(values.get("data", {}))
-        return None if kind is None else f"data.format is {kind}"
-
-    needed = " or ".join([", ".join(formats[:-1]), formats[-1]] if formats[1:] else formats)
-    return Rule(
-        state, frozenset(f"data.format is {name}" for name in formats), f"data.format is {needed}"
-    )
-
-
-_ONE_FILE = "data.source is a single file, which is split by fraction"
-_FILES = "data.source is not set and each split is a file"
-_NAMED = "data.source contains splits"
-
-
-def _splits(values: Values) -> str | None:
-    """Return how the splits are defined."""
-    kind = data_format(values.get("data", {}))
-    if get(values, "data.source") is None:
-        return _FILES
-    if kind is None:
-        return None
-    return _NAMED if kind in ("folder", "tfds", "demo") else _ONE_FILE
-
-
-_FROM_TRAIN = "validation is a part of train"
-
-
-def _validation(values: Values) -> str:
-    if data_format(values.get("data", {})) == "demo":
-        return "the demo has a validation split"
-    if get(values, "data.validation") is not None:
-        return "data.validation is set"
-    return _FROM_TRAIN
-
-
-_SEVERAL_LAYERS = "model.num_layers is at least 2"
-
-
-def _layers(values: Values) -> str:
-    if get(values, "model.encoder") == "bag" or ":" in str(get(values, "model.encoder")):
-        return _encoder(values)
-    return _SEVERAL_LAYERS if get(values, "model.num_layers") > 1 else "model.num_layers is 1"
-
-
-_RECURRENT = _when("model.encoder", "simple_rnn", "lstm", "gru")
-_PLUGIN = "model.encoder is a function"
-
-
-def _encoder(values: Values) -> str:
-    name = get(values, "model.encoder")
-    return _PLUGIN if ":" in str(name) else f"model.encoder is {_lower(name)}"
-
-
-# These settings are also passed to a function that returns an encoder.
-_RECURRENT_OR_PLUGIN = Rule(
-    _encoder, _RECURRENT.read_in | {_PLUGIN}, f"{_RECURRENT.needed}, or a function"
-)
-_TABLE = _format_is("csv", "tsv")
-_COLUMNS = _format_is("csv", "tsv", "jsonl", "json", "parquet", "tfds")
-_VALIDATION_FROM_TRAIN = Rule(_validation, frozenset({_FROM_TRAIN}), _FROM_TRAIN)
-_SEPARATE_SPLITS = Rule(_splits, frozenset({_FILES, _NAMED}), f"{_NAMED}, or {_FILES}")
-
-# A setting without a rule is always read.
-RULES: dict[str, Rule] = {
-    "data.train": Rule(_splits, frozenset({_FILES, _NAMED}), _FILES, resets_on_change=True),
-    "data.validation": Rule(_splits, frozenset({_FILES, _NAMED}), _FILES, resets_on_change=True),
-    "data.test": Rule(_splits, frozenset({_FILES, _NAMED}), _FILES, resets_on_change=True),
-    "data.delimiter": _TABLE,
-    "data.quoting": _TABLE,
-    "data.header": _TABLE,
-    "data.text_columns": _COLUMNS,
-    "data.text_separator": _COLUMNS,
-    "data.label_column": _COLUMNS,
-    "data.multi_label": _COLUMNS,
-    "data.label_ids": _COLUMNS,
-    "data.encoding": _format_is("csv", "tsv", "jsonl", "json", "folder"),
-    "data.data_dir": _format_is("tfds"),
-    "data.label_separator": _when("data.multi_label", True),
-    "data.test_fraction": Rule(_splits, frozenset({_ONE_FILE}), _ONE_FILE),
-    "data.validation_fraction": _VALIDATION_FROM_TRAIN,
-    "data.split_seed": _VALIDATION_FROM_TRAIN,
-    "data.in_memory_rows": _VALIDATION_FROM_TRAIN,
-    "data.skip_unlabelled": _when("data.multi_label", False),
-    "data.drop_unknown_labels": _SEPARATE_SPLITS,
-    "data.drop_leaked_train": _SEPARATE_SPLITS,
-    "model.bidirectional": _RECURRENT_OR_PLUGIN,
-    "model.units": _RECURRENT_OR_PLUGIN,
-    "model.num_layers": _RECURRENT_OR_PLUGIN,
-    "model.input_dropout": _RECURRENT_OR_PLUGIN,
-    "model.recurrent_dropout": _RECURRENT,
-    "model.recurrent_initializer": _RECURRENT,
-    "model.layer_norm": Rule(_layers, frozenset({_SEVERAL_LAYERS}), _SEVERAL_LAYERS),
-    "model.reset_after": _when("model.encoder", "gru"),
-    "training.momentum": _when("training.optimizer", "sgd", "rmsprop"),
-    "training.weight_decay": _when("training.optimizer", "adamw"),
-    "training.decay_rate": _when("training.schedule", "exponential"),
-    "training.plateau_factor": _when("training.schedule", "plateau"),
-    "training.plateau_patience_epochs": _when("training.schedule", "plateau"),
-    "training.label_smoothing": _when("data.multi_label", False),
-}

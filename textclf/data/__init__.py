@@ -35,12 +35,11 @@ from textclf.data.dataset import Dataset, Example
 from textclf.data.opening import open_parts
 from textclf.data.recognition import Recognised, recognise
 from textclf.data.sources import find_parts, read_class_names
-from textclf.data.splits import SPLITS, SplitSummary, normalise
+from textclf.data.splits import SplitSummary, normalise
 from textclf.data.tables import read_table
 from textclf.errors import ConfigError, did_you_mean
 
 __all__ = [
-    "SPLITS",
     "Dataset",
     "Example",
     "Finding",
@@ -63,11 +62,11 @@ def open_dataset(
 ) -> Dataset:
     """Read a source once, check it, and make the splits.
 
-        dataset = open_dataset(config.data)
+        dataset = open_dataset(with_paths(config).data)
         dataset = open_dataset(source="reviews.csv", validation_fraction=0.2)
 
     Args:
-        settings: section `data` of a configuration.
+        settings: section `data` of a configuration, with its paths resolved by `with_paths`.
         on_progress: called with a stage, the rows read and the number of rows, which is estimated.
         **values: settings of section `data` by name, instead of `settings`.
 

@@ -10,7 +10,8 @@ import numpy as np
 from textclf.config import Data
 from textclf.data.labels import odd_names
 from textclf.data.scan import BROKEN_CHARACTER, EMPTY_TEXT, NUL_BYTE, Scan
-from textclf.data.splits import DROPPED, SPLITS, SplitSummary, chunks, repeated
+from textclf.data.splits import DROPPED, SplitSummary, chunks, repeated
+from textclf.splits import SPLITS
 
 _NUM_PLACES = 5  # places in a finding
 

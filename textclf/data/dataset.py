@@ -10,8 +10,9 @@ from textclf.data.audit import Findings
 from textclf.data.labels import BadLabel, Label, names_of
 from textclf.data.parts import Part
 from textclf.data.scan import Lines, place_of
-from textclf.data.splits import SPLITS, SplitSummary
+from textclf.data.splits import SplitSummary
 from textclf.errors import DataError
+from textclf.splits import SPLITS
 from textclf.tasks import Task, task_of
 
 

@@ -15,8 +15,9 @@ from textclf.data.audit import Findings, compare_texts, find_odd_classes, find_o
 from textclf.data.dataset import Dataset
 from textclf.data.parts import Part
 from textclf.data.scan import Scan, scan_parts
-from textclf.data.splits import DROPPED, SPLITS, SplitSummary, chunks, repeated, set_aside
+from textclf.data.splits import DROPPED, SplitSummary, chunks, repeated, set_aside
 from textclf.errors import DataError, did_you_mean, format_list
+from textclf.splits import SPLITS
 from textclf.tasks import task_of
 
 _MAX_PROBLEMS = 10  # unknown labels in one message

@@ -9,11 +9,11 @@ from textclf.data.encodings import codec_of
 from textclf.data.files import subfolders
 from textclf.data.folder_part import FolderPart
 from textclf.data.parts import DemoPart, Part
-from textclf.data.splits import SPLITS
 from textclf.data.table_part import TablePart
 from textclf.data.tables import TABLE_FORMATS, Table, open_table
 from textclf.data.tfds_part import TfdsPart, open_builder
 from textclf.errors import DataError, did_you_mean, format_list
+from textclf.splits import SPLITS
 
 # Usual names of the splits in a folder or a data set of tensorflow-datasets.
 _USUAL_NAMES: Mapping[str, tuple[str, ...]] = {
@@ -109,7 +109,7 @@ def _open_source(settings: Data) -> dict[str, Part]:
     if settings.format == "tfds" or (is_auto and source.startswith("tfds:")):
         return _tfds_parts(settings, source.removeprefix("tfds:"), names)
     if settings.format == "demo" or (is_auto and source == "demo"):
-        names = split_names("demo", demo.SPLITS, names)
+        names = split_names("demo", list(demo.NUM_EXAMPLES), names)
         return {split: DemoPart(name) for split, name in names.items()}
     if settings.format == "folder" or (is_auto and os.path.isdir(os.path.expanduser(source))):
         return _folder_parts(settings, source, names)

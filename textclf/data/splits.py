@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-SPLITS = ("train", "validation", "test")
 # A row that is in no split, in arrays that hold the index of each row's split.
 DROPPED = 255
 

@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO, TypeVar
 
-from textclf.config.settings import FILE_ENDINGS
+from textclf.config import FILE_ENDINGS
 from textclf.data.delimited_files import Dialect, fit_row, plain_line_end
 from textclf.data.encodings import (
     MARK_ERRORS,

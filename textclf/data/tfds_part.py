@@ -8,8 +8,8 @@ from typing import Any
 from textclf.config import Data
 from textclf.data.column_names import suggest_column
 from textclf.data.labels import Label
-from textclf.data.splits import SPLITS
 from textclf.errors import DataError, OnProblem, did_you_mean, format_list, raise_problem
+from textclf.splits import SPLITS
 
 
 def open_builder(source: str, data_dir: str | None) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from textclf.config import Config, from_dict
+from textclf.config import Config
 
 _GATES = {"simple_rnn": 1, "lstm": 4, "gru": 3}
 _MAX_UNITS = 8192
@@ -90,20 +90,20 @@ def with_weights(config: Config, weights: int) -> Config:
         units = (low + high) // 2
         low, high = (units, high) if count(units) <= weights else (low, units)
     nearest = min((low, high), key=lambda units: abs(count(units) - weights))
-    return from_dict(config.to_dict(), [f"model.units={nearest}"])[0]
+    return config.replace({"model.units": nearest})
 
 
 def with_steps(config: Config, steps: int) -> Config:
     """Return the configuration that trains for `steps` steps unless early stopping ends it."""
-    overrides = [f"training.epochs={_UNLIMITED_EPOCHS}", f"training.max_steps={steps}"]
-    return from_dict(config.to_dict(), overrides)[0]
+    return config.replace({"training.epochs": _UNLIMITED_EPOCHS, "training.max_steps": steps})
 
 
 def without_end(config: Config) -> Config:
     """Return the configuration that trains until it is stopped from outside."""
-    overrides = [
-        f"training.epochs={_UNLIMITED_EPOCHS}",
-        "training.max_steps=",
-        "training.patience_epochs=0",
-    ]
-    return from_dict(config.to_dict(), overrides)[0]
+    return config.replace(
+        {
+            "training.epochs": _UNLIMITED_EPOCHS,
+            "training.max_steps": None,
+            "training.patience_epochs": 0,
+        }
+    )

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from textclf import baselines
-from textclf.config import SETTINGS, Config, from_dict, holds_text, load, reading
-from textclf.errors import ConfigError, closest
+from textclf.config import SETTINGS, Config, format_value, holds_text, reading
+from textclf.errors import ConfigError, did_you_mean
 from textclf.study.budget import Budget, recurrent_weights, with_weights
 from textclf.study.runs import BAG, Grid, Run, cell_name, make_run, override
 from textclf.tasks import MultiLabel, OneOf, task_of
@@ -83,9 +83,8 @@ class _Reader:
             if key in KEYS:
                 self.entries[key] = value
             else:
-                near = closest(str(key), KEYS)
-                hint = f"did you mean {near!r}?" if near else f"choose from {', '.join(KEYS)}"
-                self.report(str(key), f"no such entry; {hint}")
+                hint = did_you_mean(str(key), KEYS) or f"; choose from {', '.join(KEYS)}"
+                self.report(str(key), f"no such entry{hint}")
 
     def grid(self) -> Grid:
         """Return the grid.
@@ -242,12 +241,11 @@ class _Reader:
                 "model or training",
             )
         elif name not in SETTINGS:
-            near = closest(name, SETTINGS)
-            hint = f"did you mean {near!r}?" if near else "`textclf config schema` lists all"
-            self.report(f"{key}.{name}", f"no such setting; {hint}")
+            hint = did_you_mean(name, SETTINGS) or "; `textclf config schema` lists all"
+            self.report(f"{key}.{name}", f"no such setting{hint}")
 
     def _report_type(self, key: str, value: Any) -> None:
-        self.report(key, f"expected {KEYS[key]}, found {reading.format_value(value)}")
+        self.report(key, f"expected {KEYS[key]}, found {format_value(value)}")
 
     def report(self, path: str, message: str) -> None:
         """Add a problem, with the line of the entry if it is known."""
@@ -334,7 +332,7 @@ class _Expansion:
         if all(config.model.encoder != "bag" for config in configs.values()):
             # Same text and training settings; settings of recurrent layers are dropped.
             first = next(iter(configs.values()))
-            bag, _ = from_dict(first.to_dict(), ["model.encoder=bag", "model.pooling=max_mean"])
+            bag = first.replace({"model.encoder": "bag", "model.pooling": "max_mean"})
             runs.append(
                 make_run(dataset=dataset, cell=BAG, kind="network", seed=seed, config=bag,
                          in_grid=False, minutes=self._budget.minutes)
@@ -343,13 +341,13 @@ class _Expansion:
 
     def _load(self, file: Path, overrides: Sequence[str], seed: int) -> Config | None:
         try:
-            config, notices = load(file, [*overrides, f"training.seed={seed}"])
+            config = Config.load(file, [*overrides, f"training.seed={seed}"])
         except ConfigError as error:
             self._reader.problems += [
                 re.sub(r"^--set ", f"{self._reader.path}: ", problem) for problem in error.problems
             ]
             return None
-        self.notices |= dict.fromkeys(notices)
+        self.notices |= dict.fromkeys(config.notices)
         return config
 
     def _apply_weights(self, cell: str, config: Config) -> Config:

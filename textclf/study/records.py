@@ -260,6 +260,7 @@ class Job(RunKey, frozen=True, kw_only=True):
     Attributes:
         job: the work: a run of that kind, or an estimate of its training time.
         config: complete configuration, as of `Config.to_dict`.
+        folders: folders of its paths, as of `Config.folders`.
         folder: of the benchmark.
         shared_cores: True if another run uses the cores.
         minutes: time of a calibration.
@@ -270,6 +271,7 @@ class Job(RunKey, frozen=True, kw_only=True):
 
     job: Kind | Literal["estimate"]
     config: dict[str, Any]
+    folders: dict[str, str]
     folder: str
     shared_cores: bool = False
     minutes: float | None = None

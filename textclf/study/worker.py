@@ -26,11 +26,11 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from msgspec.structs import asdict, replace
+from msgspec.structs import asdict
 
 import textclf
 from textclf import artifact, baselines, data, evaluation
-from textclf.config import Config, from_dict, with_paths
+from textclf.config import Config, with_paths
 from textclf.errors import DataError, TextclfError, TrainingError
 from textclf.startup import import_tensorflow
 from textclf.study import measuring
@@ -104,7 +104,7 @@ def execute(job: Job, on_progress: OnProgress) -> Result | Calibration | Measure
     Raises:
         TextclfError: the run failed.
     """
-    config, _ = from_dict(job.config)
+    config = Config.from_dict(job.config, folders=job.folders)
     if "baseline" not in (job.kind, job.measured_kind):
         import_tensorflow()
     if job.job == "estimate":
@@ -149,8 +149,8 @@ class _RunData:
         self.dataset = data.open_dataset(settings.data, on_progress=on_progress)
         self.description = _check_dataset(job.dataset, self.dataset, folder)
         # Runs with the same text settings share the encoded texts.
-        training = replace(config.training, cache_dir=str(folder / "cache" / job.dataset))
-        self.config = replace(config, training=training)
+        cache_dir = str(folder / "cache" / job.dataset)
+        self.config = config.replace({"training.cache_dir": cache_dir})
 
     @functools.cached_property
     def texts(self) -> list[str]:
@@ -402,10 +402,9 @@ def _measurement(job: Job, config: Config, on_progress: OnProgress) -> dict[str,
 
     assert job.measured_steps is not None
     with tempfile.TemporaryDirectory() as temporary:
-        two_epochs = from_dict(
-            run_data.config.to_dict(),
-            ["training.epochs=2", "training.max_steps=", "training.patience_epochs=0"],
-        )[0]
+        two_epochs = run_data.config.replace(
+            {"training.epochs": 2, "training.max_steps": None, "training.patience_epochs": 0}
+        )
         trained = _train(two_epochs, Path(temporary) / "run", on_progress)
         if len(trained.epoch_seconds) < 2:
             raise TrainingError("the loss or a gradient was not finite in the measurement")

@@ -35,9 +35,9 @@ from textclf.data.recognition.headers import find_header
 from textclf.data.recognition.scripts import script_and_unit
 from textclf.data.recognition.values import clean_cell, is_integer
 from textclf.data.sources import split_names
-from textclf.data.splits import SPLITS
 from textclf.data.tables import JSON_FORMATS, Table, format_of, open_table
 from textclf.errors import DataError, RowError, format_list
+from textclf.splits import SPLITS
 
 __all__ = ["CERTAIN_ENCODINGS", "Recognised", "recognise"]
 

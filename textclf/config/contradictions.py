@@ -1,0 +1,290 @@
+"""Checks for values that contradict each other.
+
+Each check declares which settings it reads: it is not applied if one of them is invalid.
+
+    check.problem(config)    # the problem and its fix, or None
+"""
+
+import codecs
+import os
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
+from typing import NamedTuple
+
+from textclf.config.messages import format_value
+from textclf.config.rules import (
+    SOURCE_READS,
+    Reads,
+    depends_on,
+    format_of,
+    format_reads,
+    source_format,
+)
+from textclf.config.settings import FORMATS_WITH_SPLITS, Sections
+from textclf.errors import did_you_mean
+
+
+class Check(NamedTuple):
+    """A contradiction between settings.
+
+    Attributes:
+        setting: the setting that the message is about.
+        others: the other settings that it reads.
+        is_broken: returns whether the values contradict each other.
+        message: the problem and its fix, or a function that returns them.
+        is_about_missing: whether settings are missing. A misspelt name may be one of them, so
+            such a problem is not reported beside unknown names in the same section.
+    """
+
+    setting: str
+    others: Reads
+    is_broken: Callable[[Sections], bool]
+    message: str | Callable[[Sections], str]
+    is_about_missing: bool = False
+
+    def reads(self, config: Sections, settings: AbstractSet[str]) -> bool:
+        """Return whether the check reads one of `settings`."""
+        return self.setting in settings or depends_on(self.others, config, settings)
+
+    def problem(self, config: Sections) -> str | None:
+        """Return the problem and its fix; None if the values do not contradict each other."""
+        if not self.is_broken(config):
+            return None
+        return self.message if isinstance(self.message, str) else self.message(config)
+
+
+# === Checks of the data ===
+
+_NO_DATA = (
+    "no training data; set data.source to a file, a folder, tfds:NAME or demo, or data.train to a "
+    "file"
+)
+# An experiment needs training data; plain values may hold only the data to evaluate on.
+TRAINING_DATA = Check(
+    "data.source",
+    frozenset({"data.train"}),
+    lambda config: config.data.source is None and config.data.train is None,
+    _NO_DATA,
+    is_about_missing=True,
+)
+ANY_DATA = Check(
+    "data.source",
+    frozenset({"data.train", "data.validation", "data.test"}),
+    lambda config: not any(config.data.to_dict("source", "train", "validation", "test").values()),
+    _NO_DATA,
+    is_about_missing=True,
+)
+
+
+def _is_a_file(split: str) -> Check:
+    """Return the check that a split is a file if there is no source."""
+
+    def is_broken(config: Sections) -> bool:
+        path = getattr(config.data, split)
+        if config.data.source is not None or path is None:
+            return False
+        has_splits = path == "demo" or path.startswith("tfds:")
+        return has_splits or config.data.format in FORMATS_WITH_SPLITS
+
+    return Check(
+        f"data.{split}",
+        SOURCE_READS,
+        is_broken,
+        "expected a file; a folder, a tfds data set and the demo contain all splits: use "
+        "data.source for them",
+    )
+
+
+def _is_another_file(split: str, *earlier: str) -> Check:
+    """Return the check that a split has another path than the earlier splits."""
+
+    def same(config: Sections) -> str | None:
+        # Only certain equality counts: "train" and "train[:80%]" are names of splits.
+        paths = config.data.to_dict(split, *earlier)
+        normal = {name: os.path.normpath(path) for name, path in paths.items() if path is not None}
+        return next(
+            (name for name in earlier if normal.get(name, "") == normal.get(split)),
+            None,
+        )
+
+    return Check(
+        f"data.{split}",
+        frozenset(f"data.{name}" for name in earlier),
+        lambda config: same(config) is not None,
+        lambda config: (
+            f"{format_value(getattr(config.data, split))} is also data.{same(config)}; use a "
+            "different file for each split"
+        ),
+    )
+
+
+_DEFAULT_TEST_FRACTION = Sections().data.test_fraction
+
+
+def _leaves_rows(fraction: str, other: str, *, is_test_default: bool) -> Check:
+    """Return the check that two fractions leave rows for train, about a fraction that was set."""
+
+    def is_broken(config: Sections) -> bool:
+        data = config.data
+        return (
+            data.source is not None
+            and source_format(config) not in FORMATS_WITH_SPLITS
+            and data.validation_fraction + data.test_fraction >= 1
+            and (data.test_fraction == _DEFAULT_TEST_FRACTION) is is_test_default
+        )
+
+    return Check(
+        f"data.{fraction}",
+        SOURCE_READS | {f"data.{other}"},
+        is_broken,
+        f"leaves no rows for train, together with data.{other}; expected a sum below 1",
+    )
+
+
+_COMMON_ENCODINGS = ("utf-8", "utf-16", "gb18030", "gbk", "latin-1", "cp1252")
+
+
+def _is_encoding(name: str) -> bool:
+    try:
+        codecs.lookup(name)
+        "".encode(name)
+    except (LookupError, ValueError, UnicodeError):
+        return False
+    return True
+
+
+def _describe_encoding(config: Sections) -> str:
+    encoding = config.data.encoding
+    return (
+        f"unknown text encoding {format_value(encoding)}; expected an encoding of Python such as "
+        "utf-8, utf-16, gb18030, big5, shift_jis or cp1252"
+        + did_you_mean(encoding.lower(), _COMMON_ENCODINGS, prefix="")
+    )
+
+
+def _is_delimiter_a_quote(config: Sections) -> bool:
+    quoting = config.data.quoting
+    is_quoted = quoting == "minimal" or (quoting == "auto" and format_of(config) == "csv")
+    return config.data.delimiter == '"' and is_quoted
+
+
+# === Checks of the classes ===
+
+
+def _have_numbers_no_names(config: Sections) -> bool:
+    data = config.data
+    return (
+        data.label_ids != "names"
+        and data.class_names is None
+        and data.class_names_file is None
+        and source_format(config) != "tfds"  # most published data sets contain the names
+    )
+
+
+def _repeated_class(config: Sections) -> str | None:
+    names = config.data.class_names or []
+    return next((name for index, name in enumerate(names) if name in names[:index]), None)
+
+
+def _do_weights_differ_from_classes(config: Sections) -> bool:
+    weights, names = config.training.class_weights, config.data.class_names
+    return names is not None and isinstance(weights, Mapping) and set(weights) != set(names)
+
+
+# === Checks of the model and of training ===
+
+
+def _is_plateau_too_patient(config: Sections) -> bool:
+    training = config.training
+    return (
+        training.schedule == "plateau"
+        and 0 < training.patience_epochs <= training.plateau_patience_epochs
+    )
+
+
+CHECKS: tuple[Check, ...] = (
+    *(_is_a_file(split) for split in ("train", "validation", "test")),
+    _is_another_file("validation", "train"),
+    _is_another_file("test", "train", "validation"),
+    _leaves_rows("test_fraction", "validation_fraction", is_test_default=False),
+    _leaves_rows("validation_fraction", "test_fraction", is_test_default=True),
+    Check(
+        "data.encoding",
+        frozenset(),
+        lambda config: not _is_encoding(config.data.encoding),
+        _describe_encoding,
+    ),
+    Check(
+        "data.delimiter",
+        lambda config: format_reads(config) | {"data.quoting"},
+        _is_delimiter_a_quote,
+        '" is also the quote character; use another delimiter, or set data.quoting to none',
+    ),
+    Check(
+        "data.class_names_file",
+        frozenset({"data.class_names"}),
+        lambda config: (
+            config.data.class_names is not None and config.data.class_names_file is not None
+        ),
+        "data.class_names is also set; remove one of them",
+    ),
+    Check(
+        "data.label_ids",
+        SOURCE_READS | {"data.class_names", "data.class_names_file"},
+        _have_numbers_no_names,
+        "numbers need class names; set data.class_names or data.class_names_file",
+    ),
+    Check(
+        "data.class_names",
+        frozenset(),
+        lambda config: _repeated_class(config) is not None,
+        lambda config: f"{format_value(_repeated_class(config))} occurs twice; remove one of them",
+    ),
+    Check(
+        "data.class_names",
+        frozenset({"data.multi_label"}),
+        lambda config: len(config.data.class_names or "ab") < 2 and not config.data.multi_label,
+        "one class is not enough; expected at least two classes, or data.multi_label",
+    ),
+    Check(
+        "training.class_weights",
+        frozenset({"data.class_names"}),
+        _do_weights_differ_from_classes,
+        lambda config: (
+            f"expected a weight for each of {', '.join(config.data.class_names or ())}; found "
+            f"{', '.join(config.training.class_weights)}"
+        ),
+    ),
+    Check(
+        "model.pooling",
+        frozenset({"model.encoder"}),
+        lambda config: config.model.encoder == "bag" and config.model.pooling == "last",
+        "the encoder bag has no last state; expected one of max, mean, max_mean, attention",
+    ),
+    Check(
+        "model.train_embedding",
+        frozenset({"model.embedding_vectors"}),
+        lambda config: config.model.embedding_vectors is None and not config.model.train_embedding,
+        "random initial vectors must be trained; set model.embedding_vectors or remove this "
+        "setting",
+    ),
+    Check(
+        "training.abstain_coverage",
+        frozenset({"training.abstain_precision"}),
+        lambda config: (
+            config.training.abstain_precision is not None
+            and config.training.abstain_coverage is not None
+        ),
+        "cannot be combined with training.abstain_precision; remove one of them",
+    ),
+    Check(
+        "training.plateau_patience_epochs",
+        frozenset({"training.patience_epochs", "training.schedule"}),
+        _is_plateau_too_patient,
+        lambda config: (
+            f"training stops after training.patience_epochs={config.training.patience_epochs} "
+            "epochs without improvement, so the learning rate is never lowered; expected fewer "
+            "epochs"
+        ),
+    ),
+)

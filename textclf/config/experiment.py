@@ -1,0 +1,191 @@
+"""The configuration of an experiment: a value read from a file, YAML text or plain values."""
+
+import os
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from textclf.config import reading
+from textclf.config.resolution import Layer, Overrides, Resolved, resolve
+from textclf.config.rules import RULES
+from textclf.config.settings import FILE_ENDINGS, PATH_SETTINGS, Sections, Values, holds_text
+from textclf.errors import ConfigError, did_you_mean
+
+
+class Config(Sections, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
+    """Configuration of an experiment; a missing setting has its default.
+
+        config = Config.from_dict({"data": {"source": "reviews.csv"}, "model": {"units": 32}})
+        config.model.units
+        config = config.replace({"model.encoder": "gru"})
+
+    `load`, `from_yaml`, `from_dict` and `replace` check values; the constructor checks nothing.
+
+    A relative path that was written in a file is relative to the folder of that file; `folders`
+    holds it. All other relative paths are relative to the current folder. Equality, `to_dict` and
+    the YAML form of a configuration ignore the folders.
+    """
+
+    @classmethod
+    def of(cls, values: Values) -> "Config":
+        """Return the configuration of plain values that were checked before."""
+        return msgspec.convert(values, cls)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike, overrides: Overrides = ()) -> "Config":
+        """Read a configuration file, whose relative paths are relative to its folder.
+
+            config = Config.load("reviews.yaml", {"training.epochs": 3})
+
+        Args:
+            path: a YAML file.
+            overrides: "section.setting" -> value, or a list of "section.setting=value".
+
+        Raises:
+            ConfigError: lists all errors of the file and of the overrides.
+        """
+        path = Path(path)
+        text = _read_file(path)
+        return cls.from_yaml(text, overrides, place=str(path), folder=_folder_of_paths(path))
+
+    @classmethod
+    def from_yaml(
+        cls,
+        text: str,
+        overrides: Overrides = (),
+        *,
+        place: str = "configuration",
+        folder: str | os.PathLike | None = None,
+    ) -> "Config":
+        """Return the configuration in the text of a configuration file.
+
+        Args:
+            text: YAML.
+            overrides: as for `load`.
+            place: name of the file in messages.
+            folder: folder of relative paths in the text; default: the current folder.
+
+        Raises:
+            ConfigError: lists all errors of the text and of the overrides.
+        """
+        try:
+            parsed = reading.parse(text, place, holds_text)
+        except ValueError as error:
+            raise ConfigError([str(error)]) from None
+        values = {} if parsed.value is None else parsed.value
+        # An absolute folder still holds if the current folder changes.
+        folders = {} if folder is None else dict.fromkeys(PATH_SETTINGS, os.path.abspath(folder))
+        base = Layer(values, parsed.locations, place, frozenset(parsed.unreadable), folders)
+        return cls._of_resolved(resolve(base, overrides, parsed.problems, is_experiment=True))
+
+    @classmethod
+    def from_dict(
+        cls,
+        values: Mapping[str, Mapping[str, Any]],
+        overrides: Overrides = (),
+        *,
+        folders: Mapping[str, str] | None = None,
+    ) -> "Config":
+        """Return the configuration of plain values: section -> setting -> value.
+
+        Unlike a file, they may omit the training data: a trained classifier is evaluated on
+        `data.test` alone.
+
+        Args:
+            values: such as those of `to_dict`.
+            overrides: as for `load`.
+            folders: such as `Config.folders`; default: paths are relative to the current folder.
+
+        Raises:
+            ConfigError: lists all errors.
+        """
+        base = Layer(values, {}, folders=folders or {})
+        return cls._of_resolved(resolve(base, overrides, [], is_experiment=False))
+
+    def replace(self, overrides: Overrides) -> "Config":
+        """Return a copy with other values: "section.setting" -> value.
+
+        Settings that lose their effect are dropped; `notices` lists them. A new path is relative to
+        the current folder.
+
+        Raises:
+            ConfigError: lists all errors.
+        """
+        return type(self).from_dict(self.to_dict(), overrides, folders=self.folders)
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """Sentences about settings that an override disabled and that were dropped."""
+        return vars(self).get("_notices", ())
+
+    @property
+    def folders(self) -> Mapping[str, str]:
+        """The absolute folder of each path setting that came from a file: setting -> folder."""
+        return vars(self).get("_folders", {})
+
+    @classmethod
+    def _of_resolved(cls, resolved: Resolved) -> "Config":
+        config = cls.of(resolved.values)
+        vars(config)["_notices"] = resolved.notices
+        vars(config)["_folders"] = resolved.folders
+        return config
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """Return all settings that have an effect, as plain values.
+
+        A setting without effect (such as `reset_after` of an LSTM) is left out, so that
+        `from_dict(config.to_dict())` returns an equal configuration.
+        """
+        values = msgspec.to_builtins(self)
+        for path, rule in RULES.items():
+            if rule.applies(self) is False:
+                section, name = path.split(".")
+                del values[section][name]
+        return values
+
+
+def _read_file(path: Path) -> str:
+    """Return the text of a configuration file.
+
+    Raises:
+        ConfigError: it cannot be read, or its name is that of a data file.
+    """
+    if path.suffix.lower() in (*FILE_ENDINGS, ".gz", ".txt"):
+        raise ConfigError(
+            [
+                f"{path}: is a data file by its name, expected a configuration; create one with "
+                f"`textclf init {shlex.quote(str(path))} {shlex.quote(path.stem + '.yaml')}`"
+            ]
+        )
+    try:
+        return reading.read_text(path)
+    except FileNotFoundError:
+        prefix = str(path).removesuffix(path.name)
+        hint = did_you_mean(path.name, _list_folder(path.parent), prefix=prefix)
+        raise ConfigError(
+            [f"{path}: no such configuration file{hint or '; name a YAML file'}"]
+        ) from None
+    except OSError as error:
+        raise ConfigError(
+            [f"{path}: cannot be read ({error.strerror}); expected a YAML file"]
+        ) from None
+    except ValueError as error:  # not UTF-8, or a NUL in the path
+        raise ConfigError([str(error)]) from None
+
+
+def _folder_of_paths(path: Path) -> Path | None:
+    """Return the folder of the relative paths in a configuration file; None: the current one."""
+    is_pipe = str(path).startswith(("/dev/", "/proc/"))
+    # The configuration in a trained folder is a copy, with the paths of the original.
+    is_copy = (path.parent / "card.json").is_file()
+    return None if is_pipe or is_copy else path.parent
+
+
+def _list_folder(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []

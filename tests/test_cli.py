@@ -120,6 +120,7 @@ FILES = {
     "unknown.csv": "text,label\ngood,positive\nbad,awful\n",
     "one.csv": "opinion\ngood\nbad\n",
     "latin.csv": "text,label\ncafé,positive\n".encode("latin-1"),
+    "empty.txt": "",
     "latin.txt": "good\ncafé\n".encode("latin-1"),
     "nolabel.csv": "id,text\n" + "".join(f"{i},the text number {i} of many\n" for i in range(9)),
     "other/saved_model.pb": "",
@@ -175,6 +176,9 @@ ERRORS: list[tuple[str, int, str]] = [
     ("export model one.csv", 1, "{tmp}/one.csv/1: cannot be written, because {tmp}/one.csv does not allow it (Not a directory); name another folder"),
     ("export model exports --version 1", 1, "exports/1: exists already; leave the version out to write the next one"),
     ("export exports/1 out", 1, "exports/1: is an exported SavedModel; a folder written by `textclf train` is needed here"),
+    ("export model out --golden empty.txt", 1, "empty.txt: the file is empty; write one text per line"),
+    ("export model out --golden latin.txt", 1, "latin.txt:2: not UTF-8; save the file as UTF-8"),
+    ("export model out --golden missing.txt", 1, "missing.txt: no such file; did you mean 'missing.yaml'?"),
     ("verify nowhere", 1, "nowhere: does not exist; `textclf export` writes such a folder"),
     ("verify model", 1, "model: holds no exported version; `textclf export` writes one"),
     ("verify other", 1, "other: is not an export of textclf (checksums.json is missing); `textclf export` writes one"),
@@ -293,7 +297,7 @@ def test_config_show_check_and_schema_print_their_results(folder: Path):
     assert stdout_of("config", "show", "b.yaml") == (folder / "b.yaml").read_text()
     assert stdout_of("config", "check", "a.yaml", "b.yaml") == "a.yaml: ok\nb.yaml: ok\n"
     assert set(json.loads(stdout_of("config", "schema"))["properties"]) == {
-        *("data", "text", "model", "training", "evaluation", "export")
+        *("data", "text", "model", "training", "evaluation")
     }
 
 
@@ -431,6 +435,13 @@ def test_info_prints_the_card_of_a_folder_and_of_an_export(demo: Path):
     for export in ("exports/1", "exports"):
         exported = json.loads(stdout_of("info", export))
         assert exported == card | {"contract_version": "1.0"}
+
+
+def test_export_verifies_the_lines_of_a_golden_file_too(demo: Path):
+    (demo / "golden.txt").write_bytes("\ufeffmy own\r\n一点也不差\u2028!\n".encode())
+    stdout_of("export", "model", "others", "--golden", "golden.txt")
+    samples = json.loads((demo / "others/1/assets.extra/golden.json").read_text())["samples"]
+    assert [sample["text"] for sample in samples[15:]] == ["my own", "一点也不差\u2028!"]
 
 
 def test_verify_checks_the_given_or_the_newest_version(demo: Path):

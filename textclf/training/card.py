@@ -36,13 +36,7 @@ def make_card(
     """
     assert state.best is not None
     y_true = task.true_classes(validator.targets)
-    decision = evaluation.fit_decision(
-        task,
-        y_true,
-        state.best.logits,
-        abstain_precision=config.training.abstain_precision,
-        abstain_coverage=config.training.abstain_coverage,
-    )
+    decision = evaluation.fit_decision(task, y_true, state.best.logits)
     thresholds = decision.thresholds
     report = evaluation.evaluate(
         y_true,

@@ -1,7 +1,7 @@
 """Configuration of an experiment: its settings, and reading and checking of files.
 
-A configuration file is YAML with the sections `data`, `text`, `model`, `training`,
-`evaluation` and `export`, and contains only settings that differ from their defaults. Precedence is
+A configuration file is YAML with the sections `data`, `text`, `model`, `training` and
+`evaluation`, and contains only settings that differ from their defaults. Precedence is
 defaults < file < `--set section.setting=value`. All errors are reported
 together, each with the path of the setting, the expected value and, for a misspelt name, a
 suggestion.

@@ -282,13 +282,6 @@ class _Resolution:
             "the encoder bag has no last state; expected one of max, mean, max_mean, attention",
             "model.encoder",
         )
-        check(
-            get(values, "training.abstain_precision") is not None
-            and get(values, "training.abstain_coverage") is not None,
-            "training.abstain_coverage",
-            "cannot be combined with training.abstain_precision; remove one of them",
-            "training.abstain_precision",
-        )
         patience = get(values, "training.patience_epochs")
         check(
             get(values, "training.schedule") == "plateau"

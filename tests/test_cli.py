@@ -85,7 +85,7 @@ def test_command_grammar_is_complete():
     assert [" ".join(path) for path in commands() if path] == [
         *("init", "config", "config show", "config check", "config schema"),
         *("data", "data check", "train", "baseline", "demo"),
-        *("evaluate", "predict", "export", "verify", "info", "serve"),
+        *("evaluate", "predict", "calibrate", "export", "verify", "info", "serve"),
         *("benchmark", "compare"),
     ]
 

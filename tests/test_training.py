@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 from click.testing import CliRunner
 
-from textclf import artifact, classifier, data, evaluation, saved_model, text, training
+from textclf import classifier, data, evaluation, saved_model, text, training
 from textclf.cli import main
 from textclf.config import from_dict
 from textclf.errors import ArtifactError, ConfigError, TrainingError

@@ -22,7 +22,7 @@ from textclf import artifact, evaluation, model_card, networks, text
 from textclf.config import Config, from_dict, to_yaml
 from textclf.data import Dataset
 from textclf.errors import ArtifactError, ConfigError, DataError
-from textclf.tasks import Decision, task_of
+from textclf.tasks import task_of
 
 # Names of the outputs of `Classifier.answer`, which are those of the served graph.
 OUTPUTS = (
@@ -234,12 +234,7 @@ class Classifier(Predictor):
         logits = self.network.logits(vectors, _features(encoded))
         num_classes = len(self.class_names)
         task = task_of(multi_label=self.card.multi_label, num_classes=num_classes)
-        decision = Decision(
-            temperature=self.card.temperature,
-            thresholds=self.card.thresholds,
-            abstain_below=self.card.abstain_below,
-        )
-        answer = task.decide(logits, decision)
+        answer = task.decide(logits, self.card.decision)
         names = tf.constant(self.class_names)
         # The encoder adds an unknown token to an empty text; do not count it.
         kept = tf.minimum(encoded.num_tokens, tf.cast(encoded.lengths, tf.int64))

@@ -4,18 +4,22 @@ A task turns targets and logits into losses, logits into probabilities, and prob
 decision. `OneOf` has exactly one class for each text (softmax), `MultiLabel` any number of classes
 (one sigmoid a class).
 
-B texts, n examples, C classes. Only NumPy is imported with this module; TensorFlow is imported by
-the methods that work on tensors.
+B texts, n examples, C classes. Neither NumPy nor TensorFlow is imported with this module;
+TensorFlow is imported by the methods that work on tensors.
 """
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import msgspec
-import numpy as np
 
 if TYPE_CHECKING:
+    import numpy as np
     import tensorflow as tf
+
+
+# Metrics that the thresholds of several labels can maximize; the first is the default.
+THRESHOLD_METRICS = ("macro_f1", "micro_f1")
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,10 +86,10 @@ class Task(Protocol):
             abstain: bool [B].
         """
 
-    def true_classes(self, targets: np.ndarray) -> np.ndarray:
+    def true_classes(self, targets: "np.ndarray") -> "np.ndarray":
         """Return what evaluation compares with: int64 [n] (one-of) or bool [n, C]."""
 
-    def balanced_weights(self, num_examples: int, class_counts: np.ndarray) -> list[float]:
+    def balanced_weights(self, num_examples: int, class_counts: "np.ndarray") -> list[float]:
         """Return class weights that give rare classes as much of the loss as frequent ones."""
 
 
@@ -130,10 +134,10 @@ class OneOf(msgspec.Struct, frozen=True):
         )
         return {"probabilities": p, "selected": selected, **_most_probable(p, decision)}
 
-    def true_classes(self, targets: np.ndarray) -> np.ndarray:
+    def true_classes(self, targets: "np.ndarray") -> "np.ndarray":
         return targets.argmax(axis=1)
 
-    def balanced_weights(self, num_examples: int, class_counts: np.ndarray) -> list[float]:
+    def balanced_weights(self, num_examples: int, class_counts: "np.ndarray") -> list[float]:
         return [float(num_examples / (self.num_outputs * max(n, 1))) for n in class_counts]
 
 
@@ -174,10 +178,10 @@ class MultiLabel(msgspec.Struct, frozen=True):
         selected = p >= tf.constant(thresholds, tf.float32)
         return {"probabilities": p, "selected": selected, **_most_probable(p, decision)}
 
-    def true_classes(self, targets: np.ndarray) -> np.ndarray:
+    def true_classes(self, targets: "np.ndarray") -> "np.ndarray":
         return targets > 0
 
-    def balanced_weights(self, num_examples: int, class_counts: np.ndarray) -> list[float]:
+    def balanced_weights(self, num_examples: int, class_counts: "np.ndarray") -> list[float]:
         """Return weights with which a positive example weighs as all negative ones of its class."""
         return [float(max(num_examples - n, 1) / max(n, 1)) for n in class_counts]
 

@@ -14,6 +14,7 @@ def fit_decision(
     *,
     abstain_precision: float | None = None,
     abstain_coverage: float | None = None,
+    maximize: str = "macro_f1",
 ) -> Decision:
     """Return temperature, then thresholds on calibrated probabilities, then the abstention.
 
@@ -23,13 +24,15 @@ def fit_decision(
         logits: float32 [n, C].
         abstain_precision, abstain_coverage: at most one of them; see `choose_abstention`. The
             model never abstains if neither is given, or if no confidence reaches the precision.
+        maximize: multi-label: metric of the thresholds, see `choose_thresholds`.
     """
     temperature = fit_temperature(y_true, logits, multi_label=task.is_multi_label)
     p = np.asarray(task.probabilities(logits, temperature))
     thresholds = None
     if task.is_multi_label:
         # As decimal text a float32 threshold would not come back as it was.
-        thresholds = tuple(float(threshold) for threshold in choose_thresholds(y_true, p))
+        chosen = choose_thresholds(y_true, p, maximize=maximize)
+        thresholds = tuple(float(threshold) for threshold in chosen)
     abstention = None
     if abstain_precision is not None or abstain_coverage is not None:
         abstention = choose_abstention(

@@ -3,6 +3,7 @@
 import datetime
 import math
 import platform
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -11,7 +12,7 @@ import tensorflow as tf
 import textclf
 from textclf import artifact, batches, data, evaluation, networks
 from textclf.config import Config
-from textclf.tasks import Task
+from textclf.tasks import Decision, Task
 from textclf.training.state import State
 from textclf.training.validation import Validator
 
@@ -37,23 +38,15 @@ def make_card(
     assert state.best is not None
     y_true = task.true_classes(validator.targets)
     decision = evaluation.fit_decision(task, y_true, state.best.logits)
-    thresholds = decision.thresholds
-    report = evaluation.evaluate(
-        y_true,
-        task.probabilities(state.best.logits, decision.temperature).numpy(),
-        class_names=dataset.class_names,
-        multi_label=dataset.multi_label,
-        thresholds=None if thresholds is None else np.array(thresholds, np.float32),
-        temperature=decision.temperature,
-        abstain_below=decision.abstain_below,
-        **config.evaluation.to_dict(),
+    report = validation_report(
+        task, y_true, state.best.logits, decision, config=config, class_names=dataset.class_names
     )
     return artifact.Card(
         class_names=dataset.class_names,
         multi_label=dataset.multi_label,
         config=config.to_dict(),
         temperature=decision.temperature,
-        thresholds=thresholds,
+        thresholds=decision.thresholds,
         abstain_below=decision.abstain_below,
         data=artifact.DataSummary(
             fingerprint=dataset.fingerprint,
@@ -82,6 +75,35 @@ def make_card(
             "numpy": np.__version__,
         },
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    )
+
+
+def validation_report(
+    task: Task,
+    y_true: np.ndarray,
+    logits: np.ndarray,
+    decision: Decision,
+    *,
+    config: Config,
+    class_names: Sequence[str],
+) -> evaluation.Report:
+    """Return the report of a decision on the validation split.
+
+    Args:
+        y_true: int64 [n], or bool [n, C] for multi-label.
+        logits: float32 [n, C].
+        config: its section `evaluation` is used.
+    """
+    thresholds = decision.thresholds
+    return evaluation.evaluate(
+        y_true,
+        task.probabilities(logits, decision.temperature).numpy(),
+        class_names=class_names,
+        multi_label=task.is_multi_label,
+        thresholds=None if thresholds is None else np.array(thresholds, np.float32),
+        temperature=decision.temperature,
+        abstain_below=decision.abstain_below,
+        **config.evaluation.to_dict(),
     )
 
 

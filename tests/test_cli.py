@@ -127,6 +127,7 @@ FILES = {
 }
 USAGE = "Usage: textclf {0}\nTry 'textclf {1} --help' for help.\n\nError: "
 EVALUATE = USAGE.format("evaluate [OPTIONS] MODEL [DATA]", "evaluate")
+CALIBRATE = USAGE.format("calibrate [OPTIONS] MODEL", "calibrate")
 PREDICT = USAGE.format("predict [OPTIONS] MODEL [TEXT]...", "predict")
 
 # Arguments, exit code, and stderr without its last line break and, for exit code 1, without
@@ -173,6 +174,15 @@ ERRORS: list[tuple[str, int, str]] = [
     ("predict model --input latin.txt", 1, "latin.txt:2: is not utf-8 (invalid continuation byte); set the encoding with --set data.encoding=..., for instance latin-1 or gb18030"),
     ("predict model --input latin.txt --set data.encoding=utf-7000", 1, "data.encoding: "),
     ("predict model --input latin.txt --set data.text_columns=[1]", 2, PREDICT + "--set data.text_columns=[1]: only data.encoding applies to lines; save a table with the ending .csv, .tsv, .jsonl, .ndjson, .json, .parquet, or set data.format"),
+    ("calibrate nowhere", 1, "nowhere: does not exist; `textclf train` writes such a folder"),
+    ("calibrate exports", 1, "exports/1: is an exported SavedModel, which does not change; calibrate the trained folder, then export it again with `textclf export`"),
+    ("calibrate model --precision 0", 2, CALIBRATE + "Invalid value for '--precision': 0.0 is not in the range 0<x<=1."),
+    ("calibrate model --precision 0.9 --coverage 0.5", 2, CALIBRATE + "use either --precision or --coverage, not both"),
+    ("calibrate model --overwrite", 2, CALIBRATE + "--overwrite applies only to --output; omit it"),
+    ("calibrate model --maximize micro_f1", 1, "maximize=micro_f1: model has one class per text and no thresholds; omit the option"),
+    ("calibrate model --set model.units=3", 1, "--set model.units: `textclf calibrate` reads data.* only; train again to change other settings"),
+    ("calibrate model --output other --set data.source=nope.csv", 1, "{tmp}/other: holds an exported model; name another folder\nnope.csv: no such file; did you mean 'one.csv'?"),
+    ("calibrate model --set data.source=others.csv", 1, "others.csv:1: no column 'text'; found id, review, stars; use --set 'data.text_columns=[review]'\nothers.csv:1: no column 'label'; found id, review, stars; use --set data.label_column=stars"),
     ("export model one.csv", 1, "{tmp}/one.csv/1: cannot be written, because {tmp}/one.csv does not allow it (Not a directory); name another folder"),
     ("export model exports --version 1", 1, "exports/1: exists already; leave the version out to write the next one"),
     ("export exports/1 out", 1, "exports/1: is an exported SavedModel; a folder written by `textclf train` is needed here"),
@@ -1097,6 +1107,11 @@ def test_time_left_includes_remaining_steps_and_validations():
             "train nope.yaml out",
             ["checking the settings and the data"],
             ["Error: nope.yaml: no such configuration file; name a YAML file"],
+        ),
+        (
+            "calibrate nope",
+            ["checking the settings and the data"],
+            ["Error: nope: does not exist; `textclf train` writes such a folder"],
         ),
         (
             "data check nope.csv",

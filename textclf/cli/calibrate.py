@@ -86,8 +86,8 @@ def calibrate(
     if as_json:
         import msgspec
 
-        values = {"model": str(model), **msgspec.to_builtins(result)}
-        click.echo(json.dumps({**values, "folder": str(result.folder)}, ensure_ascii=False))
+        values = {"model": str(model), **msgspec.to_builtins(result, enc_hook=str)}  # a path
+        click.echo(json.dumps(values, ensure_ascii=False))
     else:
         from textclf.report import format_calibration
 

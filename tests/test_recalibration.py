@@ -320,10 +320,11 @@ def test_both_decisions_are_shown_in_one_table(multi_label, golden):
     assert "-" in format_calibration((one, None), (other, now), title="x")
 
 
-def test_the_command_prints_the_table(run):
-    result = CliRunner().invoke(main, ["calibrate", str(run), "--coverage", "0.5"])
+def test_the_command_prints_the_table(run, monkeypatch):
+    monkeypatch.chdir(run.parent)
+    result = CliRunner().invoke(main, ["calibrate", "run", "--coverage", "0.5"])
     assert (result.exit_code, result.stderr) == (0, "reading the data\n")
-    assert result.stdout.startswith(f"{run}: decision fitted on 30 examples of validation\n")
+    assert result.stdout.startswith("run: decision fitted on 30 examples of validation\n")
     below = artifact.read_card(run).abstain_below
     assert re.search(rf"^abstains below +never +{below:.4f}$", result.stdout, re.MULTILINE)
 

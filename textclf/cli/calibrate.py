@@ -45,12 +45,13 @@ def calibrate(
     overrides: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Fit temperature, thresholds and abstention of MODEL again, without training.
+    """Fit the decision of MODEL again, without training.
 
-    MODEL is a trained folder; its card is replaced, its weights stay. The decision is fitted to the
-    validation split of the training data; name data that were moved with --set data.source=PATH.
-    Without --precision and --coverage the model never abstains. The card keeps the former decision
-    under "history". Export the folder again to serve the decision.
+    The decision is the temperature, the thresholds and the confidence below which MODEL abstains;
+    without --precision and --coverage it never does. MODEL is a trained folder: its card is
+    replaced and keeps the former decision under "history", its weights stay. The validation split
+    of the training data is used; name data that were moved with --set data.source=PATH. Export the
+    folder again to serve the decision.
 
     \b
     Examples:

@@ -169,13 +169,7 @@ def check(
                 "option"
             ]
         )
-    names = [item.partition("=")[0] for item in overrides]
-    if problems := [
-        f"{name}: only settings of data can be overridden; train again to change other settings"
-        for name in names
-        if not name.strip().startswith("data.")
-    ]:
-        raise ConfigError(problems)
+    _check_overrides(overrides)
     config, notices = from_dict(card.config, overrides)
     resolved = with_paths(config)
     target = folder if output is None else Path(output)
@@ -211,6 +205,16 @@ def _check_options(precision: float | None, coverage: float | None, maximize: st
         problems.append("coverage: cannot be combined with precision; remove one of them")
     if maximize is not None and maximize not in THRESHOLD_METRICS:
         problems.append(f"maximize={maximize}: expected one of {', '.join(THRESHOLD_METRICS)}")
+    if problems:
+        raise ConfigError(problems)
+
+
+def _check_overrides(overrides: Overrides) -> None:
+    problems = [
+        f"{name}: only settings of data can be overridden; train again to change other settings"
+        for name in (item.partition("=")[0] for item in overrides)
+        if not name.strip().startswith("data.")
+    ]
     if problems:
         raise ConfigError(problems)
 

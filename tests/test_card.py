@@ -9,6 +9,7 @@ import pytest
 
 from textclf import artifact
 from textclf.errors import ArtifactError
+from textclf.tasks import Decision
 
 CARD = artifact.Card(class_names=("no", "yes"), multi_label=False, config={"model": {"units": 3}})
 
@@ -32,6 +33,18 @@ def test_the_card_of_a_trained_folder_is_rewritten_byte_for_byte(trained):
     card = artifact.read_card(trained)
     assert card.validation.metrics["accuracy"] > 0
     assert card.to_json() == (trained / "card.json").read_text(encoding="utf-8")
+
+
+def test_a_calibrated_card_is_read_as_it_was_written(tmp_path):
+    decision = Decision(temperature=(1.5, 2.0), thresholds=(0.1, 0.30000001192092896))
+    card = msgspec.structs.replace(
+        CARD,
+        calibration=artifact.Calibration(created="2026-02-03", options={"maximize": "micro_f1"}),
+        history=(artifact.PastDecision(decision=decision, created="2026-01-02"),),
+    )
+    (tmp_path / "card.json").write_text(card.to_json())
+    assert artifact.read_card(tmp_path) == card
+    assert list(json.loads(card.to_json()))[-2:] == ["calibration", "history"]
 
 
 def test_card_json_has_the_documented_keys(trained):

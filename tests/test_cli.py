@@ -85,7 +85,7 @@ def test_command_grammar_is_complete():
     assert [" ".join(path) for path in commands() if path] == [
         *("init", "config", "config show", "config check", "config schema"),
         *("data", "data check", "train", "baseline", "demo"),
-        *("evaluate", "predict", "export", "verify", "info", "serve"),
+        *("evaluate", "predict", "calibrate", "export", "verify", "info", "serve"),
         *("benchmark", "compare"),
     ]
 
@@ -120,12 +120,14 @@ FILES = {
     "unknown.csv": "text,label\ngood,positive\nbad,awful\n",
     "one.csv": "opinion\ngood\nbad\n",
     "latin.csv": "text,label\ncafé,positive\n".encode("latin-1"),
+    "empty.txt": "",
     "latin.txt": "good\ncafé\n".encode("latin-1"),
     "nolabel.csv": "id,text\n" + "".join(f"{i},the text number {i} of many\n" for i in range(9)),
     "other/saved_model.pb": "",
 }
 USAGE = "Usage: textclf {0}\nTry 'textclf {1} --help' for help.\n\nError: "
 EVALUATE = USAGE.format("evaluate [OPTIONS] MODEL [DATA]", "evaluate")
+CALIBRATE = USAGE.format("calibrate [OPTIONS] MODEL", "calibrate")
 PREDICT = USAGE.format("predict [OPTIONS] MODEL [TEXT]...", "predict")
 
 # Arguments, exit code, and stderr without its last line break and, for exit code 1, without
@@ -172,9 +174,21 @@ ERRORS: list[tuple[str, int, str]] = [
     ("predict model --input latin.txt", 1, "latin.txt:2: is not utf-8 (invalid continuation byte); set the encoding with --set data.encoding=..., for instance latin-1 or gb18030"),
     ("predict model --input latin.txt --set data.encoding=utf-7000", 1, "data.encoding: "),
     ("predict model --input latin.txt --set data.text_columns=[1]", 2, PREDICT + "--set data.text_columns=[1]: only data.encoding applies to lines; save a table with the ending .csv, .tsv, .jsonl, .ndjson, .json, .parquet, or set data.format"),
+    ("calibrate nowhere", 1, "nowhere: does not exist; `textclf train` writes such a folder"),
+    ("calibrate exports", 1, "exports/1: is an exported SavedModel, which does not change; calibrate the trained folder, then export it again with `textclf export`"),
+    ("calibrate model --precision 0", 2, CALIBRATE + "Invalid value for '--precision': 0.0 is not in the range 0<x<=1."),
+    ("calibrate model --precision 0.9 --coverage 0.5", 2, CALIBRATE + "use either --precision or --coverage, not both"),
+    ("calibrate model --overwrite", 2, CALIBRATE + "--overwrite applies only to --output; omit it"),
+    ("calibrate model --maximize micro_f1", 1, "maximize=micro_f1: model has one class per text and no thresholds; omit the option"),
+    ("calibrate model --set model.units=3", 1, "--set model.units: `textclf calibrate` reads data.* only; train again to change other settings"),
+    ("calibrate model --output other --set data.source=nope.csv", 1, "{tmp}/other: holds an exported model; name another folder\nnope.csv: no such file; did you mean 'one.csv'?"),
+    ("calibrate model --set data.source=others.csv", 1, "others.csv:1: no column 'text'; found id, review, stars; use --set 'data.text_columns=[review]'\nothers.csv:1: no column 'label'; found id, review, stars; use --set data.label_column=stars"),
     ("export model one.csv", 1, "{tmp}/one.csv/1: cannot be written, because {tmp}/one.csv does not allow it (Not a directory); name another folder"),
     ("export model exports --version 1", 1, "exports/1: exists already; leave the version out to write the next one"),
     ("export exports/1 out", 1, "exports/1: is an exported SavedModel; a folder written by `textclf train` is needed here"),
+    ("export model out --golden empty.txt", 1, "empty.txt: the file is empty; write one text per line"),
+    ("export model out --golden latin.txt", 1, "latin.txt:2: not UTF-8; save the file as UTF-8"),
+    ("export model out --golden missing.txt", 1, "missing.txt: no such file; did you mean 'missing.yaml'?"),
     ("verify nowhere", 1, "nowhere: does not exist; `textclf export` writes such a folder"),
     ("verify model", 1, "model: holds no exported version; `textclf export` writes one"),
     ("verify other", 1, "other: is not an export of textclf (checksums.json is missing); `textclf export` writes one"),
@@ -293,7 +307,7 @@ def test_config_show_check_and_schema_print_their_results(folder: Path):
     assert stdout_of("config", "show", "b.yaml") == (folder / "b.yaml").read_text()
     assert stdout_of("config", "check", "a.yaml", "b.yaml") == "a.yaml: ok\nb.yaml: ok\n"
     assert set(json.loads(stdout_of("config", "schema"))["properties"]) == {
-        *("data", "text", "model", "training", "evaluation", "export")
+        *("data", "text", "model", "training", "evaluation")
     }
 
 
@@ -431,6 +445,13 @@ def test_info_prints_the_card_of_a_folder_and_of_an_export(demo: Path):
     for export in ("exports/1", "exports"):
         exported = json.loads(stdout_of("info", export))
         assert exported == card | {"contract_version": "1.0"}
+
+
+def test_export_verifies_the_lines_of_a_golden_file_too(demo: Path):
+    (demo / "golden.txt").write_bytes("\ufeffmy own\r\n一点也不差\u2028!\n".encode())
+    stdout_of("export", "model", "others", "--golden", "golden.txt")
+    samples = json.loads((demo / "others/1/assets.extra/golden.json").read_text())["samples"]
+    assert [sample["text"] for sample in samples[15:]] == ["my own", "一点也不差\u2028!"]
 
 
 def test_verify_checks_the_given_or_the_newest_version(demo: Path):
@@ -1086,6 +1107,11 @@ def test_time_left_includes_remaining_steps_and_validations():
             "train nope.yaml out",
             ["checking the settings and the data"],
             ["Error: nope.yaml: no such configuration file; name a YAML file"],
+        ),
+        (
+            "calibrate nope",
+            ["checking the settings and the data"],
+            ["Error: nope: does not exist; `textclf train` writes such a folder"],
         ),
         (
             "data check nope.csv",

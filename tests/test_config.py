@@ -47,7 +47,7 @@ NO_DATA = (
     "data.source: no training data; set data.source to a file, a folder, tfds:NAME or demo, or "
     "data.train to a file"
 )
-NAMES = "data, text, model, training, evaluation, export"
+NAMES = "data, text, model, training, evaluation"
 WHOLE = "expected a whole number of at least 1 and at most 8192"
 
 IN_FILE: dict[str, tuple[str, ...]] = {
@@ -84,12 +84,14 @@ IN_FILE: dict[str, tuple[str, ...]] = {
         "f.yaml:4: model.batch_size: unknown setting; did you mean training.batch_size?",
     ),
     "a setting unlike any other": (
-        SOURCE + "export:\n  zzz: 3",
-        "f.yaml:4: export.zzz: unknown setting; the settings of export are golden_texts",
+        SOURCE + "evaluation:\n  zzz: 3",
+        "f.yaml:4: evaluation.zzz: unknown setting; the settings of evaluation are bootstrap_samples, "
+        "confidence, calibration_bins, length_bins, seed",
     ),
     "a name that is not printable": (
-        SOURCE + 'export:\n  "a\\nb": 3',
-        "f.yaml:4: export.'a\\nb': unknown setting; the settings of export are golden_texts",
+        SOURCE + 'evaluation:\n  "a\\nb": 3',
+        "f.yaml:4: evaluation.'a\\nb': unknown setting; the settings of evaluation are "
+        "bootstrap_samples, confidence, calibration_bins, length_bins, seed",
     ),
     "a misspelt choice": (
         SOURCE + "model: {encoder: LSTMM}",
@@ -233,8 +235,8 @@ IN_FILE: dict[str, tuple[str, ...]] = {
         "f.yaml:3: text: expected settings in this section, found ['end']",
     ),
     "a value that contains itself": (
-        SOURCE + "export: {golden_texts: &x [a, *x]}",
-        "f.yaml:3: export.golden_texts.1: refers to a value that contains itself; write the value out",
+        SOURCE + "  class_names: &x [a, *x]",
+        "f.yaml:3: data.class_names.1: refers to a value that contains itself; write the value out",
     ),
     "a setting that occurs twice": (
         SOURCE + "  source: b.csv",
@@ -616,22 +618,20 @@ def test_every_printable_character_is_accepted_as_delimiter_and_separator(charac
 )
 def test_override_of_a_text_setting_is_never_parsed_as_yaml(name: str) -> None:
     chosen = resolve(
-        f"data.label_column={name}", f"data.text_columns={name}", f"export.golden_texts={name}"
+        f"data.label_column={name}", f"data.text_columns={name}", f"data.class_names_file={name}"
     )
     assert chosen.data.label_column == name
     assert chosen.data.text_columns == [name]
-    assert chosen.export.golden_texts == [name]
+    assert chosen.data.class_names_file == name
 
 
 def test_entries_of_a_list_override_are_texts() -> None:
     chosen = resolve(
         "data.text_columns=[2018, no, ~, 1e3, 'a, b', 007]",
         "data.class_names=[true, 1.0, null]",
-        "export.golden_texts=[]",
     )
     assert chosen.data.text_columns == ["2018", "no", "~", "1e3", "a, b", "007"]
     assert chosen.data.class_names == ["true", "1.0", "null"]
-    assert chosen.export.golden_texts == []
 
 
 def test_override_decodes_only_tab_newline_and_backslash_escapes() -> None:
@@ -942,7 +942,7 @@ def test_yaml_output_is_readable() -> None:
         },
         "text": {},
         "training": {"learning_rate": 1e-05, "class_weights": {"no": 1.0}, "clip_norm": None},
-        "export": {"golden_texts": ['\u2028\x07"\\', "on"]},
+        "evaluation": {"other": ['\u2028\x07"\\', "on"]},
     }
     assert config.to_yaml(values) == (
         "data:\n"
@@ -954,8 +954,8 @@ def test_yaml_output_is_readable() -> None:
         "  learning_rate: 1.0e-05\n"
         '  class_weights: {"no": 1.0}\n'
         "  clip_norm: null\n"
-        "export:\n"
-        '  golden_texts: ["\\u2028\\u0007\\"\\\\", "on"]\n'
+        "evaluation:\n"
+        '  other: ["\\u2028\\u0007\\"\\\\", "on"]\n'
     )
 
 

@@ -1033,3 +1033,33 @@ def test_choose_abstention_reaches_the_requested_precision_or_coverage_or_return
     assert choose_abstention(MultiLabel(2), several, p, precision=0.7).coverage == pytest.approx(
         4 / 6
     )
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_micro_f1_thresholds_have_the_highest_micro_f1_of_all(drawn: st.DataObject) -> None:
+    n = drawn.draw(st.integers(1, 6))
+    rows = st.lists(st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.7, 0.95, 1.0]), min_size=2, max_size=2)
+    p = np.array(drawn.draw(st.lists(rows, min_size=n, max_size=n)), np.float32)
+    y_true = np.array(drawn.draw(st.lists(st.lists(st.booleans(), min_size=2, max_size=2),
+                                          min_size=n, max_size=n)))  # fmt: skip
+
+    def micro_f1(thresholds: Any) -> float:
+        selected = MultiLabel(2).select(p, np.array(thresholds))
+        return 2 * (selected & y_true).sum() / max(selected.sum() + y_true.sum(), 1)
+
+    chosen = choose_thresholds(y_true, p, maximize="micro_f1")
+    assert ((chosen > 0) & (chosen < 1)).all() and chosen.dtype == np.float32
+    grid = [0.05, 0.2, 0.4, 0.6, 0.8, 0.97]
+    best = max(micro_f1((one, other)) for one in grid for other in grid)
+    assert micro_f1(chosen) == pytest.approx(best)
+
+
+def test_micro_f1_thresholds_are_near_one_half_where_it_does_not_matter() -> None:
+    p = np.array([[0.1, 0.9], [0.2, 0.8], [0.3, 0.3]])
+    y_true = np.array([[False, True], [False, True], [False, False]])
+    assert choose_thresholds(y_true, p, maximize="micro_f1").tolist() == pytest.approx([0.5, 0.55])
+    nothing = np.zeros_like(y_true)
+    assert choose_thresholds(nothing, p, maximize="micro_f1").tolist() == [0.5, 0.5]
+    with pytest.raises(ValueError, match="expected one of macro_f1, micro_f1"):
+        choose_thresholds(y_true, p, maximize="accuracy")

@@ -68,6 +68,15 @@ def test_scores_and_weaknesses_are_on_the_page_only_with_a_validation_report():
     assert page.index("- `no`") < page.index("- `yes`"), "the weakest class is first"
 
 
+def test_the_page_states_a_calibration():
+    assert "calibrate" not in model_card.markdown(card())
+    calibration = artifact.Calibration(created="2026-02-03", options={"precision": 0.9})
+    page = model_card.markdown(card(calibration=calibration))
+    assert "fitted again 2026-02-03 by `textclf calibrate` with precision 0.9." in page
+    page = model_card.markdown(card(calibration=artifact.Calibration(created="2026-02-03")))
+    assert "by `textclf calibrate`. `card.json`" in page
+
+
 def test_the_page_names_abstention_thresholds_and_contract_where_they_exist():
     page = model_card.markdown(card())
     assert "abstain" not in page and "contract" not in page

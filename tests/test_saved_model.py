@@ -22,7 +22,7 @@ from textclf.errors import ArtifactError, DataError, ExportError
 @pytest.fixture(scope="module")
 def trained(reviews, tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "trained"
-    values = {**tiny, "data": {"source": str(reviews)}, "export": {"golden_texts": ["my own"]}}
+    values = {**tiny, "data": {"source": str(reviews)}}
     # Wide vectors, so that the weights make up most of the size of the variables.
     values["model"] = tiny["model"] | {"embedding_dim": 64, "ngram_buckets": 4096}
     for _ in training.train_events(from_dict(values)[0], folder):

@@ -12,12 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import tensorflow as tf
-from click.testing import CliRunner
 from small_networks import features
 from tensorflow.python.framework import config as framework
 
-from textclf import artifact, classifier, config, data, evaluation, saved_model, training
-from textclf.cli import main
+from textclf import artifact, classifier, config, data, evaluation, training
 from textclf.errors import TextclfError
 
 # === Tiny data ===
@@ -121,7 +119,7 @@ def start(settings: config.Config, output: Path) -> Any:
 
 
 def run(settings: config.Config, output: Path) -> Any:
-    """Losses of all steps, the history, how it ended, the weights kept, and when to abstain."""
+    """Losses of all steps, the history, how it ended, and the weights kept."""
     events = list(training.train_events(settings, output))
     finished = events[-1]
     assert isinstance(finished, training.Finished)
@@ -130,7 +128,6 @@ def run(settings: config.Config, output: Path) -> Any:
         [event.figures for event in events if isinstance(event, training.Epoch)],
         (finished.best_epoch, finished.epochs, finished.why),
         {name: weights.tolist() for name, weights in np.load(output / artifact.WEIGHTS).items()},
-        (finished.notices, artifact.read_card(output).abstain_below),
     )
 
 
@@ -179,17 +176,6 @@ def report(settings: config.Config, output: Path) -> Any:
         **settings.evaluation.to_dict(),
     )
     return found.to_dict()
-
-
-def golden_samples(settings: config.Config, output: Path) -> Any:
-    """The number of samples that an export must answer."""
-    if not settings.export.golden_texts:  # without any it is known, and an export takes long
-        return len(saved_model.GOLDEN_TEXTS)
-    list(training.train_events(settings, output))
-    place = output.with_name("exports")
-    result = CliRunner().invoke(main, ["export", str(output), str(place)])
-    assert result.exit_code == 0, result.output
-    return len(json.loads((place / "1" / saved_model.GOLDEN).read_text())["samples"])
 
 
 # === Two values of every setting, and where they differ ===
@@ -312,8 +298,6 @@ def table() -> Iterator[tuple[str, Row]]:
         ("patience_epochs", 0, 1, STILL),
         ("class_weights", "none", {"pos": 1.0, "neg": 3.0}, {}),
         ("label_smoothing", 0, 0.3, {}),
-        ("abstain_precision", None, 0.9, {}),
-        ("abstain_coverage", None, 0.5, {}),
         ("seed", 0, 1, {}),
         ("length_buckets", 12, 1, {}),
         ("shuffle_buffer", 20_000, 1, {}),
@@ -331,7 +315,6 @@ def table() -> Iterator[tuple[str, Row]]:
         ("seed", 0, 1),
     ):
         yield f"evaluation.{name}", Row(report, one, other, {"bootstrap_samples": 100})
-    yield "export.golden_texts", Row(golden_samples, [], ["mine"])
 
 
 ROWS = dict(table())
@@ -362,7 +345,7 @@ def values_with(path: str, row: Row, value: Any) -> dict[str, dict[str, Any]]:
     """The configuration of a row in which the setting has this value."""
     section, name = path.split(".")
     values: dict[str, dict[str, Any]] = {"data": dict(row.data)}
-    if row.observe in (start, run, determinism, num_mirrored, event_files, golden_samples):
+    if row.observe in (start, run, determinism, num_mirrored, event_files):
         values |= {"model": dict(TINY), "training": dict(SHORT)}
         values["evaluation"] = {"bootstrap_samples": 100}
     if row.observe is run:

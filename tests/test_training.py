@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 from click.testing import CliRunner
 
-from textclf import artifact, classifier, data, evaluation, saved_model, text, training
+from textclf import classifier, data, evaluation, saved_model, text, training
 from textclf.cli import main
 from textclf.config import Config
 from textclf.errors import ArtifactError, ConfigError, TrainingError
@@ -136,11 +136,9 @@ def test_the_card_counts_the_unknown_among_the_kept_tokens_of_validation(reviews
     assert model.card.text.unknown_fraction == pytest.approx(expected)
 
 
-def test_temperature_thresholds_and_abstention_are_fitted_on_validation(reviews, bag, tmp_path):
+def test_temperature_and_thresholds_are_fitted_on_validation(reviews, bag, tmp_path):
     for multi_label in (False, True):
-        resolved = config(
-            bag, "training.abstain_coverage=0.6", source=str(reviews), multi_label=multi_label
-        )
+        resolved = config(bag, source=str(reviews), multi_label=multi_label)
         output = tmp_path / str(multi_label)
         run(resolved, output)
         model = classifier.load(output)
@@ -155,24 +153,10 @@ def test_temperature_thresholds_and_abstention_are_fitted_on_validation(reviews,
         task = model.card.task
         fitted = evaluation.fit_temperature(task, raw.y_true, logits)
         assert model.card.temperature == pytest.approx(fitted, rel=1e-2)
-        point = evaluation.choose_abstention(task, scores.y_true, scores.p, coverage=0.6)
-        assert model.card.abstain_below == pytest.approx(point.abstain_below, abs=1e-5)
+        assert model.card.abstain_below is None
         if multi_label:
             chosen = evaluation.choose_thresholds(scores.y_true, scores.p)
             assert model.card.thresholds == pytest.approx(chosen.tolist(), abs=1e-5)
-
-
-def test_unreachable_precision_is_reported_and_the_model_never_abstains(bag, tmp_path):
-    for name in ("train", "validation"):  # one text, and half of its labels are wrong
-        (tmp_path / f"{name}.csv").write_text("text,label\n" + "same,x\nsame,y\n" * 5)
-    files = {name: str(tmp_path / f"{name}.csv") for name in ("train", "validation")}
-    resolved = config(bag, "training.abstain_precision=0.9", "training.epochs=1", **files)
-    _, finished = run(resolved, tmp_path / "run")
-    assert finished.notices == (
-        "no confidence is high enough for training.abstain_precision=0.9 on validation, so the "
-        "model never abstains",
-    )
-    assert artifact.read_card(tmp_path / "run").abstain_below is None
 
 
 def test_interrupted_training_keeps_the_best_epoch_without_another_validation(

@@ -21,14 +21,17 @@ if TYPE_CHECKING:
     from textclf.config import Config
     from textclf.data import open_dataset
     from textclf.errors import TextclfError
+    from textclf.recalibration import CalibrationResult, calibrate
     from textclf.saved_model import export
     from textclf.training import TrainingResult, train, train_events
 
 # Public name -> module, and the name there if it differs.
 _PUBLIC = {
+    "CalibrationResult": "recalibration",
     "Config": "config",
     "TextclfError": "errors",
     "TrainingResult": "training",
+    "calibrate": "recalibration",
     "evaluate": "classifier",
     "export": "saved_model",
     "load": "classifier:load_predictor",
@@ -38,9 +41,11 @@ _PUBLIC = {
 }
 
 __all__ = [
+    "CalibrationResult",
     "Config",
     "TextclfError",
     "TrainingResult",
+    "calibrate",
     "evaluate",
     "export",
     "load",
@@ -54,7 +59,7 @@ def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, _, name_there = _PUBLIC[name].partition(":")
-    if module in ("classifier", "saved_model", "training"):
+    if module in ("classifier", "recalibration", "saved_model", "training"):
         from textclf.startup import import_tensorflow
 
         import_tensorflow()  # without its start-up messages

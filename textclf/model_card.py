@@ -140,6 +140,14 @@ def _training_lines(card: Card) -> list[str]:
     lines.append(
         f"Written {card.created} with {versions}. `card.json` has the complete configuration."
     )
+    if card.calibration is not None:
+        options = ", ".join(f"{name} {v}" for name, v in card.calibration.options.items())
+        with_options = f" with {options}" if options else ""
+        lines += [
+            "",
+            f"The decision was fitted again {card.calibration.created} by `textclf calibrate`"
+            f"{with_options}. `card.json` has the former ones under `history`.",
+        ]
     if card.contract_version:
         lines += ["", f"SavedModel contract {card.contract_version}."]
     return lines

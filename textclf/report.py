@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from textclf.evaluation import CoveragePoint, LengthBin, Report
+from textclf.tasks import Decision
 
 if TYPE_CHECKING:
     from textclf.data import Dataset, SplitSummary
@@ -301,6 +302,55 @@ def format_comparison(rows: Mapping[str, Report]) -> str:
                 line.append(_interval(report.intervals.get(name)))
         table.append(line)
     return "\n".join(_table(table, align="l" + "r" * (len(table[0]) - 1))) + "\n"
+
+
+def format_calibration(
+    before: tuple[Decision, Report | None], now: tuple[Decision, Report], *, title: str
+) -> str:
+    """Format two decisions with their validation reports; the text ends with a line break.
+
+    Args:
+        before, now: each a decision and its report, which may be missing for `before`.
+    """
+    (old, old_report), (new, report) = before, now
+    head = _cut(
+        f"{_tidy(title)}: decision fitted on {_counted(report.num_examples, 'example')} of "
+        "validation",
+        WIDTH,
+    )
+    rows = [["", "before", "now"]]
+    if not report.multi_label:
+        rows.append(["temperature", *(f"{decision.temperature:.4f}" for decision in (old, new))])
+    columns = [_decision_cells(old, old_report), _decision_cells(new, report)]
+    rows += [[label, columns[0][label], columns[1][label]] for label in columns[1]]
+    blocks = [[head, "=" * _width(head)], _table(rows, align="lrr")]
+    if new.thresholds is not None:
+        rows = [["class", "temperature before", "now", "threshold before", "now"]]
+        pairs = (old.temperature, new.temperature, old.thresholds, new.thresholds)
+        for name, *values in zip(report.class_names, *pairs, strict=True):  # type: ignore[arg-type]
+            rows.append([_name(name), *(_number(value, 4) for value in values)])
+        blocks.append(_table(rows, align="lrrrr"))
+    return "\n\n".join(map("\n".join, blocks)) + "\n"
+
+
+def _decision_cells(decision: Decision, report: Report | None) -> dict[str, str]:
+    """Return label -> cell for the abstention of a decision and its scores on validation."""
+    below = decision.abstain_below
+    point, metrics = None, {}
+    if report is not None:
+        point = report.coverage[0] if below is None else report.abstention
+        metrics = report.metrics
+    answered = "-" if point is None else f"{100 * point.coverage:.1f} %"
+    task_metrics = ("accuracy",) if decision.thresholds is None else ("micro_f1", "macro_f1")
+    return {
+        "abstains below": "never" if below is None else _number(below, 4),
+        "answered": answered,
+        "accuracy of the answered": _number(None if point is None else point.accuracy, 4),
+        **{
+            f"{HEADLINE[name]} of all": _number(metrics.get(name), 4)
+            for name in (*task_metrics, "calibration_error")
+        },
+    }
 
 
 def format_splits(splits: Mapping[str, "SplitSummary"], class_names: Sequence[str]) -> str:

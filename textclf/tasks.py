@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     Thresholds = Sequence[float] | np.ndarray | None
 
 
+# Metrics that the thresholds of several labels can maximize; the first is the default.
+THRESHOLD_METRICS = ("macro_f1", "micro_f1")
+
+
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """Numbers that turn logits into an answer; fitted on validation.
 

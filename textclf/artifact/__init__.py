@@ -51,8 +51,10 @@ from textclf.artifact.reading import read_card
 
 if TYPE_CHECKING:
     from textclf.artifact.card import (
+        Calibration,
         Card,
         DataSummary,
+        PastDecision,
         SplitSize,
         TextSummary,
         TrainingSummary,
@@ -69,8 +71,10 @@ __all__ = [
     "TENSORBOARD",
     "VOCABULARY",
     "WEIGHTS",
+    "Calibration",
     "Card",
     "DataSummary",
+    "PastDecision",
     "SplitSize",
     "TextSummary",
     "TrainTokens",

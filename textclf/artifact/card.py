@@ -86,6 +86,32 @@ class TrainingSummary(_Section, frozen=True):
     num_weights: int = 0
 
 
+class Calibration(_Section, frozen=True):
+    """A run of `textclf calibrate`.
+
+    Attributes:
+        created: UTC time, ISO 8601.
+        options: precision, coverage or maximize, where they were set.
+    """
+
+    created: str
+    options: dict[str, float | str] = {}
+
+
+class PastDecision(_Section, frozen=True):
+    """A decision that `textclf calibrate` has replaced.
+
+    Attributes:
+        decision: temperature, thresholds and abstention.
+        created: UTC time at which it was fitted, ISO 8601.
+        options: options of `textclf calibrate` that it was fitted with; empty for the training's.
+    """
+
+    decision: Decision
+    created: str
+    options: dict[str, float | str] = {}
+
+
 class Card(_Section, frozen=True):
     """Description of a trained classifier.
 
@@ -109,6 +135,9 @@ class Card(_Section, frozen=True):
         contract_version: exports only: the version of the contract in docs/saved_model.md.
         files: SHA-256 of every other file of the folder.
         format_version: version of this format.
+        calibration: the run of `textclf calibrate` that fitted the decision; None: the training
+            fitted it.
+        history: the former decisions, the oldest first.
     """
 
     class_names: tuple[str, ...]
@@ -126,6 +155,8 @@ class Card(_Section, frozen=True):
     contract_version: str = ""
     files: dict[str, str] = {}
     format_version: int = FORMAT_VERSION
+    calibration: Calibration | None = None
+    history: tuple[PastDecision, ...] = ()
 
     @property
     def task(self) -> Task:
@@ -142,5 +173,8 @@ class Card(_Section, frozen=True):
         )
 
     def to_json(self) -> str:
-        """Return the content of `card.json`."""
-        return json.dumps(msgspec.to_builtins(self), ensure_ascii=False, indent=2) + "\n"
+        """Return the content of `card.json`; without calibration and history if there is none."""
+        values = msgspec.to_builtins(self)
+        if self.calibration is None and not self.history:
+            del values["calibration"], values["history"]
+        return json.dumps(values, ensure_ascii=False, indent=2) + "\n"

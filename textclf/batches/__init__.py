@@ -10,7 +10,7 @@ stored shards, so data larger than memory can be used.
 """
 
 from textclf.batches.pipeline import Batch, ordered_batches, training_batches
-from textclf.batches.preparation import Prepared, prepare
+from textclf.batches.preparation import Prepared, encode_split, prepare
 from textclf.batches.shards import Progress, Shards, TextStatistics, write_shards
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Progress",
     "Shards",
     "TextStatistics",
+    "encode_split",
     "ordered_batches",
     "prepare",
     "training_batches",

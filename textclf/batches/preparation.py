@@ -140,14 +140,12 @@ def _write(
     text_encoder = text.TextEncoder(tokenizer, folder / artifact.VOCABULARY, **encoder)
     splits = {}
     for split in ("train", "validation"):
-        shards = write_shards(
-            dataset.examples(split),
+        shards = encode_split(
+            dataset,
+            split,
             text_encoder,
             folder,
-            name=split,
-            num_examples=dataset.splits[split].num_examples,
-            num_classes=len(dataset.class_names),
-            rows_in_shard=max(shuffle_buffer // 2, 1),
+            shuffle_buffer=shuffle_buffer,
             on_progress=on_progress,
         )
         names = tuple(Path(path).name for path in shards.paths)
@@ -155,6 +153,34 @@ def _write(
     sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
     manifest = _Manifest(num_pruned, splits, sizes)
     (folder / _MANIFEST).write_bytes(msgspec.json.encode(manifest, enc_hook=np.ndarray.tolist))
+
+
+def encode_split(
+    dataset: Dataset,
+    split: str,
+    encoder: text.TextEncoder,
+    folder: Path,
+    *,
+    shuffle_buffer: int,
+    on_progress: Progress = lambda stage, done, total: None,
+) -> Shards:
+    """Encode one split and write its shards, which are the same for the same arguments.
+
+    Args:
+        folder: an existing folder.
+        shuffle_buffer: see `prepare`.
+        on_progress: called with a stage, the rows done and the total.
+    """
+    return write_shards(
+        dataset.examples(split),
+        encoder,
+        folder,
+        name=split,
+        num_examples=dataset.splits[split].num_examples,
+        num_classes=len(dataset.class_names),
+        rows_in_shard=max(shuffle_buffer // 2, 1),
+        on_progress=on_progress,
+    )
 
 
 def _read_manifest(folder: Path) -> _Manifest:

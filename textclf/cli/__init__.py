@@ -4,6 +4,7 @@
     fitting       commands that train: train, baseline, demo
     using         commands for a trained model: evaluate, export, verify, info
     predicting    the command predict
+    calibrate     the command calibrate
     benchmark     the command benchmark, which compares architectures over seeds
     compare       the command compare, which compares trained models
     serving       the command serve, an HTTP server
@@ -23,6 +24,7 @@ import click
 import textclf
 from textclf.cli import configuring, fitting, predicting, serving, using
 from textclf.cli.benchmark import benchmark
+from textclf.cli.calibrate import calibrate
 from textclf.cli.compare import compare
 from textclf.cli.terminal import use_utf8
 from textclf.errors import TextclfError
@@ -70,7 +72,8 @@ def main() -> None:
 for command in (
     *(configuring.init, configuring.config, configuring.data_group),
     *(fitting.train, fitting.baseline, fitting.demo),
-    *(using.evaluate, predicting.predict, using.export, using.verify_command, using.info),
+    *(using.evaluate, predicting.predict, calibrate),
+    *(using.export, using.verify_command, using.info),
     *(serving.serve, benchmark, compare),
 ):
     main.add_command(command)

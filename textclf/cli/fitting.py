@@ -98,7 +98,6 @@ def run_training(config: "Config", output: Path, overwrite: bool) -> None:
     except KeyboardInterrupt:
         raise TrainingError("interrupted; nothing was saved") from None
     assert finished is not None
-    note_all(finished.notices)
     if finished.message:
         raise TextclfError(
             f"{finished.message}; the best epoch so far ({finished.best_epoch}) is saved in "

@@ -210,7 +210,14 @@ def _check_requirements(report: "Report", limits: list[tuple[str, float]]) -> No
 @click.option(
     "--version", type=click.IntRange(min=1), help="Version number.  [default: the largest + 1]"
 )
-def export(model: Path, output: Path, version: int | None) -> None:
+@click.option(
+    "--golden",
+    "golden_file",
+    metavar="FILE",
+    type=options.path,
+    help="Further texts to verify: a UTF-8 file with one text per line.",
+)
+def export(model: Path, output: Path, version: int | None, golden_file: Path | None) -> None:
     """Export MODEL to the SavedModel OUTPUT/VERSION and verify it.
 
     MODEL is a trained folder. The SavedModel takes raw strings and needs only TensorFlow. It is
@@ -220,16 +227,20 @@ def export(model: Path, output: Path, version: int | None) -> None:
     Examples:
       textclf export runs/reviews saved_models/reviews
       textclf export runs/reviews saved_models/reviews --version 7
+      textclf export runs/reviews saved_models/reviews --golden important.txt
     """
-    click.echo(run_export(model, output, version))
+    click.echo(run_export(model, output, version, golden_file))
 
 
-def run_export(model: Path, output: Path, version: int | None) -> Path:
+def run_export(
+    model: Path, output: Path, version: int | None, golden_file: Path | None = None
+) -> Path:
     """Export a trained folder and verify the export; return the folder of the version."""
     show_status("checking the model and the output")
     from textclf import artifact
 
-    card = artifact.read_card(model)
+    artifact.read_card(model)
+    golden_texts = [] if golden_file is None else _golden_texts(golden_file)
     from textclf import saved_model
 
     saved_model.check(output, version)
@@ -239,8 +250,29 @@ def run_export(model: Path, output: Path, version: int | None) -> Path:
 
     loaded = classifier.load(model)
     say("writing the SavedModel and verifying it in a new process")
-    golden = card.config["export"]["golden_texts"]
-    return saved_model.export(loaded, output, version=version, golden_texts=golden)
+    return saved_model.export(loaded, output, version=version, golden_texts=golden_texts)
+
+
+def _golden_texts(file: Path) -> list[str]:
+    """Return the lines of a UTF-8 file.
+
+    Raises:
+        DataError: the file cannot be read, is not UTF-8, or has no line.
+    """
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        from textclf.data.files import unreadable_file
+
+        raise unreadable_file(str(file), error) from None
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{file}:{line}: not UTF-8; save the file as UTF-8") from None
+    if not text:
+        raise DataError(f"{file}: the file is empty; write one text per line")
+    return text.replace("\r\n", "\n").removesuffix("\n").split("\n")
 
 
 @click.command("verify")

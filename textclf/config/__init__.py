@@ -1,7 +1,7 @@
 """Configuration of an experiment: its settings, and reading and checking of files.
 
-A configuration file is YAML with the sections `data`, `text`, `model`, `training`,
-`evaluation` and `export`, and contains only settings that differ from their defaults. Precedence is
+A configuration file is YAML with the sections `data`, `text`, `model`, `training` and
+`evaluation`, and contains only settings that differ from their defaults. Precedence is
 defaults < file < `--set section.setting=value`. All errors are reported
 together, each with the path of the setting, the expected value and, for a misspelt name, a
 suggestion.
@@ -27,6 +27,7 @@ from textclf.config.experiment import Config
 from textclf.config.messages import expected, format_value
 from textclf.config.paths import paths, resolve_path, with_paths
 from textclf.config.reading import to_yaml
+from textclf.config.resolution import Overrides
 from textclf.config.rules import RULES, is_read
 from textclf.config.schema import json_schema
 from textclf.config.settings import (
@@ -49,6 +50,7 @@ __all__ = [
     "SETTINGS",
     "Config",
     "Data",
+    "Overrides",
     "Training",
     "check_environment",
     "choices",

@@ -269,15 +269,6 @@ CHECKS: tuple[Check, ...] = (
         "setting",
     ),
     Check(
-        "training.abstain_coverage",
-        frozenset({"training.abstain_precision"}),
-        lambda config: (
-            config.training.abstain_precision is not None
-            and config.training.abstain_coverage is not None
-        ),
-        "cannot be combined with training.abstain_precision; remove one of them",
-    ),
-    Check(
         "training.plateau_patience_epochs",
         frozenset({"training.patience_epochs", "training.schedule"}),
         _is_plateau_too_patient,

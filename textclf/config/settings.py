@@ -284,20 +284,6 @@ class Training(_Section, frozen=True):
     label_smoothing: Annotated[Fraction, _about("share of the target spread over all classes")] = (
         0.0
     )
-    abstain_precision: Annotated[
-        Annotated[float, Meta(gt=0, le=1)] | None,
-        _about(
-            "minimum share of correct answers on validation, reached by abstaining from the least "
-            "confident ones"
-        ),
-    ] = None
-    abstain_coverage: Annotated[
-        Annotated[float, Meta(gt=0, le=1)] | None,
-        _about(
-            "share of texts answered on validation; the model abstains from the least confident "
-            "answers"
-        ),
-    ] = None
     seed: Annotated[Seed, _about("seed of initial weights, dropout and order of the texts")] = 0
     deterministic: Annotated[
         bool, _about("give the same bytes for the same seed; slower on a GPU")
@@ -337,15 +323,6 @@ class Evaluation(_Section, frozen=True):
     seed: Annotated[Seed, _about("seed of the bootstrap")] = 0
 
 
-class Export(_Section, frozen=True):
-    """Additions to an exported SavedModel."""
-
-    golden_texts: Annotated[
-        list[str],
-        _about("additional texts that an export must answer as the trained model does"),
-    ] = []
-
-
 class Sections(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All settings of an experiment; a missing setting has its default."""
 
@@ -354,7 +331,6 @@ class Sections(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     model: Model = field(default_factory=Model)
     training: Training = field(default_factory=Training)
     evaluation: Evaluation = field(default_factory=Evaluation)
-    export: Export = field(default_factory=Export)
 
 
 # === Tables of all settings ===

@@ -14,6 +14,7 @@ def fit_decision(
     *,
     abstain_precision: float | None = None,
     abstain_coverage: float | None = None,
+    maximize: str = "macro_f1",
 ) -> Decision:
     """Return temperature, then thresholds on calibrated probabilities, then the abstention.
 
@@ -23,10 +24,11 @@ def fit_decision(
         logits: float32 [n, C].
         abstain_precision, abstain_coverage: at most one of them; see `choose_abstention`. The
             model never abstains if neither is given, or if no confidence reaches the precision.
+        maximize: multi-label: metric of the thresholds, see `choose_thresholds`.
     """
     temperature = fit_temperature(task, y_true, logits)
     p = np.asarray(task.probabilities(logits, temperature))
-    thresholds = fit_thresholds(task, y_true, p)
+    thresholds = fit_thresholds(task, y_true, p, maximize=maximize)
     abstention = None
     if abstain_precision is not None or abstain_coverage is not None:
         abstention = choose_abstention(
@@ -39,15 +41,19 @@ def fit_decision(
     )
 
 
-def fit_thresholds(task: Task, y_true: np.ndarray, p: np.ndarray) -> tuple[float, ...] | None:
+def fit_thresholds(
+    task: Task, y_true: np.ndarray, p: np.ndarray, *, maximize: str = "macro_f1"
+) -> tuple[float, ...] | None:
     """Return the thresholds of `choose_thresholds`, or None if the task has none.
 
     Args:
         task: of the model.
         y_true: the true classes of validation.
         p: float [n, C], calibrated.
+        maximize: see `choose_thresholds`.
     """
     if not task.has_thresholds:
         return None
+    chosen = choose_thresholds(y_true, p, maximize=maximize)
     # As decimal text a float32 threshold would not come back as it was.
-    return tuple(float(threshold) for threshold in choose_thresholds(y_true, p))
+    return tuple(float(threshold) for threshold in chosen)

@@ -234,7 +234,7 @@ class _Reader:
     def _check_setting(self, key: str, name: str) -> None:
         if name in _RESERVED_SETTINGS:
             self.report(f"{key}.{name}", f"cannot be set here; {_RESERVED_SETTINGS[name]}")
-        elif key == "grid" and name.partition(".")[0] in ("data", "evaluation", "export"):
+        elif key == "grid" and name.partition(".")[0] in ("data", "evaluation"):
             self.report(
                 f"{key}.{name}",
                 "all runs of a data set use the same data and evaluation; vary settings of text, "

@@ -15,8 +15,10 @@
 Nothing here prints: the caller decides what to show of the events.
 """
 
+from textclf.training.card import validation_report
 from textclf.training.events import Epoch, Event, Finished, Started, Step
 from textclf.training.run import TrainingResult, check, train, train_events
+from textclf.training.validation import Validator
 
 __all__ = [
     "Epoch",
@@ -25,7 +27,9 @@ __all__ = [
     "Started",
     "Step",
     "TrainingResult",
+    "Validator",
     "check",
     "train",
     "train_events",
+    "validation_report",
 ]

@@ -3,6 +3,7 @@
 import datetime
 import math
 import platform
+from collections.abc import Sequence
 
 import keras
 import msgspec
@@ -12,7 +13,7 @@ import tensorflow as tf
 import textclf
 from textclf import artifact, batches, data, evaluation, networks
 from textclf.config import Config
-from textclf.tasks import Task
+from textclf.tasks import Decision, Task
 from textclf.training.state import State
 from textclf.training.validation import Validator
 
@@ -37,20 +38,9 @@ def make_card(
     """
     assert state.best is not None
     y_true = task.true_classes(validator.targets)
-    decision = evaluation.fit_decision(
-        task,
-        y_true,
-        state.best.logits,
-        abstain_precision=config.training.abstain_precision,
-        abstain_coverage=config.training.abstain_coverage,
-    )
-    report = evaluation.evaluate(
-        y_true,
-        task.probabilities(state.best.logits, decision.temperature).numpy(),
-        class_names=dataset.class_names,
-        multi_label=dataset.multi_label,
-        **msgspec.structs.asdict(decision),
-        **config.evaluation.to_dict(),
+    decision = evaluation.fit_decision(task, y_true, state.best.logits)
+    report = validation_report(
+        task, y_true, state.best.logits, decision, config=config, class_names=dataset.class_names
     )
     return artifact.Card(
         class_names=dataset.class_names,
@@ -68,6 +58,35 @@ def make_card(
         validation=report,
         versions=_versions(),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    )
+
+
+def validation_report(
+    task: Task,
+    y_true: np.ndarray,
+    logits: np.ndarray,
+    decision: Decision,
+    *,
+    config: Config,
+    class_names: Sequence[str],
+) -> evaluation.Report:
+    """Return the report of a decision on the validation split.
+
+    Args:
+        y_true: int64 [n], or bool [n, C] for multi-label.
+        logits: float32 [n, C].
+        config: its section `evaluation` is used.
+    """
+    thresholds = decision.thresholds
+    return evaluation.evaluate(
+        y_true,
+        task.probabilities(logits, decision.temperature).numpy(),
+        class_names=class_names,
+        multi_label=task.is_multi_label,
+        thresholds=None if thresholds is None else np.array(thresholds, np.float32),
+        temperature=decision.temperature,
+        abstain_below=decision.abstain_below,
+        **config.evaluation.to_dict(),
     )
 
 

@@ -75,7 +75,6 @@ class Finished(msgspec.Struct, frozen=True):
             finite".
         message: for the last two, a sentence for the user.
         validation: the validation report of the best epoch.
-        notices: sentences for the user.
     """
 
     folder: Path
@@ -84,7 +83,6 @@ class Finished(msgspec.Struct, frozen=True):
     why: str
     message: str
     validation: Report
-    notices: tuple[str, ...]
 
 
 Event = Started | Step | Epoch | Finished

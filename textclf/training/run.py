@@ -38,7 +38,7 @@ class TrainingResult(msgspec.Struct, frozen=True):
         history: the figures of each epoch, as in `history.jsonl`.
         why: how the training ended, see `Finished`.
         message: for "interrupted" and "not finite", a sentence for the user.
-        notices: sentences for the user, from start and end.
+        notices: sentences for the user, from the start.
     """
 
     folder: Path
@@ -84,7 +84,7 @@ def train(
         history=tuple(history),
         why=finished.why,
         message=finished.message,
-        notices=notices + finished.notices,
+        notices=notices,
     )
 
 
@@ -196,9 +196,7 @@ def _events(
         )
         _save(output, config, card, prepared, state.best, work, overwrite)
     assert card.validation is not None
-    yield Finished(
-        output, state.best.epoch, state.epoch, why, message, card.validation, _end_notices(card)
-    )
+    yield Finished(output, state.best.epoch, state.epoch, why, message, card.validation)
 
 
 def _prepare(
@@ -285,16 +283,6 @@ def weigh_classes(
     if setting == "none":
         return [1.0] * len(names)
     return task.balanced_weights(train.num_examples, train.class_counts)
-
-
-def _end_notices(card: artifact.Card) -> tuple[str, ...]:
-    precision = card.config["training"].get("abstain_precision")
-    if precision is None or card.abstain_below is not None:
-        return ()
-    return (
-        f"no confidence is high enough for training.abstain_precision={precision} on validation, "
-        "so the model never abstains",
-    )
 
 
 def _save(

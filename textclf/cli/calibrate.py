@@ -1,0 +1,100 @@
+"""Command `calibrate`: fit the decision of a trained folder again, without training."""
+
+import json
+from pathlib import Path
+
+import click
+
+from textclf.cli import options
+from textclf.cli.terminal import Progress, note_all, show_check
+from textclf.startup import import_tensorflow, show_status
+
+_SHARE = click.FloatRange(0, 1, min_open=True)
+
+
+@click.command()
+@click.argument("model", type=options.path)
+@click.option(
+    "--precision",
+    type=_SHARE,
+    help="Abstain so that at least this share of the answers on validation is correct.",
+)
+@click.option(
+    "--coverage",
+    type=_SHARE,
+    help="Abstain so that at least this share of validation is answered.",
+)
+@click.option(
+    "--maximize",
+    metavar="METRIC",
+    help="Multi-label: metric of the thresholds, macro_f1 or micro_f1.  [default: macro_f1]",
+)
+@click.option(
+    "--output", type=options.path, metavar="FOLDER", help="Write a copy and leave MODEL as it is."
+)
+@click.option("--overwrite", is_flag=True, help="Replace FOLDER if it is a trained folder.")
+@options.set_option
+@options.json_option
+def calibrate(
+    model: Path,
+    precision: float | None,
+    coverage: float | None,
+    maximize: str | None,
+    output: Path | None,
+    overwrite: bool,
+    overrides: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Fit the decision of MODEL again, without training.
+
+    The decision is the temperature, the thresholds and the confidence below which MODEL abstains;
+    without --precision and --coverage it never does. MODEL is a trained folder: its card is
+    replaced and keeps the former decision under "history", its weights stay. The validation split
+    of the training data is used; name data that were moved with --set data.source=PATH. Export the
+    folder again to serve the decision.
+
+    \b
+    Examples:
+      textclf calibrate runs/reviews --precision 0.95
+      textclf calibrate runs/reviews --coverage 0.9 --output runs/careful
+      textclf calibrate runs/topics --maximize micro_f1
+    """
+    show_check()
+    options.check_sections(overrides, ("data",), "calibrate")
+    if precision is not None and coverage is not None:
+        raise click.UsageError("use either --precision or --coverage, not both")
+    if overwrite and output is None:
+        raise click.UsageError("--overwrite applies only to --output; omit it")
+    from textclf import recalibration
+
+    plan = recalibration.check(
+        model,
+        precision=precision,
+        coverage=coverage,
+        maximize=maximize,
+        output=output,
+        overwrite=overwrite,
+        overrides=overrides,
+    )
+    note_all(plan.notices)
+    with Progress() as progress:
+        progress.stage("reading the data")
+        dataset = recalibration.open_data(plan, progress.update)
+        progress.clear()
+        import_tensorflow()
+        show_status("loading the model")
+        result = recalibration.refit(plan, dataset, progress.update)
+    if as_json:
+        import msgspec
+
+        values = {"model": str(model), **msgspec.to_builtins(result, enc_hook=str)}  # a path
+        click.echo(json.dumps(values, ensure_ascii=False))
+    else:
+        from textclf.report import format_calibration
+
+        text = format_calibration(
+            (result.former, result.former_report),
+            (result.decision, result.report),
+            title=str(result.folder),
+        )
+        click.echo(text, nl=False)

@@ -1,0 +1,369 @@
+"""Recalibration: the decision of a trained classifier fitted again, without training.
+
+    import textclf
+    result = textclf.calibrate("runs/reviews", precision=0.95)
+    result.decision.abstain_below
+
+The decision is the temperature, the thresholds and the confidence below which the classifier
+abstains. It is fitted to the validation split of the training data; the test split is not scored.
+`calibrate` does all of it. `check`, `open_data` and `refit` are its steps; only the last one
+imports TensorFlow.
+"""
+
+import datetime
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from textclf import artifact
+from textclf.config import Config, Overrides, data_format, with_paths
+from textclf.errors import ArtifactError, ConfigError, DataError, check_all
+from textclf.evaluation import Report
+from textclf.startup import import_tensorflow
+from textclf.tasks import THRESHOLD_METRICS, Decision, Task
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from textclf.data import Dataset
+
+Progress = Callable[[str, int, int], None]  # stage, number done, total
+
+
+class CalibrationResult(msgspec.Struct, frozen=True):
+    """Result of `calibrate`.
+
+    Attributes:
+        folder: the trained folder that was written.
+        former: the decision of the model before.
+        decision: the decision now.
+        former_report: report on the validation split with the former decision; None if the card
+            had none.
+        report: report on the validation split with the decision now.
+        options: the options that were set, by name.
+        notices: sentences for the user.
+    """
+
+    folder: Path
+    former: Decision
+    decision: Decision
+    former_report: Report | None
+    report: Report
+    options: dict[str, float | str]
+    notices: tuple[str, ...]
+
+
+class Plan(NamedTuple):
+    """A calibration that passed the checks; see `check`.
+
+    Attributes:
+        folder: the trained folder.
+        output: the folder to write.
+        overwrite: whether `output` may be replaced.
+        card: the card of `folder`.
+        card_json: content of its file.
+        task: of the classifier.
+        config: configuration of the training with the overrides and with resolved paths.
+        options: the options that were set, by name.
+        notices: sentences for the user.
+    """
+
+    folder: Path
+    output: Path
+    overwrite: bool
+    card: artifact.Card
+    card_json: bytes
+    task: Task
+    config: Config
+    options: dict[str, Any]
+    notices: tuple[str, ...]
+
+
+def calibrate(
+    folder: str | os.PathLike,
+    *,
+    precision: float | None = None,
+    coverage: float | None = None,
+    maximize: str | None = None,
+    output: str | os.PathLike | None = None,
+    overwrite: bool = False,
+    overrides: Overrides = (),
+    on_progress: Progress = lambda stage, done, total: None,
+) -> CalibrationResult:
+    """Fit the decision of a trained folder again and replace it, without training.
+
+        result = textclf.calibrate("runs/reviews", coverage=0.9)
+        result.report.abstention.accuracy
+
+    Card and card page are replaced together, in one atomic step. The weights stay as they are, and
+    the former decision is kept in `Card.history`.
+
+    Args:
+        folder: the trained folder.
+        precision: abstain so that at least this share of the answers on validation is correct.
+        coverage: abstain so that at least this share of validation is answered. Without
+            `precision` and `coverage` the model never abstains.
+        maximize: multi-label: metric of the thresholds, `macro_f1` (default) or `micro_f1`.
+        output: write a calibrated copy to this folder and leave `folder` as it is.
+        overwrite: replace `output` if it is a trained folder.
+        overrides: settings of section `data`, such as {"data.source": "moved/reviews.csv"}.
+        on_progress: called with a stage, the number done and their total (0: unknown).
+
+    Raises:
+        ConfigError: an option or an override is invalid.
+        ArtifactError: the folder is not a trained folder, is damaged, or cannot be written.
+        DataError: the data are not those of the training, or no confidence reaches the precision.
+    """
+    plan = check(
+        folder,
+        precision=precision,
+        coverage=coverage,
+        maximize=maximize,
+        output=output,
+        overwrite=overwrite,
+        overrides=overrides,
+    )
+    return refit(plan, open_data(plan, on_progress), on_progress)
+
+
+# === Checks before the data are read ===
+
+
+def check(
+    folder: str | os.PathLike,
+    *,
+    precision: float | None = None,
+    coverage: float | None = None,
+    maximize: str | None = None,
+    output: str | os.PathLike | None = None,
+    overwrite: bool = False,
+    overrides: Overrides = (),
+) -> Plan:
+    """Check all that can be checked before the data are read in full.
+
+    Args:
+        folder, precision, coverage, maximize, output, overwrite, overrides: as for `calibrate`.
+
+    Raises:
+        TextclfError: as for `calibrate`.
+    """
+    folder = Path(folder)
+    _check_options(precision, coverage, maximize)
+    version = artifact.exported_version(folder)
+    if version is not None:
+        raise ArtifactError(
+            f"{version}: is an exported SavedModel, which does not change; calibrate the trained "
+            "folder, then export it again with `textclf export`"
+        )
+    card = artifact.read_card(folder)
+    task = card.task
+    if maximize is not None and not task.has_thresholds:
+        raise ConfigError(
+            [
+                f"maximize={maximize}: {folder} has one class per text and no thresholds; omit the "
+                "option"
+            ]
+        )
+    _check_overrides(overrides)
+    config = Config.from_dict(card.config, overrides)
+    resolved = with_paths(config)
+    target = folder if output is None else Path(output)
+    if data_format(resolved.data.to_dict()) == "tfds":
+        import_tensorflow()  # before tensorflow-datasets does, to suppress its messages
+    from textclf import data
+
+    check_all(
+        lambda: _check_target(target, is_copy=output is not None, overwrite=overwrite),
+        lambda: data.check_sources(resolved.data),
+    )
+    options = {"precision": precision, "coverage": coverage, "maximize": maximize}
+    return Plan(
+        folder=folder,
+        output=target,
+        overwrite=output is None or overwrite,
+        card=card,
+        card_json=(folder / artifact.CARD).read_bytes(),
+        task=task,
+        config=resolved,
+        options={name: value for name, value in options.items() if value is not None},
+        notices=config.notices,
+    )
+
+
+def _check_options(precision: float | None, coverage: float | None, maximize: str | None) -> None:
+    problems = [
+        f"{name}={value:g}: expected a number above 0 and at most 1"
+        for name, value in (("precision", precision), ("coverage", coverage))
+        if value is not None and not 0 < value <= 1
+    ]
+    if precision is not None and coverage is not None:
+        problems.append("coverage: cannot be combined with precision; remove one of them")
+    if maximize is not None and maximize not in THRESHOLD_METRICS:
+        problems.append(f"maximize={maximize}: expected one of {', '.join(THRESHOLD_METRICS)}")
+    if problems:
+        raise ConfigError(problems)
+
+
+def _check_overrides(overrides: Overrides) -> None:
+    problems = [
+        f"{name}: only settings of data can be overridden; train again to change other settings"
+        for name in (item.partition("=")[0] for item in overrides)
+        if not name.strip().startswith("data.")
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _check_target(target: Path, *, is_copy: bool, overwrite: bool) -> None:
+    if is_copy:
+        artifact.check_output(target, overwrite=overwrite, is_ours=(artifact.CARD,))
+        return
+    real = Path(os.path.realpath(target))
+    if os.path.ismount(real):
+        raise ArtifactError(
+            f"{target}: is a mount point, which cannot be replaced; write a copy to another folder"
+        )
+    artifact.check_writable(target, within=real.parent)
+
+
+# === Data and decision ===
+
+
+def open_data(plan: Plan, on_progress: Progress = lambda stage, done, total: None) -> "Dataset":
+    """Open the data of the training.
+
+    Raises:
+        DataError: the data cannot be used, or are not those of the training.
+    """
+    from textclf import data
+
+    settings = plan.config.data
+    dataset = data.open_dataset(settings, on_progress=on_progress)
+    if dataset.fingerprint != plan.card.data.fingerprint:
+        raise DataError(
+            f"{settings.source or settings.train}: these are not the data that {plan.folder} was "
+            "trained with, or they have changed, so its validation split is unknown; restore the "
+            "data, or name a copy of them in data.source"
+        )
+    return dataset
+
+
+def refit(
+    plan: Plan, dataset: "Dataset", on_progress: Progress = lambda stage, done, total: None
+) -> CalibrationResult:
+    """Fit the decision to the validation split and write the trained folder.
+
+    Args:
+        dataset: the data of the training; only validation is read.
+
+    Raises:
+        TextclfError: as for `calibrate`.
+    """
+    from textclf import evaluation, training
+
+    options = plan.options
+    precision = options.get("precision")
+    y_true, logits = _validation_logits(plan, dataset, on_progress)
+    decision = evaluation.fit_decision(
+        plan.task,
+        y_true,
+        logits,
+        abstain_precision=precision,
+        abstain_coverage=options.get("coverage"),
+        maximize=options.get("maximize", THRESHOLD_METRICS[0]),
+    )
+    report = training.validation_report(
+        plan.task,
+        y_true,
+        logits,
+        decision,
+        config=plan.config,
+        class_names=plan.card.class_names,
+    )
+    if precision is not None and decision.abstain_below is None:
+        half = report.coverage[-1]
+        raise DataError(
+            f"{plan.folder}: no confidence reaches precision {precision:g} on validation (of the "
+            f"most confident {half.coverage:.0%} of the answers {half.accuracy:.3f} are correct); "
+            "use a lower precision"
+        )
+    _write(plan, decision, report)
+    return CalibrationResult(
+        folder=plan.output,
+        former=plan.card.decision,
+        decision=decision,
+        former_report=plan.card.validation,
+        report=report,
+        options=options,
+        notices=plan.notices,
+    )
+
+
+def _validation_logits(
+    plan: Plan, dataset: "Dataset", on_progress: Progress
+) -> tuple["np.ndarray", "np.ndarray"]:
+    """Return true classes and logits, float32 [n, C], of the validation split.
+
+    Texts are encoded and batched as in training, so that the logits are the same to the last bit.
+    """
+    from textclf import batches, classifier, training
+
+    model = classifier.load(plan.folder)
+    with tempfile.TemporaryDirectory(prefix="textclf-") as temporary:
+        shards = batches.encode_split(
+            dataset,
+            "validation",
+            model.text_encoder,
+            Path(temporary),
+            shuffle_buffer=plan.config.training.shuffle_buffer,
+            on_progress=on_progress,
+        )
+        validator = training.Validator(model.network, plan.task, shards)
+        return plan.task.true_classes(validator.targets), validator.logits()
+
+
+# === The trained folder ===
+
+
+def _write(plan: Plan, decision: Decision, report: Report) -> None:
+    """Write the trained folder with another decision, atomically."""
+    from textclf import model_card
+
+    card = plan.card
+    past = artifact.PastDecision(
+        decision=card.decision,
+        created=card.created if card.calibration is None else card.calibration.created,
+        options={} if card.calibration is None else card.calibration.options,
+    )
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    card = msgspec.structs.replace(
+        card,
+        temperature=decision.temperature,
+        thresholds=decision.thresholds,
+        abstain_below=decision.abstain_below,
+        validation=report,
+        calibration=artifact.Calibration(created=now, options=plan.options),
+        history=(*card.history, past),
+    )
+    with artifact.write_folder(plan.output, overwrite=plan.overwrite) as temporary:
+        page = temporary / artifact.CARD_PAGE
+        page.write_text(model_card.markdown(card), encoding="utf-8")
+        files = {**card.files, artifact.CARD_PAGE: artifact.sha256(page)}
+        card = msgspec.structs.replace(card, files=files)
+        (temporary / artifact.CARD).write_text(card.to_json(), encoding="utf-8")
+        shutil.copytree(
+            plan.folder,
+            temporary,
+            ignore=shutil.ignore_patterns(artifact.CARD, artifact.CARD_PAGE),
+            dirs_exist_ok=True,
+        )
+        if (plan.folder / artifact.CARD).read_bytes() != plan.card_json:
+            raise ArtifactError(
+                f"{plan.folder}: another process changed it in the meantime, so nothing was "
+                "written; calibrate it again"
+            )

@@ -19,6 +19,7 @@ LAYERS = {
     "": -1,  # for its importers; its own imports are lazy
     "errors": 0,
     "demo": 0,
+    "display": 0,
     "startup": 0,
     "config": 1,
     "tasks": 1,
@@ -42,6 +43,7 @@ LAYERS = {
 LIGHT = (
     "errors",
     "demo",
+    "display",
     "startup",
     "config",
     "data",

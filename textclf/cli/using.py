@@ -12,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 from textclf.cli import options
-from textclf.cli.terminal import Progress, say, show_check
+from textclf.cli.terminal import Progress, output_width, say, show_check
 from textclf.errors import DataError, TextclfError
 from textclf.startup import import_tensorflow, show_status
 
@@ -113,7 +113,9 @@ def evaluate(
     else:
         from textclf.report import format_report
 
-        click.echo(format_report(report, title=f"{model} on {data_name}"), nl=False)
+        click.echo(
+            format_report(report, title=f"{model} on {data_name}", width=output_width()), nl=False
+        )
         if clean is not None:
             metric = "micro_f1" if card.multi_label else "accuracy"
             click.echo(

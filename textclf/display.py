@@ -44,7 +44,8 @@ class Table:
         num_totals: number of last rows that are separated by a rule.
         remark: sentence below the table; "" for none.
         is_matrix: the columns after the first are counts [row][column] of the rows' names. In text,
-            a wide matrix has numbers as header; in HTML, cells are shaded by their share of the row.
+            the header of a wide matrix has numbers; in HTML, cells are shaded by their share of the
+            row.
         has_header: False for a list of names and values.
     """
 

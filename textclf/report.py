@@ -140,7 +140,7 @@ def format_data_check(
             ]
         )
     sentences = dataset.findings.sentences()
-    parts = [
+    parts: list[Table | Notes] = [
         dataclasses.replace(
             _splits(dataset.splits, dataset.class_names), heading="Classes", remark=remark
         ),

@@ -16,7 +16,6 @@ import click
 
 from textclf.startup import clear_status, show_status
 
-
 # Narrower terminals wrap the lines of tables.
 _MIN_WIDTH = 60
 

@@ -1,7 +1,7 @@
 """Comparison of trained models on the same texts, and of their cells if there are several seeds."""
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec

@@ -130,6 +130,8 @@ def test_models_that_differ_only_in_the_seed_are_runs_of_one_cell():
     assert verdicts["a0", "b0"] == "better"
     assert "no difference shown" in {verdicts.get(("a0", "a1")), verdicts.get(("a1", "a0"))}
     assert "Verdicts on architectures" in models.text(report, "test")
+    html = report._repr_html_()
+    assert "Verdicts on architectures" in html and f">{report.models[0].score:.4f}<" in html
 
 
 def test_mcnemar_is_used_for_accuracy_only():

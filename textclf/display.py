@@ -38,7 +38,7 @@ class Table:
         rows: cells of each row.
         layout: a letter for each column: n for names, which may be shortened; f for names that are
             folded instead, such as paths; t for other texts; r for numbers, which are aligned to
-            the right and never cut. Blanks separate groups of columns: a table that is too wide is
+            the right. Texts and numbers are never cut. Blanks separate groups of columns: a table that is too wide is
             split between groups, and each part repeats the first group.
         heading: noun above the table; "" for none.
         num_totals: number of last rows that are separated by a rule.
@@ -243,7 +243,7 @@ def _rich_table(table: Table, columns: Sequence[int]) -> Any:
         rich_table.add_column(
             justify="right" if kind == "r" else "left",
             no_wrap=kind not in "nf",
-            min_width=max(map(cell_len, texts)) if kind == "r" else None,
+            min_width=max(map(cell_len, texts)) if kind in "rt" else None,
         )
         cells_by_column.append(cells)
     for row in zip(*cells_by_column, strict=True):

@@ -206,7 +206,7 @@ def _calibration(report: Report) -> Iterator[Table]:
         counts, accuracy = ("examples x classes", "share positive")
     header = ["confidence", counts, "mean confidence", accuracy, "difference"]
     if rows:
-        yield Table(header, rows, "t rrrr", heading="Calibration")
+        yield Table(header, rows, "t r r r r", heading="Calibration")
 
 
 def _coverage(report: Report) -> Iterator[Table]:

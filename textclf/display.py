@@ -38,8 +38,8 @@ class Table:
         rows: cells of each row.
         layout: a letter for each column: n for names, which may be shortened; f for names that are
             folded instead, such as paths; t for other texts; r for numbers, which are aligned to
-            the right. Texts and numbers are never cut. Blanks separate groups of columns: a table that is too wide is
-            split between groups, and each part repeats the first group.
+            the right. Texts and numbers are never cut. Blanks separate groups of columns: a table
+            that is too wide is split between groups, and each part repeats the first group.
         heading: noun above the table; "" for none.
         num_totals: number of last rows that are separated by a rule.
         remark: sentence below the table; "" for none.

@@ -24,15 +24,15 @@ def plot_losses(history: Sequence[Mapping[str, Any]], axes: "Axes | None" = None
     Args:
         history: figures of each epoch, as in `TrainingResult.history` and `history.jsonl`.
     """
-    axes = _axes(axes)
+    ax = _axes(axes)
     epochs = [figures["epoch"] for figures in history]
     for name, label in (("loss", "training"), ("val_loss", "validation")):
-        axes.plot(epochs, [figures[name] for figures in history], marker="o", label=label)
-    axes.set_xlabel("epoch")
-    axes.set_ylabel("loss")
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.legend()
-    return axes
+        ax.plot(epochs, [figures[name] for figures in history], marker="o", label=label)
+    ax.set_xlabel("epoch")
+    ax.set_ylabel("loss")
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.legend()
+    return ax
 
 
 def plot_confusion_matrix(report: Report, axes: "Axes | None" = None) -> "Axes":
@@ -45,20 +45,20 @@ def plot_confusion_matrix(report: Report, axes: "Axes | None" = None) -> "Axes":
 
     if report.confusion_matrix is None:
         raise ValueError("a multi-label report has no confusion matrix; expected a one-of report")
-    axes = _axes(axes)
+    ax = _axes(axes)
     counts = np.array(report.confusion_matrix)  # [true, predicted]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     positions = range(len(counts))
-    axes.set_xticks(positions, report.class_names, rotation=45, ha="right", parse_math=False)
-    axes.set_yticks(positions, report.class_names, parse_math=False)
-    axes.set_xlabel("predicted class")
-    axes.set_ylabel("true class")
+    ax.set_xticks(positions, report.class_names, rotation=45, ha="right", parse_math=False)
+    ax.set_yticks(positions, report.class_names, parse_math=False)
+    ax.set_xlabel("predicted class")
+    ax.set_ylabel("true class")
     if len(counts) <= _MAX_COUNTS:
         for (true, predicted), count in np.ndenumerate(counts):
             colour = "white" if shares[true, predicted] > 0.5 else "black"
-            axes.text(predicted, true, f"{count:,}", color=colour, ha="center", va="center")
-    return axes
+            ax.text(predicted, true, f"{count:,}", color=colour, ha="center", va="center")
+    return ax
 
 
 def plot_calibration(report: Report, axes: "Axes | None" = None) -> "Axes":
@@ -66,31 +66,31 @@ def plot_calibration(report: Report, axes: "Axes | None" = None) -> "Axes":
 
     The area of a point is the share of its bin. On the dotted line, confidence equals accuracy.
     """
-    axes = _axes(axes)
+    ax = _axes(axes)
     bins = [b for b in report.calibration if b.accuracy is not None]
     total = sum(b.count for b in bins)
     confidence, accuracy = [b.mean_confidence for b in bins], [b.accuracy for b in bins]
-    axes.plot([0, 1], [0, 1], color="grey", linestyle=":")
-    (line,) = axes.plot(confidence, accuracy)
+    ax.plot([0, 1], [0, 1], color="grey", linestyle=":")
+    (line,) = ax.plot(confidence, accuracy)
     sizes = [10 + 300 * b.count / total for b in bins]
-    axes.scatter(confidence, accuracy, s=sizes, alpha=0.6, color=line.get_color())
-    axes.set_xlabel("mean confidence")
-    axes.set_ylabel("share positive" if report.multi_label else "accuracy")
-    return axes
+    ax.scatter(confidence, accuracy, s=sizes, alpha=0.6, color=line.get_color())
+    ax.set_xlabel("mean confidence")
+    ax.set_ylabel("share positive" if report.multi_label else "accuracy")
+    return ax
 
 
 def plot_coverage(report: Report, axes: "Axes | None" = None) -> "Axes":
-    """Plot the accuracy of the answered examples by their share; the model's threshold is marked."""
-    axes = _axes(axes)
+    """Plot the accuracy of the answered examples by their share, and the threshold in use."""
+    ax = _axes(axes)
     points = [point for point in report.coverage if point.accuracy is not None]
-    axes.plot([p.coverage for p in points], [p.accuracy for p in points], marker="o")
+    ax.plot([p.coverage for p in points], [p.accuracy for p in points], marker="o")
     used = report.abstention
     if used is not None and used.accuracy is not None:
-        axes.plot([used.coverage], [used.accuracy], "s", markersize=9, label="threshold in use")
-        axes.legend()
-    axes.set_xlabel("coverage")
-    axes.set_ylabel("accuracy")
-    return axes
+        ax.plot([used.coverage], [used.accuracy], "s", markersize=9, label="threshold in use")
+        ax.legend()
+    ax.set_xlabel("coverage")
+    ax.set_ylabel("accuracy")
+    return ax
 
 
 def _axes(axes: "Axes | None") -> Any:

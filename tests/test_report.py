@@ -271,7 +271,7 @@ def test_class_table_shows_the_lowest_f1_of_more_than_sixty_classes():
     limit = max(by_name[name].f1 for name in shown)
     rest = [scores for scores in report.classes if scores.name not in shown]
     assert all(scores.f1 >= limit for scores in rest if scores.support)
-    assert lines[-1] == "(30 classes with the lowest F1; the JSON has 40 more)"
+    assert lines[-1] == "(the 30 classes with the lowest F1; the JSON has 40 more)"
     sixty = format_report(example_report(names[:60], n=600))
     assert len(block(sixty, "Classes")) == 2 + 60 + 1 + 2
 

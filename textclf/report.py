@@ -126,7 +126,7 @@ def format_data_check(
     """
     remark = ""
     if len(dataset.class_names) > MAX_SPLIT_CLASSES:
-        remark = f"({MAX_SPLIT_CLASSES} largest classes; --json lists all of them)"
+        remark = f"(the {MAX_SPLIT_CLASSES} largest classes; --json lists all of them)"
     quantiles = [*next(iter(lengths.values()))["length_quantiles"]]
     rows = []
     for split, summary in lengths.items():

@@ -114,7 +114,7 @@ def _classes(report: Report) -> Iterator[Table]:
     ]
     header = ["class", "precision", "recall", "F1", *intervals, "examples", "predicted"]
     header += thresholds
-    remark = f"({_SHOWN_OF_MANY} classes with the lowest F1; the JSON has {num_omitted:,} more)"
+    remark = f"(the {_SHOWN_OF_MANY} classes with the lowest F1; the JSON has {num_omitted:,} more)"
     yield Table(
         header,
         [row + [""] * (len(header) - len(row)) for row in [*rows, *averages]],

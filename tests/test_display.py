@@ -53,6 +53,11 @@ def test_a_report_is_within_every_width_and_no_number_is_cut(width: int) -> None
     assert sorted(numbers.findall(text)) == sorted(numbers.findall(full))
 
 
+def test_a_number_and_a_text_are_not_cut_where_the_width_is_too_small() -> None:
+    table = Table(["range", "count"], [["1,000 to 2,000,000", "123,456,789,000"]], "tr")
+    assert "1,000 to 2,000,000  123,456,789,000\n" in to_text(Document("", [table]), 20)
+
+
 def test_a_wide_table_is_split_between_groups_and_repeats_the_names() -> None:
     long = [["a name of thirty-three characters", *row[1:]] for row in NUMBERS.rows]
     table = Table(NUMBERS.header, long, NUMBERS.layout, heading="Classes", remark="(two of 9)")
@@ -108,7 +113,7 @@ def test_shorten_counts_columns_and_not_characters(text: str, width: int, expect
 def test_text_does_not_depend_on_terminal_or_environment() -> None:
     code = (
         "from textclf.display import *; print(to_text(Document('[bold]:smile: 体育', "
-        "[Table(['a', 'b'], [['[red]x[/red] 1.5', '1']], 'n r'), Notes('N', ['see http://x 1.5'])"
+        "[Table(['a', 'b'], [['[red]x[/red] 1.5', '1']], 'n r', remark='[b]:+1:[/b]'), Notes('N', ['see http://x ' * 9])"
         "])), end='')"
     )
     plain, forced = (
@@ -124,6 +129,8 @@ def test_text_does_not_depend_on_terminal_or_environment() -> None:
         )
     )
     assert plain == forced and b"\x1b" not in plain
+    lines = plain.decode().splitlines()
+    assert max(map(len, lines)) > 80 and "[b]:+1:[/b]" in lines
     assert plain.decode().startswith("[bold]:smile: 体育\n==================\n\na ")
 
 

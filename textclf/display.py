@@ -134,7 +134,7 @@ def _console(width: int) -> "Console":
     # All that rich would look up in the environment is set: a terminal, colours, the size.
     return Console(
         file=io.StringIO(), width=width, height=25, force_terminal=False, color_system=None,
-        legacy_windows=False, highlight=False, emoji=False, markup=False, _environ={},
+        legacy_windows=False, highlight=False, emoji=False, markup=False,
     )  # fmt: skip
 
 

@@ -53,6 +53,8 @@ def evaluate(
     or another value of data.source; default: the training data. Classes are matched by name.
     --require sets a minimum for scores and a maximum for losses and errors.
 
+    On a terminal, tables have its width; elsewhere 96 columns.
+
     \b
     Examples:
       textclf evaluate runs/reviews

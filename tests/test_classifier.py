@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import tensorflow as tf
 
@@ -135,6 +136,37 @@ def test_classifier_accepts_every_sequence_type_of_texts(model):
         tf.constant(texts),
     ):
         np.testing.assert_array_equal(model.predict_proba(same), expected)
+
+
+def test_classifier_accepts_columns_of_tables(model):
+    texts = ["not bad at all", "", "很好看！"]
+    expected = model.predict_proba(texts)
+    for column in (
+        pa.table({"text": texts})["text"],
+        pa.chunked_array([texts[:1], texts[1:]]),
+        pa.array(texts),
+        pa.array(texts, pa.large_string()),
+        pa.array(texts).dictionary_encode(),
+        pa.array([text.to_utf8(one) for one in texts]),
+    ):
+        np.testing.assert_array_equal(model.predict_proba(column), expected)
+    with pytest.raises(DataError, match=r"^texts\[1\] is None: expected a text"):
+        model.predict(pa.array(["a", None]))
+    with pytest.raises(DataError, match=r"^texts\[0\] is 5 \(int\): expected a text"):
+        model.predict(pa.array([5]))
+    with pytest.raises(DataError, match="found Table; give the texts alone"):
+        model.predict(pa.table({"text": texts}))
+
+
+def test_classifier_accepts_a_column_of_pandas_and_names_the_positions_of_missing_texts(model):
+    pandas = pytest.importorskip("pandas")
+    texts = ["not bad at all", "", "很好看！"]
+    for dtype in (object, "string", "category"):
+        column = pandas.Series(texts, index=[7, 8, 9], dtype=dtype)
+        np.testing.assert_array_equal(model.predict_proba(column), model.predict_proba(texts))
+    for missing in (None, float("nan"), pandas.NA):
+        with pytest.raises(DataError, match=r"^texts\[1\] is .*: expected a text"):
+            model.predict(pandas.Series(["a", missing], index=[7, 8]))
 
 
 class Frame:

@@ -1025,6 +1025,29 @@ def screen_lines(written: str) -> list[str]:
     return [line.rstrip() for line in lines]
 
 
+def test_tables_have_the_width_of_the_terminal_and_a_fixed_one_elsewhere(folder: Path):
+    write_csv(folder / "rows.csv", [["text", "label"], *ROWS_WITH_FINDINGS[:40]])
+    (folder / "rows.yaml").write_text("data: {source: rows.csv}\n")
+    command = (sys.executable, "-m", "textclf", "baseline", "rows.yaml")
+    header = re.compile(r"model +accuracy .*?(?=\r?\n)")
+    shown = {}
+    for columns in (70, 120):
+        code, written = on_terminal(*command, columns=columns, cwd=folder)
+        result = written[header.search(written).start() :]
+        assert code == 0 and "\x1b" not in result
+        assert max(map(len, result.splitlines())) <= columns
+        shown[columns] = header.search(written)[0].split()
+    assert shown[120][-1] == "calibration" and shown[70] == shown[120][:-1], "a table is split"
+    piped = [
+        subprocess.run(
+            command, cwd=folder, capture_output=True, env={**os.environ, **extra}, check=True
+        ).stdout
+        for extra in ({}, {"COLUMNS": "40", "FORCE_COLOR": "1", "TERM": "dumb"})
+    ]
+    assert piped[0] == piped[1]
+    assert header.search(piped[0].decode())[0].split() == shown[120]
+
+
 def test_progress_bar_ends_with_the_loss_of_the_epoch(multi_label: Path, folder: Path):
     train = [*PROGRAM, "train", multi_label / "rows.yaml", folder / "out"]
     sets = ["--set", "training.epochs=2", "--set", "training.batch_size=7"]

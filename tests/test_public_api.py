@@ -40,6 +40,11 @@ def test_train_returns_a_typed_result_and_load_reads_it(
     model = textclf.load(tmp_path / "run")
     assert result.validation == model.card.validation
     dataset = textclf.open_dataset(source=str(reviews))
+    html = result._repr_html_()
+    assert f"Training of {result.folder}: ended by epochs" in html
+    rows = html.split("<tr>")[2:]
+    assert all(f"{h['val_loss']:.4f}" in row for h, row in zip(result.history, rows, strict=True))
+    assert [number for number, row in enumerate(rows, 1) if ">best<" in row] == [result.best_epoch]
     report = textclf.evaluate(tmp_path / "run", dataset, "validation", bootstrap_samples=0)
     assert report.get("accuracy") == result.validation.get("accuracy")
 

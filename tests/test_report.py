@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.cells import cell_len
 
+from textclf.display import WIDTH
 from textclf.evaluation import Report, evaluate
-from textclf.report import WIDTH, format_comparison, format_report, format_splits
+from textclf.report import format_comparison, format_report, format_splits
 
 Golden = Callable[[str, str], None]
 
@@ -121,21 +123,19 @@ def test_format_report_starts_with_accuracy_and_macro_f1():
 def test_format_report_shows_the_values_of_the_report():
     report = example_report(("a", "b", "c"))
     text = format_report(report)
-    for line, scores in zip(block(text, "class ")[1:4], report.classes, strict=True):
+    for line, scores in zip(block(text, "Classes")[2:5], report.classes, strict=True):
         assert line.split() == [
             scores.name, f"{scores.precision:.3f}", f"{scores.recall:.3f}", f"{scores.f1:.3f}",
             "{:.3f}-{:.3f}".format(*scores.f1_interval),
             str(scores.support), str(scores.num_predicted),
         ]  # fmt: skip
-    macro = [line for line in block(text, "class ") if line.startswith("macro average")]
+    macro = [line for line in block(text, "Classes") if line.startswith("macro average")]
     expected = [f"{report.metrics[f'macro_{kind}']:.3f}" for kind in ("precision", "recall", "f1")]
     assert macro[0].split()[2:] == expected
     assert report.confusion_matrix is not None
-    for line, row in zip(
-        block(text, "true \\ predicted")[1:], report.confusion_matrix, strict=True
-    ):
+    for line, row in zip(block(text, "Confusion matrix")[2:], report.confusion_matrix, strict=True):
         assert line.split()[1:] == [str(count) for count in row]
-    pairs = [line.split()[:3] for line in block(text, "most confused")[1:]]
+    pairs = [line.split()[:3] for line in block(text, "Most frequent")[2:]]
     assert [int(count) for *_, count in pairs] == sorted(
         (report.confusion_matrix[t][p] for t in range(3) for p in range(3) if t != p), reverse=True
     )[:5]
@@ -145,9 +145,9 @@ def test_format_report_shows_the_values_of_the_report():
 
 def test_format_report_of_two_classes_shows_precision_and_recall_intervals():
     report = example_report(("a", "b"))
-    rows = block(format_report(report), "95 % interval")
-    assert rows[0].split() == ["95", "%", "interval", "precision", "recall"]
-    for line, scores in zip(rows[1:], report.classes, strict=True):
+    rows = block(format_report(report), "95 % intervals")
+    assert rows[1].split() == ["class", "precision", "recall"]
+    for line, scores in zip(rows[2:], report.classes, strict=True):
         ends = (scores.precision_interval, scores.recall_interval)
         assert line.split() == [scores.name, *("{:.3f}-{:.3f}".format(*pair) for pair in ends)]
 
@@ -168,12 +168,12 @@ def test_coverage_table_shows_equal_points_once():
     known: dict[str, Any] = {"class_names": ("a", "b"), "multi_label": False}
     report = evaluate(np.zeros(4, int), p, **known)
     assert len(report.coverage) == 6, "the JSON has a point for each share"
-    assert len(block(format_report(report), "coverage")) == 2
+    assert len(block(format_report(report), "Coverage")) == 3
     # The point of the model's threshold is marked, also if it equals another point.
     rows = block(
-        format_report(evaluate(np.zeros(4, int), p, abstain_below=0.0, **known)), "coverage"
+        format_report(evaluate(np.zeros(4, int), p, abstain_below=0.0, **known)), "Coverage"
     )
-    assert [row.split() for row in rows[1:]] == [["100.0", "%", "(in", "use)", "0.000", "1.000"]]
+    assert [row.split() for row in rows[2:]] == [["100.0", "%", "(in", "use)", "0.000", "1.000"]]
 
 
 def test_format_report_shows_calibration_error_once_if_temperature_does_not_change_it():
@@ -189,7 +189,7 @@ def test_format_report_shows_calibration_error_once_if_temperature_does_not_chan
 def test_confusion_share_is_relative_to_the_true_class():
     p = np.array([[0.1, 0.9], [0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.1, 0.9]])
     report = evaluate(np.array([0, 0, 0, 0, 1]), p, class_names=("a", "b"), multi_label=False)
-    assert block(format_report(report), "most confused")[1].split() == ["a", "b", "1", "25.0", "%"]
+    assert block(format_report(report), "Most frequent")[2].split() == ["a", "b", "1", "25.0", "%"]
 
 
 ANY_NAME = st.one_of(
@@ -206,31 +206,34 @@ def test_tables_are_aligned_and_within_the_width_for_any_class_names(
     report = example_report(tuple(names), n=40, multi_label=multi_label, bootstrap_samples=5)
     text = format_report(report, title=names[0])
     lines = text.split("\n")
-    assert all(columns(line) <= WIDTH for line in lines)
+    assert all(cell_len(line) <= WIDTH for line in lines)
     assert all(c.isprintable() for line in lines for c in line)
     assert text.endswith("\n") and not text.endswith("\n\n")
-    head, *rows = block(text, "class ")
-    end = columns(head)
+    _, head, *rows = block(text, "Classes")
+    end = cell_len(head)
     for row in rows[: len(names)]:
-        assert columns(row) == end, "the last column is right-aligned and never empty"
+        assert cell_len(row) == end, "the last column is right-aligned and never empty"
     comparison = format_comparison(dict.fromkeys(names, report)).split("\n")
-    assert all(columns(line) <= WIDTH for line in comparison)
-    assert len({columns(line) for line in comparison[:-1]}) == 1
+    assert all(cell_len(line) <= WIDTH for line in comparison)
+    assert len({cell_len(line) for line in comparison[:-1]}) == 1
 
 
 def test_confusion_table_is_aligned_with_chinese_names():
-    head, *rows = block(format_report(example_report(("体育", "财经新闻", "ab"))), "most confused")
+    report = format_report(example_report(("体育", "财经新闻", "ab")))
+    _, head, *rows = block(report, "Most frequent")
     for row in rows:
         assert columns(row) == columns(head)
         predicted = [name for name in ("体育", "财经新闻", "ab") if f"  {name}  " in row]
-        assert columns(row.partition(f"  {predicted[-1]}  ")[0]) + 2 == head.index("predicted")
+        assert columns(row.partition(f"  {predicted[-1]}  ")[0]) + 2 == head.index(
+            "predicted class"
+        )
 
 
 def test_long_class_names_are_shortened_in_the_middle():
     names = tuple(f"a_very_long_prefix_shared_by_all_classes_{end}" for end in ("refund", "cancel"))
-    lines = block(format_report(example_report(names)), "class ")
-    assert re.match(r"a_very_long_.*….*_refund  ", lines[1])
-    assert re.match(r"a_very_long_.*….*_cancel  ", lines[2])
+    lines = block(format_report(example_report(names)), "Classes")
+    assert re.match(r"a_very_long_.*….*_refund  ", lines[2])
+    assert re.match(r"a_very_long_.*….*_cancel  ", lines[3])
 
 
 def test_control_characters_in_names_are_replaced():
@@ -241,16 +244,16 @@ def test_control_characters_in_names_are_replaced():
 
 def test_confusion_matrix_is_shown_for_at_most_twelve_classes():
     twelve = format_report(example_report(tuple("abcdefghijkl")))
-    assert len(block(twelve, "true \\ predicted")) == 13
-    assert len(block(twelve, "most confused")) == 6
+    assert len(block(twelve, "Confusion matrix")) == 14
+    assert len(block(twelve, "Most frequent")) == 7
     thirteen = format_report(example_report(tuple("abcdefghijklm")))
-    assert "true \\ predicted" not in thirteen
-    assert len(block(thirteen, "most confused")) == 11
+    assert "Confusion matrix" not in thirteen
+    assert len(block(thirteen, "Most frequent")) == 12
 
 
 def test_confusion_matrix_with_wide_names_has_numbered_columns():
     names = tuple(f"category {letter}{letter}" for letter in "abcdefghijkl")
-    head, first, *_ = block(format_report(example_report(names)), "true \\ predicted")
+    _, head, first, *_ = block(format_report(example_report(names)), "Confusion matrix")
     assert head.split()[3:] == [str(number) for number in range(1, 13)]
     assert first.startswith("1 category aa")
 
@@ -261,8 +264,8 @@ def test_class_table_shows_the_lowest_f1_of_more_than_sixty_classes():
     assert min(scores.support for scores in report.classes) == 0, (
         "the test needs a class without examples"
     )
-    lines = block(format_report(report), "class ")
-    shown = [line.split()[0] for line in lines[1:31]]
+    lines = block(format_report(report), "Classes")
+    shown = [line.split()[0] for line in lines[2:32]]
     by_name = {scores.name: scores for scores in report.classes}
     assert min(by_name[name].support for name in shown) > 0
     limit = max(by_name[name].f1 for name in shown)
@@ -270,13 +273,13 @@ def test_class_table_shows_the_lowest_f1_of_more_than_sixty_classes():
     assert all(scores.f1 >= limit for scores in rest if scores.support)
     assert lines[-1] == "(the 30 classes with the lowest F1; the JSON has 40 more)"
     sixty = format_report(example_report(names[:60], n=600))
-    assert len(block(sixty, "class ")) == 1 + 60 + 1 + 2
+    assert len(block(sixty, "Classes")) == 2 + 60 + 1 + 2
 
 
 def test_report_of_perfect_predictions_has_no_confusion_table():
     report = evaluate(np.array([0, 1]), np.eye(2), class_names=("a", "b"), multi_label=False)
     text = format_report(report)
-    assert "most confused" not in text
+    assert "Most frequent" not in text
 
 
 def test_long_notes_are_wrapped_and_indented():
@@ -301,7 +304,7 @@ def test_notes_break_names_wider_than_a_line_without_losing_characters():
 
 def test_report_without_lengths_has_no_length_table():
     report = evaluate(np.array([0, 1]), np.eye(2), class_names=("a", "b"), multi_label=False)
-    assert "tokens in the text" not in format_report(report)
+    assert "Text length" not in format_report(report)
 
 
 def test_report_without_lengths_shows_truncated_texts():
@@ -309,7 +312,7 @@ def test_report_without_lengths_shows_truncated_texts():
         np.array([0, 1]), np.eye(2), class_names=("a", "b"), multi_label=False,
         truncated=np.array([True, False]),
     )  # fmt: skip
-    assert block(format_report(report), "tokens in")[1].split() == [
+    assert block(format_report(report), "Text length")[2].split() == [
         "truncated",
         "texts",
         "1",

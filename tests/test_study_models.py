@@ -46,8 +46,8 @@ def test_two_models_are_compared_on_the_same_texts(folder: Path, reviews: Path):
     assert comparison["verdict"] in comparison["words"] and report["cells"] == []
     assert comparison["verdict"] == "no difference" or "McNemar" in comparison["words"]
     printed = CliRunner().invoke(main, ["compare", *names, "--data", str(reviews)])
-    assert "Which of these models?" in printed.stdout and "300 texts" in printed.stdout
-    assert "Which architecture?" not in printed.stdout, "architectures need several seeds"
+    assert "Verdicts on these models" in printed.stdout and "300 texts" in printed.stdout
+    assert "Verdicts on architectures" not in printed.stdout, "architectures need several seeds"
 
 
 def test_a_copy_of_a_model_answers_all_examples_alike(folder: Path, tmp_path: Path):
@@ -130,7 +130,9 @@ def test_models_that_differ_only_in_the_seed_are_runs_of_one_cell():
     verdicts = {(c.a, c.b): c.verdict for c in report.comparisons}
     assert verdicts["a0", "b0"] == "better"
     assert "no difference shown" in {verdicts.get(("a0", "a1")), verdicts.get(("a1", "a0"))}
-    assert "Which architecture?" in models.text(report, "test")
+    assert "Verdicts on architectures" in models.text(report, "test")
+    html = report._repr_html_()
+    assert "Verdicts on architectures" in html and f">{report.models[0].score:.4f}<" in html
 
 
 def test_mcnemar_is_used_for_accuracy_only():

@@ -53,6 +53,6 @@ def test_the_report_is_one_page_that_fits_the_window(
     assert colours == (dark_colours if dark else ["rgb(255, 255, 255)", "rgb(27, 31, 36)"])
     text = page.evaluate("document.body.innerText")
     assert "<b>a note</b>" in text and "BiGRU is better than GRU" in text
-    assert "Which architecture?" in text and "Confusion matrix" in text
+    assert "Comparison of architectures" in text and "Confusion matrix" in text
     assert page.evaluate("performance.getEntriesByType('resource').length") == 0
     assert page.problems == []

@@ -241,8 +241,8 @@ def encode_texts(texts: Iterable[str | bytes], *, name: str = "texts") -> list[b
     """Encode texts as UTF-8 bytes, the input of the graph.
 
     Args:
-        texts: one-dimensional iterable of strings or bytes, for example a list, a generator, an
-            array or a column of a table.
+        texts: one-dimensional iterable of strings or bytes, for example a list, a generator, a
+            NumPy array, or a column of a table of pandas or pyarrow.
         name: name of the argument in messages.
 
     Raises:
@@ -263,6 +263,8 @@ def encode_texts(texts: Iterable[str | bytes], *, name: str = "texts") -> list[b
     encoded: list[bytes] = []
     invalid: list[tuple[int, Any]] = []
     for position, value in enumerate(texts):
+        if hasattr(value, "as_py"):
+            value = value.as_py()  # a scalar of an Arrow column
         if isinstance(value, str):
             encoded.append(text.to_utf8(value))
         elif isinstance(value, bytes):

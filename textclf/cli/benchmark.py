@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +9,14 @@ from typing import TYPE_CHECKING
 import click
 
 from textclf.cli import options
-from textclf.cli.terminal import Progress, note_all, say, show_check, stop_on_interrupt
+from textclf.cli.terminal import (
+    Progress,
+    note_all,
+    output_width,
+    say,
+    show_check,
+    stop_on_interrupt,
+)
 from textclf.errors import ArtifactError, TrainingError
 
 if TYPE_CHECKING:
@@ -185,7 +191,7 @@ def _print_report(report: "Summary", as_json: bool) -> None:
 
         click.echo(json.dumps(msgspec.to_builtins(report), ensure_ascii=False))
     elif sys.stdout.isatty():
-        click.echo(tables.plain(report, width=shutil.get_terminal_size().columns), nl=False)
+        click.echo(tables.plain(report, width=output_width()), nl=False)
     else:
         click.echo(tables.markdown(report), nl=False)
 

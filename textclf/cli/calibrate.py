@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from textclf.cli import options
-from textclf.cli.terminal import Progress, note_all, show_check
+from textclf.cli.terminal import Progress, note_all, output_width, show_check
 from textclf.startup import import_tensorflow, show_status
 
 _SHARE = click.FloatRange(0, 1, min_open=True)
@@ -96,5 +96,6 @@ def calibrate(
             (result.former, result.former_report),
             (result.decision, result.report),
             title=str(result.folder),
+            width=output_width(),
         )
         click.echo(text, nl=False)

@@ -8,7 +8,7 @@ import click
 from click.core import ParameterSource
 
 from textclf.cli import options, using
-from textclf.cli.terminal import Progress, show_check
+from textclf.cli.terminal import Progress, output_width, show_check
 from textclf.startup import import_tensorflow, show_status
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def compare(
         values = {"data": source, "split": split, **msgspec.to_builtins(report)}
         click.echo(json.dumps(values, ensure_ascii=False))
     else:
-        click.echo(comparison.text(report, place))
+        click.echo(comparison.text(report, place, width=output_width()), nl=False)
 
 
 def _answer(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from textclf.cli import options
-from textclf.cli.terminal import Progress, note_all, say, show_check
+from textclf.cli.terminal import Progress, note_all, output_width, say, show_check
 from textclf.errors import ArtifactError, ConfigError, DataError
 from textclf.startup import import_tensorflow, show_status
 
@@ -436,7 +436,8 @@ def data_check(source: str, overrides: tuple[str, ...], as_json: bool) -> None:
     if not as_json:
         from textclf.report import format_data_check
 
-        click.echo(format_data_check(dataset, lengths, resolved.text.sequence_length), nl=False)
+        limit, width = resolved.text.sequence_length, output_width()
+        click.echo(format_data_check(dataset, lengths, limit, width=width), nl=False)
         return
     summary = {
         "class_names": list(dataset.class_names),

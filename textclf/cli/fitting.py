@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from textclf.cli import options, using
-from textclf.cli.terminal import Progress, note_all, say, show_check, stop_on_interrupt
+from textclf.cli.terminal import (
+    Progress,
+    note_all,
+    output_width,
+    say,
+    show_check,
+    stop_on_interrupt,
+)
 from textclf.errors import ArtifactError, TextclfError, TrainingError, check_all
 from textclf.startup import import_tensorflow
 
@@ -264,15 +271,17 @@ def baseline(config_file: Path, overrides: tuple[str, ...], split: str, as_json:
         }
         click.echo(json.dumps({"split": split, "baselines": values}, ensure_ascii=False))
         return
-    click.echo(format_comparison(reports), nl=False)
+    width = output_width()
+    click.echo(format_comparison(reports, width=width), nl=False)
     if has_leaked:
         click.echo(f"\nWithout the {leaked.sum():,} {split} rows whose text is also in train:\n")
-        click.echo(format_comparison(without_leaked), nl=False)
+        click.echo(format_comparison(without_leaked, width=width), nl=False)
     click.echo(f"\nmajority: {described['majority']}")
     for name, report in reports.items():
         if name == "majority":  # a whole page of one answer says no more
             continue
-        click.echo("\n" + format_report(report, title=f"{name}, {described[name]}"), nl=False)
+        title = f"{name}, {described[name]}"
+        click.echo("\n" + format_report(report, title=title, width=width), nl=False)
 
 
 def _report(dataset: "Dataset", y_true: Any, p: Any, config: "Config") -> Any:

@@ -6,6 +6,7 @@ All output goes to stderr. On a terminal progress is a bar, elsewhere one line p
 import codecs
 import contextlib
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +15,9 @@ from typing import Any
 import click
 
 from textclf.startup import clear_status, show_status
+
+# Narrower terminals wrap the lines of tables.
+_MIN_WIDTH = 60
 
 
 def say(message: str) -> None:
@@ -87,6 +91,15 @@ def stop_on_interrupt(
         yield lambda: interrupted
     finally:
         signal.signal(signal.SIGINT, previous)
+
+
+def output_width() -> int:
+    """Return the width for tables on stdout: the terminal's, or a fixed one for pipes and files."""
+    from textclf.display import WIDTH
+
+    if not sys.stdout.isatty():
+        return WIDTH
+    return max(shutil.get_terminal_size().columns, _MIN_WIDTH)
 
 
 class Progress:

@@ -12,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 from textclf.cli import options
-from textclf.cli.terminal import Progress, say, show_check
+from textclf.cli.terminal import Progress, output_width, say, show_check
 from textclf.errors import DataError, TextclfError
 from textclf.startup import import_tensorflow, show_status
 
@@ -52,6 +52,8 @@ def evaluate(
     MODEL is a trained folder or an exported SavedModel. DATA is a file (all rows are scored)
     or another value of data.source; default: the training data. Classes are matched by name.
     --require sets a minimum for scores and a maximum for losses and errors.
+
+    On a terminal, tables have its width; elsewhere 96 columns.
 
     \b
     Examples:
@@ -113,7 +115,9 @@ def evaluate(
     else:
         from textclf.report import format_report
 
-        click.echo(format_report(report, title=f"{model} on {data_name}"), nl=False)
+        click.echo(
+            format_report(report, title=f"{model} on {data_name}", width=output_width()), nl=False
+        )
         if clean is not None:
             metric = card.task.headline
             click.echo(

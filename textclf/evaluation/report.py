@@ -143,6 +143,13 @@ class Report:
             )
         return value
 
+    def _repr_html_(self) -> str:
+        """Return the report as HTML, which a notebook shows for the last value of a cell."""
+        from textclf.display import to_html
+        from textclf.evaluation.document import document
+
+        return to_html(document(self, "Evaluation", max_matrix_classes=30))
+
     def to_dict(self) -> dict[str, Any]:
         """Return the report as dicts and lists of strings, finite numbers, booleans and None."""
         plain = _plain(asdict(self))

@@ -1,7 +1,7 @@
 """Comparison of trained models on the same texts, and of their cells if there are several seeds."""
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -9,6 +9,7 @@ import numpy as np
 
 from textclf import evaluation
 from textclf.artifact import Card
+from textclf.display import WIDTH, Document, Notes, Table, to_html, to_text
 from textclf.errors import DataError
 from textclf.study import significance
 from textclf.study.comparison import (
@@ -110,6 +111,10 @@ class ModelReport(msgspec.Struct, frozen=True, kw_only=True):
     models: list[ModelScore]
     comparisons: list[ModelComparison]
     cells: list[CellComparison]
+
+    def _repr_html_(self) -> str:
+        """Return the report as HTML, which a notebook shows for the last value of a cell."""
+        return to_html(_document(self))
 
 
 def check_comparable(cards: Mapping[str, Card], source: str | None) -> None:
@@ -375,23 +380,27 @@ def _compare_cells(
     return comparison.pairs(list(itertools.combinations(by_cell, 2)))
 
 
-def text(report: ModelReport, place: str) -> str:
-    """Return the report for a terminal.
+def text(report: ModelReport, place: str, *, width: int = WIDTH) -> str:
+    """Return the report as text that ends with a line break.
 
     Args:
         report: of `compare_models`.
         place: description of the data.
+        width: maximum number of columns of a line, see `display.to_text`.
     """
-    width = max(len(model.name) for model in report.models)
-    lines = [f"{report.metric} on {place}, {report.num_test:,} texts:", ""]
-    lines += [f"  {model.name:<{width}}  {model.score:.4f}" for model in report.models]
-    lines += ["", "Which of these models? (other trainings of the same cells may differ)", ""]
-    lines += _bullets(report.comparisons)
+    return to_text(_document(report, f" on {place}"), width)
+
+
+def _document(report: ModelReport, place: str = "") -> Document:
+    """Return the scores and the verdicts."""
+    models = [[model.name, f"{model.score:.4f}"] for model in report.models]
+    verdicts = [comparison.words for comparison in report.comparisons]
+    parts: list[Table | Notes] = [
+        Table(["model", report.metric], models, "fr", heading="Models"),
+        Notes("Verdicts on these models; other trainings of the same cells may differ", verdicts),
+    ]
     if report.cells:
-        lines += ["", "Which architecture? (each model is one training with its own seed)", ""]
-        lines += _bullets(report.cells)
-    return "\n".join(lines)
-
-
-def _bullets(comparisons: Sequence[ModelComparison | CellComparison]) -> list[str]:
-    return [f"- {comparison.words}" for comparison in comparisons]
+        verdicts = [comparison.words for comparison in report.cells]
+        heading = "Verdicts on architectures; each model is one training with its own seed"
+        parts.append(Notes(heading, verdicts))
+    return Document(f"Comparison of models{place}: {report.num_test:,} texts", parts)

@@ -7,12 +7,13 @@ from typing import Any
 
 from msgspec.structs import asdict
 
+from textclf.display import Document, Notes, Table, to_text
 from textclf.study.comparison import CellComparison
 from textclf.study.records import Result
 from textclf.study.runs import Grid, Run
 from textclf.study.summary import CellSummary, DatasetSummary, Summary
 
-TITLE = "Which architecture?"
+TITLE = "Comparison of architectures"
 _COST_COLUMNS = {
     "weights": ("weights", "{:,.0f}"),
     "training_seconds": ("training s", "{:,.1f}"),
@@ -31,7 +32,7 @@ PARETO_WORDS = (
     "time of an answer, p50)."
 )
 
-# Groups of columns on a terminal, where one table of all columns is too wide.
+# Groups of columns on a terminal: a table that is too wide is split between them.
 _SCORE_COLUMNS = ("sd", "range", "seeds", "Pareto")
 _TRAINING_COLUMNS = ("weights", "training s", "tokens/s", "peak MiB")
 _ANSWER_COLUMNS = ("p50 ms", "p99 ms", "texts/s", "export MiB")
@@ -145,57 +146,28 @@ def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str
 
 def plain(summary: Summary, *, width: int) -> str:
     """Return the verdicts and tables of all data sets as text of at most `width` columns."""
-    from rich.console import Console
-    from rich.text import Text
-
-    text = io.StringIO()
-    console = Console(file=text, width=width, color_system=None, highlight=False, emoji=False)
-    for note in summary.notes:
-        console.print(_bullet(note))
+    parts = [to_text(Document("", [Notes("", summary.notes)]), width)] if summary.notes else []
     for name, dataset in summary.datasets.items():
-        console.print(Text(f"\n{name}\n{'=' * len(name)}\n"))
-        for words in dataset.words:
-            console.print(Text(words))
-        header, rows = scores_table(dataset)
-        groups = ((dataset.metric, *_SCORE_COLUMNS), _TRAINING_COLUMNS, _ANSWER_COLUMNS)
-        for columns in groups:
-            kept = [0, *(index for index, column in enumerate(header) if column in columns)]
-            if len(kept) > 1:
-                console.print()
-                table = _table([header[i] for i in kept], [[row[i] for i in kept] for row in rows])
-                console.print(table)
-        console.print(Text(f"\n{PARETO_WORDS}"))
+        content: list[Table | Notes] = [Notes("", dataset.words, has_bullets=False)]
+        content.append(_plain_table(*scores_table(dataset)))
+        content.append(Notes("", [PARETO_WORDS], has_bullets=False))
         for title, comparisons in comparison_groups(dataset):
-            console.print(Text(f"\n{title} (Holm correction):\n"))
-            for comparison in comparisons:
-                console.print(_bullet(comparison.words))
-    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
+            words = [comparison.words for comparison in comparisons]
+            content.append(Notes(f"{title} (Holm correction)", words))
+        parts.append(to_text(Document(name, content), width))
+    return "\n".join(parts)
 
 
-def _bullet(words: str) -> Any:
-    """Return a renderable whose wrapped lines are indented."""
-    from rich.table import Table
-    from rich.text import Text
-
-    line = Table.grid(padding=(0, 1))
-    line.add_row("-", Text(words))
-    return line
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
-    """Return a renderable table whose long names are folded."""
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="")
-    for index, name in enumerate(header):
-        is_name = index == 0 or name == "Pareto"
-        table.add_column(
-            Text(name),
-            justify="left" if is_name else "right",
-            overflow="fold",
-            no_wrap=not is_name and name != "range",
-        )
-    for row in rows:
-        table.add_row(*map(Text, row))
-    return table
+def _plain_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Return the table of scores and cost with its columns in groups."""
+    groups = [
+        [index for index, column in enumerate(header) if column in names]
+        for names in ((header[1], *_SCORE_COLUMNS), _TRAINING_COLUMNS, _ANSWER_COLUMNS)
+    ]
+    order = [0, *(index for group in groups for index in group)]
+    kinds = ["".join("t" if header[i] == "Pareto" else "r" for i in group) for group in groups]
+    return Table(
+        [header[index] for index in order],
+        [[row[index] for index in order] for row in rows],
+        " ".join(["f", *kinds]),
+    )

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from textclf import artifact, batches, classifier, data, evaluation, networks, text
 from textclf.config import Config, check_environment, with_paths
+from textclf.display import Document, Notes, Table, to_html
 from textclf.errors import ArtifactError, ConfigError, DataError, TrainingError, check_all
 from textclf.tasks import Task
 from textclf.training import diagnostics
@@ -48,6 +49,25 @@ class TrainingResult(msgspec.Struct, frozen=True):
     why: str
     message: str
     notices: tuple[str, ...]
+
+    def _repr_html_(self) -> str:
+        """Return the result as HTML, which a notebook shows for the last value of a cell."""
+        names = [
+            name
+            for name in ("epoch", "loss", "val_loss", "val_accuracy", "val_macro_f1")
+            if any(name in figures for figures in self.history)
+        ]
+        rows = [
+            [
+                *(f"{figures[n]:,}" if n == "epoch" else f"{figures[n]:.4f}" for n in names),
+                "best" if figures["epoch"] == self.best_epoch else "",
+            ]
+            for figures in self.history
+        ]
+        sentences = [*([self.message] if self.message else []), *self.notices]
+        parts: list[Table | Notes] = [Table([*names, ""], rows, "r" * len(names) + "t")]
+        parts += [Notes("Notes", sentences)] if sentences else []
+        return to_html(Document(f"Training of {self.folder}: ended by {self.why}", parts))
 
 
 def train(

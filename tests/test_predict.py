@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from textclf.cli import main, predicting
+from textclf.cli import main, predict
 from textclf.data import tables
 
 CLASSES = {"positive", "negative"}
@@ -181,7 +181,7 @@ def test_lines_in_utf_16_are_read_with_a_byte_order_mark_or_when_set(model: Path
 def test_lines_end_with_lf_or_crlf_or_if_there_is_neither_with_cr(
     content: bytes, expected: list[str]
 ):
-    whole = predicting._decoded(io.BufferedReader(io.BytesIO(content)), None, "stdin")
+    whole = predict._decoded(io.BufferedReader(io.BytesIO(content)), None, "stdin")
     assert [row.text for chunk in whole for row in chunk] == expected
 
     class Slow(io.BytesIO):
@@ -190,7 +190,7 @@ def test_lines_end_with_lf_or_crlf_or_if_there_is_neither_with_cr(
 
     if b"\rb\n" in content:
         return  # byte by byte, the first line end decides before the other one is there
-    bytewise = predicting._decoded(Slow(content), None, "stdin")
+    bytewise = predict._decoded(Slow(content), None, "stdin")
     assert [row.text for chunk in bytewise for row in chunk] == expected
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from textclf.cli import options, using
+from textclf.cli import options
+from textclf.cli.evaluate import check_trained_paths
 from textclf.cli.terminal import Progress, show_check
 from textclf.startup import import_tensorflow, show_status
 
@@ -69,7 +70,7 @@ def compare(
     is_split_given = context.get_parameter_source("split") is ParameterSource.COMMANDLINE
     resolved, split, place = options.data_to_score(first, source, split, is_split_given, overrides)
     if source is None:
-        using.check_trained_paths(resolved, overrides, "`--data FILE`")
+        check_trained_paths(resolved, overrides, "`--data FILE`")
     section = options.prepare_sources(with_paths(resolved))
     try:
         metric = comparison.choose_metric(metric, first.multi_label)

@@ -1,23 +1,22 @@
-"""The commands `init`, `config` and `data`."""
+"""Command `init`: detect the format of a file and write a configuration for it."""
 
 import json
 import os
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from textclf.cli import options
-from textclf.cli.terminal import Progress, note_all, say, show_check
-from textclf.errors import ArtifactError, ConfigError, DataError
-from textclf.startup import import_tensorflow, show_status
+from textclf.cli.terminal import Progress, note_all, say
+from textclf.errors import ArtifactError, DataError
+from textclf.startup import show_status
 
 if TYPE_CHECKING:
-    from textclf.config import Config
-    from textclf.data import Dataset, Recognised
+    from textclf.data import Recognised
 
 # File names that denote a split.
 _SPLIT_STEMS = {
@@ -25,9 +24,6 @@ _SPLIT_STEMS = {
     "validation": ("validation", "valid", "val", "dev"),
     "test": ("test",),
 }
-
-
-# === init ===
 
 
 @click.command()
@@ -303,177 +299,3 @@ def _classes(recognised: "Recognised") -> list[str]:
             f"  # label_ids: {'from_one' if first == 1 else 'from_zero'}",
         ]
     return lines
-
-
-# === config ===
-
-
-@click.group()
-def config() -> None:
-    """Show, check and describe configurations.
-
-    \b
-    Examples:
-      textclf config check configs/*.yaml
-      textclf config show reviews.yaml --set model.encoder=gru
-      textclf config schema > textclf.schema.json
-    """
-
-
-@config.command("show")
-@click.argument("file", metavar="CONFIG", type=options.path)
-@options.set_option
-@options.json_option
-def config_show(file: Path, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Print all settings of CONFIG, including defaults.
-
-    \b
-    Examples:
-      textclf config show reviews.yaml
-      textclf config show reviews.yaml --set model.encoder=gru --json
-    """
-    from textclf.config import to_yaml
-
-    values = options.load_config(file, overrides).to_dict()
-    text = json.dumps(values, ensure_ascii=False) if as_json else to_yaml(values).rstrip("\n")
-    click.echo(text)
-
-
-@config.command("check")
-@click.argument("files", metavar="CONFIG...", nargs=-1, required=True, type=options.path)
-@options.set_option
-def config_check(files: tuple[Path, ...], overrides: tuple[str, ...]) -> None:
-    """Check configurations and report all errors; the data are not read.
-
-    \b
-    Examples:
-      textclf config check reviews.yaml
-      textclf config check configs/*.yaml --set training.epochs=3
-    """
-    problems: list[str] = []
-    for file in files:
-        try:
-            options.load_config(file, overrides)
-        except ConfigError as error:
-            problems += error.problems
-    if problems:
-        raise ConfigError(problems)
-    for file in files:
-        click.echo(f"{file}: ok")
-
-
-@config.command("schema")
-def config_schema() -> None:
-    """Print the JSON Schema of a configuration, for editors.
-
-    \b
-    Examples:
-      textclf config schema > textclf.schema.json
-    """
-    from textclf.config import json_schema
-
-    click.echo(json.dumps(json_schema(), indent=2))
-
-
-# === data ===
-
-
-@click.group("data")
-def data_group() -> None:
-    """Check data before training.
-
-    \b
-    Examples:
-      textclf data check reviews.yaml
-      textclf data check reviews.csv --set data.label_column=stars
-    """
-
-
-@data_group.command("check")
-@click.argument("source", metavar="CONFIG|SOURCE")
-@options.set_option
-@options.json_option
-def data_check(source: str, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Report rows, classes, lengths, duplicates and conflicts.
-
-    SOURCE is a value of data.source: a file, a folder, tfds:NAME or demo. Token counts and cut
-    tokens depend on the `text` settings.
-
-    \b
-    Examples:
-      textclf data check reviews.yaml
-      textclf data check tfds:imdb_reviews --set data.data_dir=~/tensorflow_datasets
-      textclf data check reviews.csv --set 'data.text_columns=[title, body]' --json
-    """
-    show_check()
-    from textclf import config as configuration
-
-    if source.endswith((".yaml", ".yml")):
-        resolved = options.load_config(Path(source), overrides)
-    else:
-        resolved, notices = configuration.from_dict({"data": {"source": source}}, overrides)
-        note_all(notices)
-    section = options.prepare_sources(configuration.with_paths(resolved))
-    from textclf import data
-
-    with Progress() as progress:
-        progress.stage("reading the data")
-        dataset = data.open_dataset(section, on_progress=progress.update)
-        progress.clear()
-        import_tensorflow()
-        lengths = _lengths(resolved, dataset, progress)
-    if not as_json:
-        from textclf.report import format_data_check
-
-        click.echo(format_data_check(dataset, lengths, resolved.text.sequence_length), nl=False)
-        return
-    summary = {
-        "class_names": list(dataset.class_names),
-        "multi_label": dataset.multi_label,
-        "fingerprint": dataset.fingerprint,
-        "splits": {
-            name: {
-                "num_examples": split.num_examples,
-                "class_counts": [int(count) for count in split.class_counts],
-                **lengths[name],
-            }
-            for name, split in dataset.splits.items()
-        },
-        "findings": dataset.findings.to_dict(),
-    }
-    click.echo(json.dumps(summary, ensure_ascii=False))
-
-
-def _lengths(
-    resolved: "Config", dataset: "Dataset", progress: Progress
-) -> dict[str, dict[str, Any]]:
-    """Return split -> token counts and the tokens cut by the length limit."""
-    from textclf import classifier, text
-
-    tokenizer = text.Tokenizer(**classifier.tokenizer_settings(resolved))
-    limit = resolved.text.sequence_length
-    counts = {}
-    for split, summary in dataset.splits.items():
-        stage = f"counting tokens of {split}"
-        texts = (example.text for example in dataset.examples(split))
-        lengths = text.token_lengths(
-            progress.counted(texts, stage, summary.num_examples), tokenizer
-        )
-        shares = {"min": 0, "25%": 0.25, "median": 0.5, "75%": 0.75, "95%": 0.95, "max": 1}
-        counts[split] = {
-            "num_tokens": int(lengths.sum()),
-            "length_quantiles": dict(
-                zip(shares, _quantiles(lengths, shares.values()), strict=True)
-            ),
-            "truncated_texts": int((lengths > limit).sum()),
-            "cut_tokens": int((lengths - limit).clip(min=0).sum()),
-        }
-    return counts
-
-
-def _quantiles(lengths: Any, shares: Iterable[float]) -> list[int]:
-    import numpy as np
-
-    if not len(lengths):
-        return [0 for _ in shares]
-    return [int(value) for value in np.quantile(lengths, list(shares), method="nearest")]

@@ -1,4 +1,4 @@
-"""The commands `evaluate`, `export`, `verify` and `info`."""
+"""Command `evaluate`: report the metrics of a model."""
 
 import json
 import math
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from textclf.artifact import Card
     from textclf.config import Config
     from textclf.evaluation import Report
-
-# === evaluate ===
 
 
 @click.command()
@@ -199,83 +197,3 @@ def _check_requirements(report: "Report", limits: list[tuple[str, float]]) -> No
             failed.append(f"{name} is {value:.4f}, below the required {limit:g}")
     if failed:
         raise TextclfError("\n".join(failed))
-
-
-# === export, verify, info ===
-
-
-@click.command()
-@click.argument("model", type=options.path)
-@click.argument("output", type=options.path)
-@click.option(
-    "--version", type=click.IntRange(min=1), help="Version number.  [default: the largest + 1]"
-)
-def export(model: Path, output: Path, version: int | None) -> None:
-    """Export MODEL to the SavedModel OUTPUT/VERSION and verify it.
-
-    MODEL is a trained folder. The SavedModel takes raw strings and needs only TensorFlow. It is
-    verified in a new process before it is published in OUTPUT. Prints its path.
-
-    \b
-    Examples:
-      textclf export runs/reviews saved_models/reviews
-      textclf export runs/reviews saved_models/reviews --version 7
-    """
-    click.echo(run_export(model, output, version))
-
-
-def run_export(model: Path, output: Path, version: int | None) -> Path:
-    """Export a trained folder and verify the export; return the folder of the version."""
-    show_status("checking the model and the output")
-    from textclf import artifact
-
-    card = artifact.read_card(model)
-    from textclf import saved_model
-
-    saved_model.check(output, version)
-    import_tensorflow()
-    show_status("loading the model")
-    from textclf import classifier
-
-    loaded = classifier.load(model)
-    say("writing the SavedModel and verifying it in a new process")
-    golden = card.config["export"]["golden_texts"]
-    return saved_model.export(loaded, output, version=version, golden_texts=golden)
-
-
-@click.command("verify")
-@click.argument("saved_model", type=options.path)
-def verify_command(saved_model: Path) -> None:
-    """Check the files and the golden samples of SAVED_MODEL.
-
-    SAVED_MODEL is a version, or a folder of versions; then the newest version is checked.
-
-    \b
-    Examples:
-      textclf verify saved_models/reviews/1
-      textclf verify saved_models/reviews
-    """
-    with Progress() as progress:
-        progress.update("predicting the golden samples in a new process", 0, 0)
-        from textclf import artifact
-        from textclf.saved_model import CHECKSUMS, verify
-
-        is_version = os.path.exists(saved_model / CHECKSUMS)
-        version = saved_model if is_version else artifact.find_export(saved_model)
-        count = verify(version)
-    click.echo(f"{version}: verified, {count} golden samples")
-
-
-@click.command()
-@click.argument("model", type=options.path)
-def info(model: Path) -> None:
-    """Print the card of MODEL as JSON.
-
-    MODEL is a trained folder or an exported SavedModel.
-
-    \b
-    Examples:
-      textclf info runs/reviews
-      textclf info saved_models/reviews/1
-    """
-    click.echo(options.read_card(model).to_json(), nl=False)

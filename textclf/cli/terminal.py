@@ -32,9 +32,14 @@ def show_check() -> None:
     show_status("checking the settings and the data")
 
 
+def note(message: str) -> None:
+    """Write a note to stderr."""
+    say(f"note: {message}")
+
+
 def note_all(messages: Iterable[str]) -> None:
     for message in messages:
-        say(f"note: {message}")
+        note(message)
 
 
 def use_utf8() -> None:
@@ -147,12 +152,10 @@ class Progress:
             self._bar.stop()
             self._bar = None
 
-    def counted(self, items: Iterable, stage: str, total: int) -> Iterator:
-        """Yield the items and show how many were taken."""
-        for done, item in enumerate(items, start=1):
-            yield item
-            if done % 1024 == 0 or done == total:
-                self.update(stage, done, total)
+    def note(self, message: str) -> None:
+        """Remove the bar and write a note."""
+        self.clear()
+        note(message)
 
 
 def _bar(*, is_length_known: bool) -> Any:
@@ -199,15 +202,21 @@ class TimeLeft:
     Early stopping may end the training earlier.
     """
 
-    def __init__(self, started: "Started"):
+    def __init__(self) -> None:
+        self._steps_left = 0
+        self._validations_left = 0
+        self._steps_per_validation = 0.0
+        self._step_seconds: list[float] = [0.0, 0]  # sum and number
+        self._validation_seconds: list[float] = [0.0, 0]
+        self._last: float | None = None
+
+    def start(self, started: "Started") -> None:
+        """Set the number of remaining steps and validations."""
         self._steps_left = started.total_steps
         self._validations_left = math.ceil(started.total_steps / started.steps_per_epoch)
         # Used before the first validation; a text takes less time there than in training.
         share = started.splits["validation"] / max(started.splits["train"], 1)
         self._steps_per_validation = share * started.steps_per_epoch
-        self._step_seconds: list[float] = [0.0, 0]  # sum and number
-        self._validation_seconds: list[float] = [0.0, 0]
-        self._last: float | None = None
 
     def add_step(self, now: float) -> None:
         """Count a step that ended at `now`, in seconds of any clock."""

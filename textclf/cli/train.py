@@ -5,7 +5,7 @@ import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,11 +18,12 @@ from textclf.cli.terminal import (
     show_check,
     stop_on_interrupt,
 )
-from textclf.errors import TextclfError, TrainingError, check_all
+from textclf.errors import TextclfError, TrainingError
 from textclf.startup import import_tensorflow
 
 if TYPE_CHECKING:
     from textclf.config import Config
+    from textclf.training import Epoch, Finished, Started
 
 
 @click.command()
@@ -52,52 +53,14 @@ def run_training(config: "Config", output: Path, overwrite: bool) -> None:
     Raises:
         TextclfError: the training cannot start, or it ended early by interruption or failure.
     """
-    _check(config, output, overwrite)
-    import_tensorflow()
     from textclf import training
 
-    finished = None
+    training.check(config, output, overwrite=overwrite)
+    import_tensorflow()
     try:
-        with Progress() as progress, contextlib.ExitStack() as stack:
-            progress.stage("reading the data")
-            should_stop: Callable[[], bool] = bool  # always False until the training has started
-            time_left = None
-            events = training.train_events(
-                config,
-                output,
-                overwrite=overwrite,
-                should_stop=lambda: should_stop(),
-                on_progress=progress.update,
-            )
-            # Removes temporary files also when Ctrl-C arrives between two events.
-            stack.enter_context(contextlib.closing(events))
-            for event in events:
-                if isinstance(event, training.Step):
-                    assert time_left is not None
-                    time_left.add_step(time.monotonic())
-                    progress.update(
-                        f"epoch {event.epoch}/{config.training.epochs} loss {event.mean_loss:.4f}",
-                        event.step,
-                        event.steps_per_epoch,
-                        key=event.epoch,
-                        note=time_left.in_words(),
-                    )
-                    continue
-                progress.clear()
-                if isinstance(event, training.Started):
-                    _say_start(event)
-                    time_left = TimeLeft(event)
-                    # There is nothing to save before; until then Ctrl-C ends it at once.
-                    should_stop = stack.enter_context(stop_on_interrupt())
-                elif isinstance(event, training.Epoch):
-                    assert time_left is not None
-                    time_left.add_validation(time.monotonic())
-                    _say_epoch(event, config.training.epochs)
-                else:
-                    finished = event
+        finished = _show_events(config, output, overwrite)
     except KeyboardInterrupt:
         raise TrainingError("interrupted; nothing was saved") from None
-    assert finished is not None
     note_all(finished.notices)
     if finished.message:
         raise TextclfError(
@@ -111,20 +74,50 @@ def run_training(config: "Config", output: Path, overwrite: bool) -> None:
     )
 
 
-def _check(config: "Config", output: Path, overwrite: bool) -> None:
-    """Check everything that does not need TensorFlow."""
-    from textclf import artifact
-    from textclf.config import check_environment, with_paths
+def _show_events(config: "Config", output: Path, overwrite: bool) -> "Finished":
+    """Train, show the events and return the last one."""
+    from textclf import training
 
-    settings = with_paths(config)
-    check_all(
-        lambda: check_environment(settings),
-        lambda: artifact.check_output(output, overwrite=overwrite, is_ours=(artifact.CARD,)),
-        lambda: options.prepare_sources(settings),
-    )
+    num_epochs = config.training.epochs
+    with Progress() as progress, contextlib.ExitStack() as stack:
+        progress.stage("reading the data")
+        should_stop: Callable[[], bool] = bool  # always False until the training has started
+        time_left = TimeLeft()
+        events = training.train_events(
+            config,
+            output,
+            overwrite=overwrite,
+            should_stop=lambda: should_stop(),
+            on_progress=progress.update,
+        )
+        # Removes temporary files also when Ctrl-C arrives between two events.
+        stack.enter_context(contextlib.closing(events))
+        for event in events:
+            if isinstance(event, training.Step):
+                time_left.add_step(time.monotonic())
+                progress.update(
+                    f"epoch {event.epoch}/{num_epochs} loss {event.mean_loss:.4f}",
+                    event.step,
+                    event.steps_per_epoch,
+                    key=event.epoch,
+                    note=time_left.in_words(),
+                )
+                continue
+            progress.clear()
+            if isinstance(event, training.Started):
+                _say_start(event)
+                time_left.start(event)
+                # There is nothing to save before; until then Ctrl-C ends it at once.
+                should_stop = stack.enter_context(stop_on_interrupt())
+            elif isinstance(event, training.Epoch):
+                time_left.add_validation(time.monotonic())
+                _say_epoch(event, num_epochs)
+            else:
+                finished = event
+    return finished
 
 
-def _say_start(event: Any) -> None:
+def _say_start(event: "Started") -> None:
     sizes = ", ".join(f"{name} {n:,}" for name, n in event.splits.items())
     say(f"{len(event.class_names)} classes; examples: {sizes}")
     say(
@@ -138,7 +131,7 @@ def _say_start(event: Any) -> None:
     )
 
 
-def _say_epoch(event: Any, epochs: int) -> None:
+def _say_epoch(event: "Epoch", epochs: int) -> None:
     figures = event.figures
     number = f"{event.epoch}/{epochs}"
     say(

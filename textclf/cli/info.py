@@ -19,4 +19,6 @@ def info(model: Path) -> None:
       textclf info runs/reviews
       textclf info saved_models/reviews/1
     """
-    click.echo(options.read_card(model).to_json(), nl=False)
+    from textclf import artifact
+
+    click.echo(artifact.read_model_card(model).to_json(), nl=False)

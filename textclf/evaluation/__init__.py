@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         LengthBin,
         Report,
     )
+    from textclf.evaluation.requirements import Requirement, check_requirements
     from textclf.evaluation.scores import contributed, contributions, macro_f1
     from textclf.evaluation.selection import choose_thresholds, select
 
@@ -40,6 +41,7 @@ _MODULES = {
     "decision": ("fit_decision",),
     "measure": ("evaluate",),
     "report": ("CalibrationBin", "ClassScores", "CoveragePoint", "LengthBin", "Report"),
+    "requirements": ("Requirement", "check_requirements"),
     "scores": ("contributed", "contributions", "macro_f1"),
     "selection": ("choose_thresholds", "select"),
 }
@@ -50,6 +52,8 @@ __all__ = [
     "CoveragePoint",
     "LengthBin",
     "Report",
+    "Requirement",
+    "check_requirements",
     "choose_abstention",
     "choose_thresholds",
     "contributed",

@@ -1,9 +1,9 @@
 """Command `baseline`: fit and evaluate simple classifiers."""
 
 import json
-import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,8 +11,7 @@ from textclf.cli import options
 from textclf.cli.terminal import Progress, say, show_check
 
 if TYPE_CHECKING:
-    from textclf.config import Config
-    from textclf.data import Dataset
+    from textclf.baselines import BaselineResult
 
 
 @click.command()
@@ -35,67 +34,55 @@ def baseline(config_file: Path, overrides: tuple[str, ...], split: str, as_json:
     from textclf.config import with_paths
 
     resolved = options.load_config(config_file, overrides)
-    section = options.prepare_sources(with_paths(resolved))
+    section = with_paths(resolved).data
     from textclf import baselines, data
-    from textclf.report import format_comparison, format_report
 
+    data.check_sources(section)
     with Progress() as progress:
+
+        def say_fit(name: str, num_texts: int) -> None:
+            progress.clear()
+            say(f"fitting {name} on {num_texts:,} texts")
+
         progress.stage("reading the data")
-        dataset = data.open_dataset(section, on_progress=progress.update)
-        options.check_split(list(dataset.splits), split)
-        texts, y = baselines.texts_and_classes(dataset, "train", progress.update)
-        split_texts, y_true = baselines.texts_and_classes(dataset, split, progress.update)
-    leaked = dataset.leaked(split)
-    has_leaked = 0 < leaked.sum() < len(leaked)
-    reports, described, without_leaked, seconds = {}, {}, {}, {}
-    for name in baselines.available():
-        started = time.monotonic()
-        say(f"fitting {name} on {len(texts):,} texts")
-        model = baselines.fit(
-            name,
-            texts,
-            y,
-            class_names=dataset.class_names,
-            multi_label=dataset.multi_label,
+        results = baselines.evaluate_baselines(
+            data.open_dataset(section, on_progress=progress.update),
+            split,
             unit="character" if resolved.text.unit == "character" else "auto",
             seed=resolved.training.seed,
+            settings=resolved.evaluation.to_dict(),
+            on_fit=say_fit,
+            on_progress=progress.update,
         )
-        p = model.predict_proba(split_texts)
-        seconds[name] = time.monotonic() - started
-        described[name] = model.describe()
-        reports[name] = _report(dataset, y_true, p, resolved)
-        if has_leaked:
-            without_leaked[name] = _report(dataset, y_true[~leaked], p[~leaked], resolved)
     if as_json:
-        values = {
-            name: {
-                "description": described[name],
-                "seconds": round(seconds[name], 1),
-                "report": report.to_dict(),
-                "without_leaked": without_leaked[name].to_dict() if has_leaked else None,
-            }
-            for name, report in reports.items()
-        }
+        values = {result.name: _values(result) for result in results}
         click.echo(json.dumps({"split": split, "baselines": values}, ensure_ascii=False))
-        return
-    click.echo(format_comparison(reports), nl=False)
-    if has_leaked:
-        click.echo(f"\nWithout the {leaked.sum():,} {split} rows whose text is also in train:\n")
-        click.echo(format_comparison(without_leaked), nl=False)
-    click.echo(f"\nmajority: {described['majority']}")
-    for name, report in reports.items():
-        if name == "majority":  # a whole page of one answer says no more
-            continue
-        click.echo("\n" + format_report(report, title=f"{name}, {described[name]}"), nl=False)
+    else:
+        _print(results, split)
 
 
-def _report(dataset: "Dataset", y_true: Any, p: Any, config: "Config") -> Any:
-    from textclf import evaluation
+def _values(result: "BaselineResult") -> dict:
+    clean = result.without_leaked
+    return {
+        "description": result.description,
+        "seconds": round(result.seconds, 1),
+        "report": result.report.to_dict(),
+        "without_leaked": None if clean is None else clean.to_dict(),
+    }
 
-    return evaluation.evaluate(
-        y_true,
-        p,
-        class_names=dataset.class_names,
-        multi_label=dataset.multi_label,
-        **config.evaluation.to_dict(),
-    )
+
+def _print(results: "Sequence[BaselineResult]", split: str) -> None:
+    from textclf.report import format_comparison, format_report
+
+    click.echo(format_comparison({result.name: result.report for result in results}), nl=False)
+    clean = {result.name: result.without_leaked for result in results if result.without_leaked}
+    if clean:
+        click.echo(
+            f"\nWithout the {results[0].num_leaked:,} {split} rows whose text is also in train:\n"
+        )
+        click.echo(format_comparison(clean), nl=False)
+    majority, *others = results
+    click.echo(f"\nmajority: {majority.description}")
+    for result in others:  # a whole page about one class says no more
+        title = f"{result.name}, {result.description}"
+        click.echo("\n" + format_report(result.report, title=title), nl=False)

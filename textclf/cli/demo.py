@@ -4,8 +4,7 @@ from pathlib import Path
 
 import click
 
-from textclf.cli.baseline import _report
-from textclf.cli.export import run_export
+from textclf.cli.export import WRITING
 from textclf.cli.terminal import Progress, say, show_check
 from textclf.cli.train import run_training
 from textclf.errors import ArtifactError
@@ -59,21 +58,23 @@ def demo() -> None:
 
     say("evaluating both on the test split")
     dataset = data.open_dataset(resolved.data)
-    report = classifier.load(folder).evaluate(dataset, "test", **resolved.evaluation.to_dict())
+    settings = resolved.evaluation.to_dict()
+    model = classifier.load(folder)
+    report = model.evaluate(dataset, "test", **settings)
     with Progress() as progress:
-        texts, y = baselines.texts_and_classes(dataset, "train", progress.update)
-        test_texts, y_true = baselines.texts_and_classes(dataset, "test", progress.update)
-    linear = baselines.fit(
-        "tfidf_logistic_regression", texts, y, class_names=dataset.class_names, multi_label=False
-    )
-    linear_report = _report(dataset, y_true, linear.predict_proba(test_texts), resolved)
-    version = run_export(folder, exports, None)
+        (linear,) = baselines.evaluate_baselines(
+            dataset,
+            names=("tfidf_logistic_regression",),
+            settings=settings,
+            on_progress=progress.update,
+        )
+    say(WRITING)
+    version = saved_model.export(model, exports)
     answers = classifier.load_predictor(version).predict(DEMO_TEXTS)
 
+    accuracy = linear.report.get("accuracy")
     click.echo(f"test accuracy of the LSTM: {report.get('accuracy'):.3f}")
-    click.echo(
-        f"test accuracy of TF-IDF + logistic regression: {linear_report.get('accuracy'):.3f}"
-    )
+    click.echo(f"test accuracy of TF-IDF + logistic regression: {accuracy:.3f}")
     click.echo(f"predictions of the SavedModel {version}:")
     for text, label in zip(DEMO_TEXTS, answers, strict=True):
         click.echo(f"  {text} -> {label}")

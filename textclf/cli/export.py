@@ -8,6 +8,8 @@ from textclf.cli import options
 from textclf.cli.terminal import say
 from textclf.startup import import_tensorflow, show_status
 
+WRITING = "writing the SavedModel and verifying it in a new process"
+
 
 @click.command()
 @click.argument("model", type=options.path)
@@ -26,23 +28,16 @@ def export(model: Path, output: Path, version: int | None) -> None:
       textclf export runs/reviews saved_models/reviews
       textclf export runs/reviews saved_models/reviews --version 7
     """
-    click.echo(run_export(model, output, version))
-
-
-def run_export(model: Path, output: Path, version: int | None) -> Path:
-    """Export a trained folder and verify the export; return the folder of the version."""
     show_status("checking the model and the output")
-    from textclf import artifact
+    from textclf import artifact, saved_model
 
     card = artifact.read_card(model)
-    from textclf import saved_model
-
     saved_model.check(output, version)
     import_tensorflow()
     show_status("loading the model")
     from textclf import classifier
 
     loaded = classifier.load(model)
-    say("writing the SavedModel and verifying it in a new process")
+    say(WRITING)
     golden = card.config["export"]["golden_texts"]
-    return saved_model.export(loaded, output, version=version, golden_texts=golden)
+    click.echo(saved_model.export(loaded, output, version=version, golden_texts=golden))

@@ -8,12 +8,13 @@ prefix, and characters that would move the cursor are shown as "?".
 import itertools
 import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from textclf.evaluation import CoveragePoint, LengthBin, Report
 
 if TYPE_CHECKING:
     from textclf.data import Dataset, SplitSummary
+    from textclf.data_check import TokenCounts
 
 WIDTH = 96
 NAME_WIDTH = 26
@@ -336,7 +337,7 @@ def format_splits(splits: Mapping[str, "SplitSummary"], class_names: Sequence[st
 
 
 def format_data_check(
-    dataset: "Dataset", lengths: Mapping[str, Mapping[str, Any]], sequence_length: int
+    dataset: "Dataset", counts: Mapping[str, "TokenCounts"], sequence_length: int
 ) -> str:
     """Format the result of `textclf data check`; it ends with a line break.
 
@@ -344,20 +345,19 @@ def format_data_check(
 
     Args:
         dataset: an opened data set.
-        lengths: split name -> `num_tokens`, `length_quantiles` by name, `truncated_texts` and
-            `cut_tokens`.
-        sequence_length: the length limit behind `truncated_texts` and `cut_tokens`.
+        counts: split name -> lengths, of `data_check.count_tokens`.
+        sequence_length: the length limit of the counts.
     """
-    quantiles = [*next(iter(lengths.values()))["length_quantiles"]]
+    quantiles = [*next(iter(counts.values())).length_quantiles]
     rows = [["tokens in a text", *quantiles, f"texts over {sequence_length}", "tokens cut"]]
-    for split, summary in lengths.items():
-        n, truncated = dataset.splits[split].num_examples, summary["truncated_texts"]
+    for split, lengths in counts.items():
+        n, truncated = dataset.splits[split].num_examples, lengths.truncated_texts
         rows.append(
             [
                 _name(split),
-                *(f"{summary['length_quantiles'][name]:,}" for name in quantiles),
+                *(f"{lengths.length_quantiles[name]:,}" for name in quantiles),
                 f"{truncated:,} ({100 * truncated / max(n, 1):.1f} %)",
-                f"{100 * summary['cut_tokens'] / max(summary['num_tokens'], 1):.1f} %",
+                f"{100 * lengths.cut_tokens / max(lengths.num_tokens, 1):.1f} %",
             ]
         )
     classes = format_splits(dataset.splits, dataset.class_names).rstrip("\n").split("\n")

@@ -24,12 +24,13 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from textclf import training
-from textclf.cli import main, predict
+from textclf import prediction, training
+from textclf.cli import main
 from textclf.cli.demo import DEMO_CONFIG
 from textclf.cli.terminal import TimeLeft
 from textclf.cli.train import run_training
 from textclf.config import load
+from textclf.data.lines import decode_lines
 from textclf.errors import TrainingError
 
 Golden = Callable[[str, str], None]
@@ -662,7 +663,7 @@ def test_predict_top_k_is_limited_to_the_number_of_classes(demo: Path):
 
 
 def test_predict_keeps_the_order_of_rows_across_chunks(demo: Path):
-    expected = [("positive", "negative")[i % 7 == 0] for i in range(predict.CHUNK_ROWS + 50)]
+    expected = [("positive", "negative")[i % 7 == 0] for i in range(prediction.CHUNK_ROWS + 50)]
     texts = {"positive": "I loved it", "negative": "I hated it"}
     # Lengths differ, as texts are batched by length and results must be in input order.
     lines = [texts[label] + " indeed" * (i % 3) for i, label in enumerate(expected)]
@@ -772,8 +773,8 @@ def test_predict_processes_lines_before_the_input_ends():
 
     counts: list[int] = []
     texts: list[str] = []
-    for chunk in predict._decoded(SlowStream(), "utf-8", "stdin"):
-        texts += [row.text for row in chunk]
+    for chunk in decode_lines(SlowStream(), "utf-8"):
+        texts += chunk
     assert texts == ["one", "two", "three"]
     assert counts == [0, 1, 2, 2], "each line is yielded before the next read"
 
@@ -1054,7 +1055,8 @@ def test_time_left_includes_remaining_steps_and_validations():
         total_steps=25,
         notices=(),
     )
-    left = TimeLeft(started)
+    left = TimeLeft()
+    left.start(started)
     left.add_step(100.0)  # not timed, as it includes building the graph
     assert left.seconds() is None and left.in_words() == ""
     for step in range(1, 10):

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from textclf.config import Config
     from textclf.data import open_dataset
     from textclf.errors import TextclfError
+    from textclf.prediction import predict_file
     from textclf.saved_model import export
+    from textclf.scoring import score
+    from textclf.study.models import compare
     from textclf.training import TrainingResult, train, train_events
 
 # Public name -> module, and the name there if it differs.
@@ -29,10 +32,13 @@ _PUBLIC = {
     "Config": "config",
     "TextclfError": "errors",
     "TrainingResult": "training",
+    "compare": "study.models",
     "evaluate": "classifier",
     "export": "saved_model",
     "load": "classifier:load_predictor",
     "open_dataset": "data",
+    "predict_file": "prediction",
+    "score": "scoring",
     "train": "training",
     "train_events": "training",
 }
@@ -41,10 +47,13 @@ __all__ = [
     "Config",
     "TextclfError",
     "TrainingResult",
+    "compare",
     "evaluate",
     "export",
     "load",
     "open_dataset",
+    "predict_file",
+    "score",
     "train",
     "train_events",
 ]

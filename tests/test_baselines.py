@@ -9,7 +9,7 @@ import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from textclf import baselines
+from textclf import baselines, data
 from textclf.baselines import BASELINES, fit, is_chinese
 from textclf.errors import ConfigError, DataError
 from textclf.evaluation import evaluate
@@ -298,3 +298,27 @@ def test_multi_label_tfidf_reaches_its_known_f1_on_goemotions(real_data: Path):
     texts, y_true = read("test")
     report = evaluate(y_true, model.predict_proba(texts), class_names=names, multi_label=True)
     assert 0.37 < report.get("macro_f1") < 0.4 and 0.49 < report.get("micro_f1") < 0.52
+
+
+def test_all_baselines_are_scored_with_and_without_leaked_rows(tmp_path: Path) -> None:
+    rows = [f"good day {i},positive\nbad day {i},negative\n" for i in range(10)]
+    (tmp_path / "train.csv").write_text("text,label\n" + "".join(rows))
+    (tmp_path / "test.csv").write_text("text,label\ngood day 1,positive\nbad weather,negative\n")
+    dataset = data.open_dataset(
+        train=str(tmp_path / "train.csv"),
+        test=str(tmp_path / "test.csv"),
+    )
+    fitted: list[tuple[str, int]] = []
+    results = baselines.evaluate_baselines(
+        dataset, settings={"bootstrap_samples": 0}, on_fit=lambda *fit: fitted.append(fit)
+    )
+    num_train = dataset.splits["train"].num_examples
+    assert fitted == [(name, num_train) for name in baselines.available()]
+    assert [result.name for result in results] == list(baselines.available())
+    for result in results:
+        assert (result.num_leaked, result.report.num_examples) == (1, 2)
+        assert result.without_leaked is not None and result.without_leaked.num_examples == 1
+    linear = results[1]
+    assert linear.report.get("accuracy") == 1 and "logistic regression" in linear.description
+    with pytest.raises(DataError, match="have no split dev, only train, validation, test"):
+        baselines.evaluate_baselines(dataset, "dev")

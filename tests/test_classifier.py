@@ -248,7 +248,7 @@ def test_evaluate_rejects_data_with_a_class_that_the_model_does_not_have(model, 
 
 def test_evaluate_rejects_a_missing_split_and_lists_the_splits(model, reviews):
     dataset = data.open_dataset(train=str(reviews))
-    with pytest.raises(DataError, match="have no test split; choose from train, validation"):
+    with pytest.raises(DataError, match="have no split test, only train, validation"):
         model.evaluate(dataset, "test")
 
 

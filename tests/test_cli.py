@@ -24,9 +24,13 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from textclf import training
-from textclf.cli import fitting, main, predicting
+from textclf import prediction, training
+from textclf.cli import main
+from textclf.cli.demo import DEMO_CONFIG
+from textclf.cli.terminal import TimeLeft
+from textclf.cli.train import run_training
 from textclf.config import Config
+from textclf.data.lines import decode_lines
 from textclf.errors import TrainingError
 
 Golden = Callable[[str, str], None]
@@ -434,8 +438,8 @@ def test_demo_does_not_replace_files_of_the_user(folder: Path):
 
 def test_demo_configuration_equals_configs_demo_yaml(demo_run: Any):
     repository = Path(__file__).parents[1] / "configs/demo.yaml"
-    assert repository.read_text() == fitting.DEMO_CONFIG
-    assert (demo_run.folder / "runs/demo.yaml").read_text() == fitting.DEMO_CONFIG
+    assert repository.read_text() == DEMO_CONFIG
+    assert (demo_run.folder / "runs/demo.yaml").read_text() == DEMO_CONFIG
 
 
 def test_info_prints_the_card_of_a_folder_and_of_an_export(demo: Path):
@@ -680,7 +684,7 @@ def test_predict_top_k_is_limited_to_the_number_of_classes(demo: Path):
 
 
 def test_predict_keeps_the_order_of_rows_across_chunks(demo: Path):
-    expected = [("positive", "negative")[i % 7 == 0] for i in range(predicting.CHUNK_ROWS + 50)]
+    expected = [("positive", "negative")[i % 7 == 0] for i in range(prediction.CHUNK_ROWS + 50)]
     texts = {"positive": "I loved it", "negative": "I hated it"}
     # Lengths differ, as texts are batched by length and results must be in input order.
     lines = [texts[label] + " indeed" * (i % 3) for i, label in enumerate(expected)]
@@ -790,8 +794,8 @@ def test_predict_processes_lines_before_the_input_ends():
 
     counts: list[int] = []
     texts: list[str] = []
-    for chunk in predicting._decoded(SlowStream(), "utf-8", "stdin"):
-        texts += [row.text for row in chunk]
+    for chunk in decode_lines(SlowStream(), "utf-8"):
+        texts += chunk
     assert texts == ["one", "two", "three"]
     assert counts == [0, 1, 2, 2], "each line is yielded before the next read"
 
@@ -940,7 +944,7 @@ def test_ctrl_c_between_two_events_removes_temporary_files(
     resolved = Config.load(multi_label / "rows.yaml")
     interrupt_at("val_loss")  # the head of the table, printed before the first step
     with pytest.raises(TrainingError, match="nothing was saved") as caught:
-        fitting.run_training(resolved, folder / "out", overwrite=False)
+        run_training(resolved, folder / "out", overwrite=False)
     # The traceback keeps the training alive, so garbage collection cannot remove the files.
     assert list(folder.iterdir()) == []
     assert caught.value.__context__ is not None
@@ -1095,7 +1099,8 @@ def test_time_left_includes_remaining_steps_and_validations():
         total_steps=25,
         notices=(),
     )
-    left = fitting.TimeLeft(started)
+    left = TimeLeft()
+    left.start(started)
     left.add_step(100.0)  # not timed, as it includes building the graph
     assert left.seconds() is None and left.in_words() == ""
     for step in range(1, 10):

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from textclf.cli import main, predicting
+from textclf.cli import main
 from textclf.data import tables
+from textclf.data.lines import decode_lines
 
 CLASSES = {"positive", "negative"}
 
@@ -181,8 +182,8 @@ def test_lines_in_utf_16_are_read_with_a_byte_order_mark_or_when_set(model: Path
 def test_lines_end_with_lf_or_crlf_or_if_there_is_neither_with_cr(
     content: bytes, expected: list[str]
 ):
-    whole = predicting._decoded(io.BufferedReader(io.BytesIO(content)), None, "stdin")
-    assert [row.text for chunk in whole for row in chunk] == expected
+    whole = decode_lines(io.BufferedReader(io.BytesIO(content)))
+    assert [line for lines in whole for line in lines] == expected
 
     class Slow(io.BytesIO):
         def read1(self, size: int | None = -1) -> bytes:
@@ -190,8 +191,8 @@ def test_lines_end_with_lf_or_crlf_or_if_there_is_neither_with_cr(
 
     if b"\rb\n" in content:
         return  # byte by byte, the first line end decides before the other one is there
-    bytewise = predicting._decoded(Slow(content), None, "stdin")
-    assert [row.text for chunk in bytewise for row in chunk] == expected
+    bytewise = decode_lines(Slow(content))
+    assert [line for lines in bytewise for line in lines] == expected
 
 
 @pytest.mark.parametrize(

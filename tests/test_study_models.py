@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 from studies import TINY
 
+import textclf
 from textclf import artifact
 from textclf.cli import main
 from textclf.config import Config
@@ -233,3 +234,18 @@ def holm_by_definition(p_values: list[float]) -> list[float]:
         largest = max(largest, min(1.0, p_values[i] * (len(p_values) - rank)))
         corrected[i] = largest
     return corrected
+
+
+def test_compare_gives_the_report_of_the_command(folder: Path, reviews: Path):
+    models_to_compare = [folder / "two", folder / "three"]
+    report = textclf.compare(models_to_compare, reviews, metric="macro_f1")
+    names = [str(model) for model in models_to_compare]
+    arguments = ["--data", str(reviews), "--metric", "macro_f1", "--json"]
+    printed = json.loads(CliRunner().invoke(main, ["compare", *names, *arguments]).stdout)
+    expected = json.loads(msgspec.json.encode(report))  # tuples are lists in JSON
+    assert printed == {"data": str(reviews), "split": "test", **expected}
+    assert (report.num_test, report.metric) == (300, "macro_f1")
+    with pytest.raises(ValueError, match="expected at least two different models"):
+        textclf.compare([folder / "two", folder / "two"])
+    with pytest.raises(ValueError, match="recall is not available for this task"):
+        textclf.compare(models_to_compare, metric="recall")

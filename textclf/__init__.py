@@ -21,8 +21,11 @@ if TYPE_CHECKING:
     from textclf.config import Config
     from textclf.data import open_dataset
     from textclf.errors import TextclfError
+    from textclf.prediction import predict_file
     from textclf.recalibration import CalibrationResult, calibrate
     from textclf.saved_model import export
+    from textclf.scoring import score
+    from textclf.study.models import compare
     from textclf.training import TrainingResult, train, train_events
 
 # Public name -> module, and the name there if it differs.
@@ -32,10 +35,13 @@ _PUBLIC = {
     "TextclfError": "errors",
     "TrainingResult": "training",
     "calibrate": "recalibration",
+    "compare": "study.models",
     "evaluate": "classifier",
     "export": "saved_model",
     "load": "classifier:load_predictor",
     "open_dataset": "data",
+    "predict_file": "prediction",
+    "score": "scoring",
     "train": "training",
     "train_events": "training",
 }
@@ -46,10 +52,13 @@ __all__ = [
     "TextclfError",
     "TrainingResult",
     "calibrate",
+    "compare",
     "evaluate",
     "export",
     "load",
     "open_dataset",
+    "predict_file",
+    "score",
     "train",
     "train_events",
 ]

@@ -7,14 +7,17 @@ classifier. scikit-learn and fastText are imported when a baseline is fitted; fa
 import importlib.util
 import re
 import tempfile
+import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
+import msgspec
 import numpy as np
 
 from textclf.data import Dataset
 from textclf.errors import ConfigError, DataError
+from textclf.evaluation import Report, evaluate
 from textclf.tasks import MultiLabel, OneOf, Task, task_of
 
 Unit = Literal["auto", "word", "character"]
@@ -81,6 +84,83 @@ def fit(
         )
     task = task_of(multi_label=multi_label, num_classes=len(class_names))
     return _FITTERS[name](texts, task.check_classes(y, len(texts), "y"), task, unit, seed)
+
+
+class BaselineResult(msgspec.Struct, frozen=True, kw_only=True):
+    """A fitted baseline and its reports on a split.
+
+    Attributes:
+        name: one of `BASELINES`.
+        description: the fitted model in one line.
+        seconds: time to fit the model and to predict the split.
+        report: all rows of the split.
+        without_leaked: the rows whose text is not in the training split; None if these are all
+            rows or no row.
+        num_leaked: number of rows whose text is in the training split too.
+    """
+
+    name: str
+    description: str
+    seconds: float
+    report: Report
+    without_leaked: Report | None
+    num_leaked: int
+
+
+def evaluate_baselines(
+    dataset: Dataset,
+    split: str = "test",
+    *,
+    names: Sequence[str] | None = None,
+    unit: Unit = "auto",
+    seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
+    on_fit: Callable[[str, int], None] = lambda name, num_texts: None,
+    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+) -> tuple[BaselineResult, ...]:
+    """Fit baselines on the training split and report on another split.
+
+        for result in evaluate_baselines(dataset, settings={"confidence": 0.9}):
+            print(result.name, result.report.get("macro_f1"))
+
+    Args:
+        names: of `BASELINES`; default: `available()`.
+        unit, seed: see `fit`.
+        settings: keyword arguments of `evaluation.evaluate`, for instance of the bootstrap.
+        on_fit: called with the name of a baseline and the number of texts before it is fitted.
+        on_progress: called with a stage, the rows read and their total.
+
+    Raises:
+        ConfigError: a name is unknown.
+        DataError: the data have no such split, or no text that can be counted.
+    """
+    dataset.check_split(split)
+    texts, y = texts_and_classes(dataset, "train", on_progress)
+    split_texts, y_true = texts_and_classes(dataset, split, on_progress)
+    task: dict[str, Any] = {"class_names": dataset.class_names, "multi_label": dataset.multi_label}
+    settings = settings or {}
+    leaked = dataset.leaked(split)
+    results = []
+    for name in available() if names is None else names:
+        on_fit(name, len(texts))
+        started = time.monotonic()
+        model = fit(name, texts, y, unit=unit, seed=seed, **task)
+        p = model.predict_proba(split_texts)
+        seconds = time.monotonic() - started
+        report, without_leaked = evaluate(y_true, p, **task, **settings), None
+        if 0 < leaked.sum() < len(leaked):
+            without_leaked = evaluate(y_true[~leaked], p[~leaked], **task, **settings)
+        results.append(
+            BaselineResult(
+                name=name,
+                description=model.describe(),
+                seconds=seconds,
+                report=report,
+                without_leaked=without_leaked,
+                num_leaked=int(leaked.sum()),
+            )
+        )
+    return tuple(results)
 
 
 def texts_and_classes(

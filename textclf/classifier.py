@@ -120,10 +120,7 @@ class Predictor:
         Raises:
             DataError: the data have no such split, or a class that the model does not have.
         """
-        if split not in dataset.splits:
-            raise DataError(
-                f"the data have no {split} split; choose from {', '.join(dataset.splits)}"
-            )
+        dataset.check_split(split)
         model_ids = self._class_ids(dataset.class_names)
         n = dataset.splits[split].num_examples
         p = np.empty((n, len(self.class_names)), np.float32)

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from textclf.display import WIDTH, Document, Notes, Table, to_text
 from textclf.evaluation import Report
@@ -11,6 +11,7 @@ from textclf.tasks import Decision
 
 if TYPE_CHECKING:
     from textclf.data import Dataset, SplitSummary
+    from textclf.data_check import TokenCounts
 
 MAX_SPLIT_CLASSES = 20
 
@@ -160,7 +161,7 @@ def _splits(splits: Mapping[str, "SplitSummary"], class_names: Sequence[str]) ->
 
 def format_data_check(
     dataset: "Dataset",
-    lengths: Mapping[str, Mapping[str, Any]],
+    counts: Mapping[str, "TokenCounts"],
     sequence_length: int,
     *,
     width: int = WIDTH,
@@ -171,24 +172,23 @@ def format_data_check(
 
     Args:
         dataset: an opened data set.
-        lengths: split name -> `num_tokens`, `length_quantiles` by name, `truncated_texts` and
-            `cut_tokens`.
-        sequence_length: the length limit behind `truncated_texts` and `cut_tokens`.
+        counts: split name -> lengths, of `data_check.count_tokens`.
+        sequence_length: the length limit of the counts.
         width: maximum number of columns of a line, see `display.to_text`.
     """
     remark = ""
     if len(dataset.class_names) > MAX_SPLIT_CLASSES:
         remark = f"(the {MAX_SPLIT_CLASSES} largest classes; --json lists all of them)"
-    quantiles = [*next(iter(lengths.values()))["length_quantiles"]]
+    quantiles = [*next(iter(counts.values())).length_quantiles]
     rows = []
-    for split, summary in lengths.items():
-        n, truncated = dataset.splits[split].num_examples, summary["truncated_texts"]
+    for split, lengths in counts.items():
+        n, truncated = dataset.splits[split].num_examples, lengths.truncated_texts
         rows.append(
             [
                 split,
-                *(f"{summary['length_quantiles'][name]:,}" for name in quantiles),
+                *(f"{lengths.length_quantiles[name]:,}" for name in quantiles),
                 f"{truncated:,} ({100 * truncated / max(n, 1):.1f} %)",
-                f"{100 * summary['cut_tokens'] / max(summary['num_tokens'], 1):.1f} %",
+                f"{100 * lengths.cut_tokens / max(lengths.num_tokens, 1):.1f} %",
             ]
         )
     sentences = dataset.findings.sentences()

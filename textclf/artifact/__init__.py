@@ -15,7 +15,8 @@ The modules of this package:
 
     layout.py       names of the files; find an exported version
     card.py         Card: description of a trained classifier; imported when it is used
-    reading.py      read_card: the card of a folder, or the reason why it cannot be read
+    reading.py      read_card, read_model_card: the card of a model, or the reason why it cannot be
+                    read
     checksums.py    SHA-256 of the files of a folder
     folders.py      check an output folder; write a folder or a file atomically
 
@@ -47,7 +48,7 @@ from textclf.artifact.layout import (
     exported_version,
     find_export,
 )
-from textclf.artifact.reading import read_card
+from textclf.artifact.reading import read_card, read_model_card
 
 if TYPE_CHECKING:
     from textclf.artifact.card import (
@@ -87,6 +88,7 @@ __all__ = [
     "exported_version",
     "find_export",
     "read_card",
+    "read_model_card",
     "restore_folder",
     "sha256",
     "write_file",

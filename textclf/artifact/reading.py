@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textclf.artifact.folders import restore_folder
-from textclf.artifact.layout import CARD, FORMAT_VERSION, SAVED_MODEL
+from textclf.artifact.layout import CARD, FORMAT_VERSION, SAVED_MODEL, exported_version
 from textclf.errors import ArtifactError
 
 if TYPE_CHECKING:
@@ -55,6 +55,24 @@ def read_card(folder: str | os.PathLike) -> "Card":
         raise ArtifactError(
             f"{path}: is damaged ({error}); restore it from a copy or train again"
         ) from None
+
+
+def read_model_card(model: str | os.PathLike) -> "Card":
+    """Read the card of a trained folder, an exported version or the newest of several versions.
+
+    Raises:
+        ArtifactError: `model` is none of these.
+    """
+    version = exported_version(model)
+    if version is None:
+        return read_card(model)
+    extra = version / "assets.extra"
+    if not os.path.exists(extra / CARD):
+        raise ArtifactError(
+            f"{version}: is not a SavedModel of textclf (assets.extra/{CARD} is missing); "
+            "create one with `textclf export`"
+        )
+    return read_card(extra)
 
 
 def _why_no_card(folder: Path) -> str:

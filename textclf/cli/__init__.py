@@ -1,15 +1,10 @@
 """The command line.
 
-    configuring   commands for configurations and data: init, config, data
-    fitting       commands that train: train, baseline, demo
-    using         commands for a trained model: evaluate, export, verify, info
-    predicting    the command predict
-    calibrate     the command calibrate
-    benchmark     the command benchmark, which compares architectures over seeds
-    compare       the command compare, which compares trained models
-    serving       the command serve, an HTTP server
-    options       shared options and their validation
-    terminal      progress, notes, TensorFlow's noise, Ctrl-C
+Each command is in the file with its name: it reads its arguments, calls a function of the library
+and prints the result.
+
+    options     options that commands share, and the decoding of arguments
+    terminal    progress, notes, time left, Ctrl-C
 
 Results go to stdout, everything else to stderr. Exit codes: 0 success; 1 failure; 2 wrong usage.
 A command imports TensorFlow only after all checks that do not need it, so that errors are reported
@@ -22,10 +17,23 @@ from typing import Any
 import click
 
 import textclf
-from textclf.cli import configuring, fitting, predicting, serving, using
-from textclf.cli.benchmark import benchmark
-from textclf.cli.calibrate import calibrate
-from textclf.cli.compare import compare
+from textclf.cli import (
+    baseline,
+    benchmark,
+    calibrate,
+    compare,
+    config,
+    data,
+    demo,
+    evaluate,
+    export,
+    info,
+    init,
+    predict,
+    serve,
+    train,
+    verify,
+)
 from textclf.cli.terminal import use_utf8
 from textclf.errors import TextclfError
 from textclf.startup import clear_status
@@ -70,10 +78,15 @@ def main() -> None:
 
 
 for command in (
-    *(configuring.init, configuring.config, configuring.data_group),
-    *(fitting.train, fitting.baseline, fitting.demo),
-    *(using.evaluate, predicting.predict, calibrate),
-    *(using.export, using.verify_command, using.info),
-    *(serving.serve, benchmark, compare),
+    *(init.init, config.config, data.data, train.train, baseline.baseline, demo.demo),
+    *(
+        evaluate.evaluate,
+        predict.predict,
+        calibrate.calibrate,
+        export.export,
+        verify.verify,
+        info.info,
+    ),
+    *(serve.serve, benchmark.benchmark, compare.compare),
 ):
     main.add_command(command)

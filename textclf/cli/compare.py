@@ -2,19 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
-from click.core import ParameterSource
 
-from textclf.cli import options, using
-from textclf.cli.terminal import Progress, output_width, show_check
+from textclf.cli import options
+from textclf.cli.terminal import Progress, note, output_width, show_check
 from textclf.startup import import_tensorflow, show_status
-
-if TYPE_CHECKING:
-    from textclf.artifact import Card
-    from textclf.config import Data
-    from textclf.study.models import Answers
 
 
 @click.command()
@@ -57,62 +50,41 @@ def compare(
     """
     show_check()
     options.check_sections(overrides, ("data", "evaluation"), "compare")
-    names = [str(model) for model in models]
-    if len(names) < 2 or len(set(names)) < len(names):
+    if len(models) < 2 or len(set(models)) < len(models):
         raise click.UsageError("expected at least two different models")
-    cards = {name: options.read_card(model) for name, model in zip(names, models, strict=True)}
-    first = cards[names[0]]
-    from textclf.config import with_paths
+    from textclf import scoring
     from textclf.study import models as comparison
 
-    comparison.check_comparable(cards, source)
-    is_split_given = context.get_parameter_source("split") is ParameterSource.COMMANDLINE
-    resolved, split, place = options.data_to_score(first, source, split, is_split_given, overrides)
-    if source is None:
-        using.check_trained_paths(resolved, overrides, "`--data FILE`")
-    section = options.prepare_sources(with_paths(resolved))
     try:
-        metric = comparison.choose_metric(metric, first.task)
+        to_compare = comparison.check_models(
+            models,
+            source,
+            split=options.split_of(context, source),
+            metric=metric,
+            overrides=overrides,
+            on_note=note,
+        )
     except ValueError as error:
         raise click.UsageError(f"--metric {error}") from None
-    answers = _answer(models, cards, section, split)
-    report = comparison.compare_models(
-        answers,
-        cells=comparison.group_by_cell(cards),
-        metric=metric,
-        confidence=resolved.evaluation.confidence,
-        num_resamples=resolved.evaluation.bootstrap_samples,
-        seed=resolved.evaluation.seed,
-    )
+    first = next(iter(to_compare.cards.values()))
+    with Progress() as progress:
+        progress.stage("reading the data")
+        dataset = scoring.open_data(
+            first, to_compare.to_score, on_note=progress.note, on_progress=progress.update
+        )
+        progress.clear()
+        import_tensorflow()
+        show_status("loading the models")
+        report = comparison.compare_on(to_compare, dataset, progress.update)
     if as_json:
         import msgspec
 
-        values = {"data": source, "split": split, **msgspec.to_builtins(report)}
+        values = {
+            "data": source,
+            "split": to_compare.to_score.split,
+            **msgspec.to_builtins(report),
+        }
         click.echo(json.dumps(values, ensure_ascii=False))
     else:
-        click.echo(comparison.text(report, place, width=output_width()), nl=False)
-
-
-def _answer(
-    models: tuple[Path, ...], cards: "dict[str, Card]", section: "Data", split: str
-) -> "dict[str, Answers]":
-    """Return the answers of each model, with the classes in the order of the first one."""
-    from textclf import data
-    from textclf.study.models import answer_split
-
-    first = next(iter(cards.values()))
-    with Progress() as progress:
-        progress.stage("reading the data")
-        dataset = data.open_dataset(section, on_progress=progress.update)
-        progress.clear()
-        options.check_split(list(dataset.splits), split)
-        import_tensorflow()
-        show_status("loading the models")
-        from textclf import classifier
-
-        return {
-            name: answer_split(
-                first, classifier.load_predictor(model), dataset, split, progress.update
-            )
-            for name, model in zip(cards, models, strict=True)
-        }
+        text = comparison.text(report, to_compare.to_score.description, width=output_width())
+        click.echo(text, nl=False)

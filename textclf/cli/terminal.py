@@ -1,20 +1,25 @@
-"""Notes, progress and Ctrl-C.
+"""Notes, progress, time left and Ctrl-C.
 
 All output goes to stderr. On a terminal progress is a bar, elsewhere one line per stage.
 """
 
 import codecs
 import contextlib
+import datetime
+import math
 import os
 import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from textclf.startup import clear_status, show_status
+
+if TYPE_CHECKING:
+    from textclf.training import Started
 
 # Narrower terminals wrap the lines of tables.
 _MIN_WIDTH = 60
@@ -31,9 +36,14 @@ def show_check() -> None:
     show_status("checking the settings and the data")
 
 
+def note(message: str) -> None:
+    """Write a note to stderr."""
+    say(f"note: {message}")
+
+
 def note_all(messages: Iterable[str]) -> None:
     for message in messages:
-        say(f"note: {message}")
+        note(message)
 
 
 def use_utf8() -> None:
@@ -155,12 +165,10 @@ class Progress:
             self._bar.stop()
             self._bar = None
 
-    def counted(self, items: Iterable, stage: str, total: int) -> Iterator:
-        """Yield the items and show how many were taken."""
-        for done, item in enumerate(items, start=1):
-            yield item
-            if done % 1024 == 0 or done == total:
-                self.update(stage, done, total)
+    def note(self, message: str) -> None:
+        """Remove the bar and write a note."""
+        self.clear()
+        note(message)
 
 
 def _bar(*, is_length_known: bool) -> Any:
@@ -198,3 +206,60 @@ def _bar(*, is_length_known: bool) -> Any:
         redirect_stdout=False,
         redirect_stderr=False,
     )
+
+
+class TimeLeft:
+    """Estimate of the maximum time until the end of a training.
+
+    The remaining steps and validation passes are assumed to take the mean time of those so far.
+    Early stopping may end the training earlier.
+    """
+
+    def __init__(self) -> None:
+        self._steps_left = 0
+        self._validations_left = 0
+        self._steps_per_validation = 0.0
+        self._step_seconds: list[float] = [0.0, 0]  # sum and number
+        self._validation_seconds: list[float] = [0.0, 0]
+        self._last: float | None = None
+
+    def start(self, started: "Started") -> None:
+        """Set the number of remaining steps and validations."""
+        self._steps_left = started.total_steps
+        self._validations_left = math.ceil(started.total_steps / started.steps_per_epoch)
+        # Used before the first validation; a text takes less time there than in training.
+        share = started.splits["validation"] / max(started.splits["train"], 1)
+        self._steps_per_validation = share * started.steps_per_epoch
+
+    def add_step(self, now: float) -> None:
+        """Count a step that ended at `now`, in seconds of any clock."""
+        self._steps_left -= 1
+        if self._last is not None:  # the first step builds the graph
+            self._step_seconds[0] += now - self._last
+            self._step_seconds[1] += 1
+        self._last = now
+
+    def add_validation(self, now: float) -> None:
+        """Count a validation pass that ended at `now`."""
+        assert self._last is not None
+        self._validations_left -= 1
+        self._validation_seconds[0] += now - self._last
+        self._validation_seconds[1] += 1
+        self._last = now
+
+    def seconds(self) -> float | None:
+        """Return the estimate at the last step or validation; None before the second step."""
+        total, number = self._step_seconds
+        if not number:
+            return None
+        step = total / number
+        total, number = self._validation_seconds
+        validation = total / number if number else step * self._steps_per_validation
+        return self._steps_left * step + self._validations_left * validation
+
+    def in_words(self) -> str:
+        """Return the estimate as a suffix of a progress line."""
+        seconds = self.seconds()
+        if seconds is None:
+            return ""
+        return f"; total at most {datetime.timedelta(seconds=math.ceil(seconds))}"

@@ -5,6 +5,7 @@
     delimited_files  CSV and TSV: rows of cells
     json_files       JSON: one object a line or one array
     tables           files of rows and columns in any of these formats, and Parquet
+    lines            lines of a file or a stream
     column_names     usual names of text and label columns
     splits           equality of texts, stratified and hashed splits
     labels           label values, lists in one cell, class names

@@ -124,6 +124,18 @@ class Dataset:
         if num_read != num_rows:
             raise self._changed(part)
 
+    def check_split(self, split: str) -> None:
+        """Check that a split exists.
+
+        Raises:
+            DataError: it does not.
+        """
+        if split not in self.splits:
+            raise DataError(
+                f"the data have no split {split}, only {', '.join(self.splits)}; use --split or "
+                f"set data.{split}"
+            )
+
     def place(self, split: str, row: int) -> str:
         """Return the place of a row of a split, such as `reviews.csv:17`.
 

@@ -10,6 +10,7 @@ from textclf.data.column_names import suggest_column
 from textclf.data.labels import Label
 from textclf.errors import DataError, OnProblem, did_you_mean, format_list, raise_problem
 from textclf.splits import SPLITS
+from textclf.startup import import_tensorflow
 
 
 def open_builder(source: str, data_dir: str | None) -> Any:
@@ -24,6 +25,7 @@ def open_builder(source: str, data_dir: str | None) -> Any:
     Raises:
         DataError: the data set is unknown or not on this machine.
     """
+    import_tensorflow()  # before tensorflow-datasets does, to suppress its log output
     import tensorflow_datasets as tfds
 
     folder = data_dir and os.path.expanduser(data_dir)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         LengthBin,
         Report,
     )
+    from textclf.evaluation.requirements import Requirement, check_requirements
     from textclf.evaluation.scores import contributions, macro_f1
     from textclf.evaluation.selection import choose_thresholds
 
@@ -42,6 +43,7 @@ _MODULES = {
     "decision": ("fit_decision", "fit_thresholds"),
     "measure": ("evaluate",),
     "report": ("CalibrationBin", "ClassScores", "CoveragePoint", "LengthBin", "Report"),
+    "requirements": ("Requirement", "check_requirements"),
     "scores": ("contributions", "macro_f1"),
     "selection": ("choose_thresholds",),
 }
@@ -52,6 +54,8 @@ __all__ = [
     "CoveragePoint",
     "LengthBin",
     "Report",
+    "Requirement",
+    "check_requirements",
     "choose_abstention",
     "choose_thresholds",
     "contributions",

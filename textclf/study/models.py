@@ -1,16 +1,22 @@
 """Comparison of trained models on the same texts, and of their cells if there are several seeds."""
 
 import itertools
-from collections.abc import Callable, Mapping
-from typing import Any
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 
-from textclf import evaluation
+from textclf import artifact, evaluation
 from textclf.artifact import Card
+from textclf.config import Overrides
+from textclf.data import Dataset
 from textclf.display import WIDTH, Document, Notes, Table, to_html, to_text
 from textclf.errors import DataError
+from textclf.model_data import DataToScore, OnNote, data_to_score
+from textclf.scoring import OnProgress, open_data
+from textclf.startup import import_tensorflow
 from textclf.study import significance
 from textclf.study.comparison import (
     BETTER,
@@ -162,9 +168,9 @@ def choose_metric(metric: str | None, task: Task) -> str:
 def answer_split(
     card: Card,
     predictor: Any,
-    dataset: Any,
+    dataset: Dataset,
     split: str,
-    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    on_progress: OnProgress = lambda stage, done, total: None,
 ) -> Answers:
     """Return the answers to a split, with the classes in the order of a card.
 
@@ -210,6 +216,109 @@ def group_by_cell(cards: Mapping[str, Card]) -> dict[str, str]:
             names[settings] = f"{cell} of {name}" if cell in names.values() else cell
         cells[name] = names[settings]
     return cells
+
+
+class ToCompare(NamedTuple):
+    """Models to compare and the data to compare them on, checked and not read yet.
+
+    Attributes:
+        cards: by folder of the model, in the order of the models.
+        to_score: the data.
+        metric: one of `evaluation.contributed`.
+    """
+
+    cards: dict[str, Card]
+    to_score: DataToScore
+    metric: str
+
+
+def check_models(
+    models: Sequence[str | os.PathLike],
+    source: str | os.PathLike | None = None,
+    *,
+    split: str | None = None,
+    metric: str | None = None,
+    overrides: Overrides = (),
+    on_note: OnNote = lambda note: None,
+) -> ToCompare:
+    """Check that models can be compared on data, without loading them or reading the data.
+
+    Args, Raises: see `compare`.
+    """
+    names = [os.fspath(model) for model in models]
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise ValueError("expected at least two different models")
+    cards = {name: artifact.read_model_card(name) for name in names}
+    check_comparable(cards, None if source is None else os.fspath(source))
+    first = cards[names[0]]
+    metric = choose_metric(metric, first.task)
+    options: dict[str, Any] = {"split": split, "overrides": overrides, "on_note": on_note}
+    return ToCompare(cards, data_to_score(first, source, advice="`--data FILE`", **options), metric)
+
+
+def compare(
+    models: Sequence[str | os.PathLike],
+    source: str | os.PathLike | None = None,
+    *,
+    split: str | None = None,
+    metric: str | None = None,
+    overrides: Overrides = (),
+    on_note: OnNote = lambda note: None,
+    on_progress: OnProgress = lambda stage, done, total: None,
+) -> ModelReport:
+    """Compare trained models on the same texts.
+
+        report = textclf.compare(["runs/lstm", "runs/gru"], "new.csv")
+        print(report.comparisons[0].words)
+
+    Args:
+        models: trained folders or exported versions, at least two.
+        source: see `scoring.score`; default: the data that all models were trained on.
+        metric: one of `evaluation.contributed`; default: the first of them.
+        split, overrides, on_note, on_progress: see `scoring.score`.
+
+    Raises:
+        TextclfError: the models have different classes, or the data cannot be read or scored.
+        ValueError: there are less than two different models, or the metric is not available.
+    """
+    to_compare = check_models(
+        models, source, split=split, metric=metric, overrides=overrides, on_note=on_note
+    )
+    first = next(iter(to_compare.cards.values()))
+    dataset = open_data(first, to_compare.to_score, on_note=on_note, on_progress=on_progress)
+    return compare_on(to_compare, dataset, on_progress)
+
+
+def compare_on(
+    to_compare: ToCompare,
+    dataset: Dataset,
+    on_progress: OnProgress = lambda stage, done, total: None,
+) -> ModelReport:
+    """Load models one after the other and compare their answers to a split.
+
+    Args:
+        to_compare: of `check_models`.
+        dataset: its data, of `scoring.open_data`.
+    """
+    import_tensorflow()
+    from textclf import classifier
+
+    cards, to_score, metric = to_compare
+    first = next(iter(cards.values()))
+    answers = {
+        name: answer_split(
+            first, classifier.load_predictor(name), dataset, to_score.split, on_progress
+        )
+        for name in cards
+    }
+    return compare_models(
+        answers,
+        cells=group_by_cell(cards),
+        metric=metric,
+        confidence=to_score.settings["confidence"],
+        num_resamples=to_score.settings["bootstrap_samples"],
+        seed=to_score.settings["seed"],
+    )
 
 
 def compare_models(

@@ -3,6 +3,7 @@
     for event in train_events(config, "runs/reviews"):
         ...
 
+    checks         checks that need neither TensorFlow nor the whole data
     state          all that the loop remembers from step to step
     optimization   optimizer, learning rate schedule, training step
     loop           epochs and steps
@@ -12,13 +13,27 @@
     card           decision, validation report and card of the best epoch
     run            `train` and `train_events`, which put these together
 
-Nothing here prints: the caller decides what to show of the events.
+Nothing here prints: the caller decides what to show of the events. Only `check`
+is imported at once; the other names need TensorFlow and are imported on first use.
 """
 
-from textclf.training.card import validation_report
-from textclf.training.events import Epoch, Event, Finished, Started, Step
-from textclf.training.run import TrainingResult, check, train, train_events
-from textclf.training.validation import Validator
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from textclf.training.checks import check
+
+if TYPE_CHECKING:
+    from textclf.training.card import validation_report
+    from textclf.training.events import Epoch, Event, Finished, Started, Step
+    from textclf.training.run import TrainingResult, train, train_events
+    from textclf.training.validation import Validator
+
+_MODULES = {
+    "card": ("validation_report",),
+    "events": ("Epoch", "Event", "Finished", "Started", "Step"),
+    "run": ("TrainingResult", "train", "train_events"),
+    "validation": ("Validator",),
+}
 
 __all__ = [
     "Epoch",
@@ -33,3 +48,10 @@ __all__ = [
     "train_events",
     "validation_report",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

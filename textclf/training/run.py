@@ -13,12 +13,13 @@ import msgspec
 import tensorflow as tf
 
 from textclf import artifact, batches, classifier, data, evaluation, networks, text
-from textclf.config import Config, check_environment, with_paths
+from textclf.config import Config, with_paths
 from textclf.display import Document, Notes, Table, to_html
-from textclf.errors import ArtifactError, ConfigError, DataError, TrainingError, check_all
+from textclf.errors import ArtifactError, ConfigError, DataError, TrainingError
 from textclf.tasks import Task
 from textclf.training import diagnostics
 from textclf.training.card import make_card, num_weights
+from textclf.training.checks import check, check_output
 from textclf.training.cluster import make_strategy
 from textclf.training.events import Epoch, Event, Finished, Started
 from textclf.training.loop import Interrupted, Loop
@@ -108,24 +109,6 @@ def train(
     )
 
 
-def check(config: Config, output: str | os.PathLike, *, overwrite: bool = False) -> None:
-    """Check all that can be checked before the data are read in full.
-
-    Raises:
-        TextclfError: with every mistake found.
-    """
-    resolved = with_paths(config)
-    check_all(
-        lambda: check_environment(resolved),
-        lambda: _check_output(output, overwrite),
-        lambda: data.check_sources(resolved.data),
-    )
-
-
-def _check_output(output: str | os.PathLike, overwrite: bool) -> None:
-    artifact.check_output(output, overwrite=overwrite, is_ours=(artifact.CARD,))
-
-
 def train_events(
     config: Config,
     output: str | os.PathLike,
@@ -168,7 +151,7 @@ def _events(
         tf.config.experimental.enable_op_determinism()
     with _work_folder(output) as work, _tensorflow_errors():
         # Again, now that the lock is held: another training may have ended in between.
-        _check_output(output, overwrite)
+        check_output(output, overwrite)
         dataset = data.open_dataset(resolved.data, on_progress=on_progress)
         if "train" not in dataset.splits:
             raise DataError("there is no training split; name its file as data.train")

@@ -61,7 +61,7 @@ def serve(
     try:
         check_all(
             _check_installed,
-            lambda: options.read_card(artifact.find_export(model)),
+            lambda: artifact.read_model_card(artifact.find_export(model)),
             lambda: listening.append(_listen(host, port)),
         )
     except TextclfError:

@@ -1,0 +1,137 @@
+"""Scoring of trained models from Python: training data, files, leaked rows, requirements."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import textclf
+from textclf import artifact, evaluation, model_data, scoring
+from textclf.errors import ConfigError, DataError, TextclfError
+
+
+def write_table(path: Path, rows: list[tuple[str, str]], delimiter: str = ",") -> Path:
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        csv.writer(file, delimiter=delimiter).writerows(rows)
+    return path
+
+
+def test_the_test_split_of_the_training_data_is_scored_by_default(
+    trained: Path, model: Any, reviews: Path
+) -> None:
+    notes: list[str] = []
+    result = textclf.score(trained, on_note=notes.append)
+    dataset = textclf.open_dataset(source=str(reviews))
+    assert result.report == model.evaluate(dataset, "test", bootstrap_samples=100)
+    assert (result.split, result.num_dropped, notes) == ("test", 0, [])
+    validation = textclf.score(trained, split="validation")
+    assert validation.report.metrics == pytest.approx(model.card.validation.metrics)
+
+
+def test_all_rows_of_a_file_are_scored_with_a_detected_separator(
+    trained: Path, tmp_path: Path
+) -> None:
+    rows = [("text", "label"), ("good", "positive"), ("bad; awful", "negative"), ("x", "y")]
+    file = write_table(tmp_path / "new.csv", rows, delimiter=";")
+    with pytest.raises(DataError, match="y"):
+        textclf.score(trained, file)
+    notes: list[str] = []
+    overrides = {"data.drop_unknown_labels": True, "evaluation.confidence": 0.9}
+    result = textclf.score(trained, file, overrides=overrides, on_note=notes.append)
+    assert (result.report.num_examples, result.num_dropped) == (2, 1)
+    assert result.report.confidence == 0.9
+    assert notes == [
+        f"{file}: read with data.delimiter=';', detected from the file",
+        "1 row is left out because the model does not have the label",
+    ]
+    with pytest.raises(DataError, match="all rows of a file are scored; omit the split"):
+        textclf.score(trained, file, split="test")
+    with pytest.raises(ConfigError, match="did you mean data.label_column"):
+        textclf.score(trained, file, overrides={"data.label_colum": "x"})
+
+
+def test_leaked_rows_are_left_out_of_the_second_report(model: Any, tmp_path: Path) -> None:
+    train = [("text", "label"), ("good", "positive"), ("bad", "negative")]
+    test = [("text", "label"), ("good", "positive"), ("loved it", "positive"), ("no", "negative")]
+    paths = {
+        "train": str(write_table(tmp_path / "train.csv", train)),
+        "validation": str(write_table(tmp_path / "validation.csv", train)),
+        "test": str(write_table(tmp_path / "test.csv", test)),
+    }
+    dataset = textclf.open_dataset(**paths)
+    result = scoring.score_dataset(model, dataset, bootstrap_samples=0)
+    assert (result.num_leaked, result.report.num_examples) == (1, 3)
+    assert result.without_leaked is not None and result.without_leaked.num_examples == 2
+    expected = evaluation.evaluate(
+        [1, 0],
+        model.predict_proba(["loved it", "no"]),
+        class_names=dataset.class_names,
+        multi_label=False,
+        temperature=model.card.temperature,
+        bootstrap_samples=0,
+    )
+    assert result.without_leaked.metrics == expected.metrics
+    whole = scoring.score_dataset(model, dataset, "validation", bootstrap_samples=0)
+    assert (whole.num_leaked, whole.without_leaked) == (2, None), "no row would be left"
+
+
+def test_changed_training_data_are_reported(trained: Path, reviews: Path, tmp_path: Path) -> None:
+    card = artifact.read_model_card(trained)
+    lines = reviews.read_text(encoding="utf-8").splitlines(keepends=True)
+    (tmp_path / "fewer.csv").write_text("".join(lines[:200]), encoding="utf-8")
+    overrides = {"data.source": str(tmp_path / "fewer.csv")}
+    to_score = model_data.data_to_score(card, overrides=overrides)
+    notes: list[str] = []
+    scoring.open_data(card, to_score, on_note=notes.append)
+    assert len(notes) == 1 and notes[0].startswith("these are not the training data")
+
+
+def test_missing_training_data_name_the_path_and_the_remedy(trained: Path, tmp_path: Path) -> None:
+    card = json.loads((trained / "card.json").read_text())
+    card["config"]["data"]["source"] = str(tmp_path / "gone.csv")
+    (tmp_path / "card.json").write_text(json.dumps(card))
+    with pytest.raises(DataError) as caught:
+        model_data.data_to_score(artifact.read_card(tmp_path), advice="`--data FILE`")
+    assert str(caught.value) == (
+        f"{tmp_path}/gone.csv: no such file or folder; the model was trained with data.source at "
+        "this path; specify the data: `--data FILE` or --set data.source=PATH"
+    )
+
+
+@pytest.fixture(scope="module")
+def report() -> evaluation.Report:
+    p = [[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.7, 0.3]]
+    return evaluation.evaluate(
+        [0, 1, 1, 0], p, class_names=("a", "b"), multi_label=False, bootstrap_samples=0
+    )
+
+
+def test_requirements_are_minimums_of_scores_and_maximums_of_losses(
+    report: evaluation.Report,
+) -> None:
+    met = [evaluation.Requirement("accuracy", 0.75), evaluation.Requirement("log_loss", 0.5)]
+    evaluation.check_requirements(report, met)
+    missed = [evaluation.Requirement("accuracy", 0.76), evaluation.Requirement("log_loss", 0.3)]
+    with pytest.raises(TextclfError) as caught:
+        evaluation.check_requirements(report, [*met, *missed])
+    assert str(caught.value).splitlines() == [
+        "accuracy is 0.7500, below the required 0.76",
+        f"log_loss is {report.get('log_loss'):.4f}, above the required 0.3",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("accuracy", "expected METRIC=VALUE"),
+        ("accuracy=nan", "expected METRIC=VALUE"),
+        ("accurracy=0.5", "unknown metric 'accurracy'; choose from accuracy, log_loss"),
+        ("accuracy=85", "expected a value between 0 and 1"),
+    ],
+)
+def test_a_malformed_requirement_is_refused(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        evaluation.Requirement.parse(text, ["accuracy", "log_loss"])
+    assert evaluation.Requirement.parse("log_loss=2") == ("log_loss", 2.0)

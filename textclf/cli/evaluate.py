@@ -1,0 +1,129 @@
+"""Command `evaluate`: report the metrics of a model."""
+
+import json
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from textclf.cli import options
+from textclf.cli.terminal import Progress, note, output_width, show_check
+from textclf.startup import import_tensorflow, show_status
+
+if TYPE_CHECKING:
+    from textclf.artifact import Card
+    from textclf.evaluation import Requirement
+    from textclf.scoring import Scoring
+
+
+@click.command()
+@click.argument("model", type=options.path)
+@click.argument("source", metavar="[DATA]", required=False)
+@options.split_option
+@options.set_option
+@options.json_option
+@click.option(
+    "--require",
+    "requirements",
+    multiple=True,
+    metavar="METRIC=VALUE",
+    help="Exit with 1 if METRIC is worse than VALUE; may be repeated.",
+)
+@click.pass_context
+def evaluate(
+    context: click.Context,
+    model: Path,
+    source: str | None,
+    split: str,
+    overrides: tuple[str, ...],
+    as_json: bool,
+    requirements: tuple[str, ...],
+) -> None:
+    """Report the metrics of MODEL on DATA.
+
+    MODEL is a trained folder or an exported SavedModel. DATA is a file (all rows are scored)
+    or another value of data.source; default: the training data. Classes are matched by name.
+    --require sets a minimum for scores and a maximum for losses and errors.
+
+    On a terminal, tables have its width; elsewhere 96 columns.
+
+    \b
+    Examples:
+      textclf evaluate runs/reviews
+      textclf evaluate runs/reviews new.csv --set data.label_column=stars
+      textclf evaluate saved_models/reviews/1 --json --require macro_f1=0.85
+    """
+    show_check()
+    options.check_sections(overrides, ("data", "evaluation"), "evaluate")
+    from textclf import artifact, evaluation
+
+    card = artifact.read_model_card(model)
+    limits = _parse_requirements(requirements, card)
+    from textclf import model_data, scoring
+
+    to_score = model_data.data_to_score(
+        card,
+        source,
+        split=options.split_of(context, source),
+        overrides=overrides,
+        advice=f"`textclf evaluate {shlex.quote(str(model))} FILE`",
+        on_note=note,
+    )
+    with Progress() as progress:
+        progress.stage("reading the data")
+        dataset = scoring.open_data(
+            card, to_score, on_note=progress.note, on_progress=progress.update
+        )
+        progress.clear()
+        import_tensorflow()
+        show_status("loading the model")
+        from textclf import classifier
+
+        result = scoring.score_dataset(
+            classifier.load_predictor(model),
+            dataset,
+            to_score.split,
+            on_progress=progress.update,
+            **to_score.settings,
+        )
+    if as_json:
+        click.echo(json.dumps(_values(model, source, result), ensure_ascii=False))
+    else:
+        _print(result, title=f"{model} on {to_score.description}")
+    evaluation.check_requirements(result.report, limits)
+
+
+def _parse_requirements(texts: tuple[str, ...], card: "Card") -> "list[Requirement]":
+    from textclf.evaluation import Requirement
+
+    known = list(card.validation.metrics) if card.validation else []
+    try:
+        return [Requirement.parse(text, known) for text in texts]
+    except ValueError as error:
+        raise click.UsageError(f"--require {error}") from None
+
+
+def _values(model: Path, source: str | None, result: "Scoring") -> dict:
+    clean = result.without_leaked
+    return {
+        "model": str(model),
+        "data": source,
+        "split": result.split,
+        "dropped_unknown_labels": result.num_dropped,
+        "report": result.report.to_dict(),
+        "without_leaked": None if clean is None else clean.to_dict(),
+    }
+
+
+def _print(result: "Scoring", title: str) -> None:
+    from textclf.report import format_report
+
+    click.echo(format_report(result.report, title=title, width=output_width()), nl=False)
+    if (clean := result.without_leaked) is not None:
+        metric = clean.length_metric
+        click.echo(
+            f"\nWithout the {result.num_leaked:,} rows whose text is also in train: "
+            f"{metric.replace('_f1', ' F1')} {clean.get(metric):.4f}, "
+            f"macro F1 {clean.get('macro_f1'):.4f}"
+        )

@@ -1,0 +1,140 @@
+"""Command `train`: train the model of a configuration."""
+
+import contextlib
+import shlex
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from textclf.cli import options
+from textclf.cli.terminal import (
+    Progress,
+    TimeLeft,
+    note_all,
+    say,
+    show_check,
+    stop_on_interrupt,
+)
+from textclf.errors import TextclfError, TrainingError
+from textclf.startup import import_tensorflow
+
+if TYPE_CHECKING:
+    from textclf.config import Config
+    from textclf.training import Epoch, Finished, Started
+
+
+@click.command()
+@click.argument("config_file", metavar="CONFIG", type=options.path)
+@click.argument("output", type=options.path)
+@options.set_option
+@click.option("--overwrite", is_flag=True, help="Replace an existing trained folder.")
+def train(config_file: Path, output: Path, overrides: tuple[str, ...], overwrite: bool) -> None:
+    """Train the model of CONFIG and write it to the folder OUTPUT.
+
+    Ctrl-C stops at the next step and saves the best epoch so far.
+
+    \b
+    Examples:
+      textclf train reviews.yaml runs/reviews
+      textclf train reviews.yaml runs/gru --set model.encoder=gru --set training.epochs=3
+    """
+    show_check()
+    run_training(options.load_config(config_file, overrides), output, overwrite)
+    say(f"next: textclf evaluate {shlex.quote(str(output))} --split validation")
+    click.echo(output)
+
+
+def run_training(config: "Config", output: Path, overwrite: bool) -> None:
+    """Train a model with progress on stderr and write it to a folder.
+
+    Raises:
+        TextclfError: the training cannot start, or it ended early by interruption or failure.
+    """
+    from textclf import training
+
+    training.check(config, output, overwrite=overwrite)
+    import_tensorflow()
+    try:
+        finished = _show_events(config, output, overwrite)
+    except KeyboardInterrupt:
+        raise TrainingError("interrupted; nothing was saved") from None
+    if finished.message:
+        raise TextclfError(
+            f"{finished.message}; the best epoch so far ({finished.best_epoch}) is saved in "
+            f"{finished.folder}"
+        )
+    ended = "stopped early" if finished.why == "early stopping" else "ended"
+    say(
+        f"{ended} after epoch {finished.epochs}; kept epoch {finished.best_epoch}, the best by "
+        f"{config.training.monitor}"
+    )
+
+
+def _show_events(config: "Config", output: Path, overwrite: bool) -> "Finished":
+    """Train, show the events and return the last one."""
+    from textclf import training
+
+    num_epochs = config.training.epochs
+    with Progress() as progress, contextlib.ExitStack() as stack:
+        progress.stage("reading the data")
+        should_stop: Callable[[], bool] = bool  # always False until the training has started
+        time_left = TimeLeft()
+        events = training.train_events(
+            config,
+            output,
+            overwrite=overwrite,
+            should_stop=lambda: should_stop(),
+            on_progress=progress.update,
+        )
+        # Removes temporary files also when Ctrl-C arrives between two events.
+        stack.enter_context(contextlib.closing(events))
+        for event in events:
+            if isinstance(event, training.Step):
+                time_left.add_step(time.monotonic())
+                progress.update(
+                    f"epoch {event.epoch}/{num_epochs} loss {event.mean_loss:.4f}",
+                    event.step,
+                    event.steps_per_epoch,
+                    key=event.epoch,
+                    note=time_left.in_words(),
+                )
+                continue
+            progress.clear()
+            if isinstance(event, training.Started):
+                _say_start(event)
+                time_left.start(event)
+                # There is nothing to save before; until then Ctrl-C ends it at once.
+                should_stop = stack.enter_context(stop_on_interrupt())
+            elif isinstance(event, training.Epoch):
+                time_left.add_validation(time.monotonic())
+                _say_epoch(event, num_epochs)
+            else:
+                finished = event
+    return finished
+
+
+def _say_start(event: "Started") -> None:
+    sizes = ", ".join(f"{name} {n:,}" for name, n in event.splits.items())
+    say(f"{len(event.class_names)} classes; examples: {sizes}")
+    say(
+        f"{event.vocabulary_size:,} token ids; {event.num_weights:,} weights; "
+        f"{event.steps_per_epoch:,} steps per epoch"
+    )
+    note_all(event.notices)
+    say(
+        f"{'epoch':>7} {'loss':>8} {'val_loss':>9} {'val_accuracy':>13} "
+        f"{'val_macro_f1':>13} {'seconds':>8}"
+    )
+
+
+def _say_epoch(event: "Epoch", epochs: int) -> None:
+    figures = event.figures
+    number = f"{event.epoch}/{epochs}"
+    say(
+        f"{number:>7} {figures['loss']:>8.4f} {figures['val_loss']:>9.4f} "
+        f"{figures['val_accuracy']:>13.4f} {figures['val_macro_f1']:>13.4f} "
+        f"{event.seconds:>8.1f}" + ("  best" if event.is_best else "")
+    )

@@ -59,6 +59,7 @@ LIGHT = (
     "recipes",
     "report",
     "scoring",
+    "serving.listening",
     "training.checks",
     "cli",
     "baselines",

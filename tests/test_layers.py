@@ -66,6 +66,7 @@ LIGHT = (
     "recipes",
     "report",
     "scoring",
+    "serving.listening",
     "training.checks",
     "cli",
     "baselines",

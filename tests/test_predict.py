@@ -304,6 +304,12 @@ def test_header_cells_and_cells_come_back_as_written(
     assert all(cells[width] in CLASSES for cells in rows)
 
 
+def test_escape_characters_of_a_cell_come_back_as_written(model: Path):
+    Path("new.csv").write_text("text\n\x1b[31mgood\x1b[0m\n")
+    _, row = rows_of(run("predict", model, "--input", "new.csv").stdout)
+    assert row[0] == "\x1b[31mgood\x1b[0m"
+
+
 def test_a_json_array_is_read_as_a_table(model: Path):
     records = [{"n": 1, "text": "I loved it"}, {"n": 2, "text": "bad"}]
     Path("new.json").write_text(json.dumps(records, indent=1))

@@ -52,6 +52,10 @@ def compare(
     options.check_sections(overrides, ("data", "evaluation"), "compare")
     if len(models) < 2 or len(set(models)) < len(models):
         raise click.UsageError("expected at least two different models")
+    from textclf import artifact
+
+    for model in models:
+        artifact.read_model_card(model)  # a wrong folder is reported before NumPy is imported
     from textclf import scoring
     from textclf.study import models as comparison
 

@@ -1,7 +1,5 @@
 """The command `serve`: an HTTP server for exported versions."""
 
-import importlib.util
-import os
 import socket
 from pathlib import Path
 from urllib.parse import quote
@@ -10,10 +8,8 @@ import click
 
 from textclf.cli import options
 from textclf.cli.terminal import say
-from textclf.errors import TextclfError, check_all, install_command
+from textclf.errors import TextclfError, check_all
 from textclf.startup import clear_status, import_tensorflow, show_status
-
-_REQUIRED_MODULES = ("starlette", "uvicorn", "prometheus_client")
 
 
 @click.command()
@@ -51,18 +47,18 @@ def serve(
       textclf serve saved_models/reviews
       textclf serve saved_models/reviews --name opinions --port 8080
     """
-    from textclf import artifact
+    from textclf import artifact, serving
 
     versions = _parse_labels(labels)
-    model_name = name or _model_name(model)
+    model_name = name or serving.model_name(model)
     if not model_name or set(model_name) & set("/:"):
         raise click.UsageError(f"--name {model_name}: expected a name without / and :")
     listening: list[socket.socket] = []
     try:
         check_all(
-            _check_installed,
+            serving.check_installed,
             lambda: artifact.read_model_card(artifact.find_export(model)),
-            lambda: listening.append(_listen(host, port)),
+            lambda: listening.append(serving.listen(host, port)),
         )
     except TextclfError:
         for bound in listening:
@@ -71,8 +67,6 @@ def serve(
     bound = listening[0]
     import_tensorflow()
     show_status("loading the model")
-    from textclf import serving
-
     bound_host, bound_port = bound.getsockname()[:2]
     url_host = f"[{bound_host}]" if ":" in bound_host else bound_host
 
@@ -101,41 +95,3 @@ def _parse_labels(label_options: tuple[str, ...]) -> dict[str, int]:
             )
         labels[label] = int(number)
     return labels
-
-
-def _check_installed() -> None:
-    if any(importlib.util.find_spec(module) is None for module in _REQUIRED_MODULES):
-        raise TextclfError(
-            "textclf serve: required packages are not installed; install them with "
-            f"{install_command('serve')}"
-        )
-
-
-def _model_name(path: Path) -> str:
-    """Return the name of a folder of versions, or of the parent folder of a version."""
-    folder = Path(os.path.abspath(path))
-    return folder.parent.name if os.path.exists(folder / "saved_model.pb") else folder.name
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """Return a socket bound to an address; port 0 selects a free port.
-
-    Raises:
-        TextclfError: the port is in use, or this machine does not have the address.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        bound = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise TextclfError(f"--host {host}: {error.strerror}; use 127.0.0.1") from None
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(address)
-    except OSError as error:
-        bound.close()
-        raise TextclfError(
-            f"{host}:{port}: cannot listen ({error.strerror}); use another --port or --host"
-        ) from None
-    return bound

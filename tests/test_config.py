@@ -779,7 +779,6 @@ CONTRADICTORY: list[dict[str, Any]] = [
     {"data": {"class_names": ["a", "b"]}, "training": {"class_weights": {"a": 1.0}}},
     {"model": {"encoder": "bag", "pooling": "last"}},
     {"model": {"train_embedding": False}},
-    {"training": {"abstain_precision": 0.9, "abstain_coverage": 0.9}},
     {"training": {"schedule": "plateau", "plateau_patience_epochs": 3}},
 ]
 # Values of settings on which rules may depend.
@@ -803,7 +802,6 @@ ALTERNATIVES: dict[str, list[Any]] = {
     "training.schedule": ["constant", "plateau"],
     "training.patience_epochs": [1, 9],
     "training.plateau_patience_epochs": [1, 9],
-    "training.abstain_precision": [None, 0.5],
     "training.class_weights": ["none", {"a": 1.0}],
 }
 

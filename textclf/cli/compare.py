@@ -83,11 +83,7 @@ def compare(
     if as_json:
         import msgspec
 
-        values = {
-            "data": source,
-            "split": to_compare.to_score.split,
-            **msgspec.to_builtins(report),
-        }
-        click.echo(json.dumps(values, ensure_ascii=False))
+        values = {"data": source, "split": to_compare.to_score.split}
+        click.echo(json.dumps(values | msgspec.to_builtins(report), ensure_ascii=False))
     else:
         click.echo(comparison.text(report, to_compare.to_score.description))

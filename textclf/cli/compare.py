@@ -83,12 +83,8 @@ def compare(
     if as_json:
         import msgspec
 
-        values = {
-            "data": source,
-            "split": to_compare.to_score.split,
-            **msgspec.to_builtins(report),
-        }
-        click.echo(json.dumps(values, ensure_ascii=False))
+        values = {"data": source, "split": to_compare.to_score.split}
+        click.echo(json.dumps(values | msgspec.to_builtins(report), ensure_ascii=False))
     else:
         text = comparison.text(report, to_compare.to_score.description, width=output_width())
         click.echo(text, nl=False)

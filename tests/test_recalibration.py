@@ -14,7 +14,7 @@ from click.testing import CliRunner
 import textclf
 from textclf import artifact, classifier, data, evaluation, recalibration
 from textclf.cli import main
-from textclf.config import from_dict
+from textclf.config import Config
 from textclf.errors import ArtifactError, ConfigError, DataError
 from textclf.report import format_calibration
 from textclf.tasks import Decision
@@ -34,7 +34,7 @@ def several(bag, tmp_path_factory):
     (folder / "rows.tsv").write_text("text\tlabel\n" + "".join(rows))
     values = {**bag, "data": {"source": str(folder / "rows.tsv"), "multi_label": True}}
     values["data"]["validation_fraction"] = 0.3
-    textclf.train(from_dict(values)[0], folder / "run")
+    textclf.train(Config.from_dict(values), folder / "run")
     return folder / "run"
 
 
@@ -80,7 +80,7 @@ def test_coverage_is_the_share_of_validation_that_is_answered(run):
     assert 0.6 <= point.coverage < 0.7
     assert point.abstain_below == result.decision.abstain_below > 0.5
     model = classifier.load(run)
-    dataset = data.open_dataset(from_dict(model.card.config)[0].data)
+    dataset = data.open_dataset(Config.from_dict(model.card.config).data)
     texts = [example.text for example in dataset.examples("validation")]
     assert (~model.answers(texts)["abstain"]).mean() == pytest.approx(point.coverage, abs=0.04)
     assert textclf.calibrate(run).decision.abstain_below is None, (
@@ -100,7 +100,7 @@ def test_a_precision_that_no_confidence_reaches_is_an_error_and_changes_nothing(
     for name in ("train", "validation"):  # one text, and half of its labels are wrong
         (tmp_path / f"{name}.csv").write_text("text,label\n" + "same,x\nsame,y\n" * 5)
     files = {name: str(tmp_path / f"{name}.csv") for name in ("train", "validation")}
-    textclf.train(from_dict({**bag, "data": files})[0], tmp_path / "run")
+    textclf.train(Config.from_dict({**bag, "data": files}), tmp_path / "run")
     before = contents(tmp_path / "run")
     with pytest.raises(DataError, match=r"run: no confidence reaches precision 0.9 on validation "):
         textclf.calibrate(tmp_path / "run", precision=0.9)

@@ -18,7 +18,7 @@ def test_a_recipe_trains_without_a_configuration_file(
     recipe.check(lambda stage, done, total: progress.append(stage))
     assert progress and (recipe.choices, recipe.open_settings) == ((), ())
     assert not list(tmp_path.iterdir()), "a recipe writes nothing"
-    assert config.from_yaml(recipe.text)[0] == recipe.config
+    assert config.Config.from_yaml(recipe.text) == recipe.config
     assert recipe.config.data.text_columns == ["text"]
     assert "CSV, comma-separated" in recipe.description
     values = {f"{s}.{name}": value for s in tiny for name, value in tiny[s].items()}

@@ -15,7 +15,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from test_classifier import WEIRD
 
 from textclf import classifier, saved_model, training
-from textclf.config import from_dict
+from textclf.config import Config
 from textclf.errors import ArtifactError, DataError, ExportError
 
 
@@ -25,7 +25,7 @@ def trained(reviews, tiny, tmp_path_factory):
     values = {**tiny, "data": {"source": str(reviews)}}
     # Wide vectors, so that the weights make up most of the size of the variables.
     values["model"] = tiny["model"] | {"embedding_dim": 64, "ngram_buckets": 4096}
-    for _ in training.train_events(from_dict(values)[0], folder):
+    for _ in training.train_events(Config.from_dict(values), folder):
         pass
     return folder
 

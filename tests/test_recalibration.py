@@ -1,6 +1,7 @@
 """Recalibration: the decision fitted again, from validation alone, and written atomically."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -149,6 +150,34 @@ def test_only_the_card_and_its_page_change_and_all_checksums_hold(run):
     assert [path.name for path in run.parent.iterdir()] == ["run"]
 
 
+def test_links_and_cards_in_folders_inside_stay_as_they_are(run):
+    (run / "data").symlink_to("../elsewhere")
+    (run / "old").mkdir()
+    for name in ("card.json", "card.md"):
+        shutil.copy(run / name, run / "old")
+    before = contents(run / "old")
+    textclf.calibrate(run, coverage=0.5)
+    assert (run / "data").readlink().as_posix() == "../elsewhere"
+    assert contents(run / "old") == before
+
+
+def test_a_copy_contains_what_links_lead_to(run, tmp_path):
+    (run / "weights.npz").rename(tmp_path / "stored.npz")
+    (run / "weights.npz").symlink_to("../stored.npz")
+    (run / "dangling").symlink_to("nowhere")
+    copy = tmp_path / "other" / "place"
+    textclf.calibrate(run, coverage=0.5, output=copy)
+    assert not (copy / "weights.npz").is_symlink() and not (copy / "dangling").exists()
+    assert classifier.load(copy).predict(["good"]) == classifier.load(run).predict(["good"])
+
+
+def test_a_file_that_cannot_be_copied_is_named(run):
+    os.mkfifo(run / "pipe")
+    with pytest.raises(ArtifactError, match=r"run/pipe: cannot be copied \(.*named pipe.*move it"):
+        textclf.calibrate(run)
+    assert [path.name for path in run.parent.iterdir()] == ["run"]
+
+
 def test_equal_options_give_equal_decisions_and_every_former_one_is_kept(run):
     first = artifact.read_card(run)
     decisions = [textclf.calibrate(run, coverage=0.5).decision for _ in range(2)]
@@ -184,6 +213,20 @@ def test_a_folder_that_changes_during_a_calibration_is_not_replaced(run):
     with pytest.raises(ArtifactError, match="another process changed it in the meantime"):
         recalibration.refit(plan, dataset)
     assert contents(run) == before and [path.name for path in run.parent.iterdir()] == ["run"]
+
+
+def test_a_folder_that_changes_while_it_is_checked_is_not_replaced(run, monkeypatch):
+    check_sources = data.check_sources
+
+    def change(settings):
+        card = msgspec.structs.replace(artifact.read_card(run), created="later")
+        (run / "card.json").write_text(card.to_json())
+        check_sources(settings)
+
+    monkeypatch.setattr(data, "check_sources", change)
+    with pytest.raises(ArtifactError, match="another process changed it in the meantime"):
+        textclf.calibrate(run, coverage=0.5)
+    assert artifact.read_card(run).created == "later"
 
 
 # Writes a card with another decision in a forked process that is killed at every file that it

@@ -72,6 +72,7 @@ LIGHT = (
     "baselines",
     "plots",
     "study.models",
+    "study.model_report",
     "study.comparison",
     "study.running",
     "study.summary",

@@ -18,7 +18,7 @@ from textclf.cli import main
 from textclf.config import Config
 from textclf.errors import ArtifactError, ConfigError, DataError
 from textclf.report import format_calibration
-from textclf.tasks import Decision
+from textclf.tasks import THRESHOLD_METRICS, Decision
 
 
 @pytest.fixture(scope="module")
@@ -235,7 +235,7 @@ _KILLED = """
 import os, shutil, sys
 from pathlib import Path
 from textclf import artifact, model_card, recalibration
-from textclf.tasks import Decision
+from textclf.tasks import THRESHOLD_METRICS, Decision
 original, parent = Path(sys.argv[1]), Path(sys.argv[2])
 run, pages = parent / "run", set()
 former = (original / "card.json").read_bytes(), (original / "card.md").read_bytes()
@@ -361,6 +361,12 @@ def test_both_decisions_are_shown_in_one_table(multi_label, golden):
     text = format_calibration((one, before), (other, now), title="runs/x")
     golden(f"calibration{'_multi_label' if multi_label else ''}.txt", text)
     assert "-" in format_calibration((one, None), (other, now), title="x")
+
+
+def test_the_command_offers_the_metrics_of_the_library():
+    [option] = [option for option in main.commands["calibrate"].params if option.name == "maximize"]
+    assert option.type.choices == THRESHOLD_METRICS
+    assert option.help.endswith(f"[default: {THRESHOLD_METRICS[0]}]")
 
 
 def test_the_command_prints_the_table(run, monkeypatch):

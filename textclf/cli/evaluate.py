@@ -14,7 +14,7 @@ from textclf.startup import import_tensorflow, show_status
 if TYPE_CHECKING:
     from textclf.artifact import Card
     from textclf.evaluation import Requirement
-    from textclf.scoring import Scoring
+    from textclf.scoring import ScoringResult
 
 
 @click.command()
@@ -104,7 +104,7 @@ def _parse_requirements(texts: tuple[str, ...], card: "Card") -> "list[Requireme
         raise click.UsageError(f"--require {error}") from None
 
 
-def _print_json(model: Path, source: str | None, result: "Scoring") -> None:
+def _print_json(model: Path, source: str | None, result: "ScoringResult") -> None:
     clean = result.without_leaked
     values = {
         "model": str(model),
@@ -117,7 +117,7 @@ def _print_json(model: Path, source: str | None, result: "Scoring") -> None:
     click.echo(json.dumps(values, ensure_ascii=False))
 
 
-def _print(result: "Scoring", title: str) -> None:
+def _print(result: "ScoringResult", title: str) -> None:
     from textclf.report import format_report
 
     click.echo(format_report(result.report, title=title, width=output_width()), nl=False)

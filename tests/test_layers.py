@@ -206,3 +206,16 @@ def test_tensorflow_starts_without_what_nothing_here_uses_and_without_noise():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout.strip(), done.stderr) == ("['keras']", "")
+
+
+@pytest.mark.parametrize("module", ["textclf.classifier", "elsewhere"])
+def test_only_graphs_of_loaded_models_are_traced_without_warning(module: str):
+    code = (
+        "from textclf.startup import import_tensorflow; import_tensorflow(); "
+        "import tensorflow as tf\n"
+        f"class Model:\n    __module__ = {module!r}\n"
+        "    def answer(self, x): return x\n"
+        "for _ in range(9): tf.function(Model().answer, autograph=False)(tf.constant(0))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ("triggered tf.function retracing" in done.stderr) == (module == "elsewhere")

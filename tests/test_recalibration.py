@@ -317,6 +317,12 @@ def test_an_exported_version_is_refused_with_the_way_out(exports):
             textclf.calibrate(folder)
 
 
+def test_numbers_of_numpy_are_options(run):
+    coverage = np.float64(0.6)
+    assert textclf.calibrate(run, coverage=coverage).options == {"coverage": 0.6}
+    assert artifact.read_card(run).calibration.options == {"coverage": 0.6}
+
+
 def test_unusable_options_are_refused(run, tmp_path):
     before = contents(run)
     with pytest.raises(ConfigError) as caught:

@@ -67,6 +67,7 @@ def test_a_copy_of_a_model_answers_all_examples_alike(folder: Path, tmp_path: Pa
     [
         (["one"], 2, "expected at least two different models"),
         (["one", "one"], 2, "expected at least two different models"),
+        (["one", "other/../one"], 2, "expected at least two different models"),
         (["one", "nowhere"], 1, "nowhere: does not exist"),
         (["one", "other"], 1, "compare models of one task"),
         (["one", "strange"], 1, "was trained on other data than one; name the data to score"),

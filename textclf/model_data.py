@@ -75,6 +75,7 @@ def data_to_score(
         ConfigError: an override is invalid for these data.
         DataError: the data cannot be read, or `split` was passed for a file.
     """
+    configuration.check_sections(overrides, ("data", "evaluation"))
     source = None if source is None else os.fspath(source)
     if source is not None and is_file(source):
         if split is not None:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from textclf import artifact
-from textclf.config import Config, Overrides, data_format, with_paths
+from textclf.config import Config, Overrides, check_sections, data_format, with_paths
 from textclf.errors import ArtifactError, ConfigError, DataError, check_all
 from textclf.evaluation import Report
 from textclf.startup import import_tensorflow
@@ -167,7 +167,7 @@ def check(
                 "option"
             ]
         )
-    _check_overrides(overrides)
+    check_sections(overrides, ("data",))
     config = Config.from_dict(card.config, overrides)
     resolved = with_paths(config)
     target = folder if output is None else Path(output)
@@ -179,7 +179,11 @@ def check(
         lambda: _check_target(target, is_copy=output is not None, overwrite=overwrite),
         lambda: data.check_sources(resolved.data),
     )
-    options = {"precision": precision, "coverage": coverage, "maximize": maximize}
+    options = {
+        "precision": None if precision is None else float(precision),  # it may be of NumPy
+        "coverage": None if coverage is None else float(coverage),
+        "maximize": maximize,
+    }
     return Plan(
         folder=folder,
         output=target,
@@ -202,16 +206,6 @@ def _check_options(precision: float | None, coverage: float | None, maximize: st
         problems.append("coverage: cannot be combined with precision; remove one of them")
     if maximize is not None and maximize not in THRESHOLD_METRICS:
         problems.append(f"maximize={maximize}: expected one of {', '.join(THRESHOLD_METRICS)}")
-    if problems:
-        raise ConfigError(problems)
-
-
-def _check_overrides(overrides: Overrides) -> None:
-    problems = [
-        f"{name}: only settings of data can be overridden; train again to change other settings"
-        for name in (item.partition("=")[0] for item in overrides)
-        if not name.strip().startswith("data.")
-    ]
     if problems:
         raise ConfigError(problems)
 

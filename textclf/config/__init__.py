@@ -27,7 +27,7 @@ from textclf.config.experiment import Config
 from textclf.config.messages import expected, format_value
 from textclf.config.paths import paths, resolve_path, with_paths
 from textclf.config.reading import to_yaml
-from textclf.config.resolution import Overrides
+from textclf.config.resolution import Overrides, check_sections
 from textclf.config.rules import RULES, is_read
 from textclf.config.schema import json_schema
 from textclf.config.settings import (
@@ -53,6 +53,7 @@ __all__ = [
     "Overrides",
     "Training",
     "check_environment",
+    "check_sections",
     "choices",
     "data_format",
     "expected",

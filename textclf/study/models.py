@@ -146,7 +146,7 @@ def check_models(
     Args, Raises: see `compare`.
     """
     names = [os.fspath(model) for model in models]
-    if len(names) < 2 or len(set(names)) < len(names):
+    if len(names) < 2 or len(set(map(os.path.abspath, names))) < len(names):
         raise ValueError("expected at least two different models")
     cards = {name: artifact.read_model_card(name) for name in names}
     check_comparable(cards, None if source is None else os.fspath(source))

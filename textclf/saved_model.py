@@ -157,8 +157,11 @@ def export(
 ) -> Path:
     """Write `OUTPUT/VERSION`, verified before it is moved there.
 
+        textclf.export("runs/reviews", "saved_models/reviews")
+        textclf.export(model, "saved_models/reviews", version=7)
+
     Args:
-        model: a `classifier.Classifier`.
+        model: a loaded `classifier.Classifier`, or a trained folder.
         output: folder of versions, `saved_models/NAME`.
         version: a positive integer; default: `next_version(output)`.
         golden_texts: texts to verify in addition to `GOLDEN_TEXTS`.
@@ -169,7 +172,8 @@ def export(
         The folder of the version.
 
     Raises:
-        ArtifactError: the version exists, or the folder cannot be written.
+        ArtifactError: the model is an exported version, the version exists, or the folder cannot
+            be written.
         DataError: a golden text is not a text.
         ExportError: the outputs of the export differ from those of the model; no version is
             written.
@@ -180,6 +184,13 @@ def export(
     output = Path(output)
     version = check(output, version)
     folder = output / str(version)
+    if isinstance(model, str | os.PathLike):
+        model = classifier.load(model)
+    if not isinstance(model, classifier.Classifier):
+        raise ArtifactError(
+            "the model is an exported version, which does not contain the network; export the "
+            "trained folder"
+        )
     with artifact.write_folder(folder, overwrite=False) as temporary:
         _save(model, temporary)
         extra = temporary / "assets.extra"

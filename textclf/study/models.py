@@ -124,7 +124,7 @@ class ToCompare(NamedTuple):
     Attributes:
         cards: by folder of the model, in the order of the models.
         to_score: the data.
-        metric: one of `evaluation.contributed`.
+        metric: one of `Task.comparison_metrics`.
     """
 
     cards: dict[str, Card]
@@ -174,7 +174,7 @@ def compare(
     Args:
         models: trained folders or exported versions, at least two.
         source: see `scoring.score`; default: the data that all models were trained on.
-        metric: one of `evaluation.contributed`; default: the first of them.
+        metric: one of `Task.comparison_metrics`; default: the first of them.
         split, overrides, on_note, on_progress: see `scoring.score`.
 
     Raises:

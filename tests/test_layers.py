@@ -189,6 +189,29 @@ def test_a_wrong_setting_is_refused_without_the_heavy_or_the_slow(tmp_path: Path
     assert "did you mean model.units?" in run.stderr
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["evaluate nowhere", "predict nowhere text", "calibrate nowhere", "info nowhere",
+     "export nowhere out", "verify nowhere", "serve nowhere", "compare nowhere nowhere2"],
+)  # fmt: skip
+def test_a_wrong_folder_is_refused_without_the_heavy_or_the_slow(line: str, tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from textclf.cli import main\n"
+        "try:\n"
+        "    main(sys.argv[1:])\n"
+        "except SystemExit as exit:\n"
+        "    assert exit.code == 1\n"
+        "slow = {'tensorflow', 'keras', 'numpy', 'scipy', 'sklearn', 'pyarrow', 'rich'}\n"
+        "assert not slow & set(sys.modules), slow & set(sys.modules)\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, *line.split()], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert run.returncode == 0, run.stderr
+    assert "nowhere: does not exist" in run.stderr
+
+
 def test_the_command_line_imports_nothing_that_help_does_not_need() -> None:
     code = (
         "import sys, textclf.cli; print(sorted({'msgspec', 'difflib', 'rich'} & set(sys.modules)))"

@@ -151,7 +151,7 @@ def check(
         TextclfError: as for `calibrate`.
     """
     folder = Path(folder)
-    _check_options(precision, coverage, maximize)
+    options = _options(precision, coverage, maximize)
     version = artifact.exported_version(folder)
     if version is not None:
         raise ArtifactError(
@@ -179,11 +179,6 @@ def check(
         lambda: _check_target(target, is_copy=output is not None, overwrite=overwrite),
         lambda: data.check_sources(resolved.data),
     )
-    options = {
-        "precision": None if precision is None else float(precision),  # it may be of NumPy
-        "coverage": None if coverage is None else float(coverage),
-        "maximize": maximize,
-    }
     return Plan(
         folder=folder,
         output=target,
@@ -191,12 +186,15 @@ def check(
         card=card,
         task=task,
         config=resolved,
-        options={name: value for name, value in options.items() if value is not None},
+        options=options,
         notices=config.notices,
     )
 
 
-def _check_options(precision: float | None, coverage: float | None, maximize: str | None) -> None:
+def _options(
+    precision: float | None, coverage: float | None, maximize: str | None
+) -> dict[str, float | str]:
+    """Check the options and return those that are set, numbers of NumPy as those of Python."""
     problems = [
         f"{name}={value:g}: expected a number above 0 and at most 1"
         for name, value in (("precision", precision), ("coverage", coverage))
@@ -208,6 +206,11 @@ def _check_options(precision: float | None, coverage: float | None, maximize: st
         problems.append(f"maximize={maximize}: expected one of {', '.join(THRESHOLD_METRICS)}")
     if problems:
         raise ConfigError(problems)
+    numbers = {"precision": precision, "coverage": coverage}
+    options: dict[str, float | str] = {
+        name: float(value) for name, value in numbers.items() if value is not None
+    }
+    return options if maximize is None else {**options, "maximize": maximize}
 
 
 def _check_target(target: Path, *, is_copy: bool, overwrite: bool) -> None:

@@ -59,7 +59,7 @@ def test_baseline_gives_probability_zero_to_a_class_without_training_examples(
 
 
 @pytest.mark.parametrize("name", BASELINES)
-def test_baseline_trained_on_one_class_always_predicts_it(name: str):
+def test_baseline_trained_on_one_class_always_predicts_this_class(name: str):
     model = fit(name, TEXTS, np.ones(20, int), class_names=NAMES, multi_label=False)
     assert model.predict_proba(["fine", "dull"]).tolist() == [[0, 1], [0, 1]]
 

@@ -18,7 +18,7 @@ from small_networks import (
 from textclf.networks.encoder import reverse_within_lengths
 
 
-def test_rows_and_their_gradients_are_reversed_within_the_lengths():
+def test_reversed_rows_and_gradients_stay_within_the_lengths():
     rng = np.random.default_rng(0)
     rows, upstream = (tf.constant(rng.normal(size=(4, 7, 3))) for _ in range(2))
     results = []
@@ -201,7 +201,7 @@ def textbook_gru_reset_after(xs, W, U, b):
         ("gru", {"reset_after": True}, textbook_gru_reset_after),
     ],
 )
-def test_cells_follow_the_textbook_equations(float64, encoder, kwargs, textbook):
+def test_recurrent_cells_follow_the_textbook_equations(float64, encoder, kwargs, textbook):
     network = randomize(make(encoder, bidirectional=True, **kwargs))
     inputs = batch()
     outputs = network.encoder(inputs).numpy()

@@ -54,7 +54,7 @@ def test_serving_graphs_contain_no_cudnn_kernel_although_a_gpu_is_visible(
 
 @pytest.mark.parametrize("num_layers", [1, 2])
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_fused_lstm_answers_as_the_loop_at_every_batch_size(bidirectional, num_layers):
+def test_fused_lstm_equals_the_keras_loop_at_every_batch_size(bidirectional, num_layers):
     settings = {"units": 7, "num_layers": num_layers, "input_dropout": 0.3}
     network = randomize(make("lstm", bidirectional=bidirectional, layer_norm=True, **settings))
     ids = np.random.default_rng(0).integers(0, VOCABULARY_SIZE, (4, 6))
@@ -77,7 +77,9 @@ def test_fused_lstm_answers_as_the_loop_at_every_batch_size(bidirectional, num_l
 @pytest.mark.parametrize(
     ("pooling", "bidirectional"), [("last", False), *((name, True) for name in networks.POOLINGS)]
 )
-def test_serving_networks_pool_as_networks_with_and_without_padding(pooling, bidirectional):
+def test_serving_networks_pool_like_trained_networks_with_and_without_padding(
+    pooling, bidirectional
+):
     network = randomize(make("lstm", bidirectional=bidirectional, pooling=pooling, ngram_buckets=8))
     answers = traced(networks.ServingNetwork(network))
     for inputs in (batch(), batch(np.array([5, 5])), batch(np.array([1]))):
@@ -102,7 +104,7 @@ def test_serving_variables_hold_every_weight_once_and_no_dropout_state(
     np.testing.assert_allclose(loaded.logits(batch()), network(batch()), atol=1e-6)
 
 
-def test_serving_networks_leave_the_network_unchanged():
+def test_building_a_serving_network_does_not_change_the_network():
     network = make("lstm", num_layers=2)
 
     def attributes() -> list[dict]:

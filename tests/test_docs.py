@@ -117,7 +117,7 @@ def blocks(page: str, language: str) -> list[tuple[int, str]]:
     ]
 
 
-def test_the_python_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_code_of_the_python_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     found = blocks("python.md", "python")
     assert len(found) >= 8
@@ -148,7 +148,7 @@ def test_the_commands_of_the_tutorial_run(tmp_path: Path, monkeypatch: pytest.Mo
     exec(serve, {})
 
 
-def test_the_configurations_of_the_data_page_are_right():
+def test_configurations_on_the_data_page_are_valid_and_show_every_format():
     found = blocks("data.md", "yaml")
     formats = set()
     for line, text in found:
@@ -205,7 +205,7 @@ def test_relative_links_lead_to_files():
     assert checked >= 1
 
 
-def test_ci_runs_the_test_line_of_the_readme():
+def test_ci_runs_the_test_command_of_the_readme():
     line = "python3 -m venv .venv && .venv/bin/pip install tox && .venv/bin/tox"
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert line in [text.strip() for text in readme.splitlines()], "the README lost its test line"
@@ -230,7 +230,7 @@ def index_requirements(text: str) -> list[str]:
     return [word for word in words if is_ours.fullmatch(word.strip("\"'`.,:()"))]
 
 
-def test_the_search_for_index_requirements_finds_each_form():
+def test_index_requirements_finds_every_form_of_an_install_command():
     for text in (
         "pip install textclf",
         "Over HTTP: `pip install 'textclf[serve]'`, then",
@@ -250,7 +250,7 @@ def test_the_search_for_index_requirements_finds_each_form():
         assert not index_requirements(text), text
 
 
-def test_nothing_says_that_an_index_has_this_distribution():
+def test_no_page_or_message_installs_the_package_from_an_index():
     parser = configparser.ConfigParser()
     parser.read(ROOT / "setup.cfg", encoding="utf-8")
     assert parser["metadata"]["name"] == "keras-textclf", "the index has another `textclf`"
@@ -268,7 +268,7 @@ def test_nothing_says_that_an_index_has_this_distribution():
     assert [p for p in code if "importlib.metadata" in p.read_text(encoding="utf-8")] == []
 
 
-def test_no_page_names_a_folder_of_somebody():
+def test_no_page_names_a_folder_of_a_developer_machine():
     for page in pages():
         found = re.search(r"/(home|root|work|Users)/\w+", page.read_text(encoding="utf-8"))
         assert found is None, f"{page.relative_to(ROOT)}: {found[0] if found else ''}"

@@ -354,12 +354,12 @@ def values_with(path: str, row: Row, value: Any) -> dict[str, dict[str, Any]]:
     return values
 
 
-def test_every_setting_has_its_row_and_every_row_its_setting() -> None:
+def test_table_of_observable_effects_has_a_row_for_every_setting() -> None:
     assert set(ROWS) == set(config.SETTINGS)
 
 
 @pytest.mark.parametrize("path", ROWS)
-def test_it_changes_something(path: str, observed: Callable) -> None:
+def test_every_setting_has_an_observable_effect(path: str, observed: Callable) -> None:
     row = ROWS[path]
     one = observed(row.observe, values_with(path, row, row.one))
     other = observed(row.observe, values_with(path, row, row.other))
@@ -367,7 +367,7 @@ def test_it_changes_something(path: str, observed: Callable) -> None:
 
 
 @pytest.mark.parametrize("observe", [splits, token_ids, network, start, run, report])
-def test_the_same_settings_give_the_same(
+def test_equal_settings_have_equal_effects(
     observe: Observation, observed: Callable, folder: Path, tmp_path: Path
 ) -> None:
     """Without this, the observations above could differ by chance."""
@@ -406,7 +406,7 @@ _WORDS: dict[str, tuple[Observation, dict[str, dict[str, Any]]]] = {
 
 
 @pytest.mark.parametrize("path", _WORDS)
-def test_no_two_words_of_a_setting_do_the_same(path: str, observed: Callable) -> None:
+def test_choices_of_a_setting_have_different_effects(path: str, observed: Callable) -> None:
     section, name = path.split(".")
     observe, base = _WORDS[path]
     base = {"data": FILES, **base}

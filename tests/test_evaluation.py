@@ -357,13 +357,13 @@ def test_constant_predictions_are_reported_in_a_note():
     assert report.notes[0] == "every prediction is 'a'"
 
 
-def test_class_that_is_never_predicted_is_reported_in_a_note():
+def test_class_without_predictions_is_reported_in_a_note():
     assert one_of("aabbc" * 3, "aabba" * 3).notes == (
         "never predicted, although examples have it: 'c'",
     )
 
 
-def test_notes_list_at_most_10_classes_and_count_the_others():
+def test_notes_list_at_most_10_classes_and_count_the_rest():
     names = [f"class {c}" for c in range(30)]
     report = evaluate(np.array([0]), np.full((1, 30), 1 / 30), class_names=names, multi_label=False)
     assert any("'class 10' and 19 more" in note for note in report.notes)
@@ -619,7 +619,7 @@ def test_select_includes_probabilities_equal_to_the_threshold_in_float32():
     assert MultiLabel(2).select(p, thresholds).tolist() == [[True, True], [False, False]]
 
 
-def test_evaluate_uses_the_thresholds_passed_to_it():
+def test_evaluate_predicts_with_the_thresholds_of_the_argument():
     y_true = np.array([[True, False], [False, True]])
     p = np.array([[0.3, 0.6], [0.1, 0.9]])
     known: dict[str, Any] = {"class_names": "ab", "multi_label": True}
@@ -654,7 +654,7 @@ def test_chosen_threshold_prefers_higher_f1_to_being_near_one_half():
     assert choose_thresholds(y_true, p) == pytest.approx([0.75])
 
 
-def test_chosen_threshold_is_below_one_even_if_only_one_would_separate_the_examples():
+def test_chosen_threshold_is_below_1_even_if_only_1_separates_the_examples():
     p = np.array([[1], [np.nextafter(np.float32(1), np.float32(0))]], np.float32)
     (threshold,) = choose_thresholds(np.array([[True], [False]]), p)
     assert 0.4 < threshold < 0.6
@@ -733,7 +733,7 @@ def test_report_from_dict_rejects_missing_unknown_and_malformed_entries():
         Report.from_dict({**values, "intervals": 3})
 
 
-def test_report_get_rejects_an_unknown_metric_and_suggests_a_similar_one():
+def test_report_get_rejects_an_unknown_metric_and_suggests_a_similar_name():
     with pytest.raises(
         DataError, match="no metric 'macro-f1'.*accuracy, macro_f1.*mean 'macro_f1'"
     ):
@@ -766,7 +766,7 @@ def test_evaluate_and_choose_thresholds_reject_zero_examples():
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -0.1, 1.1])
-def test_evaluate_and_choose_thresholds_reject_values_that_are_no_probabilities(value: float):
+def test_evaluate_and_choose_thresholds_reject_values_outside_0_to_1(value: float):
     p = np.array([[0.5, 0.5], [0.5, value]])
     with pytest.raises(DataError, match="1 of 2 examples .the first is row 1. have a probability"):
         evaluate(np.array([0, 1]), p, class_names="ab", multi_label=False)
@@ -1055,7 +1055,7 @@ def test_micro_f1_thresholds_have_the_highest_micro_f1_of_all(drawn: st.DataObje
     assert micro_f1(chosen) == pytest.approx(best)
 
 
-def test_micro_f1_thresholds_are_near_one_half_where_it_does_not_matter() -> None:
+def test_micro_f1_thresholds_without_influence_on_micro_f1_are_near_one_half() -> None:
     p = np.array([[0.1, 0.9], [0.2, 0.8], [0.3, 0.3]])
     y_true = np.array([[False, True], [False, True], [False, False]])
     assert choose_thresholds(y_true, p, maximize="micro_f1").tolist() == pytest.approx([0.5, 0.55])

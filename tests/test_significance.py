@@ -25,7 +25,7 @@ def simulate(rng, num_seeds, num_examples, between_seeds, between_cells, gain=0.
     return (rng.random(logits.shape) < 1 / (1 + np.exp(-logits))).astype(float)
 
 
-# === Which architecture? ===
+# === Architectures ===
 
 
 def two_sided(difference, parts):
@@ -209,7 +209,7 @@ def test_holm_matches_a_calculation_by_hand_and_keeps_the_level_of_the_family():
     assert 0.02 <= false / NUM_COMPARISONS <= 0.06
 
 
-# === Which of these two models? ===
+# === Trained models ===
 
 
 def test_share_of_equal_models_called_different_is_the_level_of_the_test():

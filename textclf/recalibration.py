@@ -6,7 +6,7 @@
 
 The decision is the temperature, the thresholds and the confidence below which the classifier
 abstains. It is fitted to the validation split of the training data; the test split is not scored.
-`calibrate` calls `check`, `open_data` and `refit`, of which only `refit` imports TensorFlow.
+`calibrate` calls `check`, `open_data` and `refit`; only `refit` imports TensorFlow.
 """
 
 import datetime

@@ -61,7 +61,7 @@ def resolve(
 
     Args:
         base: the values of a file or a dictionary.
-        overrides: "section.setting=value", of which the last for a setting takes effect; or
+        overrides: "section.setting=value", where the last value of a setting takes effect; or
             "section.setting" -> value.
         problems: errors of the base that are already known.
         is_experiment: whether training data are required.

@@ -117,8 +117,8 @@ class Scoring(ABC, Generic[AnyTask]):
         """Return the distinct pairs (truth, prediction) and the number of examples of each.
 
         Returns:
-            Three sparse matrices, float64 [pairs, C], with 1 for each class that is correct, for each
-            that is true and for each that is predicted; and the numbers of examples, int64 [pairs].
+            Three sparse float64 [pairs, C], with 1 for each class that is correct, for each that is
+            true and for each that is predicted; and the numbers of examples, int64 [pairs].
         """
 
     @abstractmethod

@@ -1099,6 +1099,7 @@ def test_data_format_of_a_file_equals_the_format_of_tables(ending: str) -> None:
         ({"test": "a.tsv"}, "tsv"),
         ({}, None),
     ],
+    ids=str,
 )
 def test_data_format_depends_on_names_only(section: dict, expected: str | None) -> None:
     assert config.data_format(section) == expected
@@ -1201,7 +1202,7 @@ def test_absolute_paths_home_and_variables_are_not_relative_to_the_file(
     }
 
 
-@pytest.mark.parametrize("overrides", [["data.train=c.csv"], {"data.train": "c.csv"}])
+@pytest.mark.parametrize("overrides", [["data.train=c.csv"], {"data.train": "c.csv"}], ids=str)
 def test_overridden_path_is_relative_to_the_current_folder(overrides: Any) -> None:
     text = "data: {train: a.csv, test: b.csv}"
     base = config.Config.from_yaml(text, folder="/configs")

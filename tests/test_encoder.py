@@ -59,7 +59,7 @@ def keras_stack(encoder: str, bidirectional: bool, num_layers: int, kwargs: dict
 
 
 @pytest.mark.parametrize("num_layers", [1, 2])
-@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("bidirectional", [False, True], ids=["forward", "bidirectional"])
 @pytest.mark.parametrize(
     ("encoder", "kwargs"),
     [

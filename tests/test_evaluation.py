@@ -235,7 +235,7 @@ def test_calibration_error_is_small_for_calibrated_and_large_for_sharpened_proba
 # === Invariances ===
 
 
-@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("multi_label", [False, True], ids=["one-of", "multi-label"])
 def test_order_of_examples_does_not_change_the_report(multi_label: bool):
     y_true, p = random_one_of(300, 4)
     if multi_label:
@@ -254,7 +254,7 @@ def test_order_of_examples_does_not_change_the_report(multi_label: bool):
         assert getattr(reordered, field) == getattr(report, field)
 
 
-@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("multi_label", [False, True], ids=["one-of", "multi-label"])
 def test_order_of_classes_does_not_change_the_metrics(multi_label: bool):
     y_true, p = random_one_of(300, 4)
     p[:, 3] *= 0.3  # makes the classes differ
@@ -315,7 +315,7 @@ def test_multi_label_evaluation_works_without_positives_and_without_negatives(fi
     assert any("4 of 4 examples are predicted to have no class" in note for note in report.notes)
 
 
-@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("multi_label", [False, True], ids=["one-of", "multi-label"])
 @pytest.mark.parametrize("num_classes", [2, 28, 100])
 @pytest.mark.parametrize("confidence", [0.8, 0.95, 0.99])
 def test_intervals_of_perfect_predictions_end_at_1_and_start_below_1(
@@ -336,7 +336,7 @@ def test_intervals_of_perfect_predictions_end_at_1_and_start_below_1(
             assert 0.3 < low < 0.9 and high == 1
 
 
-@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("multi_label", [False, True], ids=["one-of", "multi-label"])
 def test_intervals_of_wrong_predictions_start_at_0_and_end_above_0(multi_label: bool):
     y_true = np.arange(40) % 4
     p = np.eye(4)[(y_true + 1) % 4]
@@ -481,7 +481,7 @@ def test_intervals_are_wider_at_a_higher_confidence_level():
     assert wide[0] < narrow[0] < narrow[1] < wide[1]
 
 
-@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("multi_label", [False, True], ids=["one-of", "multi-label"])
 def test_intervals_agree_with_a_plain_bootstrap_over_examples(multi_label: bool):
     y_true, p = random_one_of(120, 3)
     if multi_label:  # classes of unlike size and score, so that micro and macro differ
@@ -853,7 +853,7 @@ def log_losses(y_true, logits, temperature, *, multi_label):
     return np.array([(np.logaddexp.reduce(z, axis=1) - z[rows, y_true]).mean()])
 
 
-@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("multi_label", [False, True], ids=["one-of", "multi-label"])
 def test_fit_temperature_minimizes_the_log_loss_of_the_rows_and_one_evenly_labelled_row(
     multi_label: bool,
 ):
@@ -955,7 +955,7 @@ def test_fit_temperature_does_not_worsen_the_calibration_of_an_accurate_model_on
     assert after.get("calibration_error") <= before.get("calibration_error") + 0.02
 
 
-@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("multi_label", [False, True], ids=["one-of", "multi-label"])
 def test_fit_temperature_returns_1_if_no_scale_improves_the_logits(multi_label: bool):
     y_true = np.arange(40) % 2
     if multi_label:
@@ -985,7 +985,7 @@ def test_fit_temperature_fits_each_label_and_returns_1_for_a_label_without_posit
     )
 
 
-@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("multi_label", [False, True], ids=["one-of", "multi-label"])
 def test_fit_temperature_keeps_probabilities_below_1_without_validation_errors(multi_label):
     y_true = np.arange(20) % 2
     logits = np.where(np.eye(2, dtype=bool)[y_true], 1.0, -1.0)

@@ -171,7 +171,7 @@ def test_an_unwritable_output_of_a_benchmark_is_reported_before_any_run(folder: 
 
 @pytest.mark.parametrize("encoder", ["simple_rnn", "lstm", "gru"])
 @pytest.mark.parametrize("changes", [{}, {"num_layers": 2}, {"reset_after": False}])
-@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("bidirectional", [False, True], ids=["forward", "bidirectional"])
 def test_counted_recurrent_weights_equal_those_of_the_network(
     encoder: str, changes: dict[str, Any], bidirectional: bool
 ):

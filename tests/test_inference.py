@@ -38,7 +38,7 @@ def visible_gpu(monkeypatch):
     )
 
 
-@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("bidirectional", [False, True], ids=["forward", "bidirectional"])
 @pytest.mark.parametrize("encoder", ["lstm", "gru"])
 def test_serving_graphs_contain_no_cudnn_kernel_although_a_gpu_is_visible(
     visible_gpu, encoder, bidirectional
@@ -53,7 +53,7 @@ def test_serving_graphs_contain_no_cudnn_kernel_although_a_gpu_is_visible(
 
 
 @pytest.mark.parametrize("num_layers", [1, 2])
-@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("bidirectional", [False, True], ids=["forward", "bidirectional"])
 def test_fused_lstm_equals_the_keras_loop_at_every_batch_size(bidirectional, num_layers):
     settings = {"units": 7, "num_layers": num_layers, "input_dropout": 0.3}
     network = randomize(make("lstm", bidirectional=bidirectional, layer_norm=True, **settings))
@@ -86,7 +86,7 @@ def test_serving_networks_pool_like_trained_networks_with_and_without_padding(
         np.testing.assert_allclose(answers(inputs), network(inputs), atol=1e-6)
 
 
-@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("bidirectional", [False, True], ids=["forward", "bidirectional"])
 @pytest.mark.parametrize("encoder", networks.ENCODERS)
 def test_serving_variables_hold_every_weight_once_and_no_dropout_state(
     encoder, bidirectional, tmp_path

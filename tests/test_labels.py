@@ -148,6 +148,7 @@ def test_a_list_among_plain_labels_is_a_finding(tmp_path: Path) -> None:
         ("❤", "❤\ufe0f"),
         ("x\u00ady", "xy"),
     ],
+    ids=ascii,
 )
 def test_class_names_with_equal_appearance_are_a_finding(
     tmp_path: Path, pair: tuple[str, str]
@@ -159,7 +160,7 @@ def test_class_names_with_equal_appearance_are_a_finding(
     )
 
 
-@pytest.mark.parametrize("pair", [("कि", "का"), ("1", "2"), ("ที่", "ที")])
+@pytest.mark.parametrize("pair", [("कि", "का"), ("1", "2"), ("ที่", "ที")], ids=ascii)
 def test_class_names_with_visible_differences_are_not_a_finding(
     tmp_path: Path, pair: tuple[str, str]
 ) -> None:

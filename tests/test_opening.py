@@ -89,6 +89,8 @@ from textclf import data
             "data.validation_fraction=0.5 and data.test_fraction=0.5 leave nothing for train",
         ),
     ],
+    # The end of the content, and the beginning of the message.
+    ids=lambda value: str(value)[slice(60) if ": " in str(value) else slice(-30, None)],
 )
 def test_an_invalid_csv_is_refused_with_file_and_line(
     tmp_path: Path, content: str | bytes, options: dict[str, Any], expected: str

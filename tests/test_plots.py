@@ -52,7 +52,7 @@ def test_plot_confusion_matrix_writes_the_counts_at_true_row_and_predicted_colum
         plots.plot_confusion_matrix(report(multi_label=True))
 
 
-@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("multi_label", [False, True], ids=["one-of", "multi-label"])
 def test_plot_calibration_draws_only_bins_with_examples(multi_label: bool) -> None:
     made = report(multi_label)
     _, line = plots.plot_calibration(made).get_lines()

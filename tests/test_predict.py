@@ -432,6 +432,7 @@ def test_compare_recognises_tables_like_evaluate(model: Path):
 @pytest.mark.parametrize(
     "overrides",
     [["data.delimiter=,"], ["data.delimiter=|"], ["data.delimiter=,", "data.quoting=none"]],
+    ids=" ".join,
 )
 def test_an_explicit_delimiter_disables_its_recognition(model: Path, overrides: list[str]):
     Path("same.csv").write_text("text;label\nI loved it;positive\nbad;negative\n")

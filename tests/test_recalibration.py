@@ -295,7 +295,7 @@ def test_calibrate_refuses_invalid_and_conflicting_options(run, tmp_path):
 # === The command ===
 
 
-@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("multi_label", [False, True], ids=["one-of", "multi-label"])
 def test_calibration_table_shows_former_and_new_decision(multi_label, golden):
     y_true, p = np.array([0, 0, 1, 1]), np.array([[0.9, 0.1], [0.6, 0.4], [0.7, 0.3], [0.2, 0.8]])
     one, other = Decision(temperature=1.25), Decision(temperature=2.0, abstain_below=0.75)

@@ -54,6 +54,7 @@ def test_a_header_is_recognised_by_comparison_with_the_rows(
         [["a text of another class", "z"], ["one more of this class", "z"], *texts_and(("x", "y"))],
         texts_and(("yes", "no"), 6),
     ],
+    ids=["names", "numbers", "words", "names of columns", "rare classes", "few rows"],
 )
 def test_a_first_row_similar_to_the_following_rows_is_not_a_header(
     tmp_path: Path, rows: list[list[Any]]
@@ -113,6 +114,7 @@ RARE = ["x", "x", "y", "y"] + [""] * 56
         (columns("text,label,liked", (0, 1, 2), (0, 1)), "label", ["label", "liked"]),
         (columns("text,label,label", ("a", "b"), ("x", "y", "z")), None, ["2", "3"]),
     ],
+    ids=lambda value: value.split("\n")[0] if isinstance(value, str) else str(value),
 )
 def test_label_column_is_recognised_by_name_or_left_open(
     tmp_path: Path, content: str, label: str | None, candidates: list[str] | None
@@ -187,6 +189,7 @@ def test_long_values_of_a_column_called_label_are_labels(tmp_path: Path) -> None
         ("['a' 'b']", "['c']"),
         ("('a', 'b')", "('c',)"),
     ],
+    ids=" ".join,
 )
 def test_labels_in_lists_written_as_text_are_recognised_as_multi_label(
     tmp_path: Path, cells: tuple[str, ...]
@@ -215,6 +218,7 @@ def test_decimal_commas_do_not_separate_labels(tmp_path: Path) -> None:
         ([["a", "b"], [], ["c"]], ("a", "b", "c")),
         (["['a', 'b']", "['c']"], ("a", "b", "c")),
     ],
+    ids=str,
 )
 def test_json_labels_are_recognised_in_the_form_of_the_reader(
     tmp_path: Path, labels: list[Any], classes: tuple[str, ...]

@@ -140,7 +140,7 @@ INVALID = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("body", "message"), INVALID, ids=range(len(INVALID)))
+@pytest.mark.parametrize(("body", "message"), INVALID, ids=[ascii(m[:60]) for _, m in INVALID])
 def test_an_invalid_predict_request_gets_the_message_of_tf_serving(server, body, message):
     response = server.post(body)
     assert response.json() == {"error": message}

@@ -101,7 +101,7 @@ def test_label_names_are_strings_for_one_label_and_tuples_for_several():
     assert SEVERAL.label_names(answers, ("a", "b", "c")) == [("a", "c"), ()]
 
 
-@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("multi_label", [False, True], ids=["one-of", "multi-label"])
 def test_card_returns_task_and_decision_from_its_entries(multi_label: bool):
     decision = Decision(temperature=(1.0, 2.0), thresholds=(0.1, 0.2), abstain_below=0.3)
     card = artifact.Card(

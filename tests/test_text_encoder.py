@@ -30,7 +30,9 @@ def assert_same(left: text.Encoded, right: text.Encoded) -> None:
         np.testing.assert_array_equal(a.numpy(), b.numpy(), err_msg=name)
 
 
-@pytest.mark.parametrize("value", [tf.constant("good"), tf.constant([["good"]])])
+@pytest.mark.parametrize(
+    "value", [tf.constant("good"), tf.constant([["good"]])], ids=["scalar", "matrix"]
+)
 def test_text_encoder_refuses_a_scalar_or_matrix_of_texts(encoder, value):
     for function in (encoder, encoder.tokenizer):
         with pytest.raises((TypeError, ValueError)):

@@ -356,6 +356,7 @@ def test_non_finite_validation_outputs_stop_training_and_keep_the_best_epoch(
             lambda step, total, epoch: [1, 1, 1, 0.1][epoch - 1],
         ),
     ],
+    ids=["constant", "cosine", "exponential", "warm-up", "cosine with warm-up", "plateau"],
 )
 def test_the_learning_rate_follows_its_schedule(reviews, bag, tmp_path, overrides, factor):
     resolved = config(

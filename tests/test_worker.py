@@ -45,7 +45,7 @@ def test_a_damaged_log_of_test_reads_is_continued(tmp_path: Path):
     assert worker.log_test_read("b", tmp_path) == 2
 
 
-@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("multi_label", [False, True], ids=["one-of", "multi-label"])
 def test_rounding_of_stored_probabilities_changes_no_prediction(multi_label: bool):
     rng = np.random.default_rng(0)
     p = np.clip(0.5 + rng.normal(0, 1e-4, (1000, 3)), 0, 1).astype(np.float32)

@@ -1,4 +1,4 @@
-"""A service in Python that has TensorFlow and nothing else, perhaps of another version.
+"""Client in Python that needs only TensorFlow, of any version.
 
     python tests/client.py saved_models/demo/1
 

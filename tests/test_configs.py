@@ -1,4 +1,4 @@
-"""Every configuration that comes with the project is right, and there are as many as there were."""
+"""Shipped configurations: valid, without notices and defaults, and none is missing."""
 
 import os
 import subprocess

@@ -109,7 +109,7 @@ def test_a_generated_page_is_current(name: str, page: Any, request: pytest.Fixtu
 
 
 def blocks(page: str, language: str) -> list[tuple[int, str]]:
-    """The line and the text of each block of a language."""
+    """Return line and text of each block of a language on a page."""
     text = (DOCS / page).read_text(encoding="utf-8")
     return [
         (text.count("\n", 0, match.start()) + 2, match[1])
@@ -123,7 +123,7 @@ def test_code_of_the_python_page_runs(tmp_path: Path, monkeypatch: pytest.Monkey
     assert len(found) >= 8
     names: dict[str, Any] = {"__name__": "docs_python"}
     for line, code in found:
-        # The lines before keep the numbers of a traceback right.
+        # The empty lines give a traceback the line numbers of the page.
         exec(compile("\n" * (line - 1) + code, str(DOCS / "python.md"), "exec"), names)
 
 
@@ -131,7 +131,7 @@ def test_the_commands_of_the_tutorial_run(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     make, serve = (code for _, code in blocks("tutorial.md", "python"))
     assert "6000" in make
-    # A twentieth of the rows: what is asserted is that every line does what it says, not how well.
+    # A twentieth of the rows: the commands are tested, not the scores.
     exec(make.replace("6000", "300"), {})
     lines = [line for _, text in blocks("tutorial.md", "sh") for line in text.splitlines()]
     assert len(lines) >= 9
@@ -221,8 +221,8 @@ INSTALL = re.compile(
 
 
 def index_requirements(text: str) -> list[str]:
-    """The requirements in a text that an index would answer with a distribution `textclf`."""
-    # Literals that Python joins, and words that a page breaks over two lines, are one text.
+    """Return the requirements in a text that would install `textclf` from an index."""
+    # Join adjacent literals of Python and words on two lines of a page.
     text = re.sub(r"[\"']\s*\n\s*f?[\"']", "", text)
     words = [word for match in INSTALL.finditer(text) for word in match[1].split()]
     words += re.findall(r"[\w.-]*textclf\[[^\]\s]+\]", text)
@@ -264,7 +264,7 @@ def test_no_page_or_message_installs_the_package_from_an_index():
         for path in [*pages(), *code]
     }
     assert {path: words for path, words in said.items() if words} == {}
-    # A look-up by the name of the distribution would fail in an older installation.
+    # A look-up by the name of the distribution fails in an older installation.
     assert [p for p in code if "importlib.metadata" in p.read_text(encoding="utf-8")] == []
 
 

@@ -173,7 +173,7 @@ def textbook_gru_reset_before(xs, W, U, b):
 
 
 def textbook_gru_reset_after(xs, W, U, b):
-    """The form of version 1 of Cho et al.'s preprint (arXiv:1406.1078v1), which cuDNN computes.
+    """Version 1 of the preprint of Cho et al. (arXiv:1406.1078v1), which cuDNN computes.
 
     The reset gate acts *after* the product with U, which therefore has a bias d.
 

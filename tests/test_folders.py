@@ -26,7 +26,7 @@ def names(folder):
 
 @pytest.fixture
 def before_rename(monkeypatch):
-    """`before_rename(number, action)`: the action runs before the rename of that number, from 1."""
+    """Return a function that runs an action before the nth rename: `before_rename(n, action)`."""
 
     def run_before(number, action):
         calls, rename = [], os.rename
@@ -272,7 +272,7 @@ def test_the_former_folder_of_a_symbolic_link_is_restored(tmp_path):
 
 @pytest.fixture
 def tree(tmp_path):
-    """A trained folder `run`, its export `exports/1`, a benchmark `cells`, and links to them."""
+    """Return a folder with a trained folder `run`, an export `exports/1`, a benchmark `cells`, and links."""
     for name in (
         *("run/card.json", "run/weights.npz", "exports/1/saved_model.pb"),
         *("exports/1/assets.extra/card.json", "cells/benchmark.json"),

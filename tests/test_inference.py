@@ -25,7 +25,7 @@ def operations(network: networks.Network | networks.ServingNetwork) -> set[str]:
 
 @pytest.fixture
 def visible_gpu(monkeypatch):
-    """TensorFlow reports a GPU, so that Keras traces cuDNN kernels."""
+    """Let TensorFlow report a GPU, so that Keras traces cuDNN kernels."""
     list_logical_devices = tf.config.list_logical_devices
     monkeypatch.setattr(
         tf.config,

@@ -14,7 +14,7 @@ Golden = Callable[[str, str], None]
 
 
 def run(*arguments: object) -> Result:
-    """Run a command in this process; an exception that is no message to the user is raised."""
+    """Run a command in this process; raise exceptions other than SystemExit."""
     result = CliRunner().invoke(main, [str(argument) for argument in arguments])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
@@ -37,7 +37,7 @@ def refused(*arguments: object) -> str:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder that is the current one."""
+    """Return an empty folder, which is the current folder."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -126,7 +126,7 @@ def test_init_finds_the_files_of_validation_and_test_beside_a_chinese_train_file
 
 
 def numbered(*columns: tuple[object, ...], number: int = 60) -> list[list[object]]:
-    """Rows of a text and of the repeated values of other columns."""
+    """Return rows of a text and of the repeated values of other columns."""
     return [
         [f"some words about {i}", *(column[i % len(column)] for column in columns)]
         for i in range(number)

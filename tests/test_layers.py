@@ -81,12 +81,12 @@ LIGHT = (
 
 
 def module_of(path: Path) -> str:
-    """The layered module that a file belongs to: `data/parts.py` is a part of `data`."""
+    """Return the module with a layer that a file belongs to: `data` for `data/parts.py`."""
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py").replace("__init__", "")
 
 
 def imported(tree: ast.AST, path: Path) -> Iterator[tuple[int, str]]:
-    """(line, layered module of ours) for every import in a file, those in functions too."""
+    """Yield line and module of every import of `textclf` in a file, also in functions."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]

@@ -1,4 +1,4 @@
-"""Layout: the version of an export that a path refers to."""
+"""Layout: the exported version of a path."""
 
 import pytest
 

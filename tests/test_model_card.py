@@ -1,4 +1,4 @@
-"""Card page: what a person reads in card.md, taken from the card."""
+"""Card page: the contents of card.md."""
 
 import msgspec
 

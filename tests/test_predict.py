@@ -1,4 +1,4 @@
-"""The command `predict` and its input: lines, tables, arguments; what it shares with `evaluate`."""
+"""Command `predict`: lines, tables and arguments, and recognition of tables as in `evaluate`."""
 
 import csv
 import gzip
@@ -23,7 +23,7 @@ CLASSES = {"positive", "negative"}
 
 
 def run(*arguments: object, input: bytes | None = None) -> Result:
-    """Run one command in this process; an exception that is no message to the user is raised."""
+    """Run a command in this process; raise exceptions other than SystemExit."""
     result = CliRunner().invoke(main, [str(argument) for argument in arguments], input=input)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
@@ -43,7 +43,7 @@ def rows_of(text: str, delimiter: str = ",") -> list[list[str]]:
 
 @pytest.fixture
 def model(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The trained folder; the current folder is another one, which is empty."""
+    """Return the trained folder; the current folder is a new, empty one."""
     monkeypatch.chdir(tmp_path)
     return trained
 

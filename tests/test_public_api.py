@@ -1,4 +1,4 @@
-"""The names of `import textclf`, and what they cost."""
+"""Public API: the names of `import textclf`, and its lazy imports."""
 
 import subprocess
 import sys

@@ -22,7 +22,7 @@ from textclf.tasks import Decision
 
 @pytest.fixture(scope="module")
 def several(bag, tmp_path_factory):
-    """A trained folder of a multi-label model with three classes of different frequency."""
+    """Return the trained folder of a multi-label model with classes of different frequency."""
     folder = tmp_path_factory.mktemp("several")
     random = np.random.default_rng(0)
     rows = []
@@ -40,7 +40,7 @@ def several(bag, tmp_path_factory):
 
 @pytest.fixture
 def run(trained, tmp_path):
-    """A copy of a trained folder of a model with one label per text."""
+    """Return a copy of the trained folder of a model with one label per text."""
     shutil.copytree(trained, tmp_path / "run")
     return tmp_path / "run"
 
@@ -186,8 +186,8 @@ def test_a_folder_changed_during_a_calibration_is_not_replaced(run):
     assert contents(run) == before and [path.name for path in run.parent.iterdir()] == ["run"]
 
 
-# Writes a card with another decision in a forked process that is killed at every file that it
-# opens, renames or removes, one after the other. Prints a line for each.
+# Write a card with a new decision in a forked process that is killed at the nth opening, renaming or
+# removal of a file, for each n, and print a line for each.
 _KILLED = """
 import os, shutil, sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""From a data file to a configuration, from Python."""
+"""Recipes: configurations made from data files."""
 
 from pathlib import Path
 from typing import Any

@@ -32,7 +32,7 @@ def folder(reviews: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def finished(reviews: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
-    """A folder with a finished benchmark in `out`, and the output of the command."""
+    """Return a folder with a finished benchmark in `out`, and the result of the command."""
     folder = write_grids(tmp_path_factory.mktemp("benchmark"), reviews)
     return folder, run_benchmark(folder, "grid.yaml", "out")
 

@@ -22,7 +22,7 @@ from textclf import classifier
 
 
 class Load:
-    """Requests without a pause from several threads, until the block ends.
+    """Context in which several threads send requests without a pause.
 
     Attributes:
         outcomes: the confidence of each answer, or the text of an error response.

@@ -22,7 +22,7 @@ from textclf.tasks import OneOf
 
 @pytest.fixture(scope="module")
 def folder(reviews: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with two trained models, `two` and `three`, that differ in the embedding."""
+    """Return a folder with two trained models, `two` and `three`, with different embeddings."""
     folder = tmp_path_factory.mktemp("models")
     (folder / "tiny.yaml").write_text(TINY.format(reviews=reviews))
     for name, dim in (("two", 2), ("three", 3)):
@@ -196,7 +196,7 @@ def test_comparison_by_macro_f1_requires_four_rows_per_class_on_average(
 
 
 def softmax_answers(rng: np.random.Generator, n: int) -> Answers:
-    """Three classes, with probabilities that vary by example and by model."""
+    """Return answers for three classes, with probabilities that vary by example and model."""
     y_true = np.arange(n) % 3
     logits = rng.normal(0, 1, (n, 3)) + 1.2 * np.eye(3)[y_true]
     p = np.exp(logits)
@@ -229,7 +229,7 @@ def test_equally_good_models_are_rarely_called_different_with_any_metric(
 
 
 def holm_by_definition(p_values: list[float]) -> list[float]:
-    """Holm's correction by its definition, one p-value at a time."""
+    """Return p-values with Holm's correction, computed from its definition."""
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])
     corrected, largest = [0.0] * len(p_values), 0.0
     for rank, i in enumerate(order):

@@ -40,7 +40,7 @@ def history(folder):
 
 
 def outputs_of(output):
-    """Probabilities, what `predict` prints, and the fingerprint of the export of a trained folder."""
+    """Return probabilities, output of `predict`, and fingerprint of the export of a folder."""
     model = classifier.load(output)
     p = model.predict_proba(["not bad at all", "", "很好看！"])
     printed = CliRunner().invoke(main, ["predict", str(output), "--json", "not bad", ""]).stdout
@@ -97,7 +97,7 @@ def test_weights_of_the_best_epoch_are_saved(reviews, bag, tmp_path):
     report = model.evaluate(dataset, "validation", bootstrap_samples=100)
     fitted = finished.validation.metrics["log_loss"]
     assert report.get("log_loss") == pytest.approx(fitted, abs=1e-5)
-    # The history is from before the temperature was fitted.
+    # The history was written before the temperature was fitted.
     card = msgspec.structs.replace(model.card, temperature=1.0)
     raw = classifier.Classifier(model.text_encoder, model.network, card)
     report = raw.evaluate(dataset, "validation", bootstrap_samples=100)
@@ -259,7 +259,7 @@ def test_unfinished_folder_with_foreign_files_is_refused(reviews, tiny, tmp_path
 
 
 def call_before_the_lock(monkeypatch, happens):
-    """Something that another process does between our opening of the lock and our taking it."""
+    """Let an action run between opening and taking the lock, as in a different process."""
     flock, calls = fcntl.flock, []
 
     def slow(*arguments):
@@ -352,7 +352,7 @@ def test_non_finite_validation_outputs_stop_training_and_keep_the_best_epoch(
                 "training.plateau_factor=0.1",
                 "training.plateau_patience_epochs=2",
             ],
-            # The first epoch is a gain, the next two are none.
+            # Only the first epoch improves the score.
             lambda step, total, epoch: [1, 1, 1, 0.1][epoch - 1],
         ),
     ],
@@ -385,7 +385,7 @@ def test_max_steps_ends_training_within_an_epoch(reviews, bag, tmp_path):
     assert len(rates) == whole + 1
     lowest = 0.5 * (1 + np.cos(np.pi * 12 / 13)) * resolved.training.learning_rate
     assert rates[-1] == pytest.approx(lowest), "the schedule ends where the steps do"
-    # As many steps as the epochs have change nothing.
+    # A limit equal to the steps of all epochs has no effect.
     resolved = config(bag, "training.epochs=1", "training.max_steps=99999", source=str(reviews))
     events = list(training.train_events(resolved, tmp_path / "whole"))
     assert events[0].total_steps == per_epoch and events[-1].why == "epochs"
@@ -539,7 +539,7 @@ def test_vectors_from_a_file_initialise_the_embedding_with_reported_coverage(
 
 MIRRORED = """
 import gc, json, sys
-gc.disable()  # much of the time would go into looking for garbage in TensorFlow
+gc.disable()  # garbage collection in TensorFlow would take much of the time
 import tensorflow as tf
 gc.freeze()
 cpu = tf.config.list_physical_devices("CPU")[0]
@@ -562,12 +562,12 @@ print(json.dumps(losses))
 
 
 def test_training_on_two_devices_equals_training_on_one_device(reviews, tiny, tmp_path):
-    # One direction: each device's part of the step is traced by itself.
+    # One direction only, because the step is traced once for each device.
     model = {"encoder": "gru", "bidirectional": False, "l2": 1e-4}
     model |= {"embedding_dropout": 0.0, "output_dropout": 0.0}
     values = {**tiny, "data": {"source": str(reviews)}}
     values = values | {"model": tiny["model"] | model}
-    # An odd batch leaves one device short of a row.
+    # The devices get different numbers of rows of an odd batch.
     values = values | {"training": tiny["training"] | {"batch_size": 33}}
     done = subprocess.run(
         [sys.executable, "-c", MIRRORED, json.dumps(values), str(tmp_path)],

@@ -22,8 +22,8 @@ from textclf import demo, startup
 def pytest_configure(config: pytest.Config) -> None:
     """Import TensorFlow in the processes that run tests, without its graph optimiser.
 
-    That saves a quarter of the time: most tests trace many graphs and run each a few times. What
-    commands, servers, clients and verification run in processes of their own keeps the optimiser.
+    This saves a quarter of the time, because most tests trace many graphs and run each a few times.
+    Commands, servers, clients and verification in separate processes use the optimiser.
     """
     if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
         startup.import_tensorflow()

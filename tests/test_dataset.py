@@ -104,5 +104,5 @@ def test_open_dataset_keeps_no_texts_in_memory(tmp_path: Path) -> None:
         finally:
             tracemalloc.stop()
     # Temporary arrays are larger than this file, so the limit is below the size of a Python
-    # string. benchmarks/memory.py measures the bytes a row with millions of rows.
+    # string. benchmarks/memory.py measures the bytes per row with millions of rows.
     assert peaks[1] - peaks[0] < 50_000 * 100

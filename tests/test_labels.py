@@ -1,4 +1,4 @@
-"""Labels: class names, ids, lists in one cell, and names that look alike."""
+"""Labels: class names, ids, lists in one cell, and names of equal appearance."""
 
 import json
 from pathlib import Path

@@ -186,7 +186,7 @@ def test_tokens_are_one_line_without_control_or_separator_characters(
 @settings(max_examples=80, deadline=None)
 @given(st.lists(ANY_BYTES, min_size=1, max_size=8), UNITS, st.booleans())
 def test_tokenizing_a_token_returns_the_same_token(values, unit, fold_width):
-    # Lower-cased only: "X\u00adD" makes the token "XD", which by itself is an emoticon.
+    # Lower-cased only: "X\u00adD" gives the token "XD", which as a text is an emoticon.
     changed = {"unit": unit, "fold_width": fold_width}
     rows = tokenize(*values, **changed)
     assert tokenize(*(" ".join(row) for row in rows), **changed) == rows

@@ -1,4 +1,4 @@
-"""Labels: lists in one cell, values of a label column, class names, and names that look alike."""
+"""Labels: lists in one cell, values of a label column, class names, and similar names."""
 
 import re
 import unicodedata
@@ -186,10 +186,10 @@ def _name_of_id(written: str, label_ids: str, class_names: Sequence[str]) -> str
 
 
 def odd_names(names: Sequence[str]) -> Iterator[str]:
-    """Yield a sentence about class names that look alike, and one about names that are lists.
+    """Yield a sentence about class names of equal appearance, and one about names that are lists.
 
-    Names look alike if they differ only in case, width, composition, invisible characters or the
-    notation of a number (1 and 1.0).
+    Names have equal appearance if they differ only in case, width, composition, invisible
+    characters or the notation of a number (1 and 1.0).
     """
     similar: dict[object, list[str]] = {}
     for name in names:

@@ -27,7 +27,7 @@ def find_parts(settings: Data) -> dict[str, Part]:
     """Return the checked parts of a data set by split; the key of a file to be split is "all".
 
     Raises:
-        DataError: with all mistakes that can be seen without reading all rows, one a line.
+        DataError: all errors that are visible without reading all rows, one per line.
     """
     problems: list[str] = []
     parts: dict[str, Part] = {}

@@ -125,7 +125,7 @@ def train_events(
     Args:
         config: the experiment.
         output: the folder to write; replaced only with `overwrite`, and only by a complete one.
-        should_stop: asked at every step; when true, the best epoch so far is saved.
+        should_stop: called at every step; if it returns true, the best epoch so far is saved.
         on_progress: called with stage, done and total before the first step.
 
     Yields:

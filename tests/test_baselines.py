@@ -257,7 +257,7 @@ def test_tfidf_rejects_texts_without_words_or_characters():
     [Y[:3], LABELS, np.full(20, 2), np.full(20, -1)],
     ids=["too few", "two-dimensional", "too large", "negative"],
 )
-def test_fit_rejects_classes_that_do_not_match_the_texts(y: np.ndarray):
+def test_fit_rejects_classes_with_a_wrong_shape_or_range(y: np.ndarray):
     with pytest.raises(ValueError, match="y "):
         tfidf(TEXTS, y)
 

@@ -99,7 +99,7 @@ def test_a_card_with_an_invalid_or_unknown_entry_is_reported_as_damaged(tmp_path
         artifact.read_card(tmp_path)
 
 
-def test_read_card_says_that_the_folder_is_an_export(tmp_path):
+def test_read_card_of_an_export_names_the_kind_of_folder(tmp_path):
     (tmp_path / "saved_model.pb").write_text("")
     with pytest.raises(ArtifactError, match="is an exported SavedModel"):
         artifact.read_card(tmp_path)

@@ -40,7 +40,7 @@ def test_a_claimed_run_cannot_be_claimed_again_until_released(folder: Path, run:
     assert len(list((folder / "claims").iterdir())) == 1
 
 
-def test_a_run_that_needs_all_cores_excludes_all_further_runs(folder: Path, run: Run):
+def test_a_claim_of_a_run_on_all_cores_excludes_further_claims(folder: Path, run: Run):
     claim = claims.Claim.take(run.measurement, folder)
     (folder / "cells.yaml").write_text(CELLS + "budget: {minutes: 1}\n")
     another = grid.read(folder / "cells.yaml").calibrations[0]

@@ -116,7 +116,7 @@ def test_classifier_rejects_a_single_string_instead_of_a_list(model):
         (np.array("a"), "texts: expected a list of texts, found ndarray; .* one dimension"),
     ],
 )
-def test_classifier_rejects_values_that_are_not_texts_with_their_positions(model, texts, message):
+def test_classifier_rejects_values_of_other_types_with_their_positions(model, texts, message):
     with pytest.raises(DataError, match=f"^{message}"):
         model.predict_proba(texts)
 

@@ -458,7 +458,7 @@ def test_export_verifies_the_texts_of_a_golden_file(demo: Path):
     assert [sample["text"] for sample in samples[15:]] == ["my own", "一点也不差\u2028!"]
 
 
-def test_verify_checks_the_version_of_the_path_or_the_newest_one(demo: Path):
+def test_verify_checks_an_exported_version_or_the_newest_of_a_folder(demo: Path):
     assert stdout_of("verify", "exports") == "exports/1: verified, 15 golden samples\n"
     shutil.copytree(demo / "exports", demo / "damaged")
     vocabulary = demo / "damaged/1/assets/vocabulary.txt"

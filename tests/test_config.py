@@ -856,7 +856,7 @@ def test_setting_without_effect_before_an_override_of_the_source_is_refused() ->
     )
 
 
-def test_invalid_setting_hides_no_problem_of_rules_that_do_not_read_the_setting() -> None:
+def test_invalid_setting_hides_only_problems_of_rules_that_read_the_setting() -> None:
     text = SOURCE + "  multi_label: 3\n  header: true\n  format: jsonl\n"
     messages = problems_of(text)
     assert [message.split(": ")[1] for message in messages] == ["data.multi_label", "data.header"]

@@ -79,7 +79,7 @@ def test_demo_seeds_give_different_texts_and_default_to_zero():
     assert first != list(itertools.islice(demo.examples("test", seed=1), 20))
 
 
-def test_two_iterators_over_demo_texts_do_not_affect_each_other(splits):
+def test_two_iterators_over_demo_texts_are_independent(splits):
     one, other = demo.examples("train"), demo.examples("train")
     for expected in splits["train"][:30]:
         assert next(one) == next(other) == expected

@@ -41,7 +41,7 @@ def cli_page() -> str:
         "# The command line",
         "<!-- Written by `pytest tests/test_docs.py --update-golden`; do not edit. -->",
         "Results go to stdout, everything else to stderr. The exit code is 0, or 1 if the command "
-        "could\nnot do it (a mistake in settings or data, a requirement that is not met, Ctrl-C), "
+        "could\nnot do it (an error in settings or data, a requirement that is not met, Ctrl-C), "
         "or 2 for wrong\nusage. MODEL is a trained folder, an exported version or a folder of "
         "versions. In a folder of\nversions, the newest one is used. `python -m textclf` is the "
         "same program.",
@@ -61,7 +61,7 @@ def config_page() -> str:
         "<!-- Written by `pytest tests/test_docs.py --update-golden`; do not edit. -->",
         "A YAML file with the sections below holds what differs from the defaults. "
         "`--set SECTION.SETTING=VALUE`\ngoes before the file. `textclf config show` prints every "
-        "setting of a file, `textclf config check`\nits mistakes, and `textclf config schema` the "
+        "setting of a file, `textclf config check`\nits errors, and `textclf config schema` the "
         "JSON Schema for an editor. A setting that another one\nleaves "
         "without effect is refused rather than ignored.\n\nA relative path in the file is relative to "
         "the folder of the file. A path may also begin with `~` or\n`${VARIABLE}`. A relative path "

@@ -1,4 +1,4 @@
-"""Grid files: each combination with each seed, all mistakes at once, equal budgets."""
+"""Grid files: each combination with each seed, all errors at once, equal budgets."""
 
 from pathlib import Path
 from typing import Any

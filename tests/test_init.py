@@ -133,9 +133,7 @@ def numbered(*columns: tuple[object, ...], number: int = 60) -> list[list[object
     ]
 
 
-def test_init_leaves_an_unsafe_label_column_open_and_commands_refuse_it(
-    folder: Path, golden: Golden
-):
+def test_commands_refuse_a_configuration_with_an_open_label_column(folder: Path, golden: Golden):
     rows = numbered(("high", "low"), ("north", "south", "west"))
     write_csv(folder / "rows.csv", [["text", "mood", "region"], *rows])
     assert refused("init", "rows.csv", "rows.yaml") == (

@@ -139,7 +139,7 @@ def test_at_most_twenty_errors_of_rows_are_listed(tmp_path: Path) -> None:
     lines = errors_of(source=path)
     assert len(lines) == 21
     assert lines[19] == f"{path}:20: 'text' holds nothing (null), expected a string"
-    assert lines[20] == "and more: only the first 20 mistakes are listed"
+    assert lines[20] == "and more: only the first 20 errors are listed"
 
 
 def test_errors_of_rows_in_all_files_are_reported_together(tmp_path: Path) -> None:

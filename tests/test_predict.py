@@ -116,7 +116,7 @@ def test_predict_reads_every_file_with_a_known_ending_as_a_table(model: Path):
         (b"%PDF-1.4\n1 0 obj\n", "PDF"),
     ],
 )
-def test_predict_refuses_a_file_that_is_no_text_with_any_name(
+def test_predict_refuses_a_binary_file_with_any_name(
     model: Path, name: str, content: bytes, kind: str
 ):
     if name != "-":
@@ -334,7 +334,7 @@ def test_predict_answers_empty_texts_with_a_note(model: Path):
 
 
 @pytest.mark.parametrize("value", ['["a", "b"]', '{"a": 1}', "true"])
-def test_predict_refuses_a_json_value_that_is_no_text(model: Path, value: str):
+def test_predict_refuses_a_json_value_of_another_type(model: Path, value: str):
     Path("new.jsonl").write_text(f'{{"text": "good"}}\n{{"text": {value}}}\n')
     message = refusal("predict", model, "--input", "new.jsonl")
     assert message.startswith("new.jsonl:2: 'text' is ")
@@ -484,7 +484,7 @@ def test_delimiter_of_a_csv_training_is_not_used_for_tsv(model: Path):
     ]
 
 
-def test_delimiter_is_recognised_if_a_table_has_one_column_and_columns_are_numbers(model: Path):
+def test_delimiter_is_recognised_with_column_numbers(model: Path):
     Path("new.csv").write_text("I loved it;positive\nbad;negative\n")
     how = ("--set", "data.header=false", "--set", "data.text_columns=[1]")
     result = run("predict", model, "--input", "new.csv", *how)
@@ -500,7 +500,9 @@ def test_error_of_json_lines_with_the_ending_csv_names_data_format(model: Path):
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "cp1252", "gb18030"])
-def test_a_table_in_utf_8_is_read_after_a_training_on_another_encoding(model: Path, encoding: str):
+def test_a_table_in_utf_8_is_read_after_a_training_on_a_different_encoding(
+    model: Path, encoding: str
+):
     changed = with_data_settings(model, encoding=encoding)
     for content in ("text,label\nI loved it,positive\n", "text,label\ncafé 一,positive\n"):
         Path("new.csv").write_bytes(content.encode())

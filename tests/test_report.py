@@ -176,7 +176,7 @@ def test_coverage_table_shows_points_with_equal_figures_once():
     assert [row.split() for row in rows[2:]] == [["100.0", "%", "(in", "use)", "0.000", "1.000"]]
 
 
-def test_format_report_shows_calibration_error_once_if_temperature_does_not_change_it():
+def test_format_report_shows_calibration_error_once_if_temperature_has_no_effect():
     y_true, p = np.arange(40) % 2, np.tile([0.6, 0.4], (40, 1))
     known: dict[str, Any] = {"class_names": ("a", "b"), "multi_label": False}
     text = format_report(evaluate(y_true, p, temperature=1.0, **known))

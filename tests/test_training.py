@@ -271,7 +271,7 @@ def call_before_the_lock(monkeypatch, happens):
     monkeypatch.setattr(fcntl, "flock", slow)
 
 
-def test_lock_of_a_training_is_taken_again_if_its_file_was_removed(
+def test_lock_of_a_training_is_taken_again_after_the_removal_of_its_file(
     reviews, tiny, tmp_path, monkeypatch
 ):
     lock = tmp_path / "run.unfinished" / "lock"

@@ -93,7 +93,7 @@ class Scan:
             fixes.add(problem.fix)
             lines.append(f"{problem.place}: {problem.problem}{fix}")
         if len(self.problems) > _MAX_PROBLEMS:
-            lines.append(f"and more: only the first {_MAX_PROBLEMS} mistakes are listed")
+            lines.append(f"and more: only the first {_MAX_PROBLEMS} errors are listed")
         return lines
 
     def place(self, row: int) -> str:

@@ -125,7 +125,7 @@ def _files(settings: Data, paths: Mapping[str, str]) -> dict[str, Part]:
     """Return the part of each split's file.
 
     Raises:
-        DataError: with the mistakes of all files.
+        DataError: with the errors of all files.
     """
     parts: dict[str, Part] = {}
     problems: list[str] = []

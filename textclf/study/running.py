@@ -80,7 +80,7 @@ def check_data(grid: Grid) -> None:
     """Check the data sources and the environment of each run before the first one starts.
 
     Raises:
-        TextclfError: with all mistakes that can be seen without reading the data.
+        TextclfError: with all errors that can be seen without reading the data.
     """
     from textclf import data
     from textclf.config import check_environment, with_paths

@@ -132,7 +132,7 @@ def train_events(
         `Started`, then `Step` and `Epoch` events, and `Finished` at the end.
 
     Raises:
-        TextclfError: a mistake in settings or data, or a training that has no complete epoch. What
+        TextclfError: an error in settings or data, or a training that has no complete epoch. What
             can be checked before the data are read is raised by the call itself.
     """
     check(config, output, overwrite=overwrite)

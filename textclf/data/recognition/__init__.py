@@ -74,7 +74,7 @@ class Recognised:
         class_names_seen: the labels seen, sorted (numbers by value).
         num_rows_seen: rows read, without the header.
         is_whole: whether these are all rows of the file.
-        first_problem: the reader's message about the first mistake of a row, or None.
+        first_problem: the reader's message about the first error of a row, or None.
         notes: remarks for the user, one sentence each.
     """
 

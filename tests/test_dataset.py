@@ -78,7 +78,7 @@ def test_streaming_examples_needs_constant_memory(tmp_path: Path) -> None:
         for number in range(2_000):
             file.write(f"{number} {'ha' * 2_500},{number % 2}\n")
     size = path.stat().st_size
-    data.open_dataset(source=good_csv(tmp_path / "b.csv"))  # what is imported late is no growth
+    data.open_dataset(source=good_csv(tmp_path / "b.csv"))  # imports before the measurement
     tracemalloc.start()
     try:
         dataset = data.open_dataset(source=str(path))
@@ -92,7 +92,7 @@ def test_streaming_examples_needs_constant_memory(tmp_path: Path) -> None:
 
 def test_open_dataset_keeps_no_texts_in_memory(tmp_path: Path) -> None:
     peaks = []
-    data.open_dataset(source=good_csv(tmp_path / "b.csv"))  # what is imported late is no growth
+    data.open_dataset(source=good_csv(tmp_path / "b.csv"))  # imports before the measurement
     for num_rows in (10_000, 60_000):
         path = tmp_path / f"{num_rows}.csv"
         lines = (f"a text that is number {row},{row % 2}\n" for row in range(num_rows))

@@ -97,7 +97,7 @@ def test_layers_without_a_mask_equal_masked_keras_layers(
         assert np.abs(whole_rows[mask] - expected[mask]).max() > 1e-2, "the mask must matter"
 
 
-# === The cells, by the textbook ===
+# === Textbook equations of the cells ===
 #
 # x_t is the input at step t and h_t the state after it, both row vectors; W multiplies the input,
 # U the previous state. Keras stores the kernels of all gates in one matrix; np.split returns the

@@ -421,7 +421,7 @@ def test_multi_label_report_without_positives_has_no_f1_interval():
     y_true = np.zeros((40, 3), bool)
     report = evaluate(y_true, np.full((40, 3), 0.9), class_names=ABC, multi_label=True)
     assert set(report.intervals) == {"subset_accuracy"}
-    y_true[:20, 0] = True  # two classes have no positives, of all classes together there are some
+    y_true[:20, 0] = True  # two classes have no positives, but all classes together have some
     report = evaluate(y_true, np.full((40, 3), 0.9), class_names=ABC, multi_label=True)
     assert set(report.intervals) == {"subset_accuracy", "micro_f1"}
     assert report.classes[1].recall_interval is None
@@ -484,7 +484,7 @@ def test_intervals_are_wider_at_a_higher_confidence_level():
 @pytest.mark.parametrize("multi_label", [False, True], ids=["one-of", "multi-label"])
 def test_intervals_agree_with_a_plain_bootstrap_over_examples(multi_label: bool):
     y_true, p = random_one_of(120, 3)
-    if multi_label:  # classes of unlike size and score, so that micro and macro differ
+    if multi_label:  # classes of different size and score, so that micro and macro differ
         y_true = np.random.default_rng(1).random((120, 3)) < p * [1, 0.6, 0.2]
     report = evaluate(y_true, p, class_names=ABC, multi_label=multi_label, bootstrap_samples=2000)
     rng = np.random.default_rng(5)

@@ -326,9 +326,9 @@ def test_outputs_next_to_artifacts_are_accepted(tree, monkeypatch):
         ("cells/models/b", "card.json"),
     ):
         artifact.check_output(tree / folder, overwrite=False, is_ours=(is_ours,))
-    # A card alone is no trained folder.
+    # A folder with only a card is not a trained folder.
     (tree / "card.json").write_text("{}")
-    # Versions in the current folder are next to what is written there.
+    # A folder with versions is a folder of exports, unless it is the current folder.
     (tree / "1").mkdir()
     (tree / "1" / "saved_model.pb").write_text("")
     with pytest.raises(ArtifactError, match="a folder of exported versions"):

@@ -68,7 +68,7 @@ def test_fused_lstm_equals_the_keras_loop_at_every_batch_size(bidirectional, num
         for width in (6, length):  # a single text, padded and unpadded
             single = answers(features(ids[row : row + 1, :width], [length]))
             np.testing.assert_allclose(single, expected[row : row + 1], atol=1e-6)
-    # More rows than the fused operation gets run in the loop, with parts of the joined weights.
+    # With more rows than the limit of the fused operation, the loop uses slices of its weights.
     assert 9 * len(ids) > MAX_FUSED_ROWS
     many = answers(features(np.tile(ids, (9, 1)), np.tile(LENGTHS, 9)))
     np.testing.assert_allclose(many, np.tile(expected, (9, 1)), atol=1e-6)

@@ -1,6 +1,6 @@
 """Networks: gradients, learning, seeds, initial weights and dropout.
 
-test_invariance tests on every way to an answer that padding and neighbours change nothing.
+test_invariance tests that padding and neighbouring texts do not change the probabilities.
 """
 
 import hashlib

@@ -186,7 +186,7 @@ def test_lines_end_with_lf_or_crlf_and_otherwise_with_cr(content: bytes, expecte
             return super().read1(1)
 
     if b"\rb\n" in content:
-        return  # byte by byte, the first line end decides before the other one is there
+        return  # read byte by byte, \r is taken as the line end before \n is known
     bytewise = decode_lines(Slow(content))
     assert [line for lines in bytewise for line in lines] == expected
 

@@ -221,7 +221,7 @@ def test_ctrl_c_between_two_events_of_a_benchmark_stops_the_active_runs(
     interrupt_at("1/5 ")  # the first run has ended, and the second is active
     with pytest.raises(click.ClickException, match="interrupted") as caught:
         main(["benchmark", "grid.yaml", "out", "--jobs", "2"], standalone_mode=False)
-    # The exception keeps the frames alive, so that only closing has released the claims.
+    # The exception keeps the frames alive, so garbage collection cannot have released the claims.
     assert not list((folder / "out" / "claims").glob("*.json"))
     assert caught.value.__context__ is not None
 

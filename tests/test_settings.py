@@ -1,7 +1,7 @@
 """Effects of settings: for each setting two values and an observation that differs.
 
-An observation is made of a whole configuration by the public functions that the commands call, so
-a setting that is read nowhere, or read and then lost on its way, is found.
+An observation uses a whole configuration and the public functions that the commands call. So a
+setting that no module reads, or that is not passed on, fails.
 """
 
 import json
@@ -204,7 +204,7 @@ class Row(NamedTuple):
     observe: Observation
     one: Any
     other: Any
-    base: dict[str, Any] = {}  # the settings of the same section that both have
+    base: dict[str, Any] = {}  # further settings of the section, equal for both values
     data: dict[str, Any] = FILES
 
 

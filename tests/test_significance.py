@@ -85,7 +85,7 @@ def test_comparison_with_a_classifier_without_randomness_keeps_its_level(between
     rng = np.random.default_rng(5)
     false = 0
     for _ in range(NUM_COMPARISONS):
-        # Its answers are fixed, and as good as the mean of the cell.
+        # The answers of the classifier are fixed, and its accuracy is the mean of the cell.
         fixed = rng.random(300) < 0.7
         drawn = rng.random((5, 300)) < 0.7 + between_seeds * rng.normal(0, 0.1, (5, 1))
         found = significance.compare_cells(

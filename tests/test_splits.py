@@ -79,7 +79,7 @@ def test_splits_by_fraction_are_a_partition_and_equal_texts_share_a_split(
             for label in total:
                 exact = total[label] * fraction
                 assert exact - 1 < here[label] < exact + 1
-            # Fewer only if the text of a class that train must keep leaves too few.
+            # Fewer only if train must keep the last text of a class.
             target = max(1, round(len(units) * fraction))
             assert target - 2 <= len(kinds[split]) <= target
 

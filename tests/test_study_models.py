@@ -58,7 +58,7 @@ def test_comparison_of_a_model_with_its_copy_reports_equal_answers(folder: Path,
     assert result.exit_code == 0, result.output
     [comparison] = json.loads(result.stdout)["comparisons"]
     assert comparison["verdict"] == "no difference" and comparison["interval"] is None
-    assert "both models answer all 30 examples alike" in comparison["words"]
+    assert "both models have equal answers on all 30 examples" in comparison["words"]
     assert comparison["p_value"] == 1.0
 
 
@@ -167,7 +167,7 @@ def test_models_with_equal_scores_and_different_errors_are_not_reported_as_equal
     ).comparisons
     assert comparison.verdict == "no difference"
     assert comparison.words == (
-        "no difference between a and b: both models score on all 30 examples alike"
+        "no difference between a and b: both models have equal scores on all 30 examples"
     )
 
 

@@ -47,7 +47,7 @@ def test_cells_with_equal_scores_on_each_text_have_no_interval_and_no_power(fold
     _, _, report = summarized(folder, {"gru": 1.0, "bigru": 1.0, "bisimple_rnn": 0.5})
     alike = by_pair(report.datasets["tiny"].comparisons)["gru", "bigru"]
     assert alike.verdict == "no difference" and alike.interval is None and alike.power is None
-    assert alike.words == "no difference: GRU and BiGRU score on all 4,000 texts alike"
+    assert alike.words == "no difference: GRU and BiGRU have equal scores on all 4,000 texts"
 
 
 def test_cells_are_not_compared_by_macro_f1_with_too_few_rows():

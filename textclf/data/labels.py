@@ -198,7 +198,7 @@ def odd_names(names: Sequence[str]) -> Iterator[str]:
         if len(group) > 1:
             yield (
                 f"{len(group)} classes hardly differ in their names: "
-                f"{', '.join(map(ascii, group))}; if they are one class, write them alike"
+                f"{', '.join(map(ascii, group))}; if they are one class, use one name"
             )
     lists = [name for name in names if parse_list(name)]
     if lists:

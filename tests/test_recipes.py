@@ -1,4 +1,4 @@
-"""From a data file to a configuration, from Python."""
+"""Recipes: configurations made from data files."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from textclf import config, recipes
 from textclf.errors import DataError
 
 
-def test_a_recipe_trains_without_a_configuration_file(
+def test_recipe_of_a_data_file_trains_and_writes_no_file(
     reviews: Path, tiny: dict[str, Any], tmp_path: Path
 ) -> None:
     recipe = recipes.make_recipe(reviews, config_file=tmp_path / "reviews.yaml")
@@ -26,7 +26,7 @@ def test_a_recipe_trains_without_a_configuration_file(
     assert result.folder.is_dir()
 
 
-def test_an_open_choice_is_a_sentence_and_a_setting(tmp_path: Path) -> None:
+def test_recipe_reports_an_unsafe_column_as_a_sentence_and_an_open_setting(tmp_path: Path) -> None:
     rows = [f"aa{i},b{i}b,{'xy'[i % 2]}" for i in range(60)]
     (tmp_path / "a.csv").write_text("\n".join(["first,second,label", *rows]), encoding="utf-8")
     recipe = recipes.make_recipe(tmp_path / "a.csv", config_file="a.yaml")
@@ -37,13 +37,13 @@ def test_an_open_choice_is_a_sentence_and_a_setting(tmp_path: Path) -> None:
     recipe.check()  # the data are not read before the choice
 
 
-def test_data_that_the_reader_refuses_are_refused_by_the_check(tmp_path: Path) -> None:
+def test_recipe_check_refuses_data_refused_by_the_reader(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("text,label\ngood day,a\nbad day,a\n", encoding="utf-8")
     recipe = recipes.make_recipe(tmp_path / "a.csv", config_file="a.yaml")
     with pytest.raises(DataError, match="class"):
         recipe.check()
 
 
-def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+def test_make_recipe_refuses_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
         recipes.make_recipe(tmp_path / "none.csv", config_file="a.yaml")

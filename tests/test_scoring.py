@@ -18,7 +18,7 @@ def write_table(path: Path, rows: list[tuple[str, str]], delimiter: str = ",") -
     return path
 
 
-def test_the_test_split_of_the_training_data_is_scored_by_default(
+def test_scoring_uses_the_test_split_of_the_training_data_by_default(
     trained: Path, model: Any, reviews: Path
 ) -> None:
     notes: list[str] = []
@@ -30,7 +30,7 @@ def test_the_test_split_of_the_training_data_is_scored_by_default(
     assert validation.report.metrics == pytest.approx(model.card.validation.metrics)
 
 
-def test_all_rows_of_a_file_are_scored_with_a_detected_separator(
+def test_scoring_uses_all_rows_of_a_file_with_a_detected_delimiter(
     trained: Path, tmp_path: Path
 ) -> None:
     rows = [("text", "label"), ("good", "positive"), ("bad; awful", "negative"), ("x", "y")]
@@ -52,7 +52,7 @@ def test_all_rows_of_a_file_are_scored_with_a_detected_separator(
         textclf.score(trained, file, overrides={"data.label_colum": "x"})
 
 
-def test_leaked_rows_are_left_out_of_the_second_report(model: Any, tmp_path: Path) -> None:
+def test_scoring_omits_leaked_rows_from_the_second_report(model: Any, tmp_path: Path) -> None:
     train = [("text", "label"), ("good", "positive"), ("bad", "negative")]
     test = [("text", "label"), ("good", "positive"), ("loved it", "positive"), ("no", "negative")]
     paths = {
@@ -77,7 +77,9 @@ def test_leaked_rows_are_left_out_of_the_second_report(model: Any, tmp_path: Pat
     assert (whole.num_leaked, whole.without_leaked) == (2, None), "no row would be left"
 
 
-def test_changed_training_data_are_reported(trained: Path, reviews: Path, tmp_path: Path) -> None:
+def test_scoring_reports_changed_training_data(
+    trained: Path, reviews: Path, tmp_path: Path
+) -> None:
     card = artifact.read_model_card(trained)
     lines = reviews.read_text(encoding="utf-8").splitlines(keepends=True)
     (tmp_path / "fewer.csv").write_text("".join(lines[:200]), encoding="utf-8")
@@ -88,7 +90,9 @@ def test_changed_training_data_are_reported(trained: Path, reviews: Path, tmp_pa
     assert len(notes) == 1 and notes[0].startswith("these are not the training data")
 
 
-def test_missing_training_data_name_the_path_and_the_remedy(trained: Path, tmp_path: Path) -> None:
+def test_error_of_missing_training_data_names_the_path_and_the_fix(
+    trained: Path, tmp_path: Path
+) -> None:
     card = json.loads((trained / "card.json").read_text())
     card["config"]["data"]["source"] = str(tmp_path / "gone.csv")
     (tmp_path / "card.json").write_text(json.dumps(card))
@@ -108,7 +112,7 @@ def report() -> evaluation.Report:
     )
 
 
-def test_requirements_are_minimums_of_scores_and_maximums_of_losses(
+def test_require_sets_minimums_of_scores_and_maximums_of_losses(
     report: evaluation.Report,
 ) -> None:
     met = [evaluation.Requirement("accuracy", 0.75), evaluation.Requirement("log_loss", 0.5)]
@@ -131,7 +135,7 @@ def test_requirements_are_minimums_of_scores_and_maximums_of_losses(
         ("accuracy=85", "expected a value between 0 and 1"),
     ],
 )
-def test_a_malformed_requirement_is_refused(text: str, message: str) -> None:
+def test_require_refuses_a_malformed_requirement(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         evaluation.Requirement.parse(text, ["accuracy", "log_loss"])
     assert evaluation.Requirement.parse("log_loss=2") == ("log_loss", 2.0)

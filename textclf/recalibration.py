@@ -1,4 +1,4 @@
-"""Recalibration: the decision of a trained classifier fitted again, without training.
+"""Recalibration: fits the decision of a trained classifier again, without training.
 
     import textclf
     result = textclf.calibrate("runs/reviews", precision=0.95)
@@ -6,8 +6,7 @@
 
 The decision is the temperature, the thresholds and the confidence below which the classifier
 abstains. It is fitted to the validation split of the training data; the test split is not scored.
-`calibrate` does all of it. `check`, `open_data` and `refit` are its steps; only the last one
-imports TensorFlow.
+`calibrate` calls `check`, `open_data` and `refit`; only `refit` imports TensorFlow.
 """
 
 import datetime
@@ -40,11 +39,11 @@ class CalibrationResult(msgspec.Struct, frozen=True):
 
     Attributes:
         folder: the trained folder that was written.
-        former: the decision of the model before.
-        decision: the decision now.
+        former: the decision before the calibration.
+        decision: the new decision.
         former_report: report on the validation split with the former decision; None if the card
             had none.
-        report: report on the validation split with the decision now.
+        report: report on the validation split with the new decision.
         options: the options that were set, by name.
         notices: sentences for the user.
     """
@@ -66,8 +65,8 @@ class Plan(NamedTuple):
         output: the folder to write.
         overwrite: whether `output` may be replaced.
         card: the card of `folder`.
-        card_json: content of its file.
-        task: of the classifier.
+        card_json: content of the card's file, to detect a change during the calibration.
+        task: the task of the classifier.
         config: configuration of the training with the overrides and with resolved paths.
         options: the options that were set, by name.
         notices: sentences for the user.
@@ -144,7 +143,7 @@ def check(
     overwrite: bool = False,
     overrides: Overrides = (),
 ) -> Plan:
-    """Check all that can be checked before the data are read in full.
+    """Check the options, the folder, the settings and the first rows of the data.
 
     Args:
         folder, precision, coverage, maximize, output, overwrite, overrides: as for `calibrate`.
@@ -309,7 +308,7 @@ def _validation_logits(
 ) -> tuple["np.ndarray", "np.ndarray"]:
     """Return true classes and logits, float32 [n, C], of the validation split.
 
-    Texts are encoded and batched as in training, so that the logits are the same to the last bit.
+    Texts are encoded and batched as in training, so that the logits are equal bit by bit.
     """
     from textclf import batches, classifier, training
 
@@ -331,7 +330,7 @@ def _validation_logits(
 
 
 def _write(plan: Plan, decision: Decision, report: Report) -> None:
-    """Write the trained folder with another decision, atomically."""
+    """Write the trained folder with the new decision, atomically."""
     from textclf import model_card
 
     card = plan.card

@@ -31,7 +31,7 @@ class Layer(NamedTuple):
     Attributes:
         values: section -> setting -> plain value.
         locations: section or setting -> its location, such as "reviews.yaml:7" or "--set".
-        name: name of the layer in messages, such as "reviews.yaml"; "" for none.
+        name: the layer in messages, such as "reviews.yaml"; "" for none.
         unreadable: settings whose values were already reported as invalid.
         folders: path setting -> the folder to which its path is relative; without an entry, the
             path is relative to the current folder.
@@ -69,7 +69,7 @@ def resolve(
 
     Args:
         base: the values of a file or a dictionary.
-        overrides: "section.setting=value", the last one for a setting takes effect; or
+        overrides: "section.setting=value", where the last value of a setting takes effect; or
             "section.setting" -> value.
         problems: errors of the base that are already known.
         is_experiment: whether training data are required.
@@ -92,8 +92,8 @@ class _Resolution:
         self._locations: dict[str, str] = {}
         self._invalid = set(base.unreadable)  # settings with an invalid value
         self._incomplete_sections: set[str] = set()  # sections with errors in names or structure
-        self._add(base)
-        # An invalid value of the file is reported even if an override replaces it.
+        self._add_layer(base)
+        # An invalid value of the base is reported even if an override replaces it.
         self._check_values()
         self._base_values = {section: dict(settings) for section, settings in self._values.items()}
         top = (
@@ -103,14 +103,14 @@ class _Resolution:
         )
         self._overridden = set(top.locations)
         self._invalid -= self._overridden
-        self._add(top)
+        self._add_layer(top)
         self._check_values(self._overridden)
 
     def finish(self, is_experiment: bool) -> Resolved:
         self._drop_unread()
         self._check_contradictions(is_experiment)
         if self.problems:
-            raise ConfigError(sorted(self.problems, key=self._line))
+            raise ConfigError(sorted(self.problems, key=self._line_number))
         return Resolved(self._values, tuple(self.notices), self._folders())
 
     def _folders(self) -> dict[str, str]:
@@ -122,7 +122,7 @@ class _Resolution:
                 folders[path] = folder
         return folders
 
-    def _problem(self, path: str, message: str) -> None:
+    def _add_problem(self, path: str, message: str) -> None:
         location = self._locations.get(path) or self._name
         name = format_path(path)
         self.problems.append(
@@ -130,14 +130,14 @@ class _Resolution:
             + f"{name}: {message}"
         )
 
-    def _line(self, problem: str) -> float:
+    def _line_number(self, problem: str) -> float:
         """Return the line of a problem, its sort key; problems of overrides come last."""
         match = re.match(re.escape(self._name) + r":(\d+): ", problem)
         return int(match[1]) if match and self._name else math.inf
 
     # === Names and values of single settings ===
 
-    def _add(self, layer: Layer) -> None:
+    def _add_layer(self, layer: Layer) -> None:
         self._locations |= layer.locations
         if not isinstance(layer.values, Mapping):
             prefix = f"{layer.name}: " if layer.name else ""
@@ -151,12 +151,12 @@ class _Resolution:
             section = _key_text(key)
             if section not in SECTIONS:
                 self._incomplete_sections |= set(SECTIONS)
-                self._problem(section, unknown_section(section))
+                self._add_problem(section, unknown_section(section))
             elif settings is None:  # every line of the section is commented out
                 continue
             elif not isinstance(settings, Mapping):
                 self._incomplete_sections.add(section)
-                self._problem(
+                self._add_problem(
                     section, f"expected settings in this section, found {format_value(settings)}"
                 )
             else:
@@ -164,7 +164,7 @@ class _Resolution:
                     name = _key_text(inner_key)
                     if f"{section}.{name}" not in SETTINGS:
                         self._incomplete_sections.add(section)
-                        self._problem(f"{section}.{name}", unknown_setting(f"{section}.{name}"))
+                        self._add_problem(f"{section}.{name}", unknown_setting(f"{section}.{name}"))
                     else:
                         self._values[section][name] = value
 
@@ -177,23 +177,23 @@ class _Resolution:
                 try:
                     settings[name] = check_value(path, settings[name])
                 except ValueError as error:
-                    self._problem(path, str(error))
+                    self._add_problem(path, str(error))
                     self._invalid.add(path)
                     del settings[name]
 
     # === Rules between settings ===
 
-    def _typed(self) -> Sections:
+    def _sections(self) -> Sections:
         return msgspec.convert(self._values, Sections)
 
     def _drop_unread(self) -> None:
-        """Drop settings disabled by an override; report settings that never had an effect."""
+        """Drop settings disabled by an override; report settings without effect in the base."""
         before = msgspec.convert(self._base_values, Sections)
         for path, rule in RULES.items():
             section, name = path.split(".")
             if self._values[section].get(name) is None:  # null sets nothing
                 continue
-            now = self._typed()
+            now = self._sections()
             if rule.applies(now) is None or depends_on(rule.fact.reads, now, self._invalid):
                 continue
             is_file_value = path not in self._overridden
@@ -215,14 +215,14 @@ class _Resolution:
                     if rule.applies(now)
                     else f", because {rule.describe(now)}"
                 )
-                self._problem(
+                self._add_problem(
                     path,
                     f"has no effect{reason}; it applies only if {rule.condition}; remove it",
                 )
                 self._invalid.add(path)  # avoids further messages about this setting
 
     def _check_contradictions(self, is_experiment: bool) -> None:
-        config = self._typed()
+        config = self._sections()
         for check in (TRAINING_DATA if is_experiment else ANY_DATA, *CHECKS):
             section = check.setting.split(".")[0]
             if check.is_about_missing and section in self._incomplete_sections:
@@ -231,7 +231,7 @@ class _Resolution:
                 continue
             problem = check.problem(config)
             if problem is not None:
-                self._problem(check.setting, problem)
+                self._add_problem(check.setting, problem)
 
 
 def _differs(rule: Rule, before: Sections, now: Sections) -> bool:

@@ -35,11 +35,12 @@ class Architecture:
         embedding_dropout: fraction of embedding dimensions zeroed throughout a text.
         input_dropout: fraction of each recurrent layer's input features zeroed throughout a text
             (Gal & Ghahramani 2016).
-        recurrent_dropout: likewise of its state; above zero, cuDNN kernels cannot be used.
+        recurrent_dropout: fraction of the state zeroed throughout a text; above zero, cuDNN
+            kernels cannot be used.
         output_dropout: fraction of the pooled vector zeroed.
         l1: weight of the sum of absolute kernel entries in `network.losses`: input and recurrent
             kernels, those of the attention and of the dense layer.
-        l2: likewise of squared entries.
+        l2: weight of the sum of squared entries of the same kernels.
         layer_norm: True for layer normalisation between recurrent layers.
         kernel_initializer: a key of `INITIALIZERS`, for all kernels but the recurrent ones.
         recurrent_initializer: a key of `INITIALIZERS`, for the recurrent kernels.

@@ -125,14 +125,14 @@ def train_events(
     Args:
         config: the experiment.
         output: the folder to write; replaced only with `overwrite`, and only by a complete one.
-        should_stop: asked at every step; when true, the best epoch so far is saved.
+        should_stop: called at every step; if it returns true, the best epoch so far is saved.
         on_progress: called with stage, done and total before the first step.
 
     Yields:
         `Started`, then `Step` and `Epoch` events, and `Finished` at the end.
 
     Raises:
-        TextclfError: a mistake in settings or data, or a training that has no complete epoch. What
+        TextclfError: an error in settings or data, or a training that has no complete epoch. What
             can be checked before the data are read is raised by the call itself.
     """
     check(config, output, overwrite=overwrite)

@@ -74,7 +74,7 @@ class Recognised:
         class_names_seen: the labels seen, sorted (numbers by value).
         num_rows_seen: rows read, without the header.
         is_whole: whether these are all rows of the file.
-        first_problem: the reader's message about the first mistake of a row, or None.
+        first_problem: the reader's message about the first error of a row, or None.
         notes: remarks for the user, one sentence each.
     """
 
@@ -391,7 +391,7 @@ def _check_rows(path: str, columns: Mapping[str, list[Any]], problems: Sequence[
     if num_rows == 1 and all(isinstance(values[0], list | dict) for values in columns.values()):
         raise DataError(
             f"{path}: one object that holds {format_list([*columns])}, expected one object for "
-            "each text; save them one a line or as an array (pandas: orient='records')"
+            "each text; save them one per line or as an array (pandas: orient='records')"
         )
     return num_rows
 

@@ -104,7 +104,7 @@ def choose_quoting(
 def _parse(
     path: str, text: str, delimiter: str, quoting: str, is_whole: bool
 ) -> tuple[list[list[str]], bool]:
-    """Return the rows up to the first mistake of quoting, and whether there was one."""
+    """Return the rows up to the first error of quoting, and whether there was one."""
     rows = []
     try:
         for cells in Dialect(delimiter, quoting, header=True).rows_in(text, path):

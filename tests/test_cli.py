@@ -183,6 +183,7 @@ ERRORS: list[tuple[str, int, str]] = [
     ("calibrate model --precision 0", 2, CALIBRATE + "Invalid value for '--precision': 0.0 is not in the range 0<x<=1."),
     ("calibrate model --precision 0.9 --coverage 0.5", 2, CALIBRATE + "use either --precision or --coverage, not both"),
     ("calibrate model --overwrite", 2, CALIBRATE + "--overwrite applies only to --output; omit it"),
+    ("calibrate model --maximize f1", 2, CALIBRATE + "Invalid value for '--maximize': 'f1' is not one of 'macro_f1', 'micro_f1'."),
     ("calibrate model --maximize micro_f1", 1, "maximize=micro_f1: model has one class per text and no thresholds; omit the option"),
     ("calibrate model --set model.units=3", 1, "--set model.units: `textclf calibrate` reads data.* only; train again to change other settings"),
     ("calibrate model --output other --set data.source=nope.csv", 1, "{tmp}/other: holds an exported model; name another folder\nnope.csv: no such file; did you mean 'one.csv'?"),

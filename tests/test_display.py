@@ -53,6 +53,24 @@ def test_text_of_a_report_fits_every_width_without_cut_numbers(width: int) -> No
     assert sorted(numbers.findall(text)) == sorted(numbers.findall(full))
 
 
+def test_a_list_of_names_keeps_its_rows() -> None:
+    table = Table(["class"], [["a"], ["b"]], "n", num_totals=1)
+    assert to_text(Document("", [table])) == "class\na\n-----\nb\n"
+
+
+def test_the_rule_is_above_the_totals_where_other_rows_are_empty() -> None:
+    rows = [["a", "1", ""], ["b", "2", "3"], ["all", "3", "3"]]
+    table = Table(["class", "n" * 30, "m" * 30], rows, "n r r", num_totals=1)
+    second = to_text(Document("", [table]), 50).split("\n\n")[1]
+    name, rule = [line.split()[0] for line in second.splitlines()][1:3]
+    assert (name, set(rule)) == ("b", {"-"})
+
+
+def test_a_table_without_rows_and_header_is_empty() -> None:
+    table = Table(["name", "value"], [], "n r", has_header=False, heading="Values")
+    assert to_text(Document("", [table])) == "Values\n\n"
+
+
 def test_numbers_and_texts_of_a_table_are_not_cut_if_the_width_is_too_small() -> None:
     table = Table(["range", "count"], [["1,000 to 2,000,000", "123,456,789,000"]], "tr")
     assert "1,000 to 2,000,000  123,456,789,000\n" in to_text(Document("", [table]), 20)

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from textclf import config
+import textclf
+from textclf import artifact, config
 from textclf.cli import main
 from textclf.study import folder as folders
 from textclf.study import grid, summary
@@ -146,6 +148,40 @@ def test_the_commands_of_the_tutorial_run(tmp_path: Path, monkeypatch: pytest.Mo
     answers = next(text for line, text in output.items() if "一点也不差" in line).split()
     assert len(answers) == 3 and set(answers) <= {"negative", "positive"}
     exec(serve, {})
+
+
+def test_the_commands_of_the_calibrate_page_run(
+    bag: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    rows = [(f"{word} {i}", label) for i in range(50) for word, label in TOPICS.items()]
+    for name, column in (("reviews", 0), ("topics", 1)):
+        lines = [f"{text}\t{labels[column]}\n" for text, labels in rows]
+        Path(f"{name}.csv").write_text("text\tlabel\n" + "".join(lines))
+        section = {"source": f"{name}.csv", "delimiter": "\t", "multi_label": name == "topics"}
+        training = {**bag["training"], "epochs": 9}
+        settings = {**bag, "data": section, "training": training}
+        textclf.train(config.Config.from_dict(settings), f"runs/{name}")
+    Path("archive").mkdir()
+    shutil.copy("reviews.csv", "archive")
+    page = (DOCS / "calibrate.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^    (textclf .*)$", page, re.MULTILINE)
+    assert len(lines) >= 7
+    for line in lines:
+        result = CliRunner().invoke(main, shlex.split(line)[1:])
+        assert result.exit_code == 0, f"{line}\n{result.output}"
+    history = artifact.read_card("runs/reviews").history
+    assert [past.options for past in history] == [{}, {"precision": 0.95}, {"coverage": 0.9}, {}]
+    careful = artifact.read_card("runs/careful")
+    assert careful.calibration is not None and careful.calibration.options == {"precision": 0.95}
+    topics = artifact.read_card("runs/topics")
+    assert topics.calibration is not None
+    assert topics.calibration.options == {"maximize": "micro_f1"}
+    assert Path("saved_models/reviews/1").is_dir()
+
+
+# Word -> label of a review, labels of topics.
+TOPICS = {"good": ("positive", "a"), "bad": ("negative", "a,b"), "dull": ("negative", "b")}
 
 
 def test_configurations_on_the_data_page_are_valid_and_show_every_format():

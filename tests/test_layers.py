@@ -73,6 +73,7 @@ LIGHT = (
     "baselines",
     "plots",
     "study.models",
+    "study.model_report",
     "study.comparison",
     "study.running",
     "study.summary",

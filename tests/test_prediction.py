@@ -100,6 +100,14 @@ def test_predict_file_refuses_its_input_as_output(model: Any, tmp_path: Path) ->
     with pytest.raises(DataError, match="is the input; write the answers to another file"):
         textclf.predict_file(model, file, file)
     assert file.read_text() == "text\ngood\n"
+    with (
+        open(file, "rb") as stream,
+        pytest.raises(DataError, match="is the input; write the answers to another file"),
+    ):
+        textclf.predict_file(model, stream, file)
+    assert file.read_text() == "text\ngood\n"
+    textclf.predict_file(model, io.BytesIO(b"good"), file)
+    assert file.read_text().splitlines() == model.predict(["good"])
 
 
 def test_predict_file_refuses_a_setting_without_effect_on_lines(model: Any, tmp_path: Path) -> None:

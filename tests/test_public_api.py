@@ -18,6 +18,21 @@ def test_import_textclf_loads_neither_tensorflow_nor_numpy() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_calibrate_refuses_a_wrong_folder_without_tensorflow() -> None:
+    code = """
+import sys, textclf
+textclf.CalibrationResult
+try:
+    textclf.calibrate("nowhere")
+except textclf.TextclfError as error:
+    assert "nowhere: does not exist" in str(error)
+    assert "tensorflow" not in sys.modules
+else:
+    raise AssertionError
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 @pytest.mark.parametrize("name", textclf.__all__)
 def test_every_public_name_resolves_and_has_a_docstring(name: str) -> None:
     assert getattr(textclf, name).__doc__

@@ -1,6 +1,7 @@
 """Recalibration: the decision fitted again, from validation alone, and written atomically."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -17,7 +18,7 @@ from textclf.cli import main
 from textclf.config import Config
 from textclf.errors import ArtifactError, ConfigError, DataError
 from textclf.report import format_calibration
-from textclf.tasks import Decision
+from textclf.tasks import THRESHOLD_METRICS, Decision
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +150,34 @@ def test_calibrate_changes_only_card_and_card_page_and_checksums_are_valid(run):
     assert [path.name for path in run.parent.iterdir()] == ["run"]
 
 
+def test_links_and_cards_in_folders_inside_stay_as_they_are(run):
+    (run / "data").symlink_to("../elsewhere")
+    (run / "old").mkdir()
+    for name in ("card.json", "card.md"):
+        shutil.copy(run / name, run / "old")
+    before = contents(run / "old")
+    textclf.calibrate(run, coverage=0.5)
+    assert (run / "data").readlink().as_posix() == "../elsewhere"
+    assert contents(run / "old") == before
+
+
+def test_a_copy_contains_what_links_lead_to(run, tmp_path):
+    (run / "weights.npz").rename(tmp_path / "stored.npz")
+    (run / "weights.npz").symlink_to("../stored.npz")
+    (run / "dangling").symlink_to("nowhere")
+    copy = tmp_path / "other" / "place"
+    textclf.calibrate(run, coverage=0.5, output=copy)
+    assert not (copy / "weights.npz").is_symlink() and not (copy / "dangling").exists()
+    assert classifier.load(copy).predict(["good"]) == classifier.load(run).predict(["good"])
+
+
+def test_a_file_that_cannot_be_copied_is_named(run):
+    os.mkfifo(run / "pipe")
+    with pytest.raises(ArtifactError, match=r"run/pipe: cannot be copied \(.*named pipe.*move it"):
+        textclf.calibrate(run)
+    assert [path.name for path in run.parent.iterdir()] == ["run"]
+
+
 def test_calibrate_is_reproducible_and_keeps_all_former_decisions(run):
     first = artifact.read_card(run)
     decisions = [textclf.calibrate(run, coverage=0.5).decision for _ in range(2)]
@@ -186,13 +215,27 @@ def test_a_folder_changed_during_a_calibration_is_not_replaced(run):
     assert contents(run) == before and [path.name for path in run.parent.iterdir()] == ["run"]
 
 
+def test_a_folder_that_changes_while_it_is_checked_is_not_replaced(run, monkeypatch):
+    check_sources = data.check_sources
+
+    def change(settings):
+        card = msgspec.structs.replace(artifact.read_card(run), created="later")
+        (run / "card.json").write_text(card.to_json())
+        check_sources(settings)
+
+    monkeypatch.setattr(data, "check_sources", change)
+    with pytest.raises(ArtifactError, match="another process changed it in the meantime"):
+        textclf.calibrate(run, coverage=0.5)
+    assert artifact.read_card(run).created == "later"
+
+
 # Write a card with a new decision in a forked process that is killed at the nth opening, renaming or
 # removal of a file, for each n, and print a line for each.
 _KILLED = """
 import os, shutil, sys
 from pathlib import Path
 from textclf import artifact, model_card, recalibration
-from textclf.tasks import Decision
+from textclf.tasks import THRESHOLD_METRICS, Decision
 original, parent = Path(sys.argv[1]), Path(sys.argv[2])
 run, pages = parent / "run", set()
 former = (original / "card.json").read_bytes(), (original / "card.md").read_bytes()
@@ -318,6 +361,12 @@ def test_calibration_table_shows_former_and_new_decision(multi_label, golden):
     text = format_calibration((one, before), (other, now), title="runs/x")
     golden(f"calibration{'_multi_label' if multi_label else ''}.txt", text)
     assert "-" in format_calibration((one, None), (other, now), title="x")
+
+
+def test_the_command_offers_the_metrics_of_the_library():
+    [option] = [option for option in main.commands["calibrate"].params if option.name == "maximize"]
+    assert option.type.choices == THRESHOLD_METRICS
+    assert option.help.endswith(f"[default: {THRESHOLD_METRICS[0]}]")
 
 
 def test_calibrate_command_prints_the_table(run, monkeypatch):

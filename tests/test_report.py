@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from textclf.data_check import QUANTILES, TextLengths
 from textclf.display import WIDTH
 from textclf.evaluation import Report, evaluate
-from textclf.report import format_comparison, format_report, format_splits
+from textclf.report import format_comparison, format_data_check, format_report
 
 Golden = Callable[[str, str], None]
 
@@ -101,13 +102,25 @@ def test_format_comparison_matches_golden_file(golden: Golden):
     golden("report_comparison.txt", format_comparison(rows))
 
 
-def test_format_splits_matches_golden_file(golden: Golden):
+def test_format_data_check_matches_golden_file(golden: Golden):
     splits: Any = {
         "train": SimpleNamespace(num_examples=12345, class_counts=np.array([12000, 345])),
         "validation": SimpleNamespace(num_examples=10, class_counts=np.array([9, 1])),
         "test": SimpleNamespace(num_examples=0, class_counts=np.array([0, 0])),
     }
-    golden("report_splits.txt", format_splits(splits, ("正常短信", "spam")))
+    dataset: Any = SimpleNamespace(
+        splits=splits,
+        class_names=("正常短信", "spam"),
+        findings=SimpleNamespace(sentences=lambda: ["a finding"]),
+    )
+    quantiles = dict.fromkeys(QUANTILES, 1234)
+    lengths = {
+        split: TextLengths(
+            summary.num_examples * 9, quantiles, summary.num_examples // 3, summary.num_examples
+        )
+        for split, summary in splits.items()
+    }
+    golden("report_data_check.txt", format_data_check(dataset, lengths, 400))
 
 
 # === Values and layout ===

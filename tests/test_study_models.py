@@ -15,8 +15,8 @@ import textclf
 from textclf import artifact
 from textclf.cli import main
 from textclf.config import Config
-from textclf.study import models
-from textclf.study.models import Answers
+from textclf.study import model_report, models
+from textclf.study.model_report import Answers
 from textclf.tasks import OneOf
 
 
@@ -119,7 +119,7 @@ def answers_with_accuracy(rng: np.random.Generator, accuracy: float, n: int = 10
 def test_models_with_different_seeds_are_runs_of_one_cell():
     rng = np.random.default_rng(0)
     accuracies = {"a0": 0.9, "a1": 0.9, "b0": 0.6, "b1": 0.6}
-    report = models.compare_models(
+    report = model_report.compare_models(
         {name: answers_with_accuracy(rng, accuracy) for name, accuracy in accuracies.items()},
         cells={"a0": "A", "a1": "A", "b0": "B", "b1": "B"},
         metric="accuracy",
@@ -131,7 +131,7 @@ def test_models_with_different_seeds_are_runs_of_one_cell():
     verdicts = {(c.a, c.b): c.verdict for c in report.comparisons}
     assert verdicts["a0", "b0"] == "better"
     assert "no difference shown" in {verdicts.get(("a0", "a1")), verdicts.get(("a1", "a0"))}
-    assert "Verdicts on architectures" in models.text(report, "test")
+    assert "Verdicts on architectures" in model_report.text(report, "test")
     html = report._repr_html_()
     assert "Verdicts on architectures" in html and f">{report.models[0].score:.4f}<" in html
 
@@ -143,7 +143,7 @@ def test_mcnemar_is_used_for_accuracy_only():
     unsure, surer = np.where(one_hot, 0.6, 0.4), np.where(one_hot, 0.9, 0.1)
     surer[0] = unsure[0, ::-1]  # one wrong answer
     compare = functools.partial(
-        models.compare_models,
+        model_report.compare_models,
         {"a": Answers(OneOf(2), y_true, unsure), "b": Answers(OneOf(2), y_true, surer)},
         cells={"a": "a", "b": "b"},
         num_resamples=100,
@@ -161,7 +161,7 @@ def test_models_with_equal_scores_and_different_errors_are_not_reported_as_equal
     p = np.full((30, 3), 0.1) + 0.7 * np.eye(3)[y_true]
     a, b = p.copy(), p.copy()
     a[0], b[0] = [0.1, 0.8, 0.1], [0.1, 0.1, 0.8]
-    compare = functools.partial(models.compare_models, cells={"a": "a", "b": "b"})
+    compare = functools.partial(model_report.compare_models, cells={"a": "a", "b": "b"})
     [comparison] = compare(
         {"a": Answers(OneOf(3), y_true, a), "b": Answers(OneOf(3), y_true, b)}, metric="accuracy"
     ).comparisons
@@ -178,7 +178,7 @@ def test_comparison_by_macro_f1_requires_four_rows_per_class_on_average(
     y_true = np.arange(num_rows) % 5
     right, wrong = np.eye(5)[y_true], np.eye(5)[(y_true + 1) % 5]
     mixed = np.where((np.arange(num_rows) % 3 == 0)[:, np.newaxis], right, wrong)
-    report = models.compare_models(
+    report = model_report.compare_models(
         {
             "a0": Answers(OneOf(5), y_true, right),
             "a1": Answers(OneOf(5), y_true, right),
@@ -212,7 +212,7 @@ def test_equally_good_models_are_rarely_called_different_with_any_metric(
     false, uncorrected = 0, 0
     for _ in range(num_families):
         answers = {name: softmax_answers(rng, 60) for name in "abcd"}
-        report = models.compare_models(
+        report = model_report.compare_models(
             answers, cells=dict.fromkeys("abcd", "A"), metric=metric, num_resamples=100
         )
         assert len(report.comparisons) == 6

@@ -68,7 +68,7 @@ def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, _, name_there = _PUBLIC[name].partition(":")
-    if module in ("classifier", "recalibration", "saved_model", "training"):
+    if module in ("classifier", "saved_model", "training"):
         from textclf.startup import import_tensorflow
 
         import_tensorflow()  # without its start-up messages

@@ -12,7 +12,7 @@ from textclf.config import Config
 QUANTILES = {"min": 0, "25%": 0.25, "median": 0.5, "75%": 0.75, "95%": 0.95, "max": 1}
 
 
-class TokenCounts(msgspec.Struct, frozen=True):
+class TextLengths(msgspec.Struct, frozen=True):
     """Lengths of the texts of a split.
 
     Attributes:
@@ -28,15 +28,15 @@ class TokenCounts(msgspec.Struct, frozen=True):
     cut_tokens: int
 
 
-def count_tokens(
+def measure_lengths(
     config: Config,
     dataset: data.Dataset,
     *,
     on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
-) -> dict[str, TokenCounts]:
+) -> dict[str, TextLengths]:
     """Return split -> lengths of its texts, with the tokenizer of a configuration.
 
-        count_tokens(config, textclf.open_dataset(config.data))["train"].truncated_texts
+        measure_lengths(config, textclf.open_dataset(config.data))["train"].truncated_texts
 
     Args:
         config: section `text` is used.
@@ -52,7 +52,7 @@ def count_tokens(
         texts = (example.text for example in dataset.examples(split))
         stage, total = f"counting tokens of {split}", summary.num_examples
         lengths = text.token_lengths(_counted(texts, stage, total, on_progress), tokenizer)
-        counts[split] = TokenCounts(
+        counts[split] = TextLengths(
             num_tokens=int(lengths.sum()),
             length_quantiles=_quantiles(lengths),
             truncated_texts=int((lengths > limit).sum()),
@@ -61,11 +61,11 @@ def count_tokens(
     return counts
 
 
-def summarize(dataset: data.Dataset, counts: dict[str, TokenCounts]) -> dict[str, Any]:
+def summarize(dataset: data.Dataset, lengths: dict[str, TextLengths]) -> dict[str, Any]:
     """Return the result of `textclf data check --json` as plain values.
 
     Args:
-        counts: of `count_tokens`.
+        lengths: of `measure_lengths`.
     """
     return {
         "class_names": list(dataset.class_names),
@@ -75,7 +75,7 @@ def summarize(dataset: data.Dataset, counts: dict[str, TokenCounts]) -> dict[str
             name: {
                 "num_examples": split.num_examples,
                 "class_counts": [int(count) for count in split.class_counts],
-                **msgspec.to_builtins(counts[name]),
+                **msgspec.to_builtins(lengths[name]),
             }
             for name, split in dataset.splits.items()
         },

@@ -182,10 +182,9 @@ def _tables(table: Table, width: int) -> Iterator[str]:
         table = _numbered(table)
         parts = list(_parts(table, width))
     for index, columns in enumerate(parts):
-        rich_table = _rich_table(table, columns)
-        lines = _rendered(rich_table, width).split("\n")
-        # Totals without a value in this part are omitted from it.
-        num_totals = rich_table.row_count - len(table.rows) + table.num_totals - table.has_header
+        lines = _rendered(_rich_table(table, columns), width).split("\n")
+        first_total = len(table.rows) - table.num_totals
+        num_totals = sum(row >= first_total for row in _rows(table, columns))
         if num_totals:
             rule = "-" * max(map(cell_len, lines))
             lines.insert(len(lines) - num_totals, rule)
@@ -223,15 +222,21 @@ def _numbered(table: Table) -> Table:
     )
 
 
+def _rows(table: Table, columns: Sequence[int]) -> list[int]:
+    """Return the indices of the rows that some columns show: those that have more than a name."""
+    cells = columns[1:] or columns
+    return [index for index, row in enumerate(table.rows) if any(row[c] for c in cells)]
+
+
 def _rich_table(table: Table, columns: Sequence[int]) -> Any:
-    """Return some columns of a table as a table of rich, without rows that have only a name."""
+    """Return some columns of a table, with the rows of `_rows`, as a table of rich."""
     from rich.cells import cell_len
     from rich.table import Table as RichTable
     from rich.text import Text
 
     rich_table = RichTable.grid(padding=(0, 2, 0, 0), pad_edge=False)
-    rows = [[tidy(row[column]) for column in columns] for row in table.rows]
-    rows = [row for row in rows if any(row[1:])]
+    shown = (table.rows[index] for index in _rows(table, columns))
+    rows = [[tidy(row[column]) for column in columns] for row in shown]
     if table.has_header:
         rows.insert(0, [tidy(table.header[column]) for column in columns])
     cells_by_column = []
@@ -243,7 +248,7 @@ def _rich_table(table: Table, columns: Sequence[int]) -> Any:
         rich_table.add_column(
             justify="right" if kind == "r" else "left",
             no_wrap=kind not in "nf",
-            min_width=max(map(cell_len, texts)) if kind in "rt" else None,
+            min_width=max(map(cell_len, texts), default=0) if kind in "rt" else None,
         )
         cells_by_column.append(cells)
     for row in zip(*cells_by_column, strict=True):
@@ -267,7 +272,7 @@ def _distinct_width(names: Sequence[str]) -> int:
     for width in range(_MIN_NAME_WIDTH, max(map(cell_len, distinct), default=0)):
         if len({shorten(name, width) for name in distinct}) == len(distinct):
             return width
-    return max(_MIN_NAME_WIDTH, *map(cell_len, distinct))
+    return max([_MIN_NAME_WIDTH, *map(cell_len, distinct)])
 
 
 @functools.cache

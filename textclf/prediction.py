@@ -105,7 +105,7 @@ def predict_file(
         rows = _open(source, card, lines, overrides, on_note, stack)
         predictor = _load(model)
         if isinstance(output, str | os.PathLike):
-            output = stack.enter_context(_open_output(output, rows.name))
+            output = stack.enter_context(_open_output(output, source))
         counts = _write_answers(predictor, rows, output, as_json, top_k, on_progress)
     if not counts.num_texts:
         on_note(f"{rows.name}: no texts to classify")
@@ -181,15 +181,19 @@ def _write_answers(
     return PredictionCounts(num_texts, num_empty)
 
 
-def _open_output(path: str | os.PathLike, source: str) -> TextIO:
+def _open_output(path: str | os.PathLike, source: str | os.PathLike | BinaryIO) -> TextIO:
     """Open the file to write; line breaks are written as they are.
 
     Raises:
         DataError: it is the input, or cannot be written.
     """
     full = os.path.expanduser(path)
-    with contextlib.suppress(OSError):
-        if os.path.samefile(full, os.path.expanduser(source)):
+    with contextlib.suppress(OSError):  # the output does not exist, or the stream has no file
+        if isinstance(source, str | os.PathLike):
+            is_input = os.path.samefile(full, os.path.expanduser(source))
+        else:
+            is_input = os.path.samestat(os.stat(full), os.fstat(source.fileno()))
+        if is_input and os.path.isfile(full):
             raise DataError(f"{path}: is the input; write the answers to another file")
     try:
         # A lone surrogate, which JSON may contain, cannot be written as UTF-8.

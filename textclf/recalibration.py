@@ -65,7 +65,6 @@ class Plan(NamedTuple):
         output: the folder to write.
         overwrite: whether `output` may be replaced.
         card: the card of `folder`.
-        card_json: content of the card's file, to detect a change during the calibration.
         task: the task of the classifier.
         config: configuration of the training with the overrides and with resolved paths.
         options: the options that were set, by name.
@@ -76,7 +75,6 @@ class Plan(NamedTuple):
     output: Path
     overwrite: bool
     card: artifact.Card
-    card_json: bytes
     task: Task
     config: Config
     options: dict[str, Any]
@@ -186,7 +184,6 @@ def check(
         output=target,
         overwrite=output is None or overwrite,
         card=card,
-        card_json=(folder / artifact.CARD).read_bytes(),
         task=task,
         config=resolved,
         options={name: value for name, value in options.items() if value is not None},
@@ -263,6 +260,7 @@ def refit(
     Raises:
         TextclfError: as for `calibrate`.
     """
+    import_tensorflow()
     from textclf import evaluation, training
 
     options = plan.options
@@ -355,14 +353,48 @@ def _write(plan: Plan, decision: Decision, report: Report) -> None:
         files = {**card.files, artifact.CARD_PAGE: artifact.sha256(page)}
         card = msgspec.structs.replace(card, files=files)
         (temporary / artifact.CARD).write_text(card.to_json(), encoding="utf-8")
-        shutil.copytree(
-            plan.folder,
-            temporary,
-            ignore=shutil.ignore_patterns(artifact.CARD, artifact.CARD_PAGE),
-            dirs_exist_ok=True,
-        )
-        if (plan.folder / artifact.CARD).read_bytes() != plan.card_json:
+        _copy_others(plan.folder, temporary, is_in_place=_is_same(plan.folder, plan.output))
+        if artifact.read_card(plan.folder).to_json() != plan.card.to_json():
             raise ArtifactError(
                 f"{plan.folder}: another process changed it in the meantime, so nothing was "
                 "written; calibrate it again"
             )
+
+
+def _is_same(folder: Path, output: Path) -> bool:
+    return os.path.realpath(folder) == os.path.realpath(output)
+
+
+def _copy_others(folder: Path, target: Path, *, is_in_place: bool) -> None:
+    """Copy everything in a trained folder except its card and the page of the card.
+
+    Args:
+        is_in_place: `target` will take the place of `folder`, so links in it stay links. In another
+            place a relative link would lead elsewhere, so links are replaced by what they lead to,
+            and links that lead nowhere are omitted.
+
+    Raises:
+        ArtifactError: a file cannot be copied.
+    """
+
+    def ignore(directory: str, names: list[str]) -> set[str]:
+        ignored = {artifact.CARD, artifact.CARD_PAGE} if Path(directory) == folder else set()
+        if not is_in_place:
+            # The option of copytree looks for relative links in the current folder.
+            ignored |= {name for name in names if not os.path.exists(os.path.join(directory, name))}
+        return ignored
+
+    try:
+        shutil.copytree(
+            folder,
+            target,
+            symlinks=is_in_place,
+            ignore=ignore,
+            dirs_exist_ok=True,
+        )
+    except shutil.Error as error:
+        name, _, reason = error.args[0][0]
+        raise ArtifactError(
+            f"{name}: cannot be copied ({reason}), so nothing was written; move it out of the "
+            "trained folder"
+        ) from None

@@ -11,7 +11,7 @@ from textclf.tasks import Decision
 
 if TYPE_CHECKING:
     from textclf.data import Dataset, SplitSummary
-    from textclf.data_check import TokenCounts
+    from textclf.data_check import TextLengths
 
 MAX_SPLIT_CLASSES = 20
 
@@ -121,23 +121,59 @@ def _decision_cells(decision: Decision, report: Report | None) -> dict[str, str]
     }
 
 
-def format_splits(
-    splits: Mapping[str, "SplitSummary"], class_names: Sequence[str], *, width: int = WIDTH
+def format_data_check(
+    dataset: "Dataset",
+    lengths: Mapping[str, "TextLengths"],
+    sequence_length: int,
+    *,
+    width: int = WIDTH,
 ) -> str:
-    """Format a table of the examples of each class in each split; it ends with a line break.
+    """Format the result of `textclf data check`; it ends with a line break.
 
-    If there are more than `MAX_SPLIT_CLASSES` classes, only the largest ones are listed.
+    The sections are classes, text lengths and findings.
 
     Args:
-        splits: split name -> number of examples and class counts, as in `Dataset.splits`.
-        class_names: names in the order of the class counts.
+        dataset: an opened data set.
+        lengths: split name -> lengths, of `data_check.measure_lengths`.
+        sequence_length: their limit.
         width: maximum number of columns of a line, see `display.to_text`.
     """
-    return to_text(Document("", [_splits(splits, class_names)]), width)
+    remark = ""
+    if len(dataset.class_names) > MAX_SPLIT_CLASSES:
+        remark = f"(the {MAX_SPLIT_CLASSES} largest classes; --json lists all of them)"
+    quantiles = [*next(iter(lengths.values())).length_quantiles]
+    rows = []
+    for split, texts in lengths.items():
+        n, truncated = dataset.splits[split].num_examples, texts.truncated_texts
+        rows.append(
+            [
+                split,
+                *(f"{texts.length_quantiles[name]:,}" for name in quantiles),
+                f"{truncated:,} ({100 * truncated / max(n, 1):.1f} %)",
+                f"{100 * texts.cut_tokens / max(texts.num_tokens, 1):.1f} %",
+            ]
+        )
+    sentences = dataset.findings.sentences()
+    parts: list[Table | Notes] = [
+        dataclasses.replace(
+            _splits(dataset.splits, dataset.class_names), heading="Classes", remark=remark
+        ),
+        Table(
+            ["split", *quantiles, f"texts over {sequence_length}", "tokens cut"],
+            rows,
+            f"n {'r' * len(quantiles)} rr",
+            heading="Tokens in a text",
+        ),
+        Notes("Findings" if sentences else "Findings: none", sentences),
+    ]
+    return to_text(Document("", parts), width)
 
 
 def _splits(splits: Mapping[str, "SplitSummary"], class_names: Sequence[str]) -> Table:
-    """Return the table of the examples of each class in each split."""
+    """Return the table of the examples of each class in each split.
+
+    If there are more than `MAX_SPLIT_CLASSES` classes, only the largest ones are listed.
+    """
     shown = list(range(len(class_names)))
     if len(shown) > MAX_SPLIT_CLASSES:
         totals = [sum(int(s.class_counts[c]) for s in splits.values()) for c in shown]
@@ -157,51 +193,3 @@ def _splits(splits: Mapping[str, "SplitSummary"], class_names: Sequence[str]) ->
             row += [f"{count:,}", f"{100 * count / n:.1f} %" if n else "-"]
         rows[-1] += [f"{n:,}", ""]
     return Table(header, rows, "n" + " rr" * len(splits), num_totals=1)
-
-
-def format_data_check(
-    dataset: "Dataset",
-    counts: Mapping[str, "TokenCounts"],
-    sequence_length: int,
-    *,
-    width: int = WIDTH,
-) -> str:
-    """Format the result of `textclf data check`; it ends with a line break.
-
-    The sections are classes, text lengths and findings.
-
-    Args:
-        dataset: an opened data set.
-        counts: split name -> lengths, of `data_check.count_tokens`.
-        sequence_length: the length limit of the counts.
-        width: maximum number of columns of a line, see `display.to_text`.
-    """
-    remark = ""
-    if len(dataset.class_names) > MAX_SPLIT_CLASSES:
-        remark = f"(the {MAX_SPLIT_CLASSES} largest classes; --json lists all of them)"
-    quantiles = [*next(iter(counts.values())).length_quantiles]
-    rows = []
-    for split, lengths in counts.items():
-        n, truncated = dataset.splits[split].num_examples, lengths.truncated_texts
-        rows.append(
-            [
-                split,
-                *(f"{lengths.length_quantiles[name]:,}" for name in quantiles),
-                f"{truncated:,} ({100 * truncated / max(n, 1):.1f} %)",
-                f"{100 * lengths.cut_tokens / max(lengths.num_tokens, 1):.1f} %",
-            ]
-        )
-    sentences = dataset.findings.sentences()
-    parts: list[Table | Notes] = [
-        dataclasses.replace(
-            _splits(dataset.splits, dataset.class_names), heading="Classes", remark=remark
-        ),
-        Table(
-            ["split", *quantiles, f"texts over {sequence_length}", "tokens cut"],
-            rows,
-            f"n {'r' * len(quantiles)} rr",
-            heading="Tokens in a text",
-        ),
-        Notes("Findings" if sentences else "Findings: none", sentences),
-    ]
-    return to_text(Document("", parts), width)

@@ -1,8 +1,8 @@
 """Scoring of trained models, with and without the rows whose text is also in the training split.
 
-scoring = score("runs/reviews")                    # the test split of the training data
-scoring = score("runs/reviews", "new.csv")         # all rows of a file
-scoring.report.get("accuracy"), scoring.without_leaked
+result = score("runs/reviews")                    # the test split of the training data
+result = score("runs/reviews", "new.csv")         # all rows of a file
+result.report.get("accuracy"), result.without_leaked
 """
 
 import os
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 OnProgress = Callable[[str, int, int], None]  # called with a stage, and what is done of a total
 
 
-class Scoring(msgspec.Struct, frozen=True, kw_only=True):
+class ScoringResult(msgspec.Struct, frozen=True, kw_only=True):
     """Reports of a model on a split.
 
     Attributes:
@@ -51,11 +51,11 @@ def score(
     overrides: Overrides = (),
     on_note: OnNote = lambda note: None,
     on_progress: OnProgress = lambda stage, done, total: None,
-) -> Scoring:
+) -> ScoringResult:
     """Score a model on its training data, on a file or on another source.
 
-        scoring = textclf.score("runs/reviews", "new.csv", overrides={"data.label_column": "stars"})
-        scoring.report.get("accuracy")
+        result = textclf.score("runs/reviews", "new.csv", overrides={"data.label_column": "stars"})
+        result.report.get("accuracy")
 
     Classes are matched by name. A file is read with the settings of the training; if they do not
     fit, separator and quoting are detected.
@@ -124,7 +124,7 @@ def score_dataset(
     *,
     on_progress: OnProgress = lambda stage, done, total: None,
     **settings: Any,
-) -> Scoring:
+) -> ScoringResult:
     """Score a loaded model on a split of a data set.
 
         score_dataset(textclf.load("runs/reviews"), dataset, "validation")
@@ -141,7 +141,7 @@ def score_dataset(
     if 0 < leaked.sum() < len(leaked):
         kept = type(scores)(*(values[~leaked] for values in scores))
         without_leaked = predictor.report(kept, **settings)
-    return Scoring(
+    return ScoringResult(
         split=split,
         report=report,
         without_leaked=without_leaked,

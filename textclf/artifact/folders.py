@@ -196,7 +196,8 @@ def write_folder(folder: str | os.PathLike, *, overwrite: bool) -> Iterator[Path
         temporary.chmod(0o777 & ~_umask())
         yield temporary
         for path in [*temporary.rglob("*"), temporary]:
-            _sync(path)
+            if not path.is_symlink():  # what a link leads to is not ours
+                _sync(path)
         if overwrite:
             _replace(folder, temporary)
         else:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -9,7 +10,12 @@ from textclf.cli import options
 from textclf.cli.terminal import Progress, note_all, output_width, show_check
 from textclf.startup import import_tensorflow, show_status
 
+if TYPE_CHECKING:
+    from textclf.recalibration import CalibrationResult
+
 _SHARE = click.FloatRange(0, 1, min_open=True)
+# Those of `tasks`, whose import would slow down the help.
+_THRESHOLD_METRICS = ("macro_f1", "micro_f1")
 
 
 @click.command()
@@ -26,8 +32,8 @@ _SHARE = click.FloatRange(0, 1, min_open=True)
 )
 @click.option(
     "--maximize",
-    metavar="METRIC",
-    help="Multi-label: metric of the thresholds, macro_f1 or micro_f1.  [default: macro_f1]",
+    type=click.Choice(_THRESHOLD_METRICS),
+    help="Multi-label: metric of the thresholds.  [default: macro_f1]",
 )
 @click.option(
     "--output", type=options.path, metavar="FOLDER", help="Write a copy and leave MODEL as it is."
@@ -84,18 +90,22 @@ def calibrate(
         import_tensorflow()
         show_status("loading the model")
         result = recalibration.refit(plan, dataset, progress.update)
+    _print(model, result, as_json=as_json)
+
+
+def _print(model: Path, result: "CalibrationResult", *, as_json: bool) -> None:
     if as_json:
         import msgspec
 
         values = {"model": str(model), **msgspec.to_builtins(result, enc_hook=str)}  # a path
         click.echo(json.dumps(values, ensure_ascii=False))
-    else:
-        from textclf.report import format_calibration
+        return
+    from textclf.report import format_calibration
 
-        text = format_calibration(
-            (result.former, result.former_report),
-            (result.decision, result.report),
-            title=str(result.folder),
-            width=output_width(),
-        )
-        click.echo(text, nl=False)
+    text = format_calibration(
+        (result.former, result.former_report),
+        (result.decision, result.report),
+        title=str(result.folder),
+        width=output_width(),
+    )
+    click.echo(text, nl=False)

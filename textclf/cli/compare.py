@@ -50,12 +50,7 @@ def compare(
     """
     show_check()
     options.check_sections(overrides, ("data", "evaluation"), "compare")
-    if len(models) < 2 or len(set(models)) < len(models):
-        raise click.UsageError("expected at least two different models")
-    from textclf import artifact
-
-    for model in models:
-        artifact.read_model_card(model)  # a wrong folder is reported before NumPy is imported
+    _check_models(models)
     from textclf import scoring
     from textclf.study import models as comparison
 
@@ -86,5 +81,15 @@ def compare(
         values = {"data": source, "split": to_compare.to_score.split}
         click.echo(json.dumps(values | msgspec.to_builtins(report), ensure_ascii=False))
     else:
-        text = comparison.text(report, to_compare.to_score.description, width=output_width())
-        click.echo(text, nl=False)
+        from textclf.study.model_report import text
+
+        click.echo(text(report, to_compare.to_score.description, width=output_width()), nl=False)
+
+
+def _check_models(models: tuple[Path, ...]) -> None:
+    if len(models) < 2 or len(set(models)) < len(models):
+        raise click.UsageError("expected at least two different models")
+    from textclf import artifact
+
+    for model in models:
+        artifact.read_model_card(model)  # a wrong folder is reported before NumPy is imported

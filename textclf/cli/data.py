@@ -56,11 +56,11 @@ def check(source: str, overrides: tuple[str, ...], as_json: bool) -> None:
         import_tensorflow()
         from textclf import data_check
 
-        counts = data_check.count_tokens(resolved, dataset, on_progress=progress.update)
+        lengths = data_check.measure_lengths(resolved, dataset, on_progress=progress.update)
     if as_json:
-        click.echo(json.dumps(data_check.summarize(dataset, counts), ensure_ascii=False))
+        click.echo(json.dumps(data_check.summarize(dataset, lengths), ensure_ascii=False))
     else:
         from textclf.report import format_data_check
 
         limit, width = resolved.text.sequence_length, output_width()
-        click.echo(format_data_check(dataset, counts, limit, width=width), nl=False)
+        click.echo(format_data_check(dataset, lengths, limit, width=width), nl=False)

@@ -14,7 +14,7 @@ from textclf.startup import import_tensorflow, show_status
 if TYPE_CHECKING:
     from textclf.artifact import Card
     from textclf.evaluation import Requirement
-    from textclf.scoring import Scoring
+    from textclf.scoring import ScoringResult
 
 
 @click.command()
@@ -88,7 +88,7 @@ def evaluate(
             **to_score.settings,
         )
     if as_json:
-        click.echo(json.dumps(_values(model, source, result), ensure_ascii=False))
+        _print_json(model, source, result)
     else:
         _print(result, title=f"{model} on {to_score.description}")
     evaluation.check_requirements(result.report, limits)
@@ -104,9 +104,9 @@ def _parse_requirements(texts: tuple[str, ...], card: "Card") -> "list[Requireme
         raise click.UsageError(f"--require {error}") from None
 
 
-def _values(model: Path, source: str | None, result: "Scoring") -> dict:
+def _print_json(model: Path, source: str | None, result: "ScoringResult") -> None:
     clean = result.without_leaked
-    return {
+    values = {
         "model": str(model),
         "data": source,
         "split": result.split,
@@ -114,9 +114,10 @@ def _values(model: Path, source: str | None, result: "Scoring") -> dict:
         "report": result.report.to_dict(),
         "without_leaked": None if clean is None else clean.to_dict(),
     }
+    click.echo(json.dumps(values, ensure_ascii=False))
 
 
-def _print(result: "Scoring", title: str) -> None:
+def _print(result: "ScoringResult", title: str) -> None:
     from textclf.report import format_report
 
     click.echo(format_report(result.report, title=title, width=output_width()), nl=False)

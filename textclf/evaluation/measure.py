@@ -88,13 +88,7 @@ def evaluate(
     task, p = scoring.task, np.asarray(p)
     y_true = _check_arrays(scoring, y_true, p, num_tokens=num_tokens, truncated=truncated)
     limits = task.check_thresholds(thresholds)
-    if bootstrap_samples < 0 or calibration_bins < 1 or length_bins < 1 or not 0 < confidence < 1:
-        raise ValueError(
-            "expected bootstrap_samples >= 0, calibration_bins >= 1, length_bins >= 1 and "
-            f"0 < confidence < 1, got {bootstrap_samples}, {calibration_bins}, {length_bins} "
-            f"and {confidence}"
-        )
-
+    _check_settings(bootstrap_samples, calibration_bins, length_bins, confidence)
     y_pred = task.select(p, thresholds)
     counts = scoring.counts(y_true, y_pred)
     metrics, bins, roc_auc_notes = _metrics(
@@ -102,9 +96,12 @@ def evaluate(
     )
     intervals: dict[str, tuple[float, float]] = {}
     by_class: Sequence[Mapping[str, tuple[float, float] | None]] = [{}] * len(names)
+    notes = [*_missing_classes(counts, names), *scoring.class_notes(y_true, y_pred, counts, names)]
+    notes += roc_auc_notes
     if bootstrap_samples:
         intervals = score_intervals(scoring, y_true, y_pred, bootstrap_samples, confidence, seed)
         by_class = class_intervals(counts, confidence)
+        notes += _interval_notes(counts)
     return Report(
         multi_label=multi_label,
         num_examples=len(p),
@@ -119,13 +116,19 @@ def evaluate(
         coverage=coverage_points(task, y_true, p, COVERAGES),
         abstention=None if abstain_below is None else coverage_at(task, y_true, p, abstain_below),
         **_scores_by_length(scoring, y_true, y_pred, num_tokens, truncated, length_bins),
-        notes=(
-            *_missing_classes(counts, names),
-            *scoring.class_notes(y_true, y_pred, counts, names),
-            *roc_auc_notes,
-            *(_interval_notes(counts) if bootstrap_samples else ()),
-        ),
+        notes=tuple(notes),
     )
+
+
+def _check_settings(
+    bootstrap_samples: int, calibration_bins: int, length_bins: int, confidence: float
+) -> None:
+    if bootstrap_samples < 0 or calibration_bins < 1 or length_bins < 1 or not 0 < confidence < 1:
+        raise ValueError(
+            "expected bootstrap_samples >= 0, calibration_bins >= 1, length_bins >= 1 and "
+            f"0 < confidence < 1, got {bootstrap_samples}, {calibration_bins}, {length_bins} "
+            f"and {confidence}"
+        )
 
 
 def _check_arrays(

@@ -172,19 +172,8 @@ def _events(
                 *vector_notices,
             ),
         )
-        why, message = "epochs", ""
         with _history_writer(work, resolved) as write_history:
-            try:
-                for event in loop.run(state, should_stop):
-                    if isinstance(event, Epoch):
-                        write_history(event)
-                    yield event
-                if state.stopped_early:
-                    why = "early stopping"
-                elif state.step < loop.steps_per_epoch * config.training.epochs:
-                    why = "steps"
-            except Interrupted as interruption:
-                why, message = interruption.why, str(interruption)
+            why, message = yield from _epochs(loop, state, should_stop, write_history)
         if state.best is None:
             raise TrainingError(f"{message}; no epoch was complete, so nothing was saved")
         card = make_card(
@@ -200,6 +189,27 @@ def _events(
         _save(output, config, card, prepared, state.best, work, overwrite)
     assert card.validation is not None
     yield Finished(output, state.best.epoch, state.epoch, why, message, card.validation)
+
+
+def _epochs(
+    loop: Loop,
+    state: State,
+    should_stop: Callable[[], bool],
+    write_history: Callable[[Epoch], None],
+) -> Generator[Event, None, tuple[str, str]]:
+    """Yield the events of the loop; return how the training ended and a message, see `Finished`."""
+    try:
+        for event in loop.run(state, should_stop):
+            if isinstance(event, Epoch):
+                write_history(event)
+            yield event
+    except Interrupted as interruption:
+        return interruption.why, str(interruption)
+    if state.stopped_early:
+        return "early stopping", ""
+    if state.step < loop.steps_per_epoch * loop.settings.epochs:
+        return "steps", ""
+    return "epochs", ""
 
 
 def _prepare(

@@ -503,35 +503,39 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-def test_model_with_relative_paths_explains_how_to_score_it_in_another_folder(
+def test_model_without_the_paths_of_its_training_explains_how_to_score_it_in_another_folder(
     home: Path, folder: Path
 ):
     for name, path, sets in (
         ("model", "rows.csv", "--set data.source=PATH"),
         ("splits", "rows.csv, test.csv", "--set data.train=PATH --set data.test=PATH"),
     ):
-        model = home / name
+        model = folder / name
+        shutil.copytree(home / name, model)
+        (model / "paths.json").unlink()
         (folder / f"again-{name}").symlink_to(model)
         settings = " and ".join(re.findall(r"data\.\w+", sets))
         for command, other_data in (
             (("evaluate", model), f"`textclf evaluate {model} FILE`"),
             (("compare", model, f"again-{name}"), "`--data FILE`"),
+            (("calibrate", model), None),
         ):
             result = run(*command)
             assert (result.exit_code, result.stdout) == (1, "")
             assert result.stderr == (
                 f"Error: {path}: no such file or folder in {folder}; the model was trained with "
-                f"{settings} at this path; run the command in the folder in which it was "
-                f"trained, or specify the data: {other_data} or {sets}\n"
+                f"{settings} at this path; run the command in the folder to which it is "
+                "relative, or specify the data: "
+                + (f"{other_data} or {sets}\n" if other_data else f"{sets}\n")
             )
     # Each suggested fix works.
     rows = home / "rows.csv"
-    assert stdout_of("evaluate", home / "model", rows)
-    assert stdout_of("evaluate", home / "model", "--set", f"data.source={rows}")
+    assert stdout_of("evaluate", folder / "model", rows)
+    assert stdout_of("evaluate", folder / "model", "--set", f"data.source={rows}")
     paths = ("--set", f"data.train={rows}", "--set", f"data.test={home}/test.csv")
-    assert stdout_of("evaluate", home / "splits", *paths)
+    assert stdout_of("evaluate", folder / "splits", *paths)
     with contextlib.chdir(home):
-        assert stdout_of("evaluate", "model")
+        assert stdout_of("evaluate", folder / "model")
 
 
 def test_missing_path_of_an_override_is_reported_without_the_training(home: Path, folder: Path):

@@ -24,11 +24,11 @@ suggestion.
 """
 
 from textclf.config.environment import check_environment
-from textclf.config.experiment import Config
+from textclf.config.experiment import Config, holds_data
 from textclf.config.messages import expected, format_value
 from textclf.config.paths import absolute_paths, paths, resolve_path, with_paths
 from textclf.config.reading import to_yaml
-from textclf.config.resolution import Overrides
+from textclf.config.resolution import Overrides, read_overrides
 from textclf.config.rules import RULES, is_read
 from textclf.config.schema import json_schema
 from textclf.config.settings import (
@@ -42,7 +42,12 @@ from textclf.config.settings import (
     data_format,
     holds_text,
 )
-from textclf.config.trained import existing_paths, read_trained_paths, write_trained_paths
+from textclf.config.trained import (
+    existing_paths,
+    is_trained,
+    read_trained_paths,
+    write_trained_paths,
+)
 
 __all__ = [
     "FILE_ENDINGS",
@@ -61,10 +66,13 @@ __all__ = [
     "existing_paths",
     "expected",
     "format_value",
+    "holds_data",
     "holds_text",
     "is_read",
+    "is_trained",
     "json_schema",
     "paths",
+    "read_overrides",
     "read_trained_paths",
     "resolve_path",
     "to_yaml",

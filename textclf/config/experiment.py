@@ -171,6 +171,18 @@ class Config(Sections, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         return values
 
 
+def holds_data(path: str | os.PathLike) -> bool:
+    """Return whether a path is that of data and not of a configuration, by its name.
+
+        holds_data("reviews.csv.gz")    # True
+
+    These are the files that `FILE_ENDINGS` names, also compressed, and folders.
+    """
+    path = os.fspath(path)
+    name = path.lower().removesuffix(".gz")
+    return os.path.splitext(name)[1] in FILE_ENDINGS or os.path.isdir(os.path.expanduser(path))
+
+
 def _read_file(path: Path) -> str:
     """Return the text of a configuration file.
 

@@ -88,11 +88,7 @@ class _Resolution:
         # An invalid value of the file is reported even if an override replaces it.
         self._check_values()
         self._base_values = {section: dict(settings) for section, settings in self._values.items()}
-        top = (
-            _mapped_overrides(overrides, self.problems)
-            if isinstance(overrides, Mapping)
-            else _read_overrides(overrides, self.problems)
-        )
+        top = _layer_of(overrides, self.problems)
         self._overridden = set(top.locations)
         self._invalid -= self._overridden
         self._add(top)
@@ -233,6 +229,32 @@ def _differs(rule: Rule, before: Sections, now: Sections) -> bool:
 
 
 # === Overrides ===
+
+
+def read_overrides(overrides: Overrides) -> dict[str, Any]:
+    """Return setting -> value of overrides, each checked by itself.
+
+    Raises:
+        ConfigError: lists all errors.
+    """
+    problems: list[str] = []
+    layer = _layer_of(overrides, problems)
+    values = {}
+    for setting, location in layer.locations.items():
+        section, name = setting.split(".")
+        try:
+            values[setting] = check_value(setting, layer.values[section][name])
+        except ValueError as error:
+            problems.append(f"{location} {setting}: {error}".lstrip())
+    if problems:
+        raise ConfigError(problems)
+    return values
+
+
+def _layer_of(overrides: Overrides, problems: list[str]) -> Layer:
+    if isinstance(overrides, Mapping):
+        return _mapped_overrides(overrides, problems)
+    return _read_overrides(overrides, problems)
 
 
 def _mapped_overrides(overrides: Mapping[str, Any], problems: list[str]) -> Layer:

@@ -12,7 +12,7 @@ import filelock
 import msgspec
 import tensorflow as tf
 
-from textclf import artifact, batches, classifier, data, evaluation, networks, text
+from textclf import artifact, batches, classifier, data, evaluation, networks, recipes, text
 from textclf.config import Config, absolute_paths, with_paths
 from textclf.display import Document, Notes, Table, to_html
 from textclf.errors import ArtifactError, ConfigError, DataError, TrainingError
@@ -72,7 +72,7 @@ class TrainingResult(msgspec.Struct, frozen=True):
 
 
 def train(
-    config: Config,
+    config: Config | str | os.PathLike,
     output: str | os.PathLike,
     *,
     overwrite: bool = False,
@@ -81,16 +81,22 @@ def train(
     """Train a classifier and write its folder.
 
         result = train(config, "runs/reviews")
+        result = train("reviews.csv", "runs/reviews")
         result.validation.get("accuracy")
 
     Args:
-        config, output, overwrite, on_progress: as for `train_events`.
+        config: the experiment; or a configuration or a data file, as for `recipes.load_config`.
+        output, overwrite, on_progress: as for `train_events`.
 
     Raises:
-        TextclfError: as for `train_events`.
+        TextclfError: as for `train_events` and `recipes.load_config`.
     """
     history: list[dict[str, Any]] = []
     notices: tuple[str, ...] = ()
+    if not isinstance(config, Config):
+        notes: list[str] = []
+        config = recipes.load_config(config, on_note=notes.append)
+        notices += tuple(notes)
     for event in train_events(config, output, overwrite=overwrite, on_progress=on_progress):
         if isinstance(event, Started):
             notices += event.notices

@@ -23,7 +23,7 @@ from textclf import data
 from textclf.config import Config, Overrides
 from textclf.data import Recognised
 from textclf.data.files import refuse_other_kinds
-from textclf.data.tables import open_table
+from textclf.data.tables import TABLE_FORMATS, open_table
 from textclf.errors import ConfigError, DataError, format_list
 from textclf.recipes import writing
 
@@ -220,6 +220,12 @@ def _read_settings(file: Path, overrides: Overrides) -> dict[str, Any]:
         for setting in ("data.source", *(() if is_folder else ("data.train",)))
         if setting in settings
     ]
+    kinds = ("auto", "folder") if is_folder else ("auto", *TABLE_FORMATS)
+    if settings.get("data.format", "auto") not in kinds:
+        problems.append(
+            f"data.format: {file} is a {'folder' if is_folder else 'file'}; expected one of "
+            f"{', '.join(kinds)}"
+        )
     if problems:
         raise ConfigError(problems)
     return settings

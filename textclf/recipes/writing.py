@@ -128,14 +128,15 @@ def apply_overrides(
         value = values[section][name]
         if setting in paths and setting not in config.fixed_paths:
             value = written_path(value, config_file)
-        return _value(value)
+        is_word = isinstance(value, str) and configuration.choices(setting)
+        return value if is_word else _value(value)
 
     kept = []
     for line in lines:
         if not line.name:
             if not (line.is_about_value and _CLASS_SETTINGS & {*settings}):
                 kept.append(line)
-        elif line.setting in settings:
+        elif line.name in values[line.section] and line.setting in settings:
             comment = "" if line.is_about_value else line.comment
             kept.append(line._replace(value=written(line.setting), comment=comment))
         elif values[line.section].get(line.name) == before[line.section][line.name]:
@@ -143,8 +144,8 @@ def apply_overrides(
     present = {line.setting for line in kept}
     added = []
     for setting in settings:
-        if setting not in present:
-            section, name = setting.split(".")
+        section, name = setting.split(".")
+        if setting not in present and name in values[section]:
             added.append(Line(section, name, written(setting)))
     return [line for section in values for line in [*kept, *added] if line.section == section]
 

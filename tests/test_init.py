@@ -268,10 +268,11 @@ def test_set_settings_replace_the_detected_ones_and_are_added_to_their_section(
     survey(folder)
     (folder / "configs").mkdir()
     (folder / "current").mkdir()
+    (folder / "other.csv").rename(folder / "current" / "other.csv")
     monkeypatch.chdir("current")
     sets = (
         "data.label_column=region",
-        "data.test=../other.csv",
+        "data.test=other.csv",
         "data.text_separator=it's \\t",
         "model.encoder=gru",
         "model.units=32",

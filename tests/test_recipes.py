@@ -64,24 +64,24 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         ),
         # A comma would be the delimiter.
         (
-            "text|label\n" + "so, so|fine\nwell, no|poor\n" * 20,
+            "so,said|label\n" + "so, so|fine\nwell, no|poor\n" * 20,
             ["data.delimiter=|"],
-            {"delimiter": "|", "text_columns": ["text"]},
+            {"delimiter": "|", "text_columns": ["so,said"]},
             '"fine", "poor"',
         ),
         # Quotes would delimit fields.
         (
-            "text,label\n" + '"so",fine\n"no",poor\n' * 20,
+            "text,label\n" + 'so,"fine"\nno,"poor"\n' * 20,
             ["data.quoting=none"],
             {"quoting": "none"},
-            '"fine", "poor"',
+            r'"\"fine\"", "\"poor\""',
         ),
         # Other bytes would be a guess.
         (
-            ("text,label\n" + "une journée,été\nun café,thé\n" * 20).encode("mac_roman"),
-            ["data.encoding=mac_roman"],
-            {"encoding": "mac_roman"},
-            '"thé", "été"',
+            ("text,label\n" + "dobra,mąka\nmała,żaba\n" * 20).encode("iso8859_2"),
+            ["data.encoding=iso8859_2"],
+            {"encoding": "iso8859_2"},
+            '"mąka", "żaba"',
         ),
         # The commas would separate labels.
         (

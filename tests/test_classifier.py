@@ -288,6 +288,7 @@ def test_failed_save_leaves_the_existing_classifier_unchanged(trained, tmp_path,
             vocabulary_path=folder / "vocabulary.txt",
             weights=classifier.get_weights(model.network),
             extra_files={"history.jsonl": tmp_path / "missing"},
+            paths={},
             overwrite=True,
         )
     np.testing.assert_array_equal(classifier.load(folder).predict_proba(["good"]), before)

@@ -150,10 +150,10 @@ ERRORS: list[tuple[str, int, str]] = [
     ("train good.yaml out --set model.embedding_vectors=glove.txt", 1, "glove.txt: no such file; model.embedding_vectors names a GloVe, word2vec or fastText text file"),
     ("train missing.yaml model --set model.embedding_vectors=glove.txt", 1, "glove.txt: no such file; model.embedding_vectors names a GloVe, word2vec or fastText text file\n{tmp}/model: exists already; name another folder or add --overwrite\nnowhere.tsv: no such file; did you mean 'others.csv'?"),
     ("train good.yaml out --set training.schedule=plateau --set training.plateau_patience_epochs=3", 1, "--set training.plateau_patience_epochs: training stops after training.patience_epochs=3 epochs without improvement, so the learning rate is never lowered; expected fewer epochs"),
-    ("train others.csv out", 1, "others.csv: is a data file by its name, expected a configuration; create one with `textclf init others.csv others.yaml`"),
+    ("baseline others.csv", 1, "others.csv: is a data file by its name, expected a configuration; create one with `textclf init others.csv others.yaml`"),
     ("evaluate model others.csv --set data.text_columns=Rev --set data.label_column=stars", 1, "others.csv:1: no column 'Rev'; found id, review, stars; use --set 'data.text_columns=[review]'"),
     ("evaluate model far/away.tsv", 1, "far/away.tsv: no such file: the folder far does not exist; a relative path starts at the current folder"),
-    ("train good.yaml", 2, USAGE.format("train [OPTIONS] CONFIG OUTPUT", "train") + "Missing argument 'OUTPUT'."),
+    ("train good.yaml", 2, USAGE.format("train [OPTIONS] CONFIG|FILE OUTPUT", "train") + "Missing argument 'OUTPUT'."),
     ("evaluate nowhere", 1, "nowhere: does not exist; `textclf train` writes such a folder"),
     ("evaluate model others.csv", 1, "others.csv:1: no column 'text'; found id, review, stars; use --set 'data.text_columns=[review]'\nothers.csv:1: no column 'label'; found id, review, stars; use --set data.label_column=stars"),
     ("evaluate model semicolon.csv --set data.delimiter=,", 1, "semicolon.csv:1: no column 'text'; found text;label; use --set 'data.delimiter=;'\nsemicolon.csv:1: no column 'label'; found text;label; use --set 'data.delimiter=;'"),
@@ -504,33 +504,39 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-def test_evaluate_without_the_training_data_explains_relative_paths(home: Path, folder: Path):
+def test_model_without_the_paths_of_its_training_explains_how_to_score_it_in_another_folder(
+    home: Path, folder: Path
+):
     for name, path, sets in (
         ("model", "rows.csv", "--set data.source=PATH"),
         ("splits", "rows.csv, test.csv", "--set data.train=PATH --set data.test=PATH"),
     ):
-        model = home / name
+        model = folder / name
+        shutil.copytree(home / name, model)
+        (model / "paths.json").unlink()
         (folder / f"again-{name}").symlink_to(model)
         settings = " and ".join(re.findall(r"data\.\w+", sets))
         for command, other_data in (
             (("evaluate", model), f"`textclf evaluate {model} FILE`"),
             (("compare", model, f"again-{name}"), "`--data FILE`"),
+            (("calibrate", model), None),
         ):
             result = run(*command)
             assert (result.exit_code, result.stdout) == (1, "")
             assert result.stderr == (
                 f"Error: {path}: no such file or folder in {folder}; the model was trained with "
-                f"{settings} at this path; run the command in the folder in which it was "
-                f"trained, or specify the data: {other_data} or {sets}\n"
+                f"{settings} at this path; run the command in the folder to which it is "
+                "relative, or specify the data: "
+                + (f"{other_data} or {sets}\n" if other_data else f"{sets}\n")
             )
     # Each suggested fix works.
     rows = home / "rows.csv"
-    assert stdout_of("evaluate", home / "model", rows)
-    assert stdout_of("evaluate", home / "model", "--set", f"data.source={rows}")
+    assert stdout_of("evaluate", folder / "model", rows)
+    assert stdout_of("evaluate", folder / "model", "--set", f"data.source={rows}")
     paths = ("--set", f"data.train={rows}", "--set", f"data.test={home}/test.csv")
-    assert stdout_of("evaluate", home / "splits", *paths)
+    assert stdout_of("evaluate", folder / "splits", *paths)
     with contextlib.chdir(home):
-        assert stdout_of("evaluate", "model")
+        assert stdout_of("evaluate", folder / "model")
 
 
 def test_missing_path_of_an_override_is_reported_without_the_training_data(

@@ -1209,34 +1209,34 @@ def test_overridden_path_is_relative_to_the_current_folder(overrides: Any) -> No
     for chosen in (
         config.Config.from_yaml(text, overrides, folder="/configs"),
         base.replace(overrides),
-        config.Config.from_dict(base.to_dict(), overrides, folders=base.folders),
+        config.Config.from_dict(base.to_dict(), overrides, fixed_paths=base.fixed_paths),
     ):
-        assert chosen.folders == {"data.test": "/configs"}
+        assert chosen.fixed_paths == {"data.test": "/configs/b.csv"}
         data = config.with_paths(chosen).data
         assert (data.train, data.test) == ("c.csv", "/configs/b.csv")
-    assert base.replace({"data.test": None}).folders == {"data.train": "/configs"}
+    assert base.replace({"data.test": None}).fixed_paths == {"data.train": "/configs/a.csv"}
     plain = config.Config.from_dict({"data": {"train": "a.csv"}}, overrides)
-    assert plain.folders == {} and config.with_paths(plain).data.train == "c.csv"
+    assert plain.fixed_paths == {} and config.with_paths(plain).data.train == "c.csv"
 
 
 def test_folder_of_a_configuration_file_is_neither_compared_nor_written() -> None:
     text = "data: {train: a.csv}"
     chosen = config.Config.from_yaml(text, folder="/configs")
-    assert chosen.folders == {"data.train": "/configs"}
+    assert chosen.fixed_paths == {"data.train": "/configs/a.csv"}
     assert chosen == config.Config.from_yaml(text)
     assert config.paths(chosen) == {"data.train": "a.csv"}
     assert "/configs" not in config.to_yaml(chosen.to_dict())
     assert config.with_paths(config.with_paths(chosen)).data.train == "/configs/a.csv"
 
 
-def test_configuration_of_a_trained_folder_or_a_pipe_is_relative_to_the_current_folder(
+def test_trained_folder_without_paths_or_a_pipe_is_relative_to_the_current_folder(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "config.yaml").write_text("data: {train: a.csv}")
     (tmp_path / "card.json").write_text("{}")
-    assert config.Config.load(tmp_path / "config.yaml").folders == {}
+    assert config.Config.load(tmp_path / "config.yaml").fixed_paths == {}
     with os.fdopen(os.open(tmp_path / "config.yaml", os.O_RDONLY)) as file:
-        assert config.Config.load(f"/dev/fd/{file.fileno()}").folders == {}
+        assert config.Config.load(f"/dev/fd/{file.fileno()}").fixed_paths == {}
 
 
 def test_path_settings_are_complete() -> None:

@@ -68,7 +68,8 @@ def config_page() -> str:
         "without effect is refused rather than ignored.\n\nA relative path in the file is relative to "
         "the folder of the file. A path may also begin with `~` or\n`${VARIABLE}`. A relative path "
         "from `--set`, from the value of a variable or from `Config.from_dict` is\nrelative to the "
-        "current folder, and so is one in the `config.yaml` of a trained folder.\n\nWhere a text is "
+        "current folder. The paths in the `config.yaml` of a trained folder lead to the data of the\n"
+        "training ([data.md](data.md#data-of-a-trained-folder)).\n\nWhere a text is "
         "expected, numbers, `true` and `false` are taken as they are written (`label_column: 2`,"
         "\n`class_names: [007, 1.0]`), and one text is a list of one (`text_columns: review`).",
     ]

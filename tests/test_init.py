@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -246,3 +248,121 @@ def test_init_leaves_out_a_test_file_without_the_columns(folder: Path):
     values = json.loads(done("config", "show", "rows.yaml", "--json"))["data"]
     assert (values["train"], values["validation"]) == ("train.csv", "dev.csv")
     assert values.get("test") is None
+
+
+# === Settings that are set ===
+
+
+def survey(folder: Path) -> None:
+    """Write rows.csv, where mood and region may be the label, and other.csv with other rows."""
+    rows = [[f"a text about number {i}", "ab"[i % 2], "nsew"[i % 4]] for i in range(60)]
+    write_csv(folder / "rows.csv", [["text", "mood", "region"], *rows])
+    write_csv(folder / "other.csv", [["text", "mood", "region"], *rows[:10]])
+
+
+def test_set_settings_replace_the_detected_ones_and_are_added_to_their_section(
+    folder: Path, golden: Golden, monkeypatch: pytest.MonkeyPatch
+):
+    survey(folder)
+    (folder / "configs").mkdir()
+    (folder / "current").mkdir()
+    (folder / "other.csv").rename(folder / "current" / "other.csv")
+    monkeypatch.chdir("current")
+    sets = (
+        "data.label_column=region",
+        "data.test=other.csv",
+        "data.text_separator=it's \\t",
+        "model.encoder=gru",
+        "model.units=32",
+        "evaluation.seed=1",
+    )
+    options = [part for setting in sets for part in ("--set", setting)]
+    done("init", "../rows.csv", "../configs/rows.yaml", *options)
+    golden("init_set.yaml", Path("../configs/rows.yaml").read_text())
+    values = json.loads(done("config", "show", "../configs/rows.yaml", "--json"))
+    assert values["data"]["text_separator"] == "it's \t"
+    assert values["evaluation"]["seed"] == 1
+    found = json.loads(done("data", "check", "../configs/rows.yaml", "--json"))
+    assert found["splits"]["test"]["num_examples"] == 10
+
+
+def test_the_command_in_the_configuration_writes_the_same_configuration_again(folder: Path):
+    survey(folder)
+    separator = "data.text_separator=\\n' \u2028\t"
+    sets = ("--set", "data.label_column=mood", "--set", separator)
+    done("init", "rows.csv", "rows.yaml", *sets)
+    text = (folder / "rows.yaml").read_text()
+    (folder / "rows.yaml").unlink()
+    command = text.splitlines()[0].removeprefix("# Created:  textclf ")
+    shell = ["bash", "-c", f"printf '%s\\0' {command}"]
+    environment = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
+    arguments = subprocess.run(
+        shell, capture_output=True, text=True, check=True, env=environment
+    ).stdout.split("\0")[:-1]
+    assert arguments == ["init", "rows.csv", "rows.yaml", *sets]
+    done(*arguments)
+    assert (folder / "rows.yaml").read_text() == text
+
+
+def test_a_set_column_resolves_an_open_choice(folder: Path):
+    survey(folder)
+    assert "mood, region may contain the labels" in refused("init", "rows.csv", "open.yaml")
+    for number, column in (("a", "mood"), ("b", "3")):
+        file = folder / f"{number}.yaml"
+        assert done("init", "rows.csv", file, "--set", f"data.label_column={column}")
+        assert "CHANGE_ME" not in file.read_text()
+    assert '# labels in the first 60 rows: "a", "b"' in (folder / "a.yaml").read_text()
+    assert '# labels in the first 60 rows: "e", "n", "s", "w"' in (folder / "b.yaml").read_text()
+    rows = [f"aa{i},b{i}b,{'xy'[i % 2]}" for i in range(60)]
+    (folder / "texts.csv").write_text("\n".join(["first,second,label", *rows]))
+    done("init", "texts.csv", "texts.yaml", "--set", "data.text_columns=[second, first]")
+    assert (
+        'text_columns: ["second", "first"]  # several columns are joined\n'
+        in (folder / "texts.yaml").read_text()
+    )
+
+
+def test_a_set_split_replaces_a_detected_one(folder: Path):
+    rows = [[f"a text about number {i}", "ab"[i % 2]] for i in range(60)]
+    for name in ("train", "test", "exam"):
+        write_csv(folder / f"{name}.csv", [["text", "label"], *rows])
+    done("init", "train.csv", "a.yaml", "--set", "data.test=exam.csv")
+    assert 'train: "train.csv"\n  test: "exam.csv"\n' in (folder / "a.yaml").read_text()
+    done("init", "train.csv", "b.yaml", "--set", "data.test=")
+    assert 'data:\n  source: "train.csv"\n' in (folder / "b.yaml").read_text()
+    for name in ("fit", "holdout"):
+        for label in "ab":
+            (folder / "texts" / name / label).mkdir(parents=True)
+            for number in range(5):
+                (folder / "texts" / name / label / f"{number}.txt").write_text(f"{label} {number}")
+    done("init", "texts", "c.yaml", "--set", "data.train=fit", "--set", "data.test=holdout")
+    values = json.loads(done("config", "show", "c.yaml", "--json"))["data"]
+    assert (values["train"], values["test"]) == ("fit", "holdout")
+
+
+def test_mistakes_in_set_settings_are_refused_together_and_nothing_is_written(folder: Path):
+    survey(folder)
+    sets = ("--set", "data.delimter=,", "--set", "model.units=x", "--set", "training")
+    assert refused("init", "rows.csv", "a.yaml", *sets).splitlines() == [
+        "Error: --set data.delimter: unknown setting; did you mean data.delimiter?",
+        "--set training: expected section.setting=value, for instance --set training.epochs=3",
+        "--set model.units: expected a whole number of at least 1 and at most 8192, found 'x'",
+    ]
+    label = ("--set", "data.label_column=mood")
+    for settings, message in (
+        (["data.source=a.csv", "data.format=tfds"],
+         "Error: data.source: rows.csv is the data; remove this setting\n"
+         "data.format: rows.csv is a file; expected one of auto, csv, tsv, jsonl, json, parquet\n"),
+        (["model.reset_after=true", "training.momentum=0.5"],
+         "Error: --set model.reset_after: has no effect, because model.encoder is lstm; it applies "
+         "only if model.encoder is gru; remove it\n--set training.momentum: has no effect, because "
+         "training.optimizer is adam; it applies only if training.optimizer is sgd or rmsprop; "
+         "remove it\n"),
+        (["data.text_columns=[words]"],
+         "Error: rows.csv:1: no column 'words'; found text, mood, region; use --set "
+         "'data.text_columns=[text]'\n"),
+        (["data.encoding=utf-99"], "Error: data.encoding: Python has no text encoding 'utf-99'"),
+    ):  # fmt: skip
+        sets = [part for setting in settings for part in ("--set", setting)]
+        assert refused("init", "rows.csv", "a.yaml", *label, *sets).startswith(message)
+    assert not (folder / "a.yaml").exists()

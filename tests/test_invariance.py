@@ -147,6 +147,7 @@ def test_padding_and_neighbours_do_not_change_probabilities(
         vocabulary_path=vocabulary,
         weights=classifier.get_weights(model.network),
         extra_files={},
+        paths={},
         overwrite=False,
     )
     loaded = classifier.load(tmp_path / "run")

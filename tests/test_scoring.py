@@ -84,7 +84,7 @@ def test_scoring_reports_changed_training_data(
     lines = reviews.read_text(encoding="utf-8").splitlines(keepends=True)
     (tmp_path / "fewer.csv").write_text("".join(lines[:200]), encoding="utf-8")
     overrides = {"data.source": str(tmp_path / "fewer.csv")}
-    to_score = model_data.data_to_score(card, overrides=overrides)
+    to_score = model_data.data_to_score(card, paths={}, overrides=overrides)
     notes: list[str] = []
     scoring.open_data(card, to_score, on_note=notes.append)
     assert len(notes) == 1 and notes[0].startswith("these are not the training data")
@@ -97,7 +97,7 @@ def test_error_of_missing_training_data_names_the_path_and_the_fix(
     card["config"]["data"]["source"] = str(tmp_path / "gone.csv")
     (tmp_path / "card.json").write_text(json.dumps(card))
     with pytest.raises(DataError) as caught:
-        model_data.data_to_score(artifact.read_card(tmp_path), advice="`--data FILE`")
+        model_data.data_to_score(artifact.read_card(tmp_path), paths={}, advice="`--data FILE`")
     assert str(caught.value) == (
         f"{tmp_path}/gone.csv: no such file or folder; the model was trained with data.source at "
         "this path; specify the data: `--data FILE` or --set data.source=PATH"

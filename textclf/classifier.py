@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from textclf import artifact, evaluation, model_card, networks, text
-from textclf.config import Config, to_yaml
+from textclf.config import Config, to_yaml, write_trained_paths
 from textclf.data import Dataset
 from textclf.errors import ArtifactError, ConfigError, DataError
 
@@ -317,6 +317,7 @@ def save(
     vocabulary_path: str | os.PathLike,
     weights: dict[str, np.ndarray],
     extra_files: Mapping[str, str | os.PathLike],
+    paths: Mapping[str, str],
     overwrite: bool,
 ) -> None:
     """Write a trained folder atomically.
@@ -325,6 +326,7 @@ def save(
         card: description of the model; `files` is filled in here.
         weights: weights of the network by name.
         extra_files: files and folders to copy, by their name in the trained folder.
+        paths: setting -> absolute path of the training, as of `config.absolute_paths`.
         overwrite: replace an existing trained folder.
 
     Raises:
@@ -342,6 +344,7 @@ def save(
         (temporary / artifact.CARD_PAGE).write_text(page, encoding="utf-8")
         card = msgspec.structs.replace(card, files=artifact.checksums(temporary))
         (temporary / artifact.CARD).write_text(card.to_json(), encoding="utf-8")
+        write_trained_paths(temporary, paths)  # after the checksums, which do not contain it
 
 
 def load(folder: str | os.PathLike) -> Classifier:

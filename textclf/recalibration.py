@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from textclf import artifact
-from textclf.config import Config, Overrides, data_format, with_paths
+from textclf import artifact, model_data
+from textclf.config import Config, Overrides, data_format, read_trained_paths, with_paths
 from textclf.errors import ArtifactError, ConfigError, DataError, check_all
 from textclf.evaluation import Report
 from textclf.startup import import_tensorflow
@@ -167,16 +167,21 @@ def check(
             ]
         )
     _check_overrides(overrides)
-    config = Config.from_dict(card.config, overrides)
+    paths = read_trained_paths(folder)
+    config = model_data.training_config(card, paths, overrides)
     resolved = with_paths(config)
     target = folder if output is None else Path(output)
     if data_format(resolved.data.to_dict()) == "tfds":
         import_tensorflow()  # before tensorflow-datasets does, to suppress its messages
     from textclf import data
 
+    def check_data() -> None:
+        model_data.check_trained_paths(config, paths, overrides)
+        data.check_sources(resolved.data)
+
     check_all(
         lambda: _check_target(target, is_copy=output is not None, overwrite=overwrite),
-        lambda: data.check_sources(resolved.data),
+        check_data,
     )
     options = {"precision": precision, "coverage": coverage, "maximize": maximize}
     return Plan(

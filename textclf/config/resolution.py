@@ -33,15 +33,15 @@ class Layer(NamedTuple):
         locations: section or setting -> its location, such as "reviews.yaml:7" or "--set".
         name: the layer in messages, such as "reviews.yaml"; "" for none.
         unreadable: settings whose values were already reported as invalid.
-        folders: path setting -> the folder to which its path is relative; without an entry, the
-            path is relative to the current folder.
+        fixed_paths: path setting -> absolute path; without an entry, a relative path is relative
+            to the current folder.
     """
 
     values: Any
     locations: Mapping[str, str]
     name: str = ""
     unreadable: frozenset[str] = frozenset()
-    folders: Mapping[str, str] = types.MappingProxyType({})
+    fixed_paths: Mapping[str, str] = types.MappingProxyType({})
 
 
 class Resolved(NamedTuple):
@@ -50,12 +50,12 @@ class Resolved(NamedTuple):
     Attributes:
         values: section -> setting -> value, of the settings that are set.
         notices: sentences about settings that an override disabled and that were dropped.
-        folders: as in `Layer`, of the paths of the base that were not overridden.
+        fixed_paths: as in `Layer`, of the paths of the base that were not overridden.
     """
 
     values: dict[str, dict[str, Any]]
     notices: tuple[str, ...]
-    folders: dict[str, str]
+    fixed_paths: dict[str, str]
 
 
 # "section.setting=value" as on the command line, or "section.setting" -> value.
@@ -86,7 +86,7 @@ class _Resolution:
         self.notices: list[str] = []
         self._name = base.name
         self._values: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
-        self._base_folders = base.folders
+        self._base_paths = base.fixed_paths
         self._base_values: dict[str, dict[str, Any]] = {}  # before the overrides
         self._overridden: set[str] = set()
         self._locations: dict[str, str] = {}
@@ -96,11 +96,7 @@ class _Resolution:
         # An invalid value of the base is reported even if an override replaces it.
         self._check_values()
         self._base_values = {section: dict(settings) for section, settings in self._values.items()}
-        top = (
-            _mapped_overrides(overrides, self.problems)
-            if isinstance(overrides, Mapping)
-            else _read_overrides(overrides, self.problems)
-        )
+        top = _layer_of(overrides, self.problems)
         self._overridden = set(top.locations)
         self._invalid -= self._overridden
         self._add_layer(top)
@@ -111,16 +107,16 @@ class _Resolution:
         self._check_contradictions(is_experiment)
         if self.problems:
             raise ConfigError(sorted(self.problems, key=self._line_number))
-        return Resolved(self._values, tuple(self.notices), self._folders())
+        return Resolved(self._values, tuple(self.notices), self._fixed_paths())
 
-    def _folders(self) -> dict[str, str]:
-        """Return the folders of the paths that come from the base."""
-        folders = {}
-        for path, folder in self._base_folders.items():
-            section, name = path.split(".")
-            if path not in self._overridden and self._values[section].get(name) is not None:
-                folders[path] = folder
-        return folders
+    def _fixed_paths(self) -> dict[str, str]:
+        """Return the fixed paths of the settings that come from the base."""
+        fixed = {}
+        for setting, path in self._base_paths.items():
+            section, name = setting.split(".")
+            if setting not in self._overridden and self._values[section].get(name) is not None:
+                fixed[setting] = path
+        return fixed
 
     def _add_problem(self, path: str, message: str) -> None:
         location = self._locations.get(path) or self._name
@@ -241,6 +237,32 @@ def _differs(rule: Rule, before: Sections, now: Sections) -> bool:
 
 
 # === Overrides ===
+
+
+def read_overrides(overrides: Overrides) -> dict[str, Any]:
+    """Return setting -> value of overrides, each checked by itself.
+
+    Raises:
+        ConfigError: lists all errors.
+    """
+    problems: list[str] = []
+    layer = _layer_of(overrides, problems)
+    values = {}
+    for setting, location in layer.locations.items():
+        section, name = setting.split(".")
+        try:
+            values[setting] = check_value(setting, layer.values[section][name])
+        except ValueError as error:
+            problems.append(f"{location} {setting}: {error}".lstrip())
+    if problems:
+        raise ConfigError(problems)
+    return values
+
+
+def _layer_of(overrides: Overrides, problems: list[str]) -> Layer:
+    if isinstance(overrides, Mapping):
+        return _mapped_overrides(overrides, problems)
+    return _read_overrides(overrides, problems)
 
 
 def _mapped_overrides(overrides: Mapping[str, Any], problems: list[str]) -> Layer:

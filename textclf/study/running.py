@@ -219,7 +219,7 @@ def _job(run: Run, folder: Path, is_shared: bool) -> Job:
         fingerprint=run.fingerprint,
         job=run.kind,
         config=config.to_dict(),
-        folders=dict(config.folders),
+        fixed_paths=dict(config.fixed_paths),
         folder=str(folder),
         shared_cores=is_shared,
         minutes=run.minutes,
@@ -366,7 +366,7 @@ def estimate(run: Run) -> Estimate:
         seed=run.seed,
         job="estimate",
         config=run.config.to_dict(),
-        folders=dict(run.config.folders),
+        fixed_paths=dict(run.config.fixed_paths),
         folder="",
     )
     with (

@@ -28,7 +28,7 @@ def test_data_changed_between_runs_of_a_benchmark_are_refused(folder: Path, revi
     run = grid.read(folder / "grid.yaml").runs[0]
     job = Job(
         run=run.name, dataset=run.dataset, cell=run.cell, kind=run.kind, seed=run.seed,
-        job=run.kind, config=run.config.to_dict(), folders=dict(run.config.folders), folder=str(folder),
+        job=run.kind, config=run.config.to_dict(), fixed_paths=dict(run.config.fixed_paths), folder=str(folder),
     )  # fmt: skip
     changed.write_text(rows, encoding="utf-8")
     worker.execute(job, lambda *_: None)

@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from textclf import config
 from textclf.config import reading, resolution
 from textclf.config.contradictions import ANY_DATA, CHECKS, TRAINING_DATA, Check
+from textclf.config.resolution import check_value
 from textclf.config.rules import depends_on
-from textclf.config.values import check_value
 from textclf.errors import ConfigError
 
 ALL_CHECKS = (TRAINING_DATA, ANY_DATA, *CHECKS)

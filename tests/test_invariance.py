@@ -68,8 +68,10 @@ def models(vocabulary):
             }
         )
         text_encoder = text_encoder or classifier.build_text_encoder(config, vocabulary)
-        network = classifier.build_network(
-            config, vocabulary_size=text_encoder.vocabulary_size, num_classes=2
+        network = networks.build(
+            networks.Architecture.from_settings(config.model.to_dict()),
+            vocabulary_size=text_encoder.vocabulary_size,
+            num_classes=2,
         )
         draw = np.random.default_rng(0)
         for variable in network.parameters:

@@ -1,6 +1,7 @@
 """Layers: each module imports only from lower ones, and light modules import nothing heavy."""
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -205,3 +206,16 @@ def test_import_tensorflow_loads_neither_scikit_learn_nor_matplotlib_and_prints_
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout.strip(), done.stderr) == ("['keras']", "")
+
+
+def test_the_design_page_lists_the_files_that_a_text_and_a_setting_cross() -> None:
+    script = ROOT / "tools" / "call_paths.py"
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    paths = json.loads(done.stdout)
+    page = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    for name, largest in (("text", 10), ("setting", 7)):
+        section = page.partition(f"## Path of a {name}\n")[2].partition("\n## ")[0]
+        listed = re.findall(r"^\| `([\w/]+\.py)` \|", section, re.MULTILINE)
+        assert sorted(listed) == sorted(paths[name])
+        assert len(listed) <= largest

@@ -15,7 +15,7 @@ import tensorflow as tf
 from small_networks import features
 from tensorflow.python.framework import config as framework
 
-from textclf import artifact, classifier, config, data, evaluation, training
+from textclf import artifact, classifier, config, data, evaluation, networks, training
 from textclf.errors import TextclfError
 
 # === Tiny data ===
@@ -97,7 +97,12 @@ def token_ids(settings: config.Config, output: Path) -> Any:
 
 def network(settings: config.Config, output: Path) -> Any:
     """Return weights, trained variables, penalty, and outputs with and without training."""
-    built = classifier.build_network(settings, vocabulary_size=9, num_classes=2)
+    built = networks.build(
+        networks.Architecture.from_settings(settings.model.to_dict()),
+        vocabulary_size=9,
+        num_classes=2,
+        seed=settings.training.seed,
+    )
     texts = features([[2, 3, 4, 5], [6, 7, 8, 0]], [4, 3])
     return (
         {name: value.tolist() for name, value in classifier.get_weights(built).items()},

@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 from click.testing import CliRunner
 
-from textclf import classifier, data, evaluation, saved_model, text, training
+from textclf import classifier, data, evaluation, networks, saved_model, text, training
 from textclf.cli import main
 from textclf.config import Config
 from textclf.errors import ArtifactError, ConfigError, TrainingError
@@ -221,8 +221,9 @@ def test_training_changes_every_weight(reviews, tiny, tmp_path, trained):
     )
     run(resolved, tmp_path / "run")
     after = classifier.load(tmp_path / "run").network
-    before = classifier.build_network(
-        resolved,
+    before = networks.build(
+        networks.Architecture.from_settings(resolved.model.to_dict()),
+        seed=resolved.training.seed,
         vocabulary_size=after.encoder.embedding.input_dim,
         num_classes=2,
     )
@@ -418,7 +419,12 @@ def one_step(reviews, bag, tmp_path, *overrides):
     run(resolved, tmp_path / "run")
     after = classifier.load(tmp_path / "run").network
     size = after.encoder.embedding.input_dim
-    before = classifier.build_network(resolved, vocabulary_size=size, num_classes=2)
+    before = networks.build(
+        networks.Architecture.from_settings(resolved.model.to_dict()),
+        vocabulary_size=size,
+        num_classes=2,
+        seed=resolved.training.seed,
+    )
     pairs = zip(before.parameters, after.parameters, strict=True)
     return np.concatenate([(new.numpy() - old.numpy()).ravel() for old, new in pairs])
 

@@ -293,30 +293,6 @@ def _features(encoded: text.Encoded) -> networks.Features:
     return {"token_ids": encoded.token_ids, "lengths": encoded.lengths}
 
 
-def build_network(
-    config: Config,
-    *,
-    vocabulary_size: int,
-    num_classes: int,
-    embedding_matrix: np.ndarray | None = None,
-) -> networks.Network:
-    """Build the untrained network of a configuration.
-
-    Args:
-        embedding_matrix: float32 [vocabulary_size, embedding_dim], initial embeddings; None for
-            random ones.
-    """
-    settings = config.model.to_dict()
-    del settings["embedding_vectors"]  # passed as embedding_matrix
-    return networks.build(
-        networks.Architecture(**settings),
-        vocabulary_size=vocabulary_size,
-        num_classes=num_classes,
-        embedding_matrix=embedding_matrix,
-        seed=config.training.seed,
-    )
-
-
 def tokenizer_settings(config: Config) -> dict[str, Any]:
     """Return the arguments of `text.Tokenizer`."""
     return config.text.to_dict("unit", "lowercase", "fold_width", "unescape_entities")
@@ -380,10 +356,11 @@ def load(folder: str | os.PathLike) -> Classifier:
     artifact.check_files(folder, card.files)
     config = _card_config(folder, card)
     text_encoder = build_text_encoder(config, folder / artifact.VOCABULARY)
-    network = build_network(
-        config,
+    network = networks.build(
+        networks.Architecture.from_settings(config.model.to_dict()),
         vocabulary_size=text_encoder.vocabulary_size,
         num_classes=len(card.class_names),
+        seed=config.training.seed,
     )
     with np.load(folder / artifact.WEIGHTS, allow_pickle=False) as weights:
         set_weights(network, weights, folder)

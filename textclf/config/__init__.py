@@ -8,11 +8,10 @@ suggestion.
 
     settings         declarations of the settings
     messages         names, values and expected types in messages; suggestions
-    values           check and conversion of single values
     rules            when a setting is read
     contradictions   values that contradict each other
     reading          conversion of YAML to plain values with their locations, and back
-    resolution       files and overrides merged, with all errors
+    resolution       files and overrides merged and checked, with all errors
     experiment       `Config`
     paths            environment variables and folders in paths
     environment      check of the packages and files that a configuration needs

@@ -1,7 +1,7 @@
 """The network: an encoder, a head and branches."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -68,6 +68,15 @@ class Architecture:
     recurrent_initializer: str = "orthogonal"
     reset_after: bool = True
     ngram_buckets: int = 0
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> "Architecture":
+        """Return the architecture in the settings of section `model`, which has further settings.
+
+        Architecture.from_settings(config.model.to_dict())
+        """
+        names = {field.name for field in dataclasses.fields(cls)}
+        return cls(**{name: value for name, value in settings.items() if name in names})
 
     @property
     def regularizer(self) -> keras.regularizers.Regularizer | None:

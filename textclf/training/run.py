@@ -244,11 +244,12 @@ def _make_loop(
         )
     strategy = make_strategy(config.training.strategy)
     with strategy.scope():
-        network = classifier.build_network(
-            config,
+        network = networks.build(
+            networks.Architecture.from_settings(config.model.to_dict()),
             vocabulary_size=text.NUM_RESERVED + len(vocabulary) + config.text.hash_buckets,
             num_classes=task.num_outputs,
             embedding_matrix=matrix,
+            seed=config.training.seed,
         )
         optimizer = make_optimizer(config.training)
         optimizer.build(network.trainable_variables)

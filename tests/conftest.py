@@ -44,7 +44,7 @@ def real_data() -> Path:
 # The slowest files run first, so that no worker of `pytest -n` begins one of them at the end.
 LONGEST = (
     *("runner", "cli", "training", "inference", "networks", "serving_versions"),
-    *("serving_limits", "serving", "settings", "export", "invariance", "docs", "data"),
+    *("serving_limits", "serving", "settings", "saved_model", "invariance", "docs", "config"),
 )
 
 

@@ -336,5 +336,5 @@ def test_all_baselines_are_scored_with_and_without_leaked_rows(tmp_path: Path) -
     linear = results[1]
     assert linear.without_leaked is not None and linear.without_leaked.get("accuracy") == 1
     assert linear.report.get("accuracy") == 1 and "logistic regression" in linear.description
-    with pytest.raises(DataError, match="have no split dev, only train, validation, test"):
+    with pytest.raises(DataError, match="have no split dev, only train, validation, test; choose"):
         baselines.evaluate_baselines(dataset, "dev")

@@ -1059,6 +1059,14 @@ def test_tables_have_the_width_of_the_terminal_and_a_fixed_width_without_a_termi
     assert header.search(piped[0].decode())[0].split() == shown[120]
 
 
+def test_a_table_is_no_error_where_stdout_is_closed(folder: Path):
+    write_csv(folder / "rows.csv", [["text", "label"], *ROWS_WITH_FINDINGS[:40]])
+    (folder / "rows.yaml").write_text("data: {source: rows.csv}\n")
+    command = f"exec {sys.executable} -m textclf baseline rows.yaml >&-"
+    done = subprocess.run(command, shell=True, cwd=folder, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+
+
 def test_progress_bar_ends_with_the_loss_of_the_epoch(multi_label: Path, folder: Path):
     train = [*PROGRAM, "train", multi_label / "rows.yaml", folder / "out"]
     sets = ["--set", "training.epochs=2", "--set", "training.batch_size=7"]

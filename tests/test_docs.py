@@ -4,6 +4,7 @@
 """
 
 import configparser
+import importlib
 import importlib.util
 import json
 import os
@@ -221,6 +222,37 @@ def test_every_command_and_every_setting_is_in_the_docs():
     for path, setting in config.SETTINGS.items():
         assert f"- `{path.split('.')[1]}` (" in text, path
         assert setting.description, f"{path} has no description"
+
+
+def exists(name: str) -> bool:
+    """Return whether a dotted name of our package is a module or an attribute."""
+    parts = name.split(".")
+    for number in range(len(parts), 0, -1):
+        path = ".".join(["textclf", *parts[:number]])
+        try:
+            value = importlib.import_module(path)
+        except ModuleNotFoundError as error:
+            assert error.name is not None and path.startswith(error.name), error
+            continue
+        for part in parts[number:]:
+            if not hasattr(value, part):
+                return False
+            value = getattr(value, part)
+        return True
+    return False
+
+
+def test_every_name_that_the_code_cites_exists():
+    package = ROOT / "textclf"
+    modules = {path.stem for path in package.iterdir() if path.name[0] not in "_."}
+    cited = {
+        name
+        for path in package.rglob("*.py")
+        for name in re.findall(r"`((?:[a-z_]+\.)+\w+)[`(]", path.read_text(encoding="utf-8"))
+        if name.split(".")[0] in modules and not name.endswith((".py", ".html"))
+    }
+    assert len(cited) > 25
+    assert sorted(name for name in cited if name not in config.SETTINGS and not exists(name)) == []
 
 
 def pages() -> list[Path]:

@@ -190,6 +190,29 @@ def test_an_unknown_setting_is_reported_without_heavy_or_slow_imports(tmp_path: 
     assert "did you mean model.units?" in run.stderr
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["evaluate nowhere", "predict nowhere text", "calibrate nowhere", "info nowhere",
+     "export nowhere out", "verify nowhere", "serve nowhere", "compare nowhere nowhere2"],
+)  # fmt: skip
+def test_a_wrong_folder_is_refused_without_the_heavy_or_the_slow(line: str, tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from textclf.cli import main\n"
+        "try:\n"
+        "    main(sys.argv[1:])\n"
+        "except SystemExit as exit:\n"
+        "    assert exit.code == 1\n"
+        "slow = {'tensorflow', 'keras', 'numpy', 'scipy', 'sklearn', 'pyarrow', 'rich'}\n"
+        "assert not slow & set(sys.modules), slow & set(sys.modules)\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, *line.split()], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert run.returncode == 0, run.stderr
+    assert "nowhere: does not exist" in run.stderr
+
+
 def test_importing_the_command_line_loads_neither_msgspec_nor_difflib_nor_rich() -> None:
     code = (
         "import sys, textclf.cli; print(sorted({'msgspec', 'difflib', 'rich'} & set(sys.modules)))"
@@ -220,3 +243,16 @@ def test_the_design_page_lists_the_files_that_a_text_and_a_setting_cross() -> No
         listed = re.findall(r"^\| `([\w/]+\.py)` \|", section, re.MULTILINE)
         assert sorted(listed) == sorted(paths[name])
         assert len(listed) <= largest
+
+
+@pytest.mark.parametrize("module", ["textclf.classifier", "elsewhere"])
+def test_only_graphs_of_loaded_models_are_traced_without_warning(module: str):
+    code = (
+        "from textclf.startup import import_tensorflow; import_tensorflow(); "
+        "import tensorflow as tf\n"
+        f"class Model:\n    __module__ = {module!r}\n"
+        "    def answer(self, x): return x\n"
+        "for _ in range(9): tf.function(Model().answer, autograph=False)(tf.constant(0))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ("triggered tf.function retracing" in done.stderr) == (module == "elsewhere")

@@ -110,6 +110,19 @@ def test_predict_file_refuses_its_input_as_output(model: Any, tmp_path: Path) ->
     assert file.read_text().splitlines() == model.predict(["good"])
 
 
+def test_wrong_arguments_are_refused_and_the_output_is_kept(model: Any, tmp_path: Path) -> None:
+    source, output = tmp_path / "new.csv", tmp_path / "kept.csv"
+    source.write_text("text\ngood\n")
+    output.write_text("kept")
+    with pytest.raises(ValueError, match="top_k: expected at least 1, found 0"):
+        textclf.predict_file(model, source, output, top_k=0)
+    with pytest.raises(ConfigError, match="model.units: only settings of data can be overridden"):
+        textclf.predict_file(model, source, output, overrides=["model.units=3"])
+    with pytest.raises(DataError, match="kept.csv.gz: the answers are not compressed; name a file"):
+        textclf.predict_file(model, source, tmp_path / "kept.csv.gz")
+    assert output.read_text() == "kept" and not (tmp_path / "kept.csv.gz").exists()
+
+
 def test_predict_file_refuses_a_setting_without_effect_on_lines(model: Any, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("good\n")
     overrides = {"data.delimiter": ";"}

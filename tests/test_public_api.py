@@ -1,13 +1,18 @@
 """Public API: the names of `import textclf`, and its lazy imports."""
 
+import inspect
+import re
+import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import textclf
+from textclf.config import with_paths
 
 
 def test_import_textclf_loads_neither_tensorflow_nor_numpy() -> None:
@@ -37,6 +42,49 @@ else:
 def test_every_public_name_resolves_and_has_a_docstring(name: str) -> None:
     assert getattr(textclf, name).__doc__
     assert name in dir(textclf)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in textclf.__all__ if inspect.isfunction(getattr(textclf, name))]
+)
+def test_the_example_of_every_public_function_runs(
+    name: str, reviews: Path, tiny: dict[str, Any], trained: Path, model: Any, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    for run in ("lstm", "gru") if name.startswith("train") else ("lstm", "gru", "reviews"):
+        shutil.copytree(trained, tmp_path / "runs" / run)
+    for file in ("reviews.csv", "new.csv"):
+        shutil.copy(reviews, file)
+    if name == "score":
+        Path("new.csv").write_text("text,stars\ngood,positive\nbad,negative\n")
+    Path("comments.txt").write_text("good\nbad\n")
+    description = inspect.getdoc(getattr(textclf, name)) or ""
+    example = re.findall(
+        r"^ {4}.*\n?", re.split(r"^Args:|^Raises:", description, flags=re.M)[0], re.M
+    )
+    assert example and f"{name}(" in "".join(example)
+    config = textclf.Config.from_dict({**tiny, "data": {"source": "reviews.csv"}})
+    known = {
+        "textclf": textclf,
+        "config": config,
+        "with_paths": with_paths,
+        "model": model,
+        "dataset": textclf.open_dataset(source="reviews.csv"),
+        name: getattr(textclf, name),
+    }
+    exec(textwrap.dedent("".join(example)), known)
+
+
+def test_a_folder_is_exported_and_an_export_is_refused(
+    trained: Path, exports: Path, tmp_path: Path
+):
+    version = textclf.export(trained, tmp_path / "exports", is_verified=False)
+    assert textclf.load(version).predict(["good"]) == textclf.load(trained).predict(["good"])
+    with pytest.raises(textclf.TextclfError, match="is an exported version, .* export the trained"):
+        textclf.export(textclf.load(version), tmp_path / "exports")
+    with pytest.raises(textclf.TextclfError, match="is an exported SavedModel"):
+        textclf.export(version, tmp_path / "exports")
 
 
 def test_unknown_name_of_the_package_is_an_attribute_error() -> None:

@@ -317,6 +317,12 @@ def test_calibrate_refuses_an_exported_version_and_names_export(exports):
             textclf.calibrate(folder)
 
 
+def test_numbers_of_numpy_are_options(run):
+    coverage = np.float64(0.6)
+    assert textclf.calibrate(run, coverage=coverage).options == {"coverage": 0.6}
+    assert artifact.read_card(run).calibration.options == {"coverage": 0.6}
+
+
 def test_calibrate_refuses_invalid_and_conflicting_options(run, tmp_path):
     before = contents(run)
     with pytest.raises(ConfigError) as caught:

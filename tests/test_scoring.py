@@ -30,6 +30,21 @@ def test_scoring_uses_the_test_split_of_the_training_data_by_default(
     assert validation.report.metrics == pytest.approx(model.card.validation.metrics)
 
 
+def test_settings_outside_data_and_evaluation_are_refused(trained: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        textclf.score(trained, overrides={"training.seed": 1, "data.encoding": "utf-8", "x": 2})
+    assert caught.value.problems == tuple(
+        f"{name}: only settings of data and evaluation can be overridden; train again to change "
+        "other settings"
+        for name in ("training.seed", "x")
+    )
+
+
+def test_a_split_that_does_not_exist_is_refused_with_the_others(trained: Path) -> None:
+    with pytest.raises(DataError, match="no split tset, only train, validation, test; choose one"):
+        textclf.score(trained, split="tset")
+
+
 def test_scoring_uses_all_rows_of_a_file_with_a_detected_delimiter(
     trained: Path, tmp_path: Path
 ) -> None:

@@ -67,6 +67,7 @@ def test_comparison_of_a_model_with_its_copy_reports_equal_answers(folder: Path,
     [
         (["one"], 2, "expected at least two different models"),
         (["one", "one"], 2, "expected at least two different models"),
+        (["one", "other/../one"], 2, "expected at least two different models"),
         (["one", "nowhere"], 1, "nowhere: does not exist"),
         (["one", "other"], 1, "compare models of one task"),
         (["one", "strange"], 1, "was trained on other data than one; name the data to score"),

@@ -392,6 +392,8 @@ def evaluate(
 def load_predictor(folder: str | os.PathLike) -> Predictor:
     """Load a trained folder, an exported version, or the newest version in a folder of versions.
 
+        textclf.load("runs/reviews").predict(["not bad at all"])
+
     Raises:
         ArtifactError: the folder is none of these, or is damaged.
     """

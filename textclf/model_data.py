@@ -78,6 +78,7 @@ def data_to_score(
         ConfigError: an override is invalid for these data.
         DataError: the data cannot be read, or `split` was passed for a file.
     """
+    configuration.check_sections(overrides, ("data", "evaluation"))
     source = None if source is None else os.fspath(source)
     if source is not None and is_file(source):
         if split is not None:
@@ -111,7 +112,7 @@ def is_file(source: str) -> bool:
 def training_config(card: Card, paths: Mapping[str, str], overrides: Overrides = ()) -> Config:
     """Return the configuration of a training, with the paths at which its data still are.
 
-    A path is that of the training or, if it is gone, the one in the card, which is relative to the
+    A path is that of the training or, if that no longer exists, the one in the card, which is relative to the
     current folder.
 
     Args:

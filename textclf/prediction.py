@@ -97,9 +97,14 @@ def predict_file(
     Raises:
         ArtifactError: the folder does not contain a model.
         ConfigError: an override is invalid or has no effect on this file.
-        DataError: the file has no text column, or a row cannot be read. `output` then contains the
-            chunks before this row.
+        DataError: the file cannot be read, or has no text column. If a later row cannot be read,
+            `output` contains the chunks before it.
+        ValueError: `top_k` is less than 1.
     """
+    from textclf.config import check_sections
+
+    _check_top_k(top_k)
+    check_sections(overrides, ("data",))
     card = _card_of(model)
     with contextlib.ExitStack() as stack:
         rows = _open(source, card, lines, overrides, on_note, stack)
@@ -137,9 +142,15 @@ def predict_texts(
     Raises:
         ArtifactError: the folder does not contain a model.
     """
+    _check_top_k(top_k)
     _card_of(model)
     rows = Input(_chunked(map(Row, texts)), "texts")
     return _write_answers(_load(model), rows, output, as_json, top_k, lambda num_texts: None)
+
+
+def _check_top_k(top_k: int | None) -> None:
+    if top_k is not None and top_k < 1:
+        raise ValueError(f"top_k: expected at least 1, found {top_k}")
 
 
 def _card_of(model: "Predictor | str | os.PathLike") -> "Card":
@@ -185,7 +196,7 @@ def _open_output(path: str | os.PathLike, source: str | os.PathLike | BinaryIO) 
     """Open the file to write; line breaks are written as they are.
 
     Raises:
-        DataError: it is the input, or cannot be written.
+        DataError: it is the input, has the ending of a compressed file, or cannot be written.
     """
     full = os.path.expanduser(path)
     with contextlib.suppress(OSError):  # the output does not exist, or the stream has no file
@@ -195,6 +206,8 @@ def _open_output(path: str | os.PathLike, source: str | os.PathLike | BinaryIO) 
             is_input = os.path.samestat(os.stat(full), os.fstat(source.fileno()))
         if is_input and os.path.isfile(full):
             raise DataError(f"{path}: is the input; write the answers to another file")
+    if os.fspath(path).lower().endswith(".gz"):
+        raise DataError(f"{path}: the answers are not compressed; name a file without .gz")
     try:
         # A lone surrogate, which JSON may contain, cannot be written as UTF-8.
         return open(full, "w", encoding="utf-8", errors="replace", newline="")

@@ -20,7 +20,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from textclf import artifact, model_data
-from textclf.config import Config, Overrides, data_format, read_trained_paths, with_paths
+from textclf.config import (
+    Config,
+    Overrides,
+    check_sections,
+    data_format,
+    read_trained_paths,
+    with_paths,
+)
 from textclf.errors import ArtifactError, ConfigError, DataError, check_all
 from textclf.evaluation import Report
 from textclf.startup import import_tensorflow
@@ -150,7 +157,7 @@ def check(
         TextclfError: as for `calibrate`.
     """
     folder = Path(folder)
-    _check_options(precision, coverage, maximize)
+    options = _options(precision, coverage, maximize)
     version = artifact.exported_version(folder)
     if version is not None:
         raise ArtifactError(
@@ -166,7 +173,7 @@ def check(
                 "option"
             ]
         )
-    _check_overrides(overrides)
+    check_sections(overrides, ("data",))
     paths = read_trained_paths(folder)
     config = model_data.training_config(card, paths, overrides)
     resolved = with_paths(config)
@@ -183,7 +190,6 @@ def check(
         lambda: _check_target(target, is_copy=output is not None, overwrite=overwrite),
         check_data,
     )
-    options = {"precision": precision, "coverage": coverage, "maximize": maximize}
     return Plan(
         folder=folder,
         output=target,
@@ -191,12 +197,15 @@ def check(
         card=card,
         task=task,
         config=resolved,
-        options={name: value for name, value in options.items() if value is not None},
+        options=options,
         notices=config.notices,
     )
 
 
-def _check_options(precision: float | None, coverage: float | None, maximize: str | None) -> None:
+def _options(
+    precision: float | None, coverage: float | None, maximize: str | None
+) -> dict[str, float | str]:
+    """Check the options and return those that are set, numbers of NumPy as those of Python."""
     problems = [
         f"{name}={value:g}: expected a number above 0 and at most 1"
         for name, value in (("precision", precision), ("coverage", coverage))
@@ -208,16 +217,11 @@ def _check_options(precision: float | None, coverage: float | None, maximize: st
         problems.append(f"maximize={maximize}: expected one of {', '.join(THRESHOLD_METRICS)}")
     if problems:
         raise ConfigError(problems)
-
-
-def _check_overrides(overrides: Overrides) -> None:
-    problems = [
-        f"{name}: only settings of data can be overridden; train again to change other settings"
-        for name in (item.partition("=")[0] for item in overrides)
-        if not name.strip().startswith("data.")
-    ]
-    if problems:
-        raise ConfigError(problems)
+    numbers = {"precision": precision, "coverage": coverage}
+    options: dict[str, float | str] = {
+        name: float(value) for name, value in numbers.items() if value is not None
+    }
+    return options if maximize is None else {**options, "maximize": maximize}
 
 
 def _check_target(target: Path, *, is_copy: bool, overwrite: bool) -> None:

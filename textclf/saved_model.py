@@ -32,7 +32,7 @@ import numpy as np
 from textclf import artifact, model_card
 from textclf.errors import ArtifactError, ExportError
 
-CHECKSUMS, GOLDEN = "assets.extra/checksums.json", "assets.extra/golden.json"
+GOLDEN = "assets.extra/golden.json"
 WARMUP = "assets.extra/tf_serving_warmup_requests"  # name required by TF Serving
 # Version of the contract in docs/saved_model.md; the major number changes if a client could break.
 CONTRACT_VERSION = "1.0"
@@ -157,8 +157,11 @@ def export(
 ) -> Path:
     """Write `OUTPUT/VERSION`, verified before it is moved there.
 
+        textclf.export("runs/reviews", "saved_models/reviews")
+        textclf.export(model, "saved_models/reviews", version=7)
+
     Args:
-        model: a `classifier.Classifier`.
+        model: a loaded `classifier.Classifier`, or a trained folder.
         output: folder of versions, `saved_models/NAME`.
         version: a positive integer; default: `next_version(output)`.
         golden_texts: texts to verify in addition to `GOLDEN_TEXTS`.
@@ -169,7 +172,8 @@ def export(
         The folder of the version.
 
     Raises:
-        ArtifactError: the version exists, or the folder cannot be written.
+        ArtifactError: the model is an exported version, the version exists, or the folder cannot
+            be written.
         DataError: a golden text is not a text.
         ExportError: the outputs of the export differ from those of the model; no version is
             written.
@@ -180,6 +184,7 @@ def export(
     output = Path(output)
     version = check(output, version)
     folder = output / str(version)
+    model = _trained(model)
     with artifact.write_folder(folder, overwrite=False) as temporary:
         _save(model, temporary)
         extra = temporary / "assets.extra"
@@ -191,7 +196,9 @@ def export(
         (temporary / GOLDEN).write_text(json.dumps(golden, indent=1) + "\n", encoding="utf-8")
         _write_warmup(temporary / WARMUP, output.name, golden)
         sums = artifact.checksums(temporary)
-        (temporary / CHECKSUMS).write_text(json.dumps(sums, indent=1) + "\n", encoding="utf-8")
+        (temporary / artifact.CHECKSUMS).write_text(
+            json.dumps(sums, indent=1) + "\n", encoding="utf-8"
+        )
         problems = _run_verifier(temporary) if is_verified else []
         if problems:
             raise ExportError(
@@ -216,7 +223,7 @@ def verify(folder: str | os.PathLike) -> int:
     """
     folder = Path(folder)
     try:
-        sums = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
+        sums = json.loads((folder / artifact.CHECKSUMS).read_text(encoding="utf-8"))
         golden = json.loads((folder / GOLDEN).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ExportError(
@@ -225,7 +232,7 @@ def verify(folder: str | os.PathLike) -> int:
         ) from None
     except (OSError, ValueError) as error:
         raise ExportError(f"{folder}: cannot be verified ({error}); export it again") from None
-    present = artifact.checksums(folder, without=(CHECKSUMS,))
+    present = artifact.checksums(folder, without=(artifact.CHECKSUMS,))
     problems = [
         f"{folder / name}: "
         + ("is missing" if name not in present else "differs from its checksum")
@@ -304,6 +311,24 @@ def _save(model: Any, folder: Path) -> None:
     except tf.errors.OpError as error:  # for example a full disk
         reason = re.sub(r"^(\{\{.*?\}\} *)+", "", str(error.message).split("\n")[0])
         raise OSError(None, reason) from error
+
+
+def _trained(model: Any) -> Any:
+    """Return a classifier with its network, loaded from its folder if `model` is a path.
+
+    Raises:
+        ArtifactError: the model is an exported version.
+    """
+    from textclf import classifier
+
+    if isinstance(model, str | os.PathLike):
+        return classifier.load(model)
+    if not isinstance(model, classifier.Classifier):
+        raise ArtifactError(
+            "the model is an exported version, which does not contain the network; export the "
+            "trained folder"
+        )
+    return model
 
 
 def _golden_samples(model: Any, texts: Sequence[str | bytes]) -> dict[str, Any]:

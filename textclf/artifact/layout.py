@@ -8,7 +8,7 @@ from textclf.errors import ArtifactError
 FORMAT_VERSION = 1  # of card.json; raised when older versions of textclf cannot read it
 CARD, CARD_PAGE, CONFIG, VOCABULARY = "card.json", "card.md", "config.yaml", "vocabulary.txt"
 WEIGHTS, HISTORY, TENSORBOARD = "weights.npz", "history.jsonl", "tensorboard"
-SAVED_MODEL = "saved_model.pb"
+SAVED_MODEL, CHECKSUMS = "saved_model.pb", "assets.extra/checksums.json"
 BENCHMARK = "benchmark.json"  # a folder that holds it is a benchmark
 
 

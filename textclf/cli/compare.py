@@ -1,6 +1,7 @@
 """Command `compare`: compare trained models on the same texts."""
 
 import json
+import os
 from pathlib import Path
 
 import click
@@ -87,7 +88,7 @@ def compare(
 
 
 def _check_models(models: tuple[Path, ...]) -> None:
-    if len(models) < 2 or len(set(models)) < len(models):
+    if len(models) < 2 or len(set(map(os.path.abspath, models))) < len(models):
         raise click.UsageError("expected at least two different models")
     from textclf import artifact
 

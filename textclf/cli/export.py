@@ -38,9 +38,11 @@ def export(model: Path, output: Path, version: int | None, golden_file: Path | N
       textclf export runs/reviews saved_models/reviews --golden important.txt
     """
     show_status("checking the model and the output")
-    from textclf import artifact, saved_model
+    from textclf import artifact
 
-    artifact.read_card(model)
+    artifact.read_card(model)  # a wrong folder is reported before NumPy is imported
+    from textclf import saved_model
+
     golden_texts = [] if golden_file is None else _read_lines(golden_file)
     saved_model.check(output, version)
     import_tensorflow()

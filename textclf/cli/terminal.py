@@ -107,7 +107,7 @@ def output_width() -> int:
     """Return the width for tables on stdout: the terminal's, or a fixed one for pipes and files."""
     from textclf.display import WIDTH
 
-    if not sys.stdout.isatty():
+    if sys.stdout is None or not sys.stdout.isatty():  # None: closed by `>&-`
         return WIDTH
     return max(shutil.get_terminal_size().columns, _MIN_WIDTH)
 

@@ -23,9 +23,11 @@ def verify(folder: Path) -> None:
     """
     with Progress() as progress:
         progress.update("predicting the golden samples in a new process", 0, 0)
-        from textclf import artifact, saved_model
+        from textclf import artifact
 
-        is_version = os.path.exists(folder / saved_model.CHECKSUMS)
+        is_version = os.path.exists(folder / artifact.CHECKSUMS)
         version = folder if is_version else artifact.find_export(folder)
+        from textclf import saved_model
+
         count = saved_model.verify(version)
     click.echo(f"{version}: verified, {count} golden samples")

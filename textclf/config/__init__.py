@@ -27,7 +27,7 @@ from textclf.config.experiment import Config, holds_data
 from textclf.config.messages import expected, format_value
 from textclf.config.paths import absolute_paths, paths, resolve_path, with_paths
 from textclf.config.reading import to_yaml
-from textclf.config.resolution import Overrides, read_overrides
+from textclf.config.resolution import Overrides, check_sections, read_overrides
 from textclf.config.rules import RULES, is_read
 from textclf.config.schema import json_schema
 from textclf.config.settings import (
@@ -60,6 +60,7 @@ __all__ = [
     "Training",
     "absolute_paths",
     "check_environment",
+    "check_sections",
     "choices",
     "data_format",
     "existing_paths",

@@ -62,6 +62,25 @@ class Resolved(NamedTuple):
 Overrides = Sequence[str] | Mapping[str, Any]
 
 
+def check_sections(overrides: Overrides, sections: Sequence[str]) -> None:
+    """Check that overrides are in the sections that are read for a trained model.
+
+        check_sections({"data.encoding": "latin-1"}, ("data", "evaluation"))
+
+    Raises:
+        ConfigError: lists the others.
+    """
+    names = (override.partition("=")[0].strip() for override in overrides)
+    problems = [
+        f"{name}: only settings of {' and '.join(sections)} can be overridden; train again to "
+        "change other settings"
+        for name in names
+        if name.partition(".")[0] not in sections
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
 def resolve(
     base: Layer, overrides: Overrides, problems: Sequence[str], *, is_experiment: bool
 ) -> Resolved:

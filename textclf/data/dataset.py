@@ -131,9 +131,9 @@ class Dataset:
             DataError: it does not.
         """
         if split not in self.splits:
+            advice = f"use --split or set data.{split}" if split in SPLITS else "choose one of them"
             raise DataError(
-                f"the data have no split {split}, only {', '.join(self.splits)}; use --split or "
-                f"set data.{split}"
+                f"the data have no split {split}, only {', '.join(self.splits)}; {advice}"
             )
 
     def place(self, split: str, row: int) -> str:

@@ -124,7 +124,7 @@ class ToCompare(NamedTuple):
     Attributes:
         cards: by folder of the model, in the order of the models.
         to_score: the data.
-        metric: one of `evaluation.contributed`.
+        metric: one of `Task.comparison_metrics`.
     """
 
     cards: dict[str, Card]
@@ -146,7 +146,7 @@ def check_models(
     Args, Raises: see `compare`.
     """
     names = [os.fspath(model) for model in models]
-    if len(names) < 2 or len(set(names)) < len(names):
+    if len(names) < 2 or len(set(map(os.path.abspath, names))) < len(names):
         raise ValueError("expected at least two different models")
     cards = {name: artifact.read_model_card(name) for name in names}
     check_comparable(cards, None if source is None else os.fspath(source))
@@ -182,7 +182,7 @@ def compare(
     Args:
         models: trained folders or exported versions, at least two.
         source: see `scoring.score`; default: the data that all models were trained on.
-        metric: one of `evaluation.contributed`; default: the first of them.
+        metric: one of `Task.comparison_metrics`; default: the first of them.
         split, overrides, on_note, on_progress: see `scoring.score`.
 
     Raises:

@@ -112,8 +112,8 @@ def is_file(source: str) -> bool:
 def training_config(card: Card, paths: Mapping[str, str], overrides: Overrides = ()) -> Config:
     """Return the configuration of a training, with the paths at which its data still are.
 
-    A path is that of the training or, if that no longer exists, the one in the card, which is relative to the
-    current folder.
+    A path is that of the training or, if that no longer exists, the one in the card, which is
+    relative to the current folder.
 
     Args:
         card: the card of the model.

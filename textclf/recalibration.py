@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from textclf import artifact, model_data
+from textclf import artifact
 from textclf.config import (
     Config,
     Overrides,
@@ -174,6 +174,8 @@ def check(
             ]
         )
     check_sections(overrides, ("data",))
+    from textclf import model_data
+
     paths = read_trained_paths(folder)
     config = model_data.training_config(card, paths, overrides)
     resolved = with_paths(config)

@@ -80,8 +80,8 @@ def train(
 ) -> TrainingResult:
     """Train a classifier and write its folder.
 
-        result = train(config, "runs/reviews")
         result = train("reviews.csv", "runs/reviews")
+        result = train(config, "runs/small")
         result.validation.get("accuracy")
 
     Args:

@@ -259,7 +259,7 @@ def _differs(rule: Rule, before: Sections, now: Sections) -> bool:
 
 
 def read_overrides(overrides: Overrides) -> dict[str, Any]:
-    """Return setting -> value of overrides, each checked by itself.
+    """Return setting -> value of overrides, each checked separately.
 
     Raises:
         ConfigError: lists all errors.

@@ -26,7 +26,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from textclf import artifact, classifier, saved_model
+from textclf import artifact, classifier, networks, saved_model
 from textclf.config import Config
 
 WORDS = [f"word{index}" for index in range(20_000)]
@@ -60,8 +60,10 @@ def untrained(encoder: str, bidirectional: bool, units: int, folder: Path) -> cl
     vocabulary.write_text("\n".join(WORDS) + "\n")
     card = artifact.Card(("no", "yes"), multi_label=False, config=config.to_dict())
     text_encoder = classifier.build_text_encoder(config, vocabulary)
-    network = classifier.build_network(
-        config, vocabulary_size=text_encoder.vocabulary_size, num_classes=NUM_CLASSES
+    network = networks.build(
+        networks.Architecture.from_settings(config.model.to_dict()),
+        vocabulary_size=text_encoder.vocabulary_size,
+        num_classes=NUM_CLASSES,
     )
     return classifier.Classifier(text_encoder, network, card)
 

@@ -38,7 +38,7 @@ def confusion(num_classes: int, recall: float, rng: np.random.Generator) -> np.n
 def one_of(
     sizes: np.ndarray, recall: float, is_fixed: bool, trials: int, samples: int, seed: int
 ) -> tuple[np.ndarray, float, int]:
-    """Return the coverage of accuracy and macro F1, the mean width of the latter and the trials."""
+    """Return the coverage of accuracy and macro F1, its mean width, and the trials."""
     rng = np.random.default_rng(seed)
     num_classes, n = len(sizes), int(sizes.sum())
     names = [str(c) for c in range(num_classes)]

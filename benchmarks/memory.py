@@ -2,8 +2,8 @@
 
     python benchmarks/memory.py --rows 5000000
 
-Writes two CSV files, of 50,000 rows and of --rows, trains one epoch on each in a process of its
-own, and compares: the large one may take 16 bytes a row and 200 MB more than the small one.
+Writes two CSV files, of 50,000 rows and of --rows, trains one epoch on each in a separate
+process, and compares: the large file may take 16 bytes per row and 200 MB more than the small one.
 """
 
 import argparse

@@ -3,9 +3,9 @@
     python benchmarks/results.py run sst2 trec --seeds 0 1 2      # adds lines to docs/results.jsonl
     python benchmarks/results.py table                            # prints the table of the README
 
-Each configuration is trained once a seed in a process of its own and scored once on its test
-split, beside `textclf baseline` on the same rows. Wall time covers everything from reading the
-data to the trained folder; memory is the peak resident size of that process.
+Each configuration is trained once per seed in a separate process and scored once on its test
+split, together with `textclf baseline` on the same rows. Wall time covers everything
+from reading the data to the trained folder; memory is the peak resident size of that process.
 """
 
 import argparse

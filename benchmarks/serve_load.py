@@ -69,7 +69,7 @@ def served_folder(model: Path | None) -> Iterator[tuple[Path, list[Path]]]:
     with tempfile.TemporaryDirectory() as name:
         temporary = Path(name)
         if model is None:
-            # A process of its own: TensorFlow would use memory and threads beside the server.
+            # In a separate process, because TensorFlow uses memory and threads of this one.
             with multiprocessing.get_context("spawn").Pool(1) as pool:
                 pool.apply_async(make_model, (temporary,)).get(300)
         versions = find_versions(model or temporary / "model")
@@ -103,7 +103,7 @@ class Server:
 
 @contextlib.contextmanager
 def running_server(folder: Path, *options: str) -> Iterator[Server]:
-    """Yield a server that answers, in a process of its own; kill it after the block."""
+    """Yield a server that answers, in a separate process; kill it after the block."""
     with tempfile.TemporaryFile() as stderr:
         started = time.monotonic()
         program = [sys.executable, "-m", "textclf", "serve", str(folder), "--port", "0", *options]

@@ -29,7 +29,7 @@ def main() -> None:
     seconds: dict[str, list[float]] = {name: [] for name in COMMANDS}
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "wrong.yaml").write_text(CONFIG)
-        # In turns, so that a slow moment of the machine meets all of them.
+        # Alternately, so that a slow moment of the machine affects all commands.
         for _ in range(rounds + 1):
             for name, arguments in COMMANDS.items():
                 started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""A headless Chromium to look at pages with, over its debugging pipe: no driver, no network port."""
+"""Headless Chromium for tests of pages, controlled over its debugging pipe without a driver."""
 
 import base64
 import contextlib
@@ -16,7 +16,7 @@ PROGRAM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 
 
 class Page:
-    """One tab; `problems` holds the errors of the open page."""
+    """Browser tab; `problems` contains the errors of the open page."""
 
     def __init__(self, write: int, read: int):
         self.problems: list[str] = []
@@ -30,11 +30,11 @@ class Page:
         self._session = attached["sessionId"]
         for domain in ("Page", "Runtime", "Log"):
             self.call(f"{domain}.enable")
-        # As in a window that a person looks at: without it nothing has the focus.
+        # Without this, no element of a headless page gets the focus.
         self.call("Emulation.setFocusEmulationEnabled", enabled=True)
 
     def call(self, method: str, **params: Any) -> Any:
-        """The result of a method of the DevTools protocol."""
+        """Return the result of a method of the DevTools protocol."""
         number = next(self._numbers)
         message = {"id": number, "method": method, "params": params}
         if self._session:
@@ -62,7 +62,7 @@ class Page:
         self.call("Input.insertText", text=text)
 
     def evaluate(self, expression: str) -> Any:
-        """The value of a JavaScript expression, awaited if it is a promise."""
+        """Return the value of a JavaScript expression, awaited if it is a promise."""
         done = self.call(
             "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True
         )
@@ -70,7 +70,7 @@ class Page:
         return done["result"].get("value")
 
     def until(self, condition: str) -> None:
-        """Waits until a JavaScript expression is true, for half a minute at most."""
+        """Wait until a JavaScript expression is true, at most half a minute."""
         wait = f"""new Promise((done, fail) => {{
             const end = Date.now() + 30000;
             const look = () => ({condition}) ? done()
@@ -104,11 +104,11 @@ class Page:
 
 @contextlib.contextmanager
 def page(profile: Path) -> Iterator[Page]:
-    """A tab of a Chromium of its own, which keeps its files in `profile`."""
+    """Yield a tab of a new Chromium process with its files in `profile`."""
     assert PROGRAM, "no Chromium on this machine"
     to_read, write = os.pipe()
     read, to_write = os.pipe()
-    # The protocol wants descriptors 3 and 4; a shell can move them there, Popen cannot.
+    # The protocol uses descriptors 3 and 4. A shell can move them there, Popen cannot.
     moved = f'exec "$0" "$@" 3<&{to_read} 4>&{to_write}'
     process = subprocess.Popen(
         ["/bin/bash", "-c", moved, PROGRAM, "--headless", "--no-sandbox", "--disable-gpu",

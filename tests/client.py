@@ -1,8 +1,9 @@
-"""A service in Python that has TensorFlow and nothing else, perhaps of another version.
+"""Client in Python that needs only TensorFlow, of any version.
 
     python tests/client.py saved_models/demo/1
 
-Sends an export its golden texts, alone and together, and fails where an answer is another one.
+Classifies the golden texts of an export one by one and in one batch, and fails if an answer differs
+from the stored one.
 Run by the tox environments `client-new` and `client-tf2.16`.
 """
 

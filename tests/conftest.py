@@ -20,10 +20,10 @@ from textclf import demo, startup
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Starts TensorFlow, in the processes that run tests, and without its graph optimiser.
+    """Import TensorFlow in the processes that run tests, without its graph optimiser.
 
-    That saves a quarter of the time: most tests trace many graphs and run each a few times. What
-    commands, servers, clients and verification run in processes of their own keeps the optimiser.
+    This saves a quarter of the time, because most tests trace many graphs and run each a few times.
+    Commands, servers, clients and verification in separate processes use the optimiser.
     """
     if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
         startup.import_tensorflow()
@@ -34,17 +34,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder that `TEXTCLF_DATA` names; the test skips where it is not set."""
+    """Return the folder of `TEXTCLF_DATA`; skip the test if it is not set."""
     folder = os.environ.get("TEXTCLF_DATA")
     if not folder:
         pytest.skip("TEXTCLF_DATA is not set: this test reads published data sets")
     return Path(folder).resolve()
 
 
-# The files that take longest, so that no worker of `pytest -n` is still at one when the rest is done.
+# The slowest files run first, so that no worker of `pytest -n` begins one of them at the end.
 LONGEST = (
     *("runner", "cli", "training", "inference", "networks", "serving_versions"),
-    *("serving_limits", "serving", "settings", "export", "invariance", "docs", "data"),
+    *("serving_limits", "serving", "settings", "saved_model", "invariance", "docs", "config"),
 )
 
 
@@ -61,7 +61,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture
 def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
-    """`golden(name, text)`: the text is what tests/golden/name holds, byte for byte."""
+    """Return a check that a text equals a golden file: `golden(name, text)`."""
 
     def compare(name: str, text: str) -> None:
         path = Path(__file__).parent / "golden" / name
@@ -77,7 +77,7 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """A folder that other users can enter, as pytest's own cannot: for tests of permissions."""
+    """Yield a folder that other users can enter, unlike `tmp_path`: for tests of permissions."""
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
         yield Path(folder)
@@ -85,7 +85,7 @@ def open_folder() -> Iterator[Path]:
 
 @pytest.fixture
 def full_disk() -> Callable[[int], contextlib.AbstractContextManager[None]]:
-    """`with full_disk(room)`: no file of this process can grow beyond so many bytes."""
+    """Return a context in which no file can grow beyond a size: `with full_disk(num_bytes)`."""
 
     @contextlib.contextmanager
     def limit(room: int) -> Iterator[None]:
@@ -101,7 +101,7 @@ def full_disk() -> Callable[[int], contextlib.AbstractContextManager[None]]:
 
 @pytest.fixture(scope="session")
 def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A CSV file of 300 short English and Chinese opinions, columns text and label."""
+    """Return a CSV file of 300 English and Chinese opinions, with the columns text and label."""
     path = tmp_path_factory.mktemp("data") / "reviews.csv"
     with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
@@ -112,7 +112,7 @@ def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny() -> dict[str, dict[str, object]]:
-    """Settings of a network that trains in seconds; a test adds its data."""
+    """Return settings of a network that trains in seconds; a test adds its data."""
     return {
         "model": {"units": 6, "embedding_dim": 5},
         "training": {"epochs": 2, "batch_size": 32, "learning_rate": 0.01, "length_buckets": 4},
@@ -124,7 +124,7 @@ def tiny() -> dict[str, dict[str, object]]:
 def bag(
     tiny: dict[str, dict[str, object]], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, dict[str, object]]:
-    """`tiny` where any network will do: without recurrence, and a text is encoded once for all."""
+    """Return `tiny` with the fastest network, without recurrence, and with cached shards."""
     model = {"encoder": "bag", "pooling": "mean", "embedding_dim": 5}
     model |= {"embedding_dropout": 0.0, "output_dropout": 0.0}
     return {
@@ -138,7 +138,7 @@ def bag(
 def trained(
     reviews: Path, tiny: dict[str, dict[str, object]], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """The folder of `tiny` trained on `reviews`; to read, not to change."""
+    """Return the folder of `tiny` trained on `reviews`; tests must not change it."""
     from textclf import config, training
 
     folder = tmp_path_factory.mktemp("runs") / "trained"
@@ -150,7 +150,7 @@ def trained(
 
 @pytest.fixture(scope="session")
 def model(trained: Path) -> Any:
-    """`trained`, loaded."""
+    """Return the loaded classifier of `trained`."""
     from textclf import classifier
 
     return classifier.load(trained)
@@ -158,7 +158,7 @@ def model(trained: Path) -> Any:
 
 @pytest.fixture(scope="session")
 def exports(model: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with exports of `model`: reviews/1, and next/2 with another temperature."""
+    """Return a folder with exports of `model`: reviews/1, and next/2 with another temperature."""
     from textclf import classifier, saved_model
 
     folder = tmp_path_factory.mktemp("exports")
@@ -170,7 +170,7 @@ def exports(model: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class DemoRun(NamedTuple):
-    """Result of `textclf demo`: `folder` holds runs/demo and saved_models/demo/1."""
+    """Result of `textclf demo`; `folder` contains runs/demo and saved_models/demo/1."""
 
     folder: Path
     stdout: str
@@ -180,7 +180,7 @@ class DemoRun(NamedTuple):
 
 @pytest.fixture(scope="session")
 def demo_run(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
-    """The demo, run once in a process and a folder of its own."""
+    """Run the demo once, in a new process and a new folder, and return its result."""
     folder = tmp_path_factory.mktemp("demo")
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
@@ -188,14 +188,14 @@ def demo_run(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
     )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.returncode == 0, done.stderr
-    # Of the CPU, not of the clock: other work on the same machine must not fail a test.
+    # CPU time, because wall time depends on other work on the machine.
     cpu_seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return DemoRun(folder, done.stdout, done.stderr, cpu_seconds)
 
 
 @pytest.fixture
 def interrupt_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Makes Ctrl-C come when a text is written to stderr."""
+    """Return a function that raises KeyboardInterrupt when a text is written to stderr."""
 
     def interrupt(awaited: str) -> None:
         class Interrupting(io.StringIO):
@@ -211,7 +211,7 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
 @pytest.fixture
 def float64() -> Iterator[None]:
-    """Keras layers made in the test compute in float64."""
+    """Let Keras layers that are created in the test compute in float64."""
     import keras
 
     before = keras.config.floatx()

@@ -1,4 +1,4 @@
-"""Runs `textclf serve` in a process of its own, for the tests of the server."""
+"""`textclf serve` in a separate process, for the tests of the server."""
 
 import contextlib
 import json

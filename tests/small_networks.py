@@ -25,7 +25,7 @@ EVERY_NETWORK = [
     if encoder != "bag" or (pooling != "last" and not bidirectional)
 ]
 every_network = pytest.mark.parametrize(("encoder", "bidirectional", "pooling"), EVERY_NETWORK)
-# Rows of each kind: of medium length, one token, as long as the batch, one token shorter.
+# Lengths of the rows: medium, one token, the whole width, the width less one.
 LENGTHS = np.array([3, 1, 6, 5], np.int32)
 SIGNATURE = [
     {
@@ -56,7 +56,7 @@ def make(encoder: str = "gru", **settings) -> networks.Network:
 
 
 def randomize(network: networks.Network, seed: int = 1) -> networks.Network:
-    """Draw all weights, also biases and the n-gram table, whose zeros would hide mistakes."""
+    """Draw all weights, also biases and the n-gram table, whose zeros would hide errors."""
     rng = np.random.default_rng(seed)
     for variable in network.parameters:
         variable.assign(rng.normal(scale=0.5, size=variable.shape))

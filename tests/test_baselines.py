@@ -29,7 +29,7 @@ def tfidf(texts: list[str], y: np.ndarray, **settings: Any) -> baselines.Baselin
 # === All baselines ===
 
 
-@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("multi_label", [False, True], ids=["one-of", "multi-label"])
 @pytest.mark.parametrize("name", BASELINES)
 def test_baseline_probabilities_are_valid_input_for_evaluate(name: str, multi_label: bool):
     y = LABELS if multi_label else Y
@@ -44,7 +44,7 @@ def test_baseline_probabilities_are_valid_input_for_evaluate(name: str, multi_la
     assert "\n" not in model.describe()
 
 
-@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("multi_label", [False, True], ids=["one-of", "multi-label"])
 @pytest.mark.parametrize("name", BASELINES)
 def test_baseline_gives_probability_zero_to_a_class_without_training_examples(
     name: str, multi_label: bool
@@ -59,7 +59,7 @@ def test_baseline_gives_probability_zero_to_a_class_without_training_examples(
 
 
 @pytest.mark.parametrize("name", BASELINES)
-def test_baseline_trained_on_one_class_always_predicts_it(name: str):
+def test_baseline_trained_on_one_class_always_predicts_this_class(name: str):
     model = fit(name, TEXTS, np.ones(20, int), class_names=NAMES, multi_label=False)
     assert model.predict_proba(["fine", "dull"]).tolist() == [[0, 1], [0, 1]]
 
@@ -180,6 +180,17 @@ def test_tfidf_uses_word_ngrams_for_english_by_default_and_characters_on_request
         (["𠀀𠀁"], True),  # beyond 16 bits
         (["english"] * 2000 + ["中文" * 20] * 2000, True),  # the sample is not the first texts
     ],
+    ids=[
+        "Chinese",
+        "mostly Chinese",
+        "one Han character",
+        "3 of 10",
+        "3 of 11",
+        "no letters",
+        "empty",
+        "beyond 16 bits",
+        "half of many texts",
+    ],
 )
 def test_is_chinese_requires_30_percent_of_letters_to_be_han(texts: list[str], expected: bool):
     assert is_chinese(texts) is expected
@@ -241,8 +252,12 @@ def test_tfidf_rejects_texts_without_words_or_characters():
         tfidf(["", ""], np.array([0, 1]), unit="character")
 
 
-@pytest.mark.parametrize("y", [Y[:3], LABELS, np.full(20, 2), np.full(20, -1)])
-def test_fit_rejects_classes_that_do_not_match_the_texts(y: np.ndarray):
+@pytest.mark.parametrize(
+    "y",
+    [Y[:3], LABELS, np.full(20, 2), np.full(20, -1)],
+    ids=["too few", "two-dimensional", "too large", "negative"],
+)
+def test_fit_rejects_classes_with_a_wrong_shape_or_range(y: np.ndarray):
     with pytest.raises(ValueError, match="y "):
         tfidf(TEXTS, y)
 

@@ -45,7 +45,7 @@ def prepared(dataset, tmp_path_factory):
     return prepare(dataset, tmp_path_factory.mktemp("batches"))
 
 
-def test_every_example_is_in_an_epoch_once_with_its_tokens_and_class(dataset, prepared):
+def test_an_epoch_has_every_example_once_with_its_tokens_and_class(dataset, prepared):
     encoder = text.TextEncoder(text.Tokenizer(**TOKENIZER), prepared.vocabulary_path, **ENCODER)
     examples = list(dataset.examples("train"))
     epoch_batches = epoch(prepared.train)
@@ -76,7 +76,7 @@ def test_batches_of_text_have_the_documented_features_shapes_and_types(prepared)
     assert {len(values) for values in batch.features.values()} == {size}
 
 
-def test_number_of_batches_is_known_before_the_epoch(prepared):
+def test_number_of_batches_of_an_epoch_is_known_before_the_epoch(prepared):
     for size, buckets in [(16, 4), (7, 1), (64, 12), (1000, 5)]:
         epoch_batches = epoch(prepared.train, batch_size=size, length_buckets=buckets)
         assert len(epoch_batches) == prepared.train.num_batches(size, buckets)
@@ -90,7 +90,7 @@ def test_widths_of_batches_are_bucket_boundaries(prepared):
 
 
 @pytest.mark.parametrize("num_buckets", [1, 2, 3, 9])
-def test_bucket_boundaries_compute_the_least_padding(num_buckets):
+def test_bucket_boundaries_give_the_least_padding(num_buckets):
     counts = np.array([0, 7, 0, 1, 4, 4, 0, 9, 2])
     statistics = batches.TextStatistics(counts, 0, 0, 0, *np.zeros((4, 2), np.int64))
     bounds = batches.Shards((), int(counts.sum()), 2, statistics).boundaries(num_buckets)
@@ -103,7 +103,7 @@ def test_bucket_boundaries_compute_the_least_padding(num_buckets):
     assert bounds == sorted(set(bounds)) and bounds[-1] == 8 and len(bounds) <= num_buckets
 
 
-def test_order_depends_on_seed_and_epoch_alone(prepared):
+def test_order_of_training_batches_depends_only_on_seed_and_epoch(prepared):
     order = rows(epoch(prepared.train))
     assert order == rows(epoch(prepared.train))
     assert order != rows(epoch(prepared.train, epoch=2))
@@ -122,7 +122,7 @@ def test_data_sorted_by_class_are_mixed_with_a_small_shuffle_buffer(tmp_path):
     assert np.std(shares) < 0.2 and 0.2 < np.mean(shares[:5]) < 0.8
 
 
-def test_a_restored_iterator_continues_where_it_was(prepared, tmp_path):
+def test_a_restored_iterator_of_batches_continues_at_the_saved_position(prepared, tmp_path):
     def iterator():
         return iter(
             batches.training_batches(
@@ -139,7 +139,7 @@ def test_a_restored_iterator_continues_where_it_was(prepared, tmp_path):
     assert before + [batch.rows.numpy().tolist() for batch in second] == whole
 
 
-def test_removed_tokens_are_counted_by_class(tmp_path):
+def test_tokens_cut_by_the_length_limit_are_counted_by_class(tmp_path):
     path = tmp_path / "long.csv"
     rows = [("a b c d e", "x"), ("a b", "x"), ("a b c", "y"), ("a", "y"), ("b c", "y")]
     path.write_text("text,label\n" + "".join(f"{t},{label}\n" for t, label in rows * 4))
@@ -166,7 +166,7 @@ def test_targets_of_several_labels_are_multi_hot_and_of_no_label_zero(tmp_path):
     assert [by_row[row] for row in range(3)] == [{"red", "blue"}, set(), {"green"}]
 
 
-def test_a_word_seen_only_in_validation_or_test_is_unknown(tmp_path):
+def test_words_only_in_validation_or_test_are_unknown(tmp_path):
     for split, word in (("train", "seen"), ("validation", "later"), ("test", "last")):
         (tmp_path / f"{split}.csv").write_text(f"text,label\n{word} a,x\n{word} b,y\n")
     dataset = data.open_dataset(
@@ -179,7 +179,7 @@ def test_a_word_seen_only_in_validation_or_test_is_unknown(tmp_path):
     assert (ids.numpy() == text.UNKNOWN_ID).sum(axis=1).tolist() == [1, 1]
 
 
-def test_the_cache_is_used_only_for_equal_data_and_settings(dataset, tmp_path):
+def test_cached_shards_are_used_only_for_equal_data_and_settings(dataset, tmp_path):
     def prepare_cached(**changes):
         stages = []
         progress = {"on_progress": lambda stage, done, total: stages.append(stage)}
@@ -201,7 +201,7 @@ def test_the_cache_is_used_only_for_equal_data_and_settings(dataset, tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["shard empty", "shard missing", "manifest not JSON"])
-def test_a_damaged_cache_is_written_again(dataset, tmp_path, damage):
+def test_damaged_cached_shards_are_written_again(dataset, tmp_path, damage):
     first = prepare(dataset, tmp_path, cache_dir=tmp_path / "cache")
     shard = Path(first.validation.paths[0])
     content = shard.read_bytes()
@@ -215,7 +215,7 @@ def test_a_damaged_cache_is_written_again(dataset, tmp_path, damage):
     assert Path(again.validation.paths[0]).read_bytes() == content
 
 
-def test_the_cache_of_other_data_is_not_read(reviews, tmp_path):
+def test_cached_shards_of_different_data_are_not_read(reviews, tmp_path):
     for seed in (0, 1):
         dataset = data.open_dataset(source=str(reviews), split_seed=seed)
         prepared = prepare(dataset, tmp_path, cache_dir=tmp_path / "cache")
@@ -227,7 +227,7 @@ def test_the_cache_of_other_data_is_not_read(reviews, tmp_path):
     assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
-def test_an_unfinished_cache_is_not_used(dataset, tmp_path):
+def test_unfinished_cached_shards_are_not_used(dataset, tmp_path):
     class Stop(Exception):
         pass
 

@@ -14,7 +14,7 @@ from textclf.tasks import Decision
 CARD = artifact.Card(class_names=("no", "yes"), multi_label=False, config={"model": {"units": 3}})
 
 
-def test_a_card_is_read_as_it_was_written(tmp_path):
+def test_a_written_card_is_read_back_unchanged(tmp_path):
     card = msgspec.structs.replace(
         CARD,
         thresholds=(0.1, 0.30000001192092896),
@@ -35,7 +35,7 @@ def test_the_card_of_a_trained_folder_is_rewritten_byte_for_byte(trained):
     assert card.to_json() == (trained / "card.json").read_text(encoding="utf-8")
 
 
-def test_a_calibrated_card_is_read_as_it_was_written(tmp_path):
+def test_a_written_card_with_a_calibration_is_read_back_unchanged(tmp_path):
     decision = Decision(temperature=(1.5, 2.0), thresholds=(0.1, 0.30000001192092896))
     card = msgspec.structs.replace(
         CARD,
@@ -74,7 +74,7 @@ def test_card_json_has_the_documented_keys(trained):
         ('{"format_version": 1}', "is damaged"),
     ],
 )
-def test_an_unusable_card_is_refused_with_the_reason(tmp_path, content, message):
+def test_an_unreadable_card_is_refused_with_the_reason(tmp_path, content, message):
     folder = tmp_path / "run"
     if content is not None:
         folder.mkdir()
@@ -92,14 +92,14 @@ def test_an_unusable_card_is_refused_with_the_reason(tmp_path, content, message)
     ],
     ids=json.dumps,
 )
-def test_a_card_with_a_wrong_or_unknown_entry_is_damaged(tmp_path, change):
+def test_a_card_with_an_invalid_or_unknown_entry_is_reported_as_damaged(tmp_path, change):
     (tmp_path / "card.json").write_text(json.dumps(json.loads(CARD.to_json()) | change))
     (name,) = change
     with pytest.raises(ArtifactError, match=f"card.json: is damaged \\(.*{name}.*\\); restore"):
         artifact.read_card(tmp_path)
 
 
-def test_an_export_in_place_of_a_trained_folder_is_refused_as_an_export(tmp_path):
+def test_read_card_of_an_export_names_the_kind_of_folder(tmp_path):
     (tmp_path / "saved_model.pb").write_text("")
     with pytest.raises(ArtifactError, match="is an exported SavedModel"):
         artifact.read_card(tmp_path)

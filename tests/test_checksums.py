@@ -6,7 +6,7 @@ from textclf import artifact
 from textclf.errors import ArtifactError
 
 
-def test_changed_and_missing_files_are_both_named(tmp_path):
+def test_check_of_checksums_names_changed_and_missing_files(tmp_path):
     (tmp_path / "a").write_text("a")
     (tmp_path / "b").write_text("b")
     files = artifact.checksums(tmp_path)

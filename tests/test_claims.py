@@ -28,7 +28,7 @@ def run(folder: Path) -> Run:
     return grid.read(folder / "grid.yaml").runs[0]
 
 
-def test_one_process_holds_a_run_until_it_releases_the_claim(folder: Path, run: Run):
+def test_a_claimed_run_cannot_be_claimed_again_until_released(folder: Path, run: Run):
     claim = claims.Claim.take(run, folder)
     assert claim is not None and claim.taken_over == ""
     assert claims.Claim.take(run, folder) is None
@@ -40,7 +40,7 @@ def test_one_process_holds_a_run_until_it_releases_the_claim(folder: Path, run: 
     assert len(list((folder / "claims").iterdir())) == 1
 
 
-def test_runs_that_need_all_cores_are_executed_one_at_a_time(folder: Path, run: Run):
+def test_a_claim_of_a_run_on_all_cores_excludes_further_claims(folder: Path, run: Run):
     claim = claims.Claim.take(run.measurement, folder)
     (folder / "cells.yaml").write_text(CELLS + "budget: {minutes: 1}\n")
     another = grid.read(folder / "cells.yaml").calibrations[0]
@@ -49,7 +49,7 @@ def test_runs_that_need_all_cores_are_executed_one_at_a_time(folder: Path, run: 
     assert claims.Claim.take(another, folder) is not None
 
 
-def test_a_living_process_of_this_machine_is_recognised(folder: Path, run: Run):
+def test_claims_of_running_processes_on_this_machine_are_recognised(folder: Path, run: Run):
     assert claims.Claim.take(run, folder) is not None
     assert not claims.others_on_this_machine(folder), "this process is not another"
     holder = Holder(
@@ -67,7 +67,7 @@ def test_a_living_process_of_this_machine_is_recognised(folder: Path, run: Run):
     assert not claims.others_on_this_machine(folder), "the process id is that of another process"
 
 
-def test_one_of_many_simultaneous_requests_gets_the_run(folder: Path, run: Run):
+def test_exactly_one_of_many_simultaneous_claims_of_a_run_succeeds(folder: Path, run: Run):
     for _ in range(50):
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
             start = threading.Barrier(8)
@@ -81,7 +81,7 @@ def test_one_of_many_simultaneous_requests_gets_the_run(folder: Path, run: Run):
 
 
 @pytest.mark.parametrize("minutes", [9, 11])
-def test_a_claim_of_another_machine_is_taken_over_after_ten_silent_minutes(
+def test_a_claim_of_a_different_machine_is_taken_over_after_ten_minutes_without_heartbeat(
     folder: Path, run: Run, minutes: int
 ):
     path = folder / "claims" / f"{run.name}.json"
@@ -95,7 +95,9 @@ def test_a_claim_of_another_machine_is_taken_over_after_ten_silent_minutes(
         assert claim.taken_over == "process 1 on elsewhere, silent for 11 minutes"
 
 
-def test_an_unreadable_claim_is_valid_until_it_is_silent(folder: Path, run: Run):
+def test_an_unreadable_claim_is_taken_over_after_ten_minutes_without_heartbeat(
+    folder: Path, run: Run
+):
     path = folder / "claims" / f"{run.name}.json"
     path.write_text('{"host": "he')
     assert claims.Claim.take(run, folder) is None
@@ -105,7 +107,7 @@ def test_an_unreadable_claim_is_valid_until_it_is_silent(folder: Path, run: Run)
     assert claim.taken_over == "an unknown process, silent for 11 minutes"
 
 
-def test_a_heartbeat_keeps_a_claim(folder: Path, run: Run):
+def test_a_heartbeat_updates_the_time_of_a_claim(folder: Path, run: Run):
     claim = claims.Claim.take(run, folder)
     assert claim is not None
     path = folder / "claims" / f"{run.name}.json"
@@ -115,6 +117,6 @@ def test_a_heartbeat_keeps_a_claim(folder: Path, run: Run):
     assert time.time() - path.stat().st_mtime < 60
 
 
-def test_the_resident_memory_of_a_process_is_measured_in_mib():
+def test_resident_memory_of_a_process_is_measured_in_mib():
     assert 10 < claims.resident_mb(os.getpid()) < 100_000
     assert claims.resident_mb(2**22 + 1) == 0.0, "no process has this id"

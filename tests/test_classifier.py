@@ -56,7 +56,7 @@ def test_reloaded_classifier_returns_bitwise_equal_probabilities(model, trained)
     )
 
 
-def test_probabilities_do_not_depend_on_other_texts_or_batch_size(model):
+def test_classifier_probabilities_do_not_depend_on_neighbouring_texts_or_batch_size(model):
     texts = ["not bad at all", "good " * 300, "", "很 好看！", "never again"] * 3
     batched = model.predict_proba(texts)
     for size in (1, 2, 7):
@@ -65,7 +65,7 @@ def test_probabilities_do_not_depend_on_other_texts_or_batch_size(model):
     np.testing.assert_allclose(batched, alone, atol=1e-5)
 
 
-def test_probabilities_are_in_the_order_of_the_texts(model):
+def test_classifier_probabilities_are_in_the_order_of_the_texts(model):
     texts = ["a longer text about a film", "b", "", "middle one"]
     np.testing.assert_allclose(
         model.predict_proba(texts)[::-1], model.predict_proba(texts[::-1]), atol=1e-6
@@ -116,7 +116,7 @@ def test_classifier_rejects_a_single_string_instead_of_a_list(model):
         (np.array("a"), "texts: expected a list of texts, found ndarray; .* one dimension"),
     ],
 )
-def test_classifier_rejects_values_that_are_not_texts_with_their_positions(model, texts, message):
+def test_classifier_rejects_values_of_other_types_with_their_positions(model, texts, message):
     with pytest.raises(DataError, match=f"^{message}"):
         model.predict_proba(texts)
 
@@ -226,7 +226,7 @@ def test_multi_label_classifier_selects_classes_by_fitted_thresholds(multi_label
     assert report.get("macro_f1") > 0
 
 
-def test_score_matches_classes_by_name_in_any_order(model, reviews):
+def test_score_matches_the_classes_of_the_data_by_name(model, reviews):
     names = ["positive", "negative"]
     swapped = data.open_dataset(source=str(reviews), class_names=names)
     straight = data.open_dataset(source=str(reviews))
@@ -236,7 +236,7 @@ def test_score_matches_classes_by_name_in_any_order(model, reviews):
     np.testing.assert_array_equal(scores.p, expected.p)
 
 
-def test_evaluate_rejects_data_with_a_class_that_the_model_does_not_have(model, tmp_path):
+def test_evaluate_rejects_data_with_a_class_unknown_to_the_model(model, tmp_path):
     (tmp_path / "other.csv").write_text("text,label\nwell,good\nill,bad\n")
     path = str(tmp_path / "other.csv")
     dataset = data.open_dataset(train=path, validation=path)
@@ -252,7 +252,7 @@ def test_evaluate_rejects_a_missing_split_and_lists_the_splits(model, reviews):
         model.evaluate(dataset, "test")
 
 
-def test_load_rejects_weights_of_another_network(trained, tmp_path):
+def test_load_rejects_weights_of_a_different_network(trained, tmp_path):
     import shutil
 
     folder = shutil.copytree(trained, tmp_path / "run")
@@ -288,6 +288,7 @@ def test_failed_save_leaves_the_existing_classifier_unchanged(trained, tmp_path,
             vocabulary_path=folder / "vocabulary.txt",
             weights=classifier.get_weights(model.network),
             extra_files={"history.jsonl": tmp_path / "missing"},
+            paths={},
             overwrite=True,
         )
     np.testing.assert_array_equal(classifier.load(folder).predict_proba(["good"]), before)

@@ -107,7 +107,7 @@ def test_help_equals_the_golden_file(golden: Golden):
     golden("help.txt", stdout_of("--help"))
 
 
-def test_python_module_is_the_same_program():
+def test_python_m_textclf_is_the_textclf_command():
     completed = subprocess.run([*PROGRAM, "--version"], capture_output=True, text=True, check=True)
     assert completed.stdout == stdout_of("--version") == "textclf, version 0.1.0\n"
 
@@ -150,10 +150,10 @@ ERRORS: list[tuple[str, int, str]] = [
     ("train good.yaml out --set model.embedding_vectors=glove.txt", 1, "glove.txt: no such file; model.embedding_vectors names a GloVe, word2vec or fastText text file"),
     ("train missing.yaml model --set model.embedding_vectors=glove.txt", 1, "glove.txt: no such file; model.embedding_vectors names a GloVe, word2vec or fastText text file\n{tmp}/model: exists already; name another folder or add --overwrite\nnowhere.tsv: no such file; did you mean 'others.csv'?"),
     ("train good.yaml out --set training.schedule=plateau --set training.plateau_patience_epochs=3", 1, "--set training.plateau_patience_epochs: training stops after training.patience_epochs=3 epochs without improvement, so the learning rate is never lowered; expected fewer epochs"),
-    ("train others.csv out", 1, "others.csv: is a data file by its name, expected a configuration; create one with `textclf init others.csv others.yaml`"),
+    ("baseline others.csv", 1, "others.csv: is a data file by its name, expected a configuration; create one with `textclf init others.csv others.yaml`"),
     ("evaluate model others.csv --set data.text_columns=Rev --set data.label_column=stars", 1, "others.csv:1: no column 'Rev'; found id, review, stars; use --set 'data.text_columns=[review]'"),
     ("evaluate model far/away.tsv", 1, "far/away.tsv: no such file: the folder far does not exist; a relative path starts at the current folder"),
-    ("train good.yaml", 2, USAGE.format("train [OPTIONS] CONFIG OUTPUT", "train") + "Missing argument 'OUTPUT'."),
+    ("train good.yaml", 2, USAGE.format("train [OPTIONS] CONFIG|FILE OUTPUT", "train") + "Missing argument 'OUTPUT'."),
     ("evaluate nowhere", 1, "nowhere: does not exist; `textclf train` writes such a folder"),
     ("evaluate model others.csv", 1, "others.csv:1: no column 'text'; found id, review, stars; use --set 'data.text_columns=[review]'\nothers.csv:1: no column 'label'; found id, review, stars; use --set data.label_column=stars"),
     ("evaluate model semicolon.csv --set data.delimiter=,", 1, "semicolon.csv:1: no column 'text'; found text;label; use --set 'data.delimiter=;'\nsemicolon.csv:1: no column 'label'; found text;label; use --set 'data.delimiter=;'"),
@@ -256,7 +256,7 @@ def errors(demo_run: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
 
 
 @pytest.mark.parametrize(("line", "exit_code", "message"), ERRORS, ids=[m[0] for m in ERRORS])
-def test_error_is_reported_in_one_message_before_tensorflow_is_imported(
+def test_command_errors_are_one_message_before_tensorflow_is_imported(
     line: str, exit_code: int, message: str, errors: dict[str, Any]
 ):
     answer = errors[line]
@@ -273,7 +273,7 @@ def test_error_is_reported_in_one_message_before_tensorflow_is_imported(
     assert not answer["tensorflow"], "TensorFlow was imported before the error"
 
 
-def test_unwritable_folder_is_an_error_before_the_training_starts(open_folder: Path):
+def test_unwritable_output_folder_is_an_error_before_the_training_starts(open_folder: Path):
     # Imports come before setuid: the other user may not be able to read the modules.
     code = (
         "import os, sys\n"
@@ -425,7 +425,7 @@ def test_demo_stderr_has_one_line_per_epoch_and_no_tensorflow_log(demo_run: Any)
     assert 2 <= len([line for line in lines if re.fullmatch(epoch, line)]) <= 9
 
 
-def test_demo_does_not_replace_files_of_the_user(folder: Path):
+def test_demo_does_not_replace_existing_files(folder: Path):
     (folder / "runs").mkdir()
     (folder / "runs" / "demo.yaml").write_text("data: {source: mine.csv}\n")
     result = run("demo")
@@ -452,14 +452,14 @@ def test_info_prints_the_card_of_a_folder_and_of_an_export(demo: Path):
         assert exported == card | {"contract_version": "1.0"}
 
 
-def test_export_verifies_the_lines_of_a_golden_file_too(demo: Path):
+def test_export_verifies_the_texts_of_a_golden_file(demo: Path):
     (demo / "golden.txt").write_bytes("\ufeffmy own\r\n一点也不差\u2028!\n".encode())
     stdout_of("export", "model", "others", "--golden", "golden.txt")
     samples = json.loads((demo / "others/1/assets.extra/golden.json").read_text())["samples"]
     assert [sample["text"] for sample in samples[15:]] == ["my own", "一点也不差\u2028!"]
 
 
-def test_verify_checks_the_given_or_the_newest_version(demo: Path):
+def test_verify_checks_an_exported_version_or_the_newest_of_a_folder(demo: Path):
     assert stdout_of("verify", "exports") == "exports/1: verified, 15 golden samples\n"
     shutil.copytree(demo / "exports", demo / "damaged")
     vocabulary = demo / "damaged/1/assets/vocabulary.txt"
@@ -504,38 +504,44 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-def test_model_with_relative_paths_explains_how_to_score_it_in_another_folder(
+def test_model_without_the_paths_of_its_training_explains_how_to_score_it_in_another_folder(
     home: Path, folder: Path
 ):
     for name, path, sets in (
         ("model", "rows.csv", "--set data.source=PATH"),
         ("splits", "rows.csv, test.csv", "--set data.train=PATH --set data.test=PATH"),
     ):
-        model = home / name
+        model = folder / name
+        shutil.copytree(home / name, model)
+        (model / "paths.json").unlink()
         (folder / f"again-{name}").symlink_to(model)
         settings = " and ".join(re.findall(r"data\.\w+", sets))
         for command, other_data in (
             (("evaluate", model), f"`textclf evaluate {model} FILE`"),
             (("compare", model, f"again-{name}"), "`--data FILE`"),
+            (("calibrate", model), None),
         ):
             result = run(*command)
             assert (result.exit_code, result.stdout) == (1, "")
             assert result.stderr == (
                 f"Error: {path}: no such file or folder in {folder}; the model was trained with "
-                f"{settings} at this path; run the command in the folder in which it was "
-                f"trained, or specify the data: {other_data} or {sets}\n"
+                f"{settings} at this path; run the command in the folder to which it is "
+                "relative, or specify the data: "
+                + (f"{other_data} or {sets}\n" if other_data else f"{sets}\n")
             )
     # Each suggested fix works.
     rows = home / "rows.csv"
-    assert stdout_of("evaluate", home / "model", rows)
-    assert stdout_of("evaluate", home / "model", "--set", f"data.source={rows}")
+    assert stdout_of("evaluate", folder / "model", rows)
+    assert stdout_of("evaluate", folder / "model", "--set", f"data.source={rows}")
     paths = ("--set", f"data.train={rows}", "--set", f"data.test={home}/test.csv")
-    assert stdout_of("evaluate", home / "splits", *paths)
+    assert stdout_of("evaluate", folder / "splits", *paths)
     with contextlib.chdir(home):
-        assert stdout_of("evaluate", "model")
+        assert stdout_of("evaluate", folder / "model")
 
 
-def test_missing_path_of_an_override_is_reported_without_the_training(home: Path, folder: Path):
+def test_missing_path_of_an_override_is_reported_without_the_training_data(
+    home: Path, folder: Path
+):
     result = run("evaluate", home / "model", "--set", "data.source=nowhere.csv")
     assert result.stderr.startswith("Error: nowhere.csv: no such file")
     assert "trained" not in result.stderr
@@ -553,7 +559,7 @@ def test_evaluate_gives_equal_metrics_for_the_model_and_its_export(demo: Path):
         assert reports[1]["metrics"][name] == pytest.approx(value, abs=1e-5)
 
 
-def test_evaluate_reads_a_file_with_other_columns_and_separator(demo: Path):
+def test_evaluate_reads_a_file_with_different_columns_and_delimiter(demo: Path):
     (demo / "new.csv").write_text(
         "stars;review\npositive;not bad at all\nnegative;not good at all\npositive;I loved it\n"
     )
@@ -588,7 +594,7 @@ def test_evaluate_rejects_unknown_labels_or_drops_their_rows_on_request(demo: Pa
     assert json.loads(stdout_of(*arguments, "--json"))["dropped_unknown_labels"] == 1
 
 
-def test_predict_detects_utf_8_if_the_training_data_had_another_encoding(demo: Path, folder: Path):
+def test_predict_detects_utf_8_if_the_training_data_were_not_utf_8(demo: Path, folder: Path):
     rows = "".join(f"le caf\u00e9 {i};{('oui', 'non')[i % 2]}\n" for i in range(40))
     (folder / "old.csv").write_bytes(("texte;avis\n" + rows).encode("latin-1"))
     stdout_of("init", "old.csv", "old.yaml")
@@ -603,7 +609,7 @@ def test_predict_detects_utf_8_if_the_training_data_had_another_encoding(demo: P
     assert "caf\u00c3" in forced.stdout
 
 
-def test_evaluate_names_all_rows_that_cannot_be_read(demo: Path, folder: Path):
+def test_evaluate_names_all_unreadable_rows(demo: Path, folder: Path):
     lines = ["text,label", "café,positive", "fine", "good,positive", "bad,", "naïve,negative", ""]
     (folder / "rows.csv").write_bytes("\n".join(lines).encode("latin-1"))
     result = run("evaluate", "model", folder / "rows.csv")
@@ -697,7 +703,7 @@ def test_predict_keeps_the_order_of_rows_across_chunks(demo: Path):
     assert [labels[i] for i in plain] == [expected[i] for i in plain]
 
 
-def test_predict_classifies_every_line_including_empty_ones_for_any_line_end(demo: Path):
+def test_predict_classifies_every_line_including_empty_lines_with_any_line_end(demo: Path):
     (demo / "lines.txt").write_bytes("\ufeffI loved it\r\n\r\n\nI hated it".encode())
     labels = stdout_of("predict", "model", "--input", "lines.txt").splitlines()
     assert [labels[0], labels[3]] == ["positive", "negative"]
@@ -706,7 +712,7 @@ def test_predict_classifies_every_line_including_empty_ones_for_any_line_end(dem
     assert stdout_of("predict", "model", "--input", "-", input="") == ""
 
 
-def test_predict_reports_the_line_that_has_another_encoding(demo: Path):
+def test_predict_reports_the_first_line_with_invalid_utf_8(demo: Path):
     (demo / "lines.txt").write_bytes("good\n很好\n一点也不差\n".encode("gb18030"))
     result = run("predict", "model", "--input", "lines.txt")
     assert (result.exit_code, result.stdout) == (1, "")
@@ -736,7 +742,7 @@ def test_predict_adds_result_columns_to_a_csv_table(demo: Path):
     assert first[3::2] == ["positive", "negative"]
 
 
-def test_predict_detects_another_separator_and_keeps_it(demo: Path):
+def test_predict_detects_a_different_delimiter_and_writes_the_same(demo: Path):
     (demo / "new.csv").write_text("n;text\n1;I loved it; really\n".replace("; really", ""))
     rows = rows_of(stdout_of("predict", "model", "--input", "new.csv"), ";")
     assert rows[0] == ["n", "text", "predicted", "confidence"]
@@ -785,7 +791,7 @@ def test_predict_reads_a_table_without_a_header(demo: Path):
     ]
 
 
-def test_predict_processes_lines_before_the_input_ends():
+def test_predict_answers_lines_of_a_pipe_before_the_input_ends():
     class SlowStream(io.RawIOBase):
         lines = [b"one\r\ntw", b"o\n", b"three"]
 
@@ -966,7 +972,7 @@ print("result")
 """
 
 
-def test_progress_bar_is_drawn_on_a_terminal_and_only_on_stderr():
+def test_progress_bar_is_drawn_only_on_a_terminal_and_only_on_stderr():
     master, slave = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
     completed = subprocess.run(
@@ -1030,7 +1036,7 @@ def screen_lines(written: str) -> list[str]:
     return [line.rstrip() for line in lines]
 
 
-def test_tables_have_the_width_of_the_terminal_and_a_fixed_one_elsewhere(folder: Path):
+def test_tables_have_the_width_of_the_terminal_and_a_fixed_width_without_a_terminal(folder: Path):
     write_csv(folder / "rows.csv", [["text", "label"], *ROWS_WITH_FINDINGS[:40]])
     (folder / "rows.yaml").write_text("data: {source: rows.csv}\n")
     command = (sys.executable, "-m", "textclf", "baseline", "rows.yaml")
@@ -1098,7 +1104,7 @@ def test_progress_bar_with_large_numbers_fits_on_a_terminal(columns: int):
     )
 
 
-def test_time_left_includes_remaining_steps_and_validations():
+def test_remaining_time_includes_steps_and_validations():
     started = training.Started(
         class_names=("a", "b"),
         splits={"train": 100, "validation": 20},
@@ -1157,7 +1163,7 @@ def test_time_left_includes_remaining_steps_and_validations():
         ),
     ],
 )
-def test_terminal_shows_a_status_first_and_finally_only_the_result(
+def test_terminal_shows_statuses_during_the_work_and_only_the_result_at_the_end(
     demo: Path, line: str, statuses: list[str], result: list[str] | None
 ):
     _, written = on_terminal(*PROGRAM, *shlex.split(line), cwd=demo)

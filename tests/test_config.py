@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from textclf import config
 from textclf.config import reading, resolution
 from textclf.config.contradictions import ANY_DATA, CHECKS, TRAINING_DATA, Check
+from textclf.config.resolution import check_value
 from textclf.config.rules import depends_on
-from textclf.config.values import check_value
 from textclf.errors import ConfigError
 
 ALL_CHECKS = (TRAINING_DATA, ANY_DATA, *CHECKS)
@@ -337,7 +337,7 @@ IN_FILE: dict[str, tuple[str, ...]] = {
 
 
 @pytest.mark.parametrize("kind", IN_FILE)
-def test_error_in_a_file_is_reported_in_one_sentence(kind: str) -> None:
+def test_configuration_error_in_a_file_is_reported_in_one_sentence(kind: str) -> None:
     text, *sentences = IN_FILE[kind]
     assert problems_of(text) == tuple(sentences)
 
@@ -380,11 +380,11 @@ ON_COMMAND_LINE = {
 
 
 @pytest.mark.parametrize("override", ON_COMMAND_LINE)
-def test_error_in_an_override_is_reported_in_one_sentence(override: str) -> None:
+def test_configuration_error_in_an_override_is_reported_in_one_sentence(override: str) -> None:
     assert problems_of(SOURCE, override) == (ON_COMMAND_LINE[override],)
 
 
-def test_all_errors_are_reported_together_file_first_then_overrides() -> None:
+def test_configuration_errors_are_reported_together_file_first_then_overrides() -> None:
     text = (
         "data:\n"
         "  source: a.csv\n"
@@ -414,7 +414,7 @@ def test_invalid_setting_causes_no_further_errors() -> None:
     assert len(problems_of("data: {source: folder, label_ids: from_one}")) == 1
 
 
-def test_missing_file_is_reported_with_a_suggestion(tmp_path: Path) -> None:
+def test_missing_configuration_file_is_reported_with_a_suggestion(tmp_path: Path) -> None:
     (tmp_path / "reviews.yaml").write_text(SOURCE)
     with pytest.raises(ConfigError) as error:
         config.Config.load(tmp_path / "review.yaml")
@@ -430,7 +430,9 @@ def test_missing_file_is_reported_with_a_suggestion(tmp_path: Path) -> None:
         ("data: {}".encode("utf-16"), "FILE: is UTF-16; save it as UTF-8"),
     ],
 )
-def test_file_that_is_not_utf_8_is_an_error(content: bytes, sentence: str, tmp_path: Path) -> None:
+def test_configuration_file_not_in_utf_8_is_an_error(
+    content: bytes, sentence: str, tmp_path: Path
+) -> None:
     file = tmp_path / "x.yaml"
     file.write_bytes(content)
     with pytest.raises(ConfigError) as error:
@@ -455,7 +457,7 @@ def test_byte_order_mark_and_windows_line_ends_are_accepted(tmp_path: Path) -> N
     assert config.Config.load(file).data.source == "a.csv"
 
 
-def test_words_with_a_meaning_in_yaml_1_1_only_are_texts() -> None:
+def test_words_with_a_type_only_in_yaml_1_1_are_texts() -> None:
     names = ["no", "on", "y", "2018-01-01", "1:30", "0o9"]
     text = SOURCE + f"  class_names: [{', '.join(names)}]\n"
     assert config.Config.from_yaml(text).data.class_names == names
@@ -536,7 +538,7 @@ def test_text_setting_converts_a_python_int_to_text(path: str) -> None:
             check_value(path, value)
 
 
-def test_anchor_is_a_text_in_text_settings_and_a_number_in_number_settings() -> None:
+def test_yaml_anchor_is_a_text_in_text_settings_and_a_number_in_number_settings() -> None:
     text = (
         "data: {source: a.csv, class_names: [&one 1.0, b], label_column: *one}\n"
         "training: {class_weights: {'1.0': *one, b: 2}, clip_norm: *one}\n"
@@ -547,7 +549,7 @@ def test_anchor_is_a_text_in_text_settings_and_a_number_in_number_settings() -> 
     assert chosen.training.clip_norm == 1.0
 
 
-def test_columns_and_class_names_need_no_quotes_and_no_brackets() -> None:
+def test_columns_and_class_names_are_read_without_quotes_and_brackets() -> None:
     text = "data: {source: a.csv, text_columns: review, label_column: 2, class_names: [0, 1]}\n"
     chosen = config.Config.from_yaml(text)
     assert (chosen.data.text_columns, chosen.data.label_column) == (["review"], "2")
@@ -574,7 +576,7 @@ def test_yaml_anchors_and_merges_are_resolved() -> None:
 
 
 @pytest.mark.parametrize("is_list", [True, False])
-def test_nested_anchors_do_not_exhaust_memory(is_list: bool) -> None:
+def test_nested_yaml_anchors_do_not_exhaust_memory(is_list: bool) -> None:
     layers = ""
     for i in range(9):
         parts = ", ".join(f"*a{i}" if is_list else f"{key}: *a{i}" for key in range(9))
@@ -692,7 +694,7 @@ def test_setting_without_effect_before_and_after_an_override_is_an_error() -> No
     )
 
 
-def test_override_may_clear_a_setting_that_has_no_effect() -> None:
+def test_override_may_clear_a_setting_without_effect() -> None:
     chosen = config.Config.from_dict(
         {"data": {"train": "a.csv", "test": "t.csv"}},
         ["data.source=x.csv", "data.train=", "data.test="],
@@ -700,12 +702,14 @@ def test_override_may_clear_a_setting_that_has_no_effect() -> None:
     assert (chosen.data.source, chosen.data.train) == ("x.csv", None)
 
 
-def test_plain_values_need_no_training_split() -> None:
+def test_plain_values_without_a_training_split_are_accepted() -> None:
     assert config.Config.from_dict({"data": {"test": "a.csv"}}).data.test == "a.csv"
 
 
 @pytest.mark.parametrize("path", config.RULES)
-def test_setting_with_a_rule_is_accepted_or_an_error_by_its_rule(path: str) -> None:
+def test_setting_with_a_rule_is_accepted_if_the_rule_applies_and_otherwise_an_error(
+    path: str,
+) -> None:
     """Try the setting in all configurations: at least one accepts it, one refuses it."""
     section, name = path.split(".")
     other = {
@@ -830,18 +834,20 @@ def _undeclared_reads(
 
 
 @pytest.mark.parametrize("path", config.RULES)
-def test_rule_declares_every_setting_on_which_it_depends(path: str) -> None:
+def test_every_rule_declares_the_settings_on_which_its_result_depends(path: str) -> None:
     fact = config.RULES[path].fact
     assert _undeclared_reads(fact.value, functools.partial(depends_on, fact.reads)) == set()
 
 
 @pytest.mark.parametrize("check", ALL_CHECKS, ids=lambda check: check.setting)
-def test_contradiction_declares_every_setting_on_which_it_depends(check: Check) -> None:
+def test_every_contradiction_declares_the_settings_on_which_its_result_depends(
+    check: Check,
+) -> None:
     assert _undeclared_reads(check.is_broken, check.reads) == set()
     assert any(check.is_broken(config.Config.of(values)) for values in CONTRADICTORY)
 
 
-def test_setting_with_another_meaning_before_the_override_is_refused() -> None:
+def test_setting_without_effect_before_an_override_of_the_source_is_refused() -> None:
     text = "data:\n  source: a.csv\n  train: b.csv\n"
     assert problems_of(text, "data.source=folder/") == (
         "f.yaml:3: data.train: has no effect without the override, because data.source is a single "
@@ -850,7 +856,7 @@ def test_setting_with_another_meaning_before_the_override_is_refused() -> None:
     )
 
 
-def test_mistake_in_an_undecisive_setting_hides_no_other_problem() -> None:
+def test_invalid_setting_hides_only_problems_of_rules_that_read_the_setting() -> None:
     text = SOURCE + "  multi_label: 3\n  header: true\n  format: jsonl\n"
     messages = problems_of(text)
     assert [message.split(": ")[1] for message in messages] == ["data.multi_label", "data.header"]
@@ -1050,7 +1056,7 @@ def test_arbitrary_value_is_kept_unchanged_or_an_error(path: str, value: Any) ->
 
 
 @given(_PLAIN)
-def test_arbitrary_section_raises_nothing_but_config_error(value: Any) -> None:
+def test_arbitrary_section_raises_only_config_errors(value: Any) -> None:
     for values in (value, {"model": value}, {"data": {"source": "a.csv"}, "x": value}):
         try:
             config.Config.from_dict(values)
@@ -1061,7 +1067,7 @@ def test_arbitrary_section_raises_nothing_but_config_error(value: Any) -> None:
 # === Public functions ===
 
 
-def test_choices_equal_the_names_that_networks_and_tables_implement() -> None:
+def test_choices_of_settings_equal_the_names_implemented_by_networks_and_tables() -> None:
     from textclf import networks
     from textclf.data import tables
 
@@ -1093,6 +1099,7 @@ def test_data_format_of_a_file_equals_the_format_of_tables(ending: str) -> None:
         ({"test": "a.tsv"}, "tsv"),
         ({}, None),
     ],
+    ids=str,
 )
 def test_data_format_depends_on_names_only(section: dict, expected: str | None) -> None:
     assert config.data_format(section) == expected
@@ -1138,7 +1145,7 @@ training:
 """
 
 
-def test_relative_paths_of_a_file_are_relative_to_its_folder(
+def test_relative_paths_of_a_configuration_file_are_relative_to_its_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, elsewhere = tmp_path / "configs", tmp_path / "elsewhere"
@@ -1165,7 +1172,7 @@ def test_relative_paths_of_a_file_are_relative_to_its_folder(
     assert (data.source, data.data_dir, data.train) == ("tfds:x", f"{folder}/tfds", "train")
 
 
-def test_paths_below_the_current_folder_stay_short(
+def test_resolved_paths_below_the_current_folder_stay_relative(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -1195,41 +1202,41 @@ def test_absolute_paths_home_and_variables_are_not_relative_to_the_file(
     }
 
 
-@pytest.mark.parametrize("overrides", [["data.train=c.csv"], {"data.train": "c.csv"}])
+@pytest.mark.parametrize("overrides", [["data.train=c.csv"], {"data.train": "c.csv"}], ids=str)
 def test_overridden_path_is_relative_to_the_current_folder(overrides: Any) -> None:
     text = "data: {train: a.csv, test: b.csv}"
     base = config.Config.from_yaml(text, folder="/configs")
     for chosen in (
         config.Config.from_yaml(text, overrides, folder="/configs"),
         base.replace(overrides),
-        config.Config.from_dict(base.to_dict(), overrides, folders=base.folders),
+        config.Config.from_dict(base.to_dict(), overrides, fixed_paths=base.fixed_paths),
     ):
-        assert chosen.folders == {"data.test": "/configs"}
+        assert chosen.fixed_paths == {"data.test": "/configs/b.csv"}
         data = config.with_paths(chosen).data
         assert (data.train, data.test) == ("c.csv", "/configs/b.csv")
-    assert base.replace({"data.test": None}).folders == {"data.train": "/configs"}
+    assert base.replace({"data.test": None}).fixed_paths == {"data.train": "/configs/a.csv"}
     plain = config.Config.from_dict({"data": {"train": "a.csv"}}, overrides)
-    assert plain.folders == {} and config.with_paths(plain).data.train == "c.csv"
+    assert plain.fixed_paths == {} and config.with_paths(plain).data.train == "c.csv"
 
 
-def test_folder_of_a_file_is_neither_compared_nor_written() -> None:
+def test_folder_of_a_configuration_file_is_neither_compared_nor_written() -> None:
     text = "data: {train: a.csv}"
     chosen = config.Config.from_yaml(text, folder="/configs")
-    assert chosen.folders == {"data.train": "/configs"}
+    assert chosen.fixed_paths == {"data.train": "/configs/a.csv"}
     assert chosen == config.Config.from_yaml(text)
     assert config.paths(chosen) == {"data.train": "a.csv"}
     assert "/configs" not in config.to_yaml(chosen.to_dict())
     assert config.with_paths(config.with_paths(chosen)).data.train == "/configs/a.csv"
 
 
-def test_configuration_of_a_trained_folder_or_a_pipe_is_relative_to_the_current_folder(
+def test_trained_folder_without_paths_or_a_pipe_is_relative_to_the_current_folder(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "config.yaml").write_text("data: {train: a.csv}")
     (tmp_path / "card.json").write_text("{}")
-    assert config.Config.load(tmp_path / "config.yaml").folders == {}
+    assert config.Config.load(tmp_path / "config.yaml").fixed_paths == {}
     with os.fdopen(os.open(tmp_path / "config.yaml", os.O_RDONLY)) as file:
-        assert config.Config.load(f"/dev/fd/{file.fileno()}").folders == {}
+        assert config.Config.load(f"/dev/fd/{file.fileno()}").fixed_paths == {}
 
 
 def test_path_settings_are_complete() -> None:
@@ -1323,7 +1330,7 @@ def test_subclasses_of_str_and_int_are_converted_to_plain_types() -> None:
         pytest.param("training.max_steps", 10**5000, id="integer of 5000 digits"),
     ],
 )
-def test_value_that_yaml_cannot_represent_is_an_error(path: str, value: Any) -> None:
+def test_value_without_a_yaml_representation_is_an_error(path: str, value: Any) -> None:
     section, name = path.split(".")
     values = {"data": {"source": "a.csv"}, "model": {PurePath("units"): 3}}
     values.setdefault(section, {})[name] = value
@@ -1363,7 +1370,7 @@ def test_missing_package_and_missing_vectors_are_reported_together(monkeypatch: 
     ("content", "width"),
     [("the 0.1 -2e-3 7\n", 3), (". . . 0.1 0.2\n", 2), ("400000 300\nthe 0.1\n", 300)],
 )
-def test_check_environment_reports_vectors_of_another_size(
+def test_check_environment_reports_vectors_with_a_different_number_of_dimensions(
     tmp_path: Path, content: str, width: int
 ):
     path = tmp_path / "vectors.txt"

@@ -1,4 +1,4 @@
-"""Every configuration that comes with the project is right, and there are as many as there were."""
+"""Shipped configurations: valid, without notices and defaults, and none is missing."""
 
 import os
 import subprocess
@@ -17,13 +17,13 @@ def names(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def test_there_are_at_least_eight_and_nothing_else() -> None:
+def test_folder_configs_contains_at_least_eight_configurations() -> None:
     assert len(FILES) >= 8
     others = {path for path in (ROOT / "configs").rglob("*") if path.is_file()} - set(FILES)
     assert not {path for path in others if path.suffix != ".md"}
 
 
-def test_the_command_line_finds_them_right_where_no_data_are(tmp_path: Path) -> None:
+def test_config_check_accepts_all_shipped_configurations_without_data(tmp_path: Path) -> None:
     environment = {key: value for key, value in os.environ.items() if key != "TEXTCLF_DATA"}
     command = [sys.executable, "-m", "textclf", "config", "check", *map(str, FILES)]
     run = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
@@ -33,13 +33,15 @@ def test_the_command_line_finds_them_right_where_no_data_are(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("path", FILES, ids=names)
-def test_it_resolves_without_a_notice(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shipped_configuration_resolves_without_a_notice(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("TEXTCLF_DATA", raising=False)
     assert config.Config.load(path).notices == ()
 
 
 @pytest.mark.parametrize("path", FILES, ids=names)
-def test_it_begins_with_a_comment_that_holds_its_command(path: Path) -> None:
+def test_shipped_configuration_begins_with_a_comment_with_its_train_command(path: Path) -> None:
     comment = []
     for line in path.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
@@ -49,7 +51,7 @@ def test_it_begins_with_a_comment_that_holds_its_command(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=names)
-def test_every_setting_in_it_differs_from_the_default(path: Path) -> None:
+def test_settings_of_a_shipped_configuration_differ_from_the_defaults(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     values = config.reading.parse(text, str(path), config.holds_text).value
     idle = [
@@ -62,7 +64,7 @@ def test_every_setting_in_it_differs_from_the_default(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=names)
-def test_its_data_can_be_opened(
+def test_data_of_a_shipped_configuration_can_be_opened(
     path: Path, real_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TEXTCLF_DATA", str(real_data))

@@ -7,7 +7,7 @@ import textclf
 from textclf import data_check
 
 
-def test_lengths_are_counted_for_each_split(tmp_path: Path) -> None:
+def test_count_tokens_counts_the_lengths_of_the_texts_of_each_split(tmp_path: Path) -> None:
     rows = ["text,label", "one two three,a", "one,b", "one two three four five,a", "six,b"]
     (tmp_path / "train.csv").write_text("\n".join(rows), encoding="utf-8")
     values = {"data": {"train": str(tmp_path / "train.csv"), "validation_fraction": 0.5}}

@@ -12,7 +12,7 @@ from textclf import data
 from textclf.errors import DataError
 
 
-def test_places_name_the_first_line_of_a_row(tmp_path: Path) -> None:
+def test_place_of_an_example_is_the_first_line_of_its_row(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", 'text,label\n"one\n\ntwo",x\n\nthree,y\n"a\nb",x\nc,y\n')
     dataset = data.open_dataset(train=path, validation=path)
     assert [dataset.place("train", row) for row in range(4)] == [
@@ -20,7 +20,7 @@ def test_places_name_the_first_line_of_a_row(tmp_path: Path) -> None:
     ]
 
 
-def test_the_fields_of_an_example_hold_its_joined_text(tmp_path: Path) -> None:
+def test_field_of_an_example_is_its_joined_text(tmp_path: Path) -> None:
     path = write_csv(
         tmp_path / "a.csv", [["title", "body", "label"], ["a", "b", "x"], ["c", "d", "y"]]
     )
@@ -30,7 +30,7 @@ def test_the_fields_of_an_example_hold_its_joined_text(tmp_path: Path) -> None:
     assert first.text == "a b"
 
 
-def test_a_file_that_changes_after_opening_is_refused(tmp_path: Path) -> None:
+def test_a_data_file_changed_after_opening_is_refused(tmp_path: Path) -> None:
     path = good_csv(tmp_path / "a.csv")
     dataset = data.open_dataset(source=path)
     before = os.stat(path)
@@ -55,7 +55,9 @@ def test_a_file_that_changes_after_opening_is_refused(tmp_path: Path) -> None:
         list(dataset.examples("train"))
 
 
-def test_the_fingerprint_depends_on_texts_labels_splits_and_class_names(tmp_path: Path) -> None:
+def test_fingerprint_of_a_dataset_depends_on_texts_labels_splits_and_class_names(
+    tmp_path: Path,
+) -> None:
     def fingerprint(content: str, **options: Any) -> str:
         path = write(tmp_path / "a.csv", "text,label\n" + content)
         return data.open_dataset(train=path, validation=path, **options).fingerprint
@@ -76,7 +78,7 @@ def test_streaming_examples_needs_constant_memory(tmp_path: Path) -> None:
         for number in range(2_000):
             file.write(f"{number} {'ha' * 2_500},{number % 2}\n")
     size = path.stat().st_size
-    data.open_dataset(source=good_csv(tmp_path / "b.csv"))  # what is imported late is no growth
+    data.open_dataset(source=good_csv(tmp_path / "b.csv"))  # imports before the measurement
     tracemalloc.start()
     try:
         dataset = data.open_dataset(source=str(path))
@@ -88,9 +90,9 @@ def test_streaming_examples_needs_constant_memory(tmp_path: Path) -> None:
         tracemalloc.stop()
 
 
-def test_opening_keeps_no_texts_in_memory(tmp_path: Path) -> None:
+def test_open_dataset_keeps_no_texts_in_memory(tmp_path: Path) -> None:
     peaks = []
-    data.open_dataset(source=good_csv(tmp_path / "b.csv"))  # what is imported late is no growth
+    data.open_dataset(source=good_csv(tmp_path / "b.csv"))  # imports before the measurement
     for num_rows in (10_000, 60_000):
         path = tmp_path / f"{num_rows}.csv"
         lines = (f"a text that is number {row},{row % 2}\n" for row in range(num_rows))
@@ -102,5 +104,5 @@ def test_opening_keeps_no_texts_in_memory(tmp_path: Path) -> None:
         finally:
             tracemalloc.stop()
     # Temporary arrays are larger than this file, so the limit is below the size of a Python
-    # string. benchmarks/memory.py measures the bytes a row with millions of rows.
+    # string. benchmarks/memory.py measures the bytes per row with millions of rows.
     assert peaks[1] - peaks[0] < 50_000 * 100

@@ -21,7 +21,7 @@ def test_quoted_field_may_have_thousands_of_lines(tmp_path: Path) -> None:
     assert rows(path) == [(2, [poem, "long"]), (5002, ["short", "short"])]
 
 
-def test_quote_that_is_never_closed_does_not_fill_the_memory(
+def test_unclosed_quote_is_an_error_after_a_limited_number_of_characters(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(delimited_files, "MAX_FIELD_CHARACTERS", 2000)
@@ -45,7 +45,7 @@ def test_delimiters_at_the_end_of_rows_are_ignored(
     assert rows(write(tmp_path / "a.csv", content)) == expected
 
 
-def test_a_header_with_fewer_fields_than_all_rows_is_reported_as_the_error(tmp_path: Path) -> None:
+def test_error_of_rows_longer_than_the_header_names_the_header(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "text,label\n1,good,pos\n2,bad,neg\n3,fine,pos\n")
     (error,) = errors_of(source=path)
     assert error.startswith(f"{path}:1: the header has 2 fields, and the rows have 3; complete")
@@ -64,9 +64,7 @@ def test_backslash_escapes_quotes_and_delimiters_only_if_set(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("quoting", ["minimal", "none"])
 @pytest.mark.parametrize("first_line", ["sep=;", '"sep=;"', "SEP=;"])
-def test_a_first_line_that_names_the_separator_is_not_a_row(
-    tmp_path: Path, quoting: str, first_line: str
-) -> None:
+def test_a_first_line_with_sep_is_not_a_row(tmp_path: Path, quoting: str, first_line: str) -> None:
     path = write(tmp_path / "a.csv", f"\ufeff{first_line}\r\ntext;label\r\na;x\r\nb;y\r\n")
     expected = [(3, ["a", "x"]), (4, ["b", "y"])]
     assert rows(path, delimiter=";", quoting=quoting) == expected
@@ -74,7 +72,7 @@ def test_a_first_line_that_names_the_separator_is_not_a_row(
 
 
 @pytest.mark.parametrize("quoting", ["minimal", "none"])
-def test_carriage_returns_alone_end_rows(tmp_path: Path, quoting: str) -> None:
+def test_carriage_returns_without_line_feeds_end_rows(tmp_path: Path, quoting: str) -> None:
     path = write(tmp_path / "a.csv", "text,label\ra,x\rb,y\r")
     assert rows(path, quoting=quoting) == [(2, ["a", "x"]), (3, ["b", "y"])]
     assert tables.open_table(path).about_rows() in (3, 4)
@@ -85,6 +83,6 @@ def test_carriage_return_within_a_text_of_an_unquoted_file_is_kept(tmp_path: Pat
     assert rows(path) == [(2, ["a\rb", "x"])]
 
 
-def test_columns_without_a_name_never_get_the_name_of_another_column(tmp_path: Path) -> None:
+def test_columns_without_a_name_never_get_an_existing_column_name(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "2,,2_,text,text\na,b,c,d,e\n")
     assert tables.open_table(path).columns()[1] == ("2", "2__", "2_", "4", "5")

@@ -57,7 +57,7 @@ print(digest.hexdigest(), sorted(heavy))
 """
 
 
-def test_demo_texts_are_equal_in_all_processes_and_import_nothing_heavy(draws):
+def test_demo_texts_are_equal_in_all_processes_and_need_no_heavy_import(draws):
     outputs = set()
     for hash_seed in ("0", "1", "4242"):
         environment = os.environ | {"PYTHONHASHSEED": hash_seed}
@@ -79,7 +79,7 @@ def test_demo_seeds_give_different_texts_and_default_to_zero():
     assert first != list(itertools.islice(demo.examples("test", seed=1), 20))
 
 
-def test_two_iterators_of_demo_texts_are_independent(splits):
+def test_two_iterators_over_demo_texts_are_independent(splits):
     one, other = demo.examples("train"), demo.examples("train")
     for expected in splits["train"][:30]:
         assert next(one) == next(other) == expected
@@ -147,7 +147,7 @@ def test_neutral_words_of_the_demo_differ_between_splits(splits):
         assert not numbers & used(other)
 
 
-def test_most_numbers_of_the_demo_occur_once(splits):
+def test_most_numbers_in_demo_texts_occur_once(splits):
     counts = Counter(
         word for text, _ in splits["train"] for word in tokens(text) if word.isdecimal()
     )
@@ -157,7 +157,7 @@ def test_most_numbers_of_the_demo_occur_once(splits):
 # === Well written ===
 
 
-def test_demo_texts_have_no_open_slot_and_the_punctuation_of_their_language(splits):
+def test_demo_texts_have_no_unfilled_slot_and_the_punctuation_of_their_language(splits):
     for text, _ in itertools.chain.from_iterable(splits.values()):
         assert not re.search(r"[\[\]<>{}|+]", text), text
         assert text == text.strip() and "  " not in text and not re.search(r"\s[,.!]", text), text
@@ -168,7 +168,7 @@ def test_demo_texts_have_no_open_slot_and_the_punctuation_of_their_language(spli
             assert not re.search(r"\b[Aa] [aeio]|\b[Aa]n [^aeiou]|\b[Aa]n use", text), text
 
 
-def test_demo_frame_and_cue_are_often_ten_words_apart(splits):
+def test_frame_and_cue_of_demo_texts_are_often_ten_words_apart(splits):
     frame = re.compile(
         "(?:what i expected|i would (?:not|always) say|i was not in|nobody|everybody|it is .*true,"
         "|i (?:never|often) thought|there was|we did)(.*)"
@@ -255,7 +255,7 @@ def assert_labels(labels: dict[str, str], pattern: str, **expected: str) -> None
         assert {t: label for t, label in matching.items() if label != expected[polarity]} == {}
 
 
-def test_common_short_opinions_have_the_right_demo_label(labels):
+def test_common_short_opinions_of_the_demo_have_correct_labels(labels):
     expected = dict.fromkeys(
         ["i loved it", "i liked it", "i enjoyed it", "i love it", "i like it", "good", "great",
          "perfect", "not bad", "not bad at all", "it is good", "it was great", "a good film",

@@ -34,7 +34,7 @@ def report(class_names: tuple[str, ...], n: int = 60) -> Report:
 # === Text ===
 
 
-def test_numbers_are_aligned_to_the_right_and_names_to_the_left() -> None:
+def test_table_aligns_numbers_to_the_right_and_names_to_the_left() -> None:
     assert to_text(Document("", [NUMBERS])).split("\n") == [
         "class  precision  recall   examples",
         "体育       0.125   1.000  1,234,567",
@@ -44,7 +44,7 @@ def test_numbers_are_aligned_to_the_right_and_names_to_the_left() -> None:
 
 
 @pytest.mark.parametrize("width", [60, 80, 96, 120, 200])
-def test_a_report_is_within_every_width_and_no_number_is_cut(width: int) -> None:
+def test_text_of_a_report_fits_every_width_without_cut_numbers(width: int) -> None:
     names = tuple(f"客户服务/a long name shared by all/request {i}" for i in range(15))
     text = format_report(report(names), width=width)
     assert max(map(cell_len, text.split("\n"))) <= width
@@ -71,12 +71,12 @@ def test_a_table_without_rows_and_header_is_empty() -> None:
     assert to_text(Document("", [table])) == "Values\n\n"
 
 
-def test_a_number_and_a_text_are_not_cut_where_the_width_is_too_small() -> None:
+def test_numbers_and_texts_of_a_table_are_not_cut_if_the_width_is_too_small() -> None:
     table = Table(["range", "count"], [["1,000 to 2,000,000", "123,456,789,000"]], "tr")
     assert "1,000 to 2,000,000  123,456,789,000\n" in to_text(Document("", [table]), 20)
 
 
-def test_a_wide_table_is_split_between_groups_and_repeats_the_names() -> None:
+def test_a_wide_table_is_split_between_groups_and_repeats_the_first_group() -> None:
     long = [["a name of thirty-three characters", *row[1:]] for row in NUMBERS.rows]
     table = Table(NUMBERS.header, long, NUMBERS.layout, heading="Classes", remark="(two of 9)")
     first, second = to_text(Document("", [table]), 48).rstrip("\n").split("\n\n")
@@ -85,7 +85,7 @@ def test_a_wide_table_is_split_between_groups_and_repeats_the_names() -> None:
     assert second.startswith("class ") and second.endswith("\n(two of 9)")
 
 
-def test_a_name_is_shortened_before_a_table_is_split() -> None:
+def test_names_are_shortened_before_a_table_is_split() -> None:
     table = Table(["class", "n"], [["x" * 30, "1"], ["y", "2"]], "n r")
     assert to_text(Document("", [table]), 25).split("\n")[1] == "x" * 11 + "…" + "x" * 10 + "  1"
 
@@ -105,7 +105,7 @@ def test_a_folded_name_loses_no_character() -> None:
     assert len(rows) > 1 and "".join(row.split(" ")[0] for row in rows) == name
 
 
-def test_a_total_without_numbers_in_a_part_is_omitted_there() -> None:
+def test_a_part_of_a_split_table_omits_totals_without_numbers() -> None:
     rows = [["x" * 30, "0.1", "0.2", "5"], ["average", "0.1", "0.2", ""]]
     table = Table(NUMBERS.header, rows, NUMBERS.layout, num_totals=1)
     first, second = to_text(Document("", [table]), 40).split("\n\n")
@@ -128,7 +128,7 @@ def test_shorten_counts_columns_and_not_characters(text: str, width: int, expect
     assert cell_len(shorten(text, width)) <= width
 
 
-def test_text_does_not_depend_on_terminal_or_environment() -> None:
+def test_text_of_a_document_does_not_depend_on_terminal_or_environment() -> None:
     code = (
         "from textclf.display import *; print(to_text(Document('[bold]:smile: 体育', "
         "[Table(['a', 'b'], [['[red]x[/red] 1.5', '1']], 'n r', remark='[b]:+1:[/b]'), Notes('N', ['see http://x ' * 9])"
@@ -152,7 +152,7 @@ def test_text_does_not_depend_on_terminal_or_environment() -> None:
     assert plain.decode().startswith("[bold]:smile: 体育\n==================\n\na ")
 
 
-def test_the_module_imports_rich_and_jinja_only_where_they_are_used() -> None:
+def test_importing_display_loads_neither_rich_nor_jinja_nor_matplotlib() -> None:
     code = (
         "import sys, textclf.display, textclf.report; "
         "print({'rich', 'jinja2', 'matplotlib'} & set(sys.modules))"

@@ -44,7 +44,7 @@ def cli_page() -> str:
         "# The command line",
         "<!-- Written by `pytest tests/test_docs.py --update-golden`; do not edit. -->",
         "Results go to stdout, everything else to stderr. The exit code is 0, or 1 if the command "
-        "could\nnot do it (a mistake in settings or data, a requirement that is not met, Ctrl-C), "
+        "could\nnot do it (an error in settings or data, a requirement that is not met, Ctrl-C), "
         "or 2 for wrong\nusage. MODEL is a trained folder, an exported version or a folder of "
         "versions. In a folder of\nversions, the newest one is used. `python -m textclf` is the "
         "same program.",
@@ -64,12 +64,13 @@ def config_page() -> str:
         "<!-- Written by `pytest tests/test_docs.py --update-golden`; do not edit. -->",
         "A YAML file with the sections below holds what differs from the defaults. "
         "`--set SECTION.SETTING=VALUE`\ngoes before the file. `textclf config show` prints every "
-        "setting of a file, `textclf config check`\nits mistakes, and `textclf config schema` the "
+        "setting of a file, `textclf config check`\nits errors, and `textclf config schema` the "
         "JSON Schema for an editor. A setting that another one\nleaves "
         "without effect is refused rather than ignored.\n\nA relative path in the file is relative to "
         "the folder of the file. A path may also begin with `~` or\n`${VARIABLE}`. A relative path "
         "from `--set`, from the value of a variable or from `Config.from_dict` is\nrelative to the "
-        "current folder, and so is one in the `config.yaml` of a trained folder.\n\nWhere a text is "
+        "current folder. The paths in the `config.yaml` of a trained folder lead to the data of the\n"
+        "training ([data.md](data.md#data-of-a-trained-folder)).\n\nWhere a text is "
         "expected, numbers, `true` and `false` are taken as they are written (`label_column: 2`,"
         "\n`class_names: [007, 1.0]`), and one text is a list of one (`text_columns: review`).",
     ]
@@ -112,7 +113,7 @@ def test_a_generated_page_is_current(name: str, page: Any, request: pytest.Fixtu
 
 
 def blocks(page: str, language: str) -> list[tuple[int, str]]:
-    """The line and the text of each block of a language."""
+    """Return line and text of each block of a language on a page."""
     text = (DOCS / page).read_text(encoding="utf-8")
     return [
         (text.count("\n", 0, match.start()) + 2, match[1])
@@ -120,13 +121,13 @@ def blocks(page: str, language: str) -> list[tuple[int, str]]:
     ]
 
 
-def test_the_python_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_code_of_the_python_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     found = blocks("python.md", "python")
     assert len(found) >= 8
     names: dict[str, Any] = {"__name__": "docs_python"}
     for line, code in found:
-        # The lines before keep the numbers of a traceback right.
+        # The empty lines give a traceback the line numbers of the page.
         exec(compile("\n" * (line - 1) + code, str(DOCS / "python.md"), "exec"), names)
 
 
@@ -134,7 +135,7 @@ def test_the_commands_of_the_tutorial_run(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     make, serve = (code for _, code in blocks("tutorial.md", "python"))
     assert "6000" in make
-    # A twentieth of the rows: what is asserted is that every line does what it says, not how well.
+    # A twentieth of the rows: the commands are tested, not the scores.
     exec(make.replace("6000", "300"), {})
     lines = [line for _, text in blocks("tutorial.md", "sh") for line in text.splitlines()]
     assert len(lines) >= 9
@@ -185,7 +186,7 @@ def test_the_commands_of_the_calibrate_page_run(
 TOPICS = {"good": ("positive", "a"), "bad": ("negative", "a,b"), "dull": ("negative", "b")}
 
 
-def test_the_configurations_of_the_data_page_are_right():
+def test_configurations_on_the_data_page_are_valid_and_show_every_format():
     found = blocks("data.md", "yaml")
     formats = set()
     for line, text in found:
@@ -248,7 +249,7 @@ def test_every_name_that_the_code_cites_exists():
         name
         for path in package.rglob("*.py")
         for name in re.findall(r"`((?:[a-z_]+\.)+\w+)[`(]", path.read_text(encoding="utf-8"))
-        if name.split(".")[0] in modules and not name.endswith((".py", ".html"))
+        if name.split(".")[0] in modules and not name.endswith((".py", ".html", ".yaml"))
     }
     assert len(cited) > 25
     assert sorted(name for name in cited if name not in config.SETTINGS and not exists(name)) == []
@@ -273,7 +274,7 @@ def test_relative_links_lead_to_files():
     assert checked >= 1
 
 
-def test_ci_runs_the_test_line_of_the_readme():
+def test_ci_runs_the_test_command_of_the_readme():
     line = "python3 -m venv .venv && .venv/bin/pip install tox && .venv/bin/tox"
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert line in [text.strip() for text in readme.splitlines()], "the README lost its test line"
@@ -289,8 +290,8 @@ INSTALL = re.compile(
 
 
 def index_requirements(text: str) -> list[str]:
-    """The requirements in a text that an index would answer with a distribution `textclf`."""
-    # Literals that Python joins, and words that a page breaks over two lines, are one text.
+    """Return the requirements in a text that would install `textclf` from an index."""
+    # Join adjacent literals of Python and words on two lines of a page.
     text = re.sub(r"[\"']\s*\n\s*f?[\"']", "", text)
     words = [word for match in INSTALL.finditer(text) for word in match[1].split()]
     words += re.findall(r"[\w.-]*textclf\[[^\]\s]+\]", text)
@@ -298,7 +299,7 @@ def index_requirements(text: str) -> list[str]:
     return [word for word in words if is_ours.fullmatch(word.strip("\"'`.,:()"))]
 
 
-def test_the_search_for_index_requirements_finds_each_form():
+def test_index_requirements_finds_every_form_of_an_install_command():
     for text in (
         "pip install textclf",
         "Over HTTP: `pip install 'textclf[serve]'`, then",
@@ -318,7 +319,7 @@ def test_the_search_for_index_requirements_finds_each_form():
         assert not index_requirements(text), text
 
 
-def test_nothing_says_that_an_index_has_this_distribution():
+def test_no_page_or_message_installs_the_package_from_an_index():
     parser = configparser.ConfigParser()
     parser.read(ROOT / "setup.cfg", encoding="utf-8")
     assert parser["metadata"]["name"] == "keras-textclf", "the index has another `textclf`"
@@ -332,11 +333,11 @@ def test_nothing_says_that_an_index_has_this_distribution():
         for path in [*pages(), *code]
     }
     assert {path: words for path, words in said.items() if words} == {}
-    # A look-up by the name of the distribution would fail in an older installation.
+    # A look-up by the name of the distribution fails in an older installation.
     assert [p for p in code if "importlib.metadata" in p.read_text(encoding="utf-8")] == []
 
 
-def test_no_page_names_a_folder_of_somebody():
+def test_no_page_names_a_folder_of_a_developer_machine():
     for page in pages():
         found = re.search(r"/(home|root|work|Users)/\w+", page.read_text(encoding="utf-8"))
         assert found is None, f"{page.relative_to(ROOT)}: {found[0] if found else ''}"

@@ -18,7 +18,7 @@ from small_networks import (
 from textclf.networks.encoder import reverse_within_lengths
 
 
-def test_rows_and_their_gradients_are_reversed_within_the_lengths():
+def test_reversed_rows_and_gradients_stay_within_the_lengths():
     rng = np.random.default_rng(0)
     rows, upstream = (tf.constant(rng.normal(size=(4, 7, 3))) for _ in range(2))
     results = []
@@ -59,7 +59,7 @@ def keras_stack(encoder: str, bidirectional: bool, num_layers: int, kwargs: dict
 
 
 @pytest.mark.parametrize("num_layers", [1, 2])
-@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("bidirectional", [False, True], ids=["forward", "bidirectional"])
 @pytest.mark.parametrize(
     ("encoder", "kwargs"),
     [
@@ -97,7 +97,7 @@ def test_layers_without_a_mask_equal_masked_keras_layers(
         assert np.abs(whole_rows[mask] - expected[mask]).max() > 1e-2, "the mask must matter"
 
 
-# === The cells, by the textbook ===
+# === Textbook equations of the cells ===
 #
 # x_t is the input at step t and h_t the state after it, both row vectors; W multiplies the input,
 # U the previous state. Keras stores the kernels of all gates in one matrix; np.split returns the
@@ -173,7 +173,7 @@ def textbook_gru_reset_before(xs, W, U, b):
 
 
 def textbook_gru_reset_after(xs, W, U, b):
-    """The form of version 1 of Cho et al.'s preprint (arXiv:1406.1078v1), which cuDNN computes.
+    """Version 1 of the preprint of Cho et al. (arXiv:1406.1078v1), which cuDNN computes.
 
     The reset gate acts *after* the product with U, which therefore has a bias d.
 
@@ -201,7 +201,7 @@ def textbook_gru_reset_after(xs, W, U, b):
         ("gru", {"reset_after": True}, textbook_gru_reset_after),
     ],
 )
-def test_cells_follow_the_textbook_equations(float64, encoder, kwargs, textbook):
+def test_recurrent_cells_follow_the_textbook_equations(float64, encoder, kwargs, textbook):
     network = randomize(make(encoder, bidirectional=True, **kwargs))
     inputs = batch()
     outputs = network.encoder(inputs).numpy()

@@ -24,18 +24,18 @@ TEXTS = {
 
 
 @pytest.mark.parametrize("encoding", TEXTS)
-def test_guessed_encoding_reads_the_text(encoding: str) -> None:
+def test_guessed_encoding_decodes_the_text_correctly(encoding: str) -> None:
     content = f"text,label\n{TEXTS[encoding]},pos\nplain,neg\n" * 3
     encoded = content.encode(encoding)
     assert encoded.decode(encodings.guess_encoding(encoded)) == content
 
 
-def test_japanese_is_guessed_although_its_bytes_are_valid_korean() -> None:
+def test_guess_encoding_recognises_japanese_bytes_valid_in_a_korean_encoding() -> None:
     encoded = "text,label\nこの映画はとても面白かったです,pos\n".encode("cp932")
     assert encodings.guess_encoding(encoded) == "cp932"
 
 
-def test_a_wrong_byte_in_a_utf_8_file_suggests_no_other_encoding(tmp_path: Path) -> None:
+def test_error_of_an_invalid_byte_in_a_utf_8_file_suggests_no_encoding(tmp_path: Path) -> None:
     lines = [f"好的 {number},{'pos' if number % 2 else 'neg'}" for number in range(40)]
     content = "\n".join(["text,label", *lines, ""]).encode() + b"caf\xe9,pos\n"
     assert errors_of(source=write(tmp_path / "a.csv", content)) == [

@@ -235,7 +235,7 @@ def test_calibration_error_is_small_for_calibrated_and_large_for_sharpened_proba
 # === Invariances ===
 
 
-@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("multi_label", [False, True], ids=["one-of", "multi-label"])
 def test_order_of_examples_does_not_change_the_report(multi_label: bool):
     y_true, p = random_one_of(300, 4)
     if multi_label:
@@ -254,7 +254,7 @@ def test_order_of_examples_does_not_change_the_report(multi_label: bool):
         assert getattr(reordered, field) == getattr(report, field)
 
 
-@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("multi_label", [False, True], ids=["one-of", "multi-label"])
 def test_order_of_classes_does_not_change_the_metrics(multi_label: bool):
     y_true, p = random_one_of(300, 4)
     p[:, 3] *= 0.3  # makes the classes differ
@@ -315,7 +315,7 @@ def test_multi_label_evaluation_works_without_positives_and_without_negatives(fi
     assert any("4 of 4 examples are predicted to have no class" in note for note in report.notes)
 
 
-@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("multi_label", [False, True], ids=["one-of", "multi-label"])
 @pytest.mark.parametrize("num_classes", [2, 28, 100])
 @pytest.mark.parametrize("confidence", [0.8, 0.95, 0.99])
 def test_intervals_of_perfect_predictions_end_at_1_and_start_below_1(
@@ -336,7 +336,7 @@ def test_intervals_of_perfect_predictions_end_at_1_and_start_below_1(
             assert 0.3 < low < 0.9 and high == 1
 
 
-@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("multi_label", [False, True], ids=["one-of", "multi-label"])
 def test_intervals_of_wrong_predictions_start_at_0_and_end_above_0(multi_label: bool):
     y_true = np.arange(40) % 4
     p = np.eye(4)[(y_true + 1) % 4]
@@ -357,13 +357,13 @@ def test_constant_predictions_are_reported_in_a_note():
     assert report.notes[0] == "every prediction is 'a'"
 
 
-def test_class_that_is_never_predicted_is_reported_in_a_note():
+def test_class_without_predictions_is_reported_in_a_note():
     assert one_of("aabbc" * 3, "aabba" * 3).notes == (
         "never predicted, although examples have it: 'c'",
     )
 
 
-def test_notes_list_at_most_10_classes_and_count_the_others():
+def test_notes_list_at_most_10_classes_and_count_the_rest():
     names = [f"class {c}" for c in range(30)]
     report = evaluate(np.array([0]), np.full((1, 30), 1 / 30), class_names=names, multi_label=False)
     assert any("'class 10' and 19 more" in note for note in report.notes)
@@ -421,7 +421,7 @@ def test_multi_label_report_without_positives_has_no_f1_interval():
     y_true = np.zeros((40, 3), bool)
     report = evaluate(y_true, np.full((40, 3), 0.9), class_names=ABC, multi_label=True)
     assert set(report.intervals) == {"subset_accuracy"}
-    y_true[:20, 0] = True  # two classes have no positives, of all classes together there are some
+    y_true[:20, 0] = True  # two classes have no positives, but all classes together have some
     report = evaluate(y_true, np.full((40, 3), 0.9), class_names=ABC, multi_label=True)
     assert set(report.intervals) == {"subset_accuracy", "micro_f1"}
     assert report.classes[1].recall_interval is None
@@ -481,10 +481,10 @@ def test_intervals_are_wider_at_a_higher_confidence_level():
     assert wide[0] < narrow[0] < narrow[1] < wide[1]
 
 
-@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("multi_label", [False, True], ids=["one-of", "multi-label"])
 def test_intervals_agree_with_a_plain_bootstrap_over_examples(multi_label: bool):
     y_true, p = random_one_of(120, 3)
-    if multi_label:  # classes of unlike size and score, so that micro and macro differ
+    if multi_label:  # classes of different size and score, so that micro and macro differ
         y_true = np.random.default_rng(1).random((120, 3)) < p * [1, 0.6, 0.2]
     report = evaluate(y_true, p, class_names=ABC, multi_label=multi_label, bootstrap_samples=2000)
     rng = np.random.default_rng(5)
@@ -619,7 +619,7 @@ def test_select_includes_probabilities_equal_to_the_threshold_in_float32():
     assert MultiLabel(2).select(p, thresholds).tolist() == [[True, True], [False, False]]
 
 
-def test_evaluate_uses_the_thresholds_passed_to_it():
+def test_evaluate_predicts_with_the_thresholds_of_the_argument():
     y_true = np.array([[True, False], [False, True]])
     p = np.array([[0.3, 0.6], [0.1, 0.9]])
     known: dict[str, Any] = {"class_names": "ab", "multi_label": True}
@@ -654,7 +654,7 @@ def test_chosen_threshold_prefers_higher_f1_to_being_near_one_half():
     assert choose_thresholds(y_true, p) == pytest.approx([0.75])
 
 
-def test_chosen_threshold_is_below_one_even_if_only_one_would_separate_the_examples():
+def test_chosen_threshold_is_below_1_even_if_only_1_separates_the_examples():
     p = np.array([[1], [np.nextafter(np.float32(1), np.float32(0))]], np.float32)
     (threshold,) = choose_thresholds(np.array([[True], [False]]), p)
     assert 0.4 < threshold < 0.6
@@ -733,7 +733,7 @@ def test_report_from_dict_rejects_missing_unknown_and_malformed_entries():
         Report.from_dict({**values, "intervals": 3})
 
 
-def test_report_get_rejects_an_unknown_metric_and_suggests_a_similar_one():
+def test_report_get_rejects_an_unknown_metric_and_suggests_a_similar_name():
     with pytest.raises(
         DataError, match="no metric 'macro-f1'.*accuracy, macro_f1.*mean 'macro_f1'"
     ):
@@ -766,7 +766,7 @@ def test_evaluate_and_choose_thresholds_reject_zero_examples():
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -0.1, 1.1])
-def test_evaluate_and_choose_thresholds_reject_values_that_are_no_probabilities(value: float):
+def test_evaluate_and_choose_thresholds_reject_values_outside_0_to_1(value: float):
     p = np.array([[0.5, 0.5], [0.5, value]])
     with pytest.raises(DataError, match="1 of 2 examples .the first is row 1. have a probability"):
         evaluate(np.array([0, 1]), p, class_names="ab", multi_label=False)
@@ -853,7 +853,7 @@ def log_losses(y_true, logits, temperature, *, multi_label):
     return np.array([(np.logaddexp.reduce(z, axis=1) - z[rows, y_true]).mean()])
 
 
-@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("multi_label", [False, True], ids=["one-of", "multi-label"])
 def test_fit_temperature_minimizes_the_log_loss_of_the_rows_and_one_evenly_labelled_row(
     multi_label: bool,
 ):
@@ -955,7 +955,7 @@ def test_fit_temperature_does_not_worsen_the_calibration_of_an_accurate_model_on
     assert after.get("calibration_error") <= before.get("calibration_error") + 0.02
 
 
-@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("multi_label", [False, True], ids=["one-of", "multi-label"])
 def test_fit_temperature_returns_1_if_no_scale_improves_the_logits(multi_label: bool):
     y_true = np.arange(40) % 2
     if multi_label:
@@ -985,7 +985,7 @@ def test_fit_temperature_fits_each_label_and_returns_1_for_a_label_without_posit
     )
 
 
-@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("multi_label", [False, True], ids=["one-of", "multi-label"])
 def test_fit_temperature_keeps_probabilities_below_1_without_validation_errors(multi_label):
     y_true = np.arange(20) % 2
     logits = np.where(np.eye(2, dtype=bool)[y_true], 1.0, -1.0)
@@ -1055,7 +1055,7 @@ def test_micro_f1_thresholds_have_the_highest_micro_f1_of_all(drawn: st.DataObje
     assert micro_f1(chosen) == pytest.approx(best)
 
 
-def test_micro_f1_thresholds_are_near_one_half_where_it_does_not_matter() -> None:
+def test_micro_f1_thresholds_without_influence_on_micro_f1_are_near_one_half() -> None:
     p = np.array([[0.1, 0.9], [0.2, 0.8], [0.3, 0.3]])
     y_true = np.array([[False, True], [False, True], [False, False]])
     assert choose_thresholds(y_true, p, maximize="micro_f1").tolist() == pytest.approx([0.5, 0.55])

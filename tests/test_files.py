@@ -47,7 +47,7 @@ def _tar() -> bytes:
     # Archives contain the time, so test ids made of their bytes would differ between processes.
     ids=lambda value: value if isinstance(value, str) else "content",
 )
-def test_file_of_another_kind_is_refused_by_its_kind(
+def test_error_of_a_binary_file_names_its_kind(
     tmp_path: Path, name: str, content: bytes, kind: str
 ) -> None:
     path = write(tmp_path / name, content)

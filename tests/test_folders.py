@@ -26,7 +26,7 @@ def names(folder):
 
 @pytest.fixture
 def before_rename(monkeypatch):
-    """`before_rename(number, action)`: the action runs before the rename of that number, from 1."""
+    """Return a function that runs an action before the nth rename: `before_rename(n, action)`."""
 
     def run_before(number, action):
         calls, rename = [], os.rename
@@ -42,13 +42,13 @@ def before_rename(monkeypatch):
     return run_before
 
 
-def test_a_written_folder_is_complete_and_nothing_is_left_next_to_it(tmp_path):
+def test_a_written_folder_is_complete_and_leaves_no_temporary_files(tmp_path):
     write(tmp_path / "run", "1")
     assert names(tmp_path) == ["run"]
     assert names(tmp_path / "run") == ["card.json", "weights"]
 
 
-def test_a_new_folder_replaces_the_former_one_completely(tmp_path):
+def test_a_written_folder_replaces_all_files_of_the_former_folder(tmp_path):
     write(tmp_path / "run", "1")
     (tmp_path / "run" / "only in the former one").write_text("")
     write(tmp_path / "run", "2")
@@ -57,7 +57,7 @@ def test_a_new_folder_replaces_the_former_one_completely(tmp_path):
     assert names(tmp_path) == ["run"]
 
 
-def test_an_interrupted_write_leaves_the_former_folder_and_nothing_else(tmp_path):
+def test_an_interrupted_write_keeps_the_former_folder_without_temporary_files(tmp_path):
     write(tmp_path / "run", "1")
     with (
         pytest.raises(KeyboardInterrupt),
@@ -69,7 +69,7 @@ def test_an_interrupted_write_leaves_the_former_folder_and_nothing_else(tmp_path
     assert names(tmp_path) == ["run"]
 
 
-def test_a_process_killed_while_writing_leaves_the_former_folder(tmp_path):
+def test_a_process_killed_while_writing_keeps_the_former_folder(tmp_path):
     write(tmp_path / "run", "1")
     code = (
         "import os, sys; from textclf import artifact\n"
@@ -116,7 +116,7 @@ def test_a_process_killed_at_any_rename_loses_nothing(tmp_path, number, command)
     assert (run / "weights").read_text() == "3"
 
 
-def test_a_folder_that_is_read_while_it_is_replaced_is_never_missing(tmp_path, before_rename):
+def test_a_folder_exists_at_every_moment_of_its_replacement(tmp_path, before_rename):
     write(tmp_path / "run", "1")
     contents = []
 
@@ -131,7 +131,7 @@ def test_a_folder_that_is_read_while_it_is_replaced_is_never_missing(tmp_path, b
     assert names(tmp_path) == ["run"]
 
 
-def test_the_last_of_two_concurrent_writers_is_kept(tmp_path, before_rename):
+def test_the_folder_of_the_last_concurrent_writer_is_kept(tmp_path, before_rename):
     write(tmp_path / "run", "1")
     before_rename(2, lambda: write(tmp_path / "run", "2"))
     write(tmp_path / "run", "3")
@@ -141,7 +141,7 @@ def test_the_last_of_two_concurrent_writers_is_kept(tmp_path, before_rename):
 
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), KeyboardInterrupt()])
 @pytest.mark.parametrize("number", [1, 2])
-def test_a_failed_rename_leaves_the_former_folder(tmp_path, before_rename, number, error):
+def test_a_failed_rename_keeps_the_former_folder(tmp_path, before_rename, number, error):
     def fail():
         raise error
 
@@ -174,7 +174,7 @@ def test_the_newest_former_folder_of_the_same_name_is_restored(tmp_path, name):
     assert (tmp_path / name / "weights").read_text() == f".{name}-a-0"
 
 
-def test_a_full_disk_leaves_the_former_folder_and_nothing_else(tmp_path):
+def test_a_full_disk_keeps_the_former_folder_without_temporary_files(tmp_path):
     write(tmp_path / "run", "1")
     code = (
         "import resource, signal, sys; from textclf import artifact\n"
@@ -196,14 +196,14 @@ def test_a_full_disk_leaves_the_former_folder_and_nothing_else(tmp_path):
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 1000
 
 
-def test_an_existing_run_is_replaced_only_with_overwrite(tmp_path):
+def test_an_existing_trained_folder_is_replaced_only_with_overwrite(tmp_path):
     write(tmp_path / "run", "1")
     with pytest.raises(ArtifactError, match="exists already; name another folder or add --over"):
         artifact.check_output(tmp_path / "run", overwrite=False, is_ours=("card.json",))
     artifact.check_output(tmp_path / "run", overwrite=True, is_ours=("card.json",))
 
 
-def test_a_folder_that_textclf_did_not_write_is_never_replaced(tmp_path):
+def test_a_folder_not_written_by_textclf_is_never_replaced(tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").write_text("")
     with pytest.raises(ArtifactError, match="was not written by textclf"):
@@ -243,7 +243,7 @@ def test_all_files_and_folders_are_synced_before_the_replacement(tmp_path, monke
     assert {path.stat().st_ino for path in paths} <= synced
 
 
-def test_a_folder_written_by_another_process_is_not_replaced_without_overwrite(tmp_path):
+def test_a_folder_written_in_the_meantime_is_not_replaced_without_overwrite(tmp_path):
     with (
         pytest.raises(ArtifactError, match="unchanged"),
         artifact.write_folder(tmp_path / "run", overwrite=False) as temporary,
@@ -254,7 +254,7 @@ def test_a_folder_written_by_another_process_is_not_replaced_without_overwrite(t
     assert names(tmp_path) == ["run"]
 
 
-def test_a_link_remains_a_link_to_the_new_folder(tmp_path):
+def test_a_symbolic_link_remains_a_link_to_the_written_folder(tmp_path):
     write(tmp_path / "run-7", "1")
     (tmp_path / "latest").symlink_to("run-7")
     write(tmp_path / "latest", "2")
@@ -263,7 +263,7 @@ def test_a_link_remains_a_link_to_the_new_folder(tmp_path):
     assert names(tmp_path) == ["latest", "run-7"]
 
 
-def test_the_folder_of_a_link_is_restored(tmp_path):
+def test_the_former_folder_of_a_symbolic_link_is_restored(tmp_path):
     (tmp_path / "latest").symlink_to("run-7")
     write(tmp_path / f".run-7-a-0{folders._FORMER}", "1")
     artifact.restore_folder(tmp_path / "latest")
@@ -272,7 +272,7 @@ def test_the_folder_of_a_link_is_restored(tmp_path):
 
 @pytest.fixture
 def tree(tmp_path):
-    """A trained folder `run`, its export `exports/1`, a benchmark `cells`, and links to them."""
+    """Return a folder with a trained folder `run`, an export `exports/1`, a benchmark `cells`, and links."""
     for name in (
         *("run/card.json", "run/weights.npz", "exports/1/saved_model.pb"),
         *("exports/1/assets.extra/card.json", "cells/benchmark.json"),
@@ -310,7 +310,7 @@ INSIDE_RUN = "is inside the trained folder .*/run, which `textclf train --overwr
         ("exports", "card.json", "holds an exported model; name another folder"),
     ],
 )
-def test_output_inside_another_artifact_is_refused(tree, folder, is_ours, message):
+def test_output_inside_an_artifact_is_refused(tree, folder, is_ours, message):
     before = sorted(tree.rglob("*"))
     with pytest.raises(ArtifactError, match=message):
         artifact.check_output(tree / folder, overwrite=True, is_ours=(is_ours,))
@@ -326,9 +326,9 @@ def test_outputs_next_to_artifacts_are_accepted(tree, monkeypatch):
         ("cells/models/b", "card.json"),
     ):
         artifact.check_output(tree / folder, overwrite=False, is_ours=(is_ours,))
-    # A card alone is no trained folder.
+    # A folder with only a card is not a trained folder.
     (tree / "card.json").write_text("{}")
-    # Versions in the current folder are next to what is written there.
+    # A folder with versions is a folder of exports, unless it is the current folder.
     (tree / "1").mkdir()
     (tree / "1" / "saved_model.pb").write_text("")
     with pytest.raises(ArtifactError, match="a folder of exported versions"):

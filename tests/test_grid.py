@@ -1,4 +1,4 @@
-"""Grid files: each combination with each seed, all mistakes at once, equal budgets."""
+"""Grid files: each combination with each seed, all errors at once, equal budgets."""
 
 from pathlib import Path
 from typing import Any
@@ -110,23 +110,21 @@ def test_a_grid_contains_each_combination_with_each_seed_and_the_simple_classifi
         ),
     ],
 )
-def test_a_mistake_in_a_grid_is_reported_before_anything_runs(
-    folder: Path, text: str, message: str
-):
+def test_an_error_in_a_grid_is_reported_before_any_run(folder: Path, text: str, message: str):
     (folder / "grid.yaml").write_text(text)
     result = run_benchmark(folder, "grid.yaml", "out")
     assert result.exit_code == 1 and message in result.stderr, result.output
     assert "Traceback" not in result.stderr and not (folder / "out").exists()
 
 
-def test_all_mistakes_of_a_grid_are_reported_at_once(folder: Path):
+def test_all_errors_of_a_grid_are_reported_together(folder: Path):
     (folder / "grid.yaml").write_text(GRID.replace("seeds: 1", "seeds: x") + "metric: f\nodd: 1")
     with pytest.raises(ConfigError) as error:
         grid.read(folder / "grid.yaml")
     assert len(error.value.problems) == 3
 
 
-def test_texts_in_a_grid_keep_their_spelling(folder: Path):
+def test_texts_in_a_grid_are_read_as_written(folder: Path):
     settings = "settings: {data.class_names: [007, 1.0], data.label_column: 02}\n"
     (folder / "grid.yaml").write_text(GRID + settings)
     for run in grid.read(folder / "grid.yaml").runs:
@@ -134,7 +132,7 @@ def test_texts_in_a_grid_keep_their_spelling(folder: Path):
         assert run.config.data.label_column == "02"
 
 
-def test_the_name_of_a_cell_with_a_long_value_is_cut_and_unique(folder: Path):
+def test_the_name_of_a_cell_with_a_long_value_is_short_and_unique(folder: Path):
     paths = [f"{'vectors/' * 30}{name}.txt" for name in "ab"]
     text = GRID.replace("model.embedding_dim: [2, 3]", f"model.embedding_vectors: {paths}")
     (folder / "grid.yaml").write_text(text)
@@ -142,7 +140,7 @@ def test_the_name_of_a_cell_with_a_long_value_is_cut_and_unique(folder: Path):
     assert len(cells) == 2 and all(len(cell) == 100 for cell in cells)
 
 
-def test_data_without_a_test_split_are_reported_before_anything_runs(folder: Path, reviews: Path):
+def test_data_without_a_test_split_are_reported_before_any_run(folder: Path, reviews: Path):
     (folder / "tiny.yaml").write_text(TINY.format(reviews=reviews).replace("source:", "train:"))
     result = run_benchmark(folder, "grid.yaml", "out")
     assert result.exit_code == 1, result.output
@@ -161,7 +159,7 @@ def test_the_simple_classifiers_ignore_settings_of_recurrent_layers(folder: Path
     assert benchmark.notices == (), "settings dropped for the bag are no notice"
 
 
-def test_an_output_that_cannot_be_written_is_reported_before_anything_runs(folder: Path):
+def test_an_unwritable_output_of_a_benchmark_is_reported_before_any_run(folder: Path):
     for output in ("/proc/nowhere/out", str(folder / "tiny.yaml"), str(folder / "tiny.yaml/out")):
         result = CliRunner().invoke(main, ["benchmark", str(folder / "grid.yaml"), output])
         assert result.exit_code == 1 and isinstance(result.exception, SystemExit), output
@@ -173,7 +171,7 @@ def test_an_output_that_cannot_be_written_is_reported_before_anything_runs(folde
 
 @pytest.mark.parametrize("encoder", ["simple_rnn", "lstm", "gru"])
 @pytest.mark.parametrize("changes", [{}, {"num_layers": 2}, {"reset_after": False}])
-@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("bidirectional", [False, True], ids=["forward", "bidirectional"])
 def test_counted_recurrent_weights_equal_those_of_the_network(
     encoder: str, changes: dict[str, Any], bidirectional: bool
 ):
@@ -188,7 +186,9 @@ def test_counted_recurrent_weights_equal_those_of_the_network(
     assert budget.recurrent_weights(model) == num_weights
 
 
-def test_a_budget_of_weights_is_refused_for_an_encoder_whose_weights_are_not_known(folder: Path):
+def test_a_budget_of_weights_is_refused_for_an_encoder_with_an_unknown_number_of_weights(
+    folder: Path,
+):
     text = CELLS.replace("gru", "some.module:function") + "budget: {weights: 5000}\n"
     (folder / "cells.yaml").write_text(text)
     with pytest.raises(ConfigError, match="the weights of some.module:function are not known"):
@@ -210,7 +210,7 @@ def test_a_budget_of_weights_gives_each_cell_the_nearest_number_of_units(folder:
     assert "gru: 37 units, 4,884 weights in the recurrent layers" in benchmark.notices
 
 
-def test_the_end_of_a_calibration_does_not_depend_on_the_configuration(folder: Path):
+def test_a_calibration_of_a_time_budget_ends_only_by_its_time(folder: Path):
     config = grid.read(folder / "grid.yaml").runs[-1].config
     training = replace(config.training, max_steps=20, epochs=2)
     config = replace(config, training=training)

@@ -19,12 +19,12 @@ OUTPUTS = np.array([[[1.0, -5.0], [-3.0, -2.0], [9.0, 9.0]]], np.float32)
         ("max_mean", True, [1.0, -2.0, -1.0, -3.5]),
     ],
 )
-def test_pooling_returns_the_values_worked_by_hand(pooling, bidirectional, expected):
+def test_pooling_matches_a_calculation_by_hand(pooling, bidirectional, expected):
     layer = make("lstm", pooling=pooling, bidirectional=bidirectional).head.pooling
     np.testing.assert_allclose(layer(tf.constant(OUTPUTS), tf.constant([2])), [expected])
 
 
-def test_attention_pooling_returns_the_values_worked_by_hand():
+def test_attention_pooling_matches_a_calculation_by_hand():
     layer = make("lstm", pooling="attention", units=1).head.pooling
     kernel = np.array([[0.5, -1.0], [0.25, 0.75]])
     bias, query = np.array([0.1, -0.2]), np.array([[2.0], [-1.0]])

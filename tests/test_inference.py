@@ -25,7 +25,7 @@ def operations(network: networks.Network | networks.ServingNetwork) -> set[str]:
 
 @pytest.fixture
 def visible_gpu(monkeypatch):
-    """TensorFlow reports a GPU, so that Keras traces cuDNN kernels."""
+    """Let TensorFlow report a GPU, so that Keras traces cuDNN kernels."""
     list_logical_devices = tf.config.list_logical_devices
     monkeypatch.setattr(
         tf.config,
@@ -38,7 +38,7 @@ def visible_gpu(monkeypatch):
     )
 
 
-@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("bidirectional", [False, True], ids=["forward", "bidirectional"])
 @pytest.mark.parametrize("encoder", ["lstm", "gru"])
 def test_serving_graphs_contain_no_cudnn_kernel_although_a_gpu_is_visible(
     visible_gpu, encoder, bidirectional
@@ -53,8 +53,8 @@ def test_serving_graphs_contain_no_cudnn_kernel_although_a_gpu_is_visible(
 
 
 @pytest.mark.parametrize("num_layers", [1, 2])
-@pytest.mark.parametrize("bidirectional", [False, True])
-def test_fused_lstm_answers_as_the_loop_at_every_batch_size(bidirectional, num_layers):
+@pytest.mark.parametrize("bidirectional", [False, True], ids=["forward", "bidirectional"])
+def test_fused_lstm_equals_the_keras_loop_at_every_batch_size(bidirectional, num_layers):
     settings = {"units": 7, "num_layers": num_layers, "input_dropout": 0.3}
     network = randomize(make("lstm", bidirectional=bidirectional, layer_norm=True, **settings))
     ids = np.random.default_rng(0).integers(0, VOCABULARY_SIZE, (4, 6))
@@ -68,7 +68,7 @@ def test_fused_lstm_answers_as_the_loop_at_every_batch_size(bidirectional, num_l
         for width in (6, length):  # a single text, padded and unpadded
             single = answers(features(ids[row : row + 1, :width], [length]))
             np.testing.assert_allclose(single, expected[row : row + 1], atol=1e-6)
-    # More rows than the fused operation gets run in the loop, with parts of the joined weights.
+    # With more rows than the limit of the fused operation, the loop uses slices of its weights.
     assert 9 * len(ids) > MAX_FUSED_ROWS
     many = answers(features(np.tile(ids, (9, 1)), np.tile(LENGTHS, 9)))
     np.testing.assert_allclose(many, np.tile(expected, (9, 1)), atol=1e-6)
@@ -77,14 +77,16 @@ def test_fused_lstm_answers_as_the_loop_at_every_batch_size(bidirectional, num_l
 @pytest.mark.parametrize(
     ("pooling", "bidirectional"), [("last", False), *((name, True) for name in networks.POOLINGS)]
 )
-def test_serving_networks_pool_as_networks_with_and_without_padding(pooling, bidirectional):
+def test_serving_networks_pool_like_trained_networks_with_and_without_padding(
+    pooling, bidirectional
+):
     network = randomize(make("lstm", bidirectional=bidirectional, pooling=pooling, ngram_buckets=8))
     answers = traced(networks.ServingNetwork(network))
     for inputs in (batch(), batch(np.array([5, 5])), batch(np.array([1]))):
         np.testing.assert_allclose(answers(inputs), network(inputs), atol=1e-6)
 
 
-@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("bidirectional", [False, True], ids=["forward", "bidirectional"])
 @pytest.mark.parametrize("encoder", networks.ENCODERS)
 def test_serving_variables_hold_every_weight_once_and_no_dropout_state(
     encoder, bidirectional, tmp_path
@@ -102,7 +104,7 @@ def test_serving_variables_hold_every_weight_once_and_no_dropout_state(
     np.testing.assert_allclose(loaded.logits(batch()), network(batch()), atol=1e-6)
 
 
-def test_serving_networks_leave_the_network_unchanged():
+def test_building_a_serving_network_does_not_change_the_network():
     network = make("lstm", num_layers=2)
 
     def attributes() -> list[dict]:

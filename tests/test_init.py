@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +16,7 @@ Golden = Callable[[str, str], None]
 
 
 def run(*arguments: object) -> Result:
-    """Run a command in this process; an exception that is no message to the user is raised."""
+    """Run a command in this process; raise exceptions other than SystemExit."""
     result = CliRunner().invoke(main, [str(argument) for argument in arguments])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
@@ -37,7 +39,7 @@ def refused(*arguments: object) -> str:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder that is the current one."""
+    """Return an empty folder, which is the current folder."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -47,7 +49,7 @@ def write_csv(path: Path, rows: list[list[object]], encoding: str = "utf-8") -> 
         csv.writer(file, lineterminator="\n").writerows(rows)
 
 
-def test_init_writes_a_commented_configuration_and_says_what_to_do_next(
+def test_init_writes_a_commented_configuration_and_prints_the_next_commands(
     folder: Path, golden: Golden
 ):
     rows = [[i, f"a text about number {i}", ("good", "bad")[i % 2]] for i in range(40)]
@@ -62,7 +64,7 @@ def test_init_writes_a_commented_configuration_and_says_what_to_do_next(
     assert done("config", "check", "reviews.yaml") == "reviews.yaml: ok\n"
 
 
-def test_init_asks_for_names_where_labels_are_numbers(folder: Path, golden: Golden):
+def test_init_asks_for_class_names_if_labels_are_numbers(folder: Path, golden: Golden):
     rows = [[i % 3 + 1, f"a text about number {i}"] for i in range(60)]
     write_csv(folder / "rows.csv", [["label", "text"], *rows])
     assert "note: the labels are numbers" in run("init", "rows.csv", "rows.yaml").stderr
@@ -98,14 +100,14 @@ def test_init_writes_paths_relative_to_the_folder_of_the_configuration(
     assert len(fingerprints) == 1, "the same data from every folder"
 
 
-def test_init_takes_stars_for_names_and_not_for_a_count(folder: Path):
+def test_init_treats_numbers_of_stars_as_names_and_not_as_label_ids(folder: Path):
     rows = [[(1, 5)[i % 2], f"a text about number {i}"] for i in range(60)]
     write_csv(folder / "rows.csv", [["stars", "text"], *rows])
     run("init", "rows.csv", "rows.yaml")
     assert "label_ids" not in (folder / "rows.yaml").read_text()
 
 
-def test_init_knows_semicolons_latin_1_and_paths_with_blanks(folder: Path):
+def test_init_recognises_semicolons_latin_1_and_paths_with_blanks(folder: Path):
     name = folder / "my file.csv"
     rows = "".join(f"le café numéro {i};{'oui' if i % 2 else 'non'}\n" for i in range(40))
     name.write_bytes(("texte;avis\n" + rows).encode("latin-1"))
@@ -117,7 +119,7 @@ def test_init_knows_semicolons_latin_1_and_paths_with_blanks(folder: Path):
     assert (values["text_columns"], values["label_column"]) == (["texte"], "avis")
 
 
-def test_init_finds_the_other_splits_of_a_chinese_file(
+def test_init_finds_the_files_of_validation_and_test_beside_a_chinese_train_file(
     real_data: Path, folder: Path, golden: Golden
 ):
     (folder / "data").symlink_to(real_data / "data")
@@ -126,16 +128,14 @@ def test_init_finds_the_other_splits_of_a_chinese_file(
 
 
 def numbered(*columns: tuple[object, ...], number: int = 60) -> list[list[object]]:
-    """Rows of a text and of the repeated values of other columns."""
+    """Return rows of a text and of the repeated values of other columns."""
     return [
         [f"some words about {i}", *(column[i % len(column)] for column in columns)]
         for i in range(number)
     ]
 
 
-def test_init_leaves_an_unsafe_choice_to_the_user_and_nothing_reads_the_data_before(
-    folder: Path, golden: Golden
-):
+def test_commands_refuse_a_configuration_with_an_open_label_column(folder: Path, golden: Golden):
     rows = numbered(("high", "low"), ("north", "south", "west"))
     write_csv(folder / "rows.csv", [["text", "mood", "region"], *rows])
     assert refused("init", "rows.csv", "rows.yaml") == (
@@ -154,7 +154,7 @@ def test_init_leaves_an_unsafe_choice_to_the_user_and_nothing_reads_the_data_bef
     assert "high" in done("data", "check", "rows.yaml")
 
 
-def test_init_says_what_columns_of_0_and_1_for_each_class_need(folder: Path):
+def test_init_explains_the_fix_for_a_column_of_0_and_1_for_each_class(folder: Path):
     rows = numbered((0, 1), (0, 0, 1), (0,))
     write_csv(folder / "rows.csv", [["text", "toxic", "insult", "threat"], *rows])
     said = refused("init", "rows.csv", "rows.yaml")
@@ -166,7 +166,7 @@ def test_init_says_what_columns_of_0_and_1_for_each_class_need(folder: Path):
     assert "CHANGE_ME" in (folder / "rows.yaml").read_text()
 
 
-def test_init_leaves_the_text_column_to_the_user_where_no_guess_is_safe(folder: Path):
+def test_init_leaves_an_unsafe_text_column_open(folder: Path):
     rows = [[f"aa{i}", f"b{i}b", ("x", "y")[i % 2]] for i in range(60)]
     write_csv(folder / "rows.csv", [["first", "second", "label"], *rows])
     said = refused("init", "rows.csv", "rows.yaml")
@@ -178,7 +178,7 @@ def test_init_leaves_the_text_column_to_the_user_where_no_guess_is_safe(folder: 
     )
 
 
-def test_init_says_why_a_line_is_taken_as_the_header(folder: Path, golden: Golden):
+def test_init_prints_the_reason_for_an_unusual_header(folder: Path, golden: Golden):
     header: list[object] = ["What would you like to tell us?", "Rating (1-5)"]
     write_csv(folder / "survey.csv", [header, *numbered((1, 2, 3, 4, 5))])
     why = (
@@ -206,7 +206,7 @@ def test_init_says_why_a_line_is_taken_as_the_header(folder: Path, golden: Golde
         ("a.csv", "text,label\n" + "a b,\"['x', 'y']\"\nc d,z\n" * 9, "is not a list"),
     ],
 )
-def test_init_refuses_what_the_reader_refuses_and_writes_nothing(
+def test_init_refuses_files_refused_by_the_reader_and_writes_nothing(
     folder: Path, name: str, content: str, message: str
 ):
     (folder / name).write_text(content)
@@ -214,13 +214,13 @@ def test_init_refuses_what_the_reader_refuses_and_writes_nothing(
     assert not (folder / "a.yaml").exists()
 
 
-def test_rows_without_a_label_are_skipped_by_the_configuration(folder: Path):
+def test_init_sets_skip_unlabelled_for_rows_without_a_label(folder: Path):
     write_csv(folder / "rows.csv", [["text", "label"], *numbered(("a", "b", ""))])
     assert "20 of 60 rows have no label in label" in run("init", "rows.csv", "rows.yaml").stderr
     assert "20 rows without a label skipped" in done("data", "check", "rows.yaml")
 
 
-def test_labels_that_cannot_be_seen_are_escaped_in_the_configuration(folder: Path):
+def test_init_escapes_invisible_labels_in_the_configuration(folder: Path):
     labels = ("a", "a\u200b", "b\x85", "c\u2028d", "很好", "e" * 300)
     write_csv(folder / "rows.csv", [["text", "label"], *numbered(labels)])
     said = run("init", "rows.csv", "rows.yaml").stderr
@@ -231,7 +231,7 @@ def test_labels_that_cannot_be_seen_are_escaped_in_the_configuration(folder: Pat
     assert done("config", "check", "rows.yaml") == "rows.yaml: ok\n"
 
 
-def test_thai_is_cut_into_characters(folder: Path):
+def test_init_sets_the_unit_character_for_thai(folder: Path):
     rows = [[f"ภาพยนตร์เรื่องนี้สนุกมาก {i}", ("a", "b")[i % 2]] for i in range(40)]
     write_csv(folder / "rows.csv", [["text", "label"], *rows])
     done("init", "rows.csv", "rows.yaml")
@@ -239,7 +239,7 @@ def test_thai_is_cut_into_characters(folder: Path):
     assert json.loads(done("config", "show", "rows.yaml", "--json"))["text"]["unit"] == "character"
 
 
-def test_a_file_of_another_split_without_the_columns_is_left_out(folder: Path):
+def test_init_leaves_out_a_test_file_without_the_columns(folder: Path):
     write_csv(folder / "train.csv", [["text", "label"], *numbered(("a", "b"))])
     write_csv(folder / "dev.csv", [["text", "label"], *numbered(("b", "a"), number=6)])
     write_csv(folder / "test.csv", [["id", "text"], [1, "some words"]])
@@ -248,3 +248,121 @@ def test_a_file_of_another_split_without_the_columns_is_left_out(folder: Path):
     values = json.loads(done("config", "show", "rows.yaml", "--json"))["data"]
     assert (values["train"], values["validation"]) == ("train.csv", "dev.csv")
     assert values.get("test") is None
+
+
+# === Settings that are set ===
+
+
+def survey(folder: Path) -> None:
+    """Write rows.csv, where mood and region may be the label, and other.csv with other rows."""
+    rows = [[f"a text about number {i}", "ab"[i % 2], "nsew"[i % 4]] for i in range(60)]
+    write_csv(folder / "rows.csv", [["text", "mood", "region"], *rows])
+    write_csv(folder / "other.csv", [["text", "mood", "region"], *rows[:10]])
+
+
+def test_set_settings_replace_the_detected_ones_and_are_added_to_their_section(
+    folder: Path, golden: Golden, monkeypatch: pytest.MonkeyPatch
+):
+    survey(folder)
+    (folder / "configs").mkdir()
+    (folder / "current").mkdir()
+    (folder / "other.csv").rename(folder / "current" / "other.csv")
+    monkeypatch.chdir("current")
+    sets = (
+        "data.label_column=region",
+        "data.test=other.csv",
+        "data.text_separator=it's \\t",
+        "model.encoder=gru",
+        "model.units=32",
+        "evaluation.seed=1",
+    )
+    options = [part for setting in sets for part in ("--set", setting)]
+    done("init", "../rows.csv", "../configs/rows.yaml", *options)
+    golden("init_set.yaml", Path("../configs/rows.yaml").read_text())
+    values = json.loads(done("config", "show", "../configs/rows.yaml", "--json"))
+    assert values["data"]["text_separator"] == "it's \t"
+    assert values["evaluation"]["seed"] == 1
+    found = json.loads(done("data", "check", "../configs/rows.yaml", "--json"))
+    assert found["splits"]["test"]["num_examples"] == 10
+
+
+def test_the_command_in_the_configuration_writes_the_same_configuration_again(folder: Path):
+    survey(folder)
+    separator = "data.text_separator=\\n' \u2028\t"
+    sets = ("--set", "data.label_column=mood", "--set", separator)
+    done("init", "rows.csv", "rows.yaml", *sets)
+    text = (folder / "rows.yaml").read_text()
+    (folder / "rows.yaml").unlink()
+    command = text.splitlines()[0].removeprefix("# Created:  textclf ")
+    shell = ["bash", "-c", f"printf '%s\\0' {command}"]
+    environment = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
+    arguments = subprocess.run(
+        shell, capture_output=True, text=True, check=True, env=environment
+    ).stdout.split("\0")[:-1]
+    assert arguments == ["init", "rows.csv", "rows.yaml", *sets]
+    done(*arguments)
+    assert (folder / "rows.yaml").read_text() == text
+
+
+def test_a_set_column_resolves_an_open_choice(folder: Path):
+    survey(folder)
+    assert "mood, region may contain the labels" in refused("init", "rows.csv", "open.yaml")
+    for number, column in (("a", "mood"), ("b", "3")):
+        file = folder / f"{number}.yaml"
+        assert done("init", "rows.csv", file, "--set", f"data.label_column={column}")
+        assert "CHANGE_ME" not in file.read_text()
+    assert '# labels in the first 60 rows: "a", "b"' in (folder / "a.yaml").read_text()
+    assert '# labels in the first 60 rows: "e", "n", "s", "w"' in (folder / "b.yaml").read_text()
+    rows = [f"aa{i},b{i}b,{'xy'[i % 2]}" for i in range(60)]
+    (folder / "texts.csv").write_text("\n".join(["first,second,label", *rows]))
+    done("init", "texts.csv", "texts.yaml", "--set", "data.text_columns=[second, first]")
+    assert (
+        'text_columns: ["second", "first"]  # several columns are joined\n'
+        in (folder / "texts.yaml").read_text()
+    )
+
+
+def test_a_set_split_replaces_a_detected_one(folder: Path):
+    rows = [[f"a text about number {i}", "ab"[i % 2]] for i in range(60)]
+    for name in ("train", "test", "exam"):
+        write_csv(folder / f"{name}.csv", [["text", "label"], *rows])
+    done("init", "train.csv", "a.yaml", "--set", "data.test=exam.csv")
+    assert 'train: "train.csv"\n  test: "exam.csv"\n' in (folder / "a.yaml").read_text()
+    done("init", "train.csv", "b.yaml", "--set", "data.test=")
+    assert 'data:\n  source: "train.csv"\n' in (folder / "b.yaml").read_text()
+    for name in ("fit", "holdout"):
+        for label in "ab":
+            (folder / "texts" / name / label).mkdir(parents=True)
+            for number in range(5):
+                (folder / "texts" / name / label / f"{number}.txt").write_text(f"{label} {number}")
+    done("init", "texts", "c.yaml", "--set", "data.train=fit", "--set", "data.test=holdout")
+    values = json.loads(done("config", "show", "c.yaml", "--json"))["data"]
+    assert (values["train"], values["test"]) == ("fit", "holdout")
+
+
+def test_mistakes_in_set_settings_are_refused_together_and_nothing_is_written(folder: Path):
+    survey(folder)
+    sets = ("--set", "data.delimter=,", "--set", "model.units=x", "--set", "training")
+    assert refused("init", "rows.csv", "a.yaml", *sets).splitlines() == [
+        "Error: --set data.delimter: unknown setting; did you mean data.delimiter?",
+        "--set training: expected section.setting=value, for instance --set training.epochs=3",
+        "--set model.units: expected a whole number of at least 1 and at most 8192, found 'x'",
+    ]
+    label = ("--set", "data.label_column=mood")
+    for settings, message in (
+        (["data.source=a.csv", "data.format=tfds"],
+         "Error: data.source: rows.csv is the data; remove this setting\n"
+         "data.format: rows.csv is a file; expected one of auto, csv, tsv, jsonl, json, parquet\n"),
+        (["model.reset_after=true", "training.momentum=0.5"],
+         "Error: --set model.reset_after: has no effect, because model.encoder is lstm; it applies "
+         "only if model.encoder is gru; remove it\n--set training.momentum: has no effect, because "
+         "training.optimizer is adam; it applies only if training.optimizer is sgd or rmsprop; "
+         "remove it\n"),
+        (["data.text_columns=[words]"],
+         "Error: rows.csv:1: no column 'words'; found text, mood, region; use --set "
+         "'data.text_columns=[text]'\n"),
+        (["data.encoding=utf-99"], "Error: data.encoding: Python has no text encoding 'utf-99'"),
+    ):  # fmt: skip
+        sets = [part for setting in settings for part in ("--set", setting)]
+        assert refused("init", "rows.csv", "a.yaml", *label, *sets).startswith(message)
+    assert not (folder / "a.yaml").exists()

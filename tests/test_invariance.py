@@ -1,4 +1,4 @@
-"""Padding and neighbours change no probability by more than 1e-5, for every way to compute it.
+"""Invariance: padding and neighbouring texts change no probability by more than 1e-5.
 
 Every encoder, direction and pooling is tested with single texts, batches, extra padding, stored
 shards read by tf.data, before and after saving, and with a SavedModel.
@@ -52,7 +52,7 @@ def vocabulary(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def models(vocabulary):
-    """A classifier of every combination, with large random weights so that outputs differ."""
+    """Return a classifier of every combination, with large random weights so that outputs differ."""
     made = {}
     text_encoder = None  # shared: its graph is the largest part of each classifier
     for combination in EVERY_NETWORK:
@@ -68,8 +68,10 @@ def models(vocabulary):
             }
         )
         text_encoder = text_encoder or classifier.build_text_encoder(config, vocabulary)
-        network = classifier.build_network(
-            config, vocabulary_size=text_encoder.vocabulary_size, num_classes=2
+        network = networks.build(
+            networks.Architecture.from_settings(config.model.to_dict()),
+            vocabulary_size=text_encoder.vocabulary_size,
+            num_classes=2,
         )
         draw = np.random.default_rng(0)
         for variable in network.parameters:
@@ -81,7 +83,7 @@ def models(vocabulary):
 
 @pytest.fixture(scope="module")
 def stored(models, tmp_path_factory):
-    """Batches with every text twice, read from shards by tf.data as in training."""
+    """Return batches with every text twice, read from shards by tf.data as in training."""
     folder = tmp_path_factory.mktemp("data")
     rows = [f'"{words}",{"xy"[index % 2]}' for index, words in enumerate(TEXTS * 2)]
     path = folder / "texts.csv"
@@ -105,7 +107,7 @@ def stored(models, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def exported(models, tmp_path_factory):
-    """A SavedModel with a signature for every combination and one shared graph of the text."""
+    """Return a SavedModel with a signature for every combination and one shared text graph."""
     module = tf.Module()
     module.text_encoder = models[EVERY_NETWORK[0]][1].text_encoder
     module.parameters = []
@@ -145,6 +147,7 @@ def test_padding_and_neighbours_do_not_change_probabilities(
         vocabulary_path=vocabulary,
         weights=classifier.get_weights(model.network),
         extra_files={},
+        paths={},
         overwrite=False,
     )
     loaded = classifier.load(tmp_path / "run")
@@ -153,7 +156,7 @@ def test_padding_and_neighbours_do_not_change_probabilities(
     for batch_size in (len(TEXTS), 2, 3):
         close(loaded.predict_proba(TEXTS, batch_size), alone)
 
-    # The network before it was saved.
+    # The network, without saving.
     logits = traced(model.network)
 
     def probabilities(token_ids, lengths):

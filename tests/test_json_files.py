@@ -12,7 +12,7 @@ from textclf import data
 from textclf.errors import DataError
 
 
-def test_half_a_surrogate_pair_in_json_becomes_a_replacement_character(tmp_path: Path) -> None:
+def test_lone_surrogates_in_json_become_replacement_characters(tmp_path: Path) -> None:
     lines = ['{"text": "\\ud83d\\ude00 \\ud83d!", "label": "a"}', '{"text": "b", "label": "b"}']
     path = write(tmp_path / "a.jsonl", "\n".join(lines))
     dataset = data.open_dataset(train=path, validation=path)
@@ -59,7 +59,7 @@ OBJECTS: list[dict[str, Any]] = [
         "\r".join(map(json.dumps, OBJECTS)),
     ],
 )
-def test_json_arrays_and_json_lines_yield_the_same_rows(
+def test_json_arrays_and_json_lines_yield_equal_rows(
     tmp_path: Path, name: str, content: str
 ) -> None:
     encoded = content.encode()
@@ -67,7 +67,7 @@ def test_json_arrays_and_json_lines_yield_the_same_rows(
     assert [record for _, record in data.read_table(path)] == OBJECTS
 
 
-def test_objects_of_a_json_array_have_their_first_lines(tmp_path: Path) -> None:
+def test_objects_of_a_json_array_have_the_number_of_their_first_line(tmp_path: Path) -> None:
     many = [{"text": f"text {number}\n", "label": "x" * 1000} for number in range(300)]
     content = json.dumps(many, indent=1)  # 300 KB: read in several parts
     found = list(data.read_table(write(tmp_path / "a.json", content)))

@@ -1,4 +1,4 @@
-"""Labels: class names, ids, lists in one cell, and names that look alike."""
+"""Labels: class names, ids, lists in one cell, and names of equal appearance."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from textclf import data
 from textclf.data import labels
 
 
-def test_class_names_are_those_of_the_setting_or_the_sorted_labels_of_train(tmp_path: Path) -> None:
+def test_class_names_are_set_or_the_sorted_labels_of_train(tmp_path: Path) -> None:
     path = good_csv(tmp_path / "a.csv")
     assert data.open_dataset(source=path).class_names == ("neg", "pos")
     given_names = data.open_dataset(source=path, class_names=["pos", "neg"])
@@ -27,7 +27,9 @@ def test_class_names_are_those_of_the_setting_or_the_sorted_labels_of_train(tmp_
 
 
 @pytest.mark.parametrize(("label_ids", "first"), [("from_zero", 0), ("from_one", 1)])
-def test_label_ids_count_the_class_names(tmp_path: Path, label_ids: str, first: int) -> None:
+def test_label_ids_are_positions_in_the_class_names(
+    tmp_path: Path, label_ids: str, first: int
+) -> None:
     rows = [["text", "label"], *([f"t{i}", str(first + i % 3)] for i in range(9))]
     path = write_csv(tmp_path / "a.csv", rows)
     options = {"train": path, "validation": path, "label_ids": label_ids}
@@ -100,11 +102,11 @@ def test_class_names_with_invisible_differences_are_a_finding(tmp_path: Path) ->
         ("", None),
     ],
 )
-def test_list_written_as_text_is_parsed(cell: str, items: tuple[str, ...] | None) -> None:
+def test_list_of_labels_written_as_text_is_parsed(cell: str, items: tuple[str, ...] | None) -> None:
     assert labels.parse_list(cell) == items
 
 
-def test_label_cells_with_lists_are_several_labels(tmp_path: Path) -> None:
+def test_label_cells_with_lists_are_read_as_several_labels(tmp_path: Path) -> None:
     content = "text;label\na;['x', 'y, z']\nb;[]\nc;\nd;['x']\n" + "e;['x']\n" * 20
     path = write(tmp_path / "a.csv", content)
     dataset = data.open_dataset(train=path, validation=path, delimiter=";", multi_label=True)
@@ -116,12 +118,12 @@ def test_label_cells_with_lists_are_several_labels(tmp_path: Path) -> None:
     )
 
 
-def test_lists_of_one_label_are_single_labels(tmp_path: Path) -> None:
+def test_lists_with_one_label_are_read_as_single_labels(tmp_path: Path) -> None:
     path = write_rows(tmp_path / "a.csv", ["['x']", "['y']"])
     assert data.open_dataset(source=path).class_names == ("x", "y")
 
 
-def test_a_label_that_is_not_a_list_among_lists_is_refused(tmp_path: Path) -> None:
+def test_a_plain_label_among_lists_of_labels_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "text,label\na,['x']\nb,['y']\nc,z\n")
     assert errors_of(source=path) == [
         f"{path}:4: label 'z' is not a list, but the label of line 2 is; write all labels as "
@@ -129,7 +131,7 @@ def test_a_label_that_is_not_a_list_among_lists_is_refused(tmp_path: Path) -> No
     ]
 
 
-def test_list_among_plain_labels_is_a_finding(tmp_path: Path) -> None:
+def test_a_list_among_plain_labels_is_a_finding(tmp_path: Path) -> None:
     path = write_rows(tmp_path / "a.csv", ["x", "['y']", "z"])
     (note,) = [n for n in data.open_dataset(source=path).findings.notes if "look like lists" in n]
     assert note.startswith("1 classes look like lists: ['y']; the first label of a file decides")
@@ -146,8 +148,11 @@ def test_list_among_plain_labels_is_a_finding(tmp_path: Path) -> None:
         ("❤", "❤\ufe0f"),
         ("x\u00ady", "xy"),
     ],
+    ids=ascii,
 )
-def test_class_names_that_look_alike_are_a_finding(tmp_path: Path, pair: tuple[str, str]) -> None:
+def test_class_names_with_equal_appearance_are_a_finding(
+    tmp_path: Path, pair: tuple[str, str]
+) -> None:
     path = write_rows(tmp_path / "a.csv", [*pair, "z"])
     notes = data.open_dataset(source=path).findings.notes
     assert any(
@@ -155,8 +160,8 @@ def test_class_names_that_look_alike_are_a_finding(tmp_path: Path, pair: tuple[s
     )
 
 
-@pytest.mark.parametrize("pair", [("कि", "का"), ("1", "2"), ("ที่", "ที")])
-def test_class_names_that_differ_visibly_are_not_a_finding(
+@pytest.mark.parametrize("pair", [("कि", "का"), ("1", "2"), ("ที่", "ที")], ids=ascii)
+def test_class_names_with_visible_differences_are_not_a_finding(
     tmp_path: Path, pair: tuple[str, str]
 ) -> None:
     path = write_rows(tmp_path / "a.csv", [*pair])

@@ -1,6 +1,7 @@
 """Layers: each module imports only from lower ones, and light modules import nothing heavy."""
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -82,12 +83,12 @@ LIGHT = (
 
 
 def module_of(path: Path) -> str:
-    """The layered module that a file belongs to: `data/parts.py` is a part of `data`."""
+    """Return the module with a layer that a file belongs to: `data` for `data/parts.py`."""
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py").replace("__init__", "")
 
 
 def imported(tree: ast.AST, path: Path) -> Iterator[tuple[int, str]]:
-    """(line, layered module of ours) for every import in a file, those in functions too."""
+    """Yield line and module of every import of `textclf` in a file, also in functions."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -113,14 +114,14 @@ def test_every_module_has_a_layer_and_every_layer_a_module() -> None:
     assert {module_of(path) for path in files()} == set(LAYERS)
 
 
-def test_the_table_of_the_design_page_has_the_layer_of_every_module() -> None:
+def test_table_of_the_design_page_has_the_layer_of_every_module() -> None:
     page = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (\d+) \| `(\w+)` \|", page, re.MULTILINE)
     layers = {module: layer for module, layer in LAYERS.items() if module}
     assert {module: int(layer) for layer, module in rows} == layers
 
 
-def test_the_tree_of_the_contributing_page_has_every_file_of_the_package() -> None:
+def test_tree_of_the_contributing_page_has_every_file_of_the_package() -> None:
     page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     tree = page.partition("```text\ntextclf/\n")[2].partition("```")[0]
     listed, folders = [], [""]
@@ -137,7 +138,7 @@ def test_the_tree_of_the_contributing_page_has_every_file_of_the_package() -> No
 
 
 @pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_point_strictly_down(path: Path) -> None:
+def test_imports_lead_only_to_lower_layers(path: Path) -> None:
     own = module_of(path)
     upward = [
         f"line {line}: {own} (layer {LAYERS[own]}) imports {module} (layer {LAYERS[module]})"
@@ -147,7 +148,7 @@ def test_imports_point_strictly_down(path: Path) -> None:
     assert not upward
 
 
-def test_the_walk_sees_imports_in_functions_and_of_names() -> None:
+def test_import_finder_finds_imports_in_functions_and_of_names() -> None:
     code = (
         "import textclf\n"
         "import os, textclf.cli\n"
@@ -171,7 +172,7 @@ def test_light_modules_load_neither_tensorflow_nor_keras() -> None:
     assert run.returncode == 0, run.stderr
 
 
-def test_a_wrong_setting_is_refused_without_the_heavy_or_the_slow(tmp_path: Path) -> None:
+def test_an_unknown_setting_is_reported_without_heavy_or_slow_imports(tmp_path: Path) -> None:
     file = tmp_path / "x.yaml"
     file.write_text("model:\n  unit: 3\n")
     code = (
@@ -212,7 +213,7 @@ def test_a_wrong_folder_is_refused_without_the_heavy_or_the_slow(line: str, tmp_
     assert "nowhere: does not exist" in run.stderr
 
 
-def test_the_command_line_imports_nothing_that_help_does_not_need() -> None:
+def test_importing_the_command_line_loads_neither_msgspec_nor_difflib_nor_rich() -> None:
     code = (
         "import sys, textclf.cli; print(sorted({'msgspec', 'difflib', 'rich'} & set(sys.modules)))"
     )
@@ -220,7 +221,7 @@ def test_the_command_line_imports_nothing_that_help_does_not_need() -> None:
     assert run.stdout == "[]\n"
 
 
-def test_tensorflow_starts_without_what_nothing_here_uses_and_without_noise():
+def test_import_tensorflow_loads_neither_scikit_learn_nor_matplotlib_and_prints_nothing():
     code = (
         "import sys; from textclf.startup import import_tensorflow; import_tensorflow(); "
         "loaded = {name.partition('.')[0] for name in sys.modules}; "
@@ -229,6 +230,19 @@ def test_tensorflow_starts_without_what_nothing_here_uses_and_without_noise():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout.strip(), done.stderr) == ("['keras']", "")
+
+
+def test_the_design_page_lists_the_files_that_a_text_and_a_setting_cross() -> None:
+    script = ROOT / "tools" / "call_paths.py"
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    paths = json.loads(done.stdout)
+    page = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    for name, largest in (("text", 10), ("setting", 7)):
+        section = page.partition(f"## Path of a {name}\n")[2].partition("\n## ")[0]
+        listed = re.findall(r"^\| `([\w/]+\.py)` \|", section, re.MULTILINE)
+        assert sorted(listed) == sorted(paths[name])
+        assert len(listed) <= largest
 
 
 @pytest.mark.parametrize("module", ["textclf.classifier", "elsewhere"])

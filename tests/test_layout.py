@@ -1,4 +1,4 @@
-"""Layout: the version of an export that a path refers to."""
+"""Layout: the exported version of a path."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from textclf import artifact
 from textclf.errors import ArtifactError
 
 
-def test_a_folder_of_exports_refers_to_its_newest_version(tmp_path):
+def test_exported_version_of_a_folder_of_exports_is_the_newest(tmp_path):
     for version in ("2", "10", "x3"):
         (tmp_path / version).mkdir()
         (tmp_path / version / "saved_model.pb").write_text("")
@@ -15,7 +15,7 @@ def test_a_folder_of_exports_refers_to_its_newest_version(tmp_path):
     assert artifact.exported_version(tmp_path / "nothing") is None
 
 
-def test_a_path_without_an_export_is_refused(tmp_path):
+def test_a_path_without_an_exported_version_is_refused(tmp_path):
     with pytest.raises(ArtifactError, match="holds no exported version; `textclf export` writes"):
         artifact.find_export(tmp_path)
     with pytest.raises(ArtifactError, match="does not exist; `textclf export` writes such"):

@@ -1,4 +1,4 @@
-"""Card page: what a person reads in card.md, taken from the card."""
+"""Card page: the contents of card.md."""
 
 import msgspec
 
@@ -36,7 +36,7 @@ def report():
     )
 
 
-def test_the_page_states_model_data_and_training():
+def test_card_page_states_model_data_and_training():
     page = model_card.markdown(card())
     for line in (
         "A bidirectional SimpleRNN classifier trained with textclf: 2 classes, one class per text.",
@@ -53,7 +53,7 @@ def test_the_page_states_model_data_and_training():
     assert page.endswith("\n") and not page.endswith("\n\n")
 
 
-def test_scores_and_weaknesses_are_on_the_page_only_with_a_validation_report():
+def test_card_page_has_scores_and_weaknesses_only_with_a_validation_report():
     page = model_card.markdown(card())
     assert "## Scores" not in page and "## Weaknesses" not in page
     page = model_card.markdown(card(validation=report()))
@@ -68,7 +68,7 @@ def test_scores_and_weaknesses_are_on_the_page_only_with_a_validation_report():
     assert page.index("- `no`") < page.index("- `yes`"), "the weakest class is first"
 
 
-def test_the_page_states_a_calibration():
+def test_card_page_states_a_calibration_and_its_options():
     assert "calibrate" not in model_card.markdown(card())
     calibration = artifact.Calibration(created="2026-02-03", options={"precision": 0.9})
     page = model_card.markdown(card(calibration=calibration))
@@ -77,7 +77,7 @@ def test_the_page_states_a_calibration():
     assert "by `textclf calibrate`. `card.json`" in page
 
 
-def test_the_page_names_abstention_thresholds_and_contract_where_they_exist():
+def test_card_page_states_abstention_thresholds_and_contract_only_if_set():
     page = model_card.markdown(card())
     assert "abstain" not in page and "contract" not in page
     changed = msgspec.structs.replace(card(), abstain_below=0.625, contract_version="1.0")

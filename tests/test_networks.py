@@ -1,6 +1,6 @@
 """Networks: gradients, learning, seeds, initial weights and dropout.
 
-test_invariance tests on every way to an answer that padding and neighbours change nothing.
+test_invariance tests that padding and neighbouring texts do not change the probabilities.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ from textclf import networks
 
 
 @pytest.mark.parametrize("encoder", CELLS)
-def test_padding_changes_nothing_in_a_stack_with_layer_norm(encoder):
+def test_padding_does_not_change_the_logits_of_a_stack_with_layer_norm(encoder):
     network = randomize(make(encoder, num_layers=2, layer_norm=True, pooling="attention"))
     logits = traced(network)
     np.testing.assert_allclose(logits(batch(extra=9)), logits(batch()), atol=1e-5)
@@ -58,14 +58,14 @@ def test_logits_are_finite_for_any_text_and_extreme_weights(encoder, pooling):
     assert np.isfinite(logits(texts)).all()
 
 
-def test_width_is_the_size_of_the_encoded_vector():
+def test_width_of_a_network_is_the_size_of_the_encoded_vector():
     for encoder, bidirectional, pooling in EVERY_NETWORK:
         if encoder in ("simple_rnn", "bag"):
             network = make(encoder, bidirectional=bidirectional, pooling=pooling)
             assert network.encode(batch()).shape == (4, network.width)
 
 
-def test_logits_stay_float32_in_mixed_precision():
+def test_logits_are_float32_in_mixed_precision():
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
         network = make("gru", pooling="attention", ngram_buckets=8)
@@ -89,7 +89,7 @@ def test_logits_stay_float32_in_mixed_precision():
         ("bag", {"pooling": "max_mean"}),
     ],
 )
-def test_gradients_match_finite_differences(float64, encoder, settings):
+def test_gradients_of_a_network_match_finite_differences(float64, encoder, settings):
     network = randomize(make(encoder, l1=0.01, l2=0.1, ngram_buckets=16, **settings))
     texts = batch()
     rng = np.random.default_rng(3)
@@ -139,7 +139,7 @@ def one_step(network: networks.Network, texts: networks.Features) -> dict[str, n
 
 
 @every_network
-def test_one_step_changes_every_weight(encoder, bidirectional, pooling):
+def test_a_training_step_changes_every_weight_of_a_network(encoder, bidirectional, pooling):
     network = make(
         encoder,
         bidirectional=bidirectional,
@@ -159,7 +159,7 @@ def test_one_step_changes_every_weight(encoder, bidirectional, pooling):
 
 
 @pytest.mark.parametrize("encoder", ["bag", "simple_rnn"])
-def test_one_step_changes_the_rows_of_real_tokens_and_ngrams_only(encoder):
+def test_a_training_step_changes_only_the_embeddings_of_real_tokens_and_ngrams(encoder):
     network = make(encoder, pooling="mean", ngram_buckets=64)
     texts = batch(extra=2)
     inside = is_real(texts)
@@ -174,7 +174,7 @@ def test_one_step_changes_the_rows_of_real_tokens_and_ngrams_only(encoder):
     assert list(np.flatnonzero(moved["network/ngrams/table"].min(axis=1))) == sorted(touched)
 
 
-def test_frozen_embeddings_do_not_change_and_are_parameters():
+def test_frozen_embeddings_are_saved_and_not_trained():
     network = make(train_embedding=False, ngram_buckets=8)
     moved = one_step(network, batch())
     assert moved.pop("network/embedding/embeddings").max() == 0
@@ -256,7 +256,7 @@ def test_recurrent_layers_and_ngrams_learn_word_order_and_a_bag_does_not(encoder
 
 
 @pytest.mark.parametrize("encoder", networks.ENCODERS)
-def test_seed_determines_all_initial_weights(encoder):
+def test_seed_determines_all_initial_weights_of_a_network(encoder):
     settings = {"pooling": "attention", "num_layers": 2, "layer_norm": True, "ngram_buckets": 8}
     first, second = make(encoder, seed=7, **settings), make(encoder, seed=7, **settings)
     other = make(encoder, seed=8, **settings)
@@ -275,7 +275,7 @@ def test_seed_determines_all_initial_weights(encoder):
         assert a.shape != b.shape or not np.allclose(a, b)
 
 
-def test_networks_have_equal_initial_weights_in_their_equal_parts():
+def test_networks_with_equal_seeds_have_equal_initial_weights_in_common_layers():
     one_way = {v.path: v.numpy() for v in make("gru", bidirectional=False).parameters}
     richer = make("gru", bidirectional=True, num_layers=2, layer_norm=True, ngram_buckets=8)
     both_ways = {v.path.replace("bidirectional_0/", ""): v.numpy() for v in richer.parameters}
@@ -329,7 +329,7 @@ print(digest.hexdigest())
 """
 
 
-def test_initial_weights_have_the_same_bytes_in_another_process_with_two_replicas():
+def test_initial_weights_have_equal_bytes_in_a_process_with_two_replicas():
     network = make("simple_rnn", pooling="attention", ngram_buckets=8, seed=7)
     digest = hashlib.sha256()
     for variable in network.parameters:
@@ -355,12 +355,15 @@ def test_initial_weights_have_the_same_bytes_in_another_process_with_two_replica
         ("normal", 0.05**2),
     ],
 )
-def test_initializer_names_select_the_distributions(name, variance):
+def test_initializer_names_select_the_distribution_of_the_kernels(name, variance):
     network = make("simple_rnn", embedding_dim=40, units=80, kernel_initializer=name)
     kernel = network.encoder.recurrent_layers[0].cell.kernel.numpy()
     assert kernel.var() == pytest.approx(variance, rel=0.1)
     assert set(networks.INITIALIZERS) == {
-        mark for mark, _ in test_initializer_names_select_the_distributions.pytestmark[0].args[1]
+        mark
+        for mark, _ in test_initializer_names_select_the_distribution_of_the_kernels.pytestmark[
+            0
+        ].args[1]
     }
     other = make("simple_rnn", units=80, recurrent_initializer=name).encoder.recurrent_layers[0]
     recurrent_kernel = other.cell.recurrent_kernel.numpy()
@@ -380,7 +383,7 @@ def test_initial_embeddings_are_the_matrix_or_small_and_uniform():
     assert drawn.std() == pytest.approx(0.1 / np.sqrt(12), rel=0.05)
 
 
-def test_an_embedding_matrix_of_another_shape_is_refused():
+def test_an_embedding_matrix_with_a_wrong_shape_is_refused():
     with pytest.raises(ValueError, match=r"\(2, 3\)"):
         make(embedding_matrix=np.zeros((2, 3), np.float32))
 

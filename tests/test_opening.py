@@ -89,6 +89,8 @@ from textclf import data
             "data.validation_fraction=0.5 and data.test_fraction=0.5 leave nothing for train",
         ),
     ],
+    # The end of the content, and the beginning of the message.
+    ids=lambda value: str(value)[slice(60) if ": " in str(value) else slice(-30, None)],
 )
 def test_an_invalid_csv_is_refused_with_file_and_line(
     tmp_path: Path, content: str | bytes, options: dict[str, Any], expected: str
@@ -99,7 +101,7 @@ def test_an_invalid_csv_is_refused_with_file_and_line(
     assert error.startswith((f"{tmp_path}{os.sep}a.csv", "data."))
 
 
-def test_a_test_label_that_is_not_in_train_is_refused(tmp_path: Path) -> None:
+def test_a_test_label_absent_from_train_is_refused(tmp_path: Path) -> None:
     train = good_csv(tmp_path / "a.csv")
     test = write(tmp_path / "b.csv", "text,label\nz,pos\ny,poss\nx,odd\nw,odd\n")
     assert error_of(train=train, test=test).split("\n") == [
@@ -137,7 +139,7 @@ def test_at_most_twenty_errors_of_rows_are_listed(tmp_path: Path) -> None:
     lines = errors_of(source=path)
     assert len(lines) == 21
     assert lines[19] == f"{path}:20: 'text' holds nothing (null), expected a string"
-    assert lines[20] == "and more: only the first 20 mistakes are listed"
+    assert lines[20] == "and more: only the first 20 errors are listed"
 
 
 def test_errors_of_rows_in_all_files_are_reported_together(tmp_path: Path) -> None:
@@ -155,7 +157,7 @@ def test_errors_of_json_rows_are_reported_together(tmp_path: Path) -> None:
     assert [line.split(": ")[0] for line in lines] == [f"{path}:{n}" for n in (2, 3, 4, 5)]
 
 
-def test_folder_texts_in_another_encoding_are_reported_together(tmp_path: Path) -> None:
+def test_folder_texts_with_invalid_bytes_are_reported_together(tmp_path: Path) -> None:
     for label in ("neg", "pos"):
         (tmp_path / "train" / label).mkdir(parents=True)
         for number in range(3):
@@ -176,7 +178,7 @@ def test_rows_without_a_label_are_skipped_and_counted_only_if_set(tmp_path: Path
     assert "no label, expected one" in errors_of(source=path)[0]
 
 
-def test_null_and_nan_labels_are_skipped_like_empty_ones(tmp_path: Path) -> None:
+def test_null_and_nan_labels_are_skipped_like_empty_labels(tmp_path: Path) -> None:
     lines = ['{"text": "a", "label": 1.0}', '{"text": "b", "label": NaN}']
     lines += ['{"text": "c", "label": null}', '{"text": "d", "label": 2}']
     path = write(tmp_path / "a.jsonl", "\n".join(lines * 10))
@@ -185,7 +187,7 @@ def test_null_and_nan_labels_are_skipped_like_empty_ones(tmp_path: Path) -> None
     assert dataset.findings.skipped_unlabelled == {"train": 20, "validation": 20}
 
 
-def test_places_and_ids_are_right_after_skipped_rows(tmp_path: Path) -> None:
+def test_places_and_label_ids_are_correct_after_skipped_rows(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "text,label\na,\nb,0\nc,\nd,1\n")
     options = {"label_ids": "from_zero", "class_names": ["no", "yes"], "skip_unlabelled": True}
     dataset = data.open_dataset(train=path, validation=path, **options)
@@ -193,7 +195,7 @@ def test_places_and_ids_are_right_after_skipped_rows(tmp_path: Path) -> None:
     assert dataset.place("train", 1) == f"{path}:5"
 
 
-def test_too_many_classes_are_the_reported_reason_for_an_impossible_split(
+def test_too_many_classes_are_named_as_the_cause_of_an_impossible_split(
     tmp_path: Path,
 ) -> None:
     lines = [f"text {number},class {number}" for number in range(200)]
@@ -202,7 +204,7 @@ def test_too_many_classes_are_the_reported_reason_for_an_impossible_split(
     assert "200 rows in 200 classes are too few, because train keeps one row of each class" in error
 
 
-def test_equal_texts_are_the_reported_reason_for_an_impossible_split(tmp_path: Path) -> None:
+def test_equal_texts_are_named_as_the_cause_of_an_impossible_split(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "text,label\n" + "a,x\nb,y\nc,z\n" * 20)
     (error,) = errors_of(source=path)
     assert "60 rows hold 3 different texts, and equal texts stay in one split" in error

@@ -52,8 +52,8 @@ def test_plot_confusion_matrix_writes_the_counts_at_true_row_and_predicted_colum
         plots.plot_confusion_matrix(report(multi_label=True))
 
 
-@pytest.mark.parametrize("multi_label", [False, True])
-def test_plot_calibration_draws_the_bins_that_are_not_empty(multi_label: bool) -> None:
+@pytest.mark.parametrize("multi_label", [False, True], ids=["one-of", "multi-label"])
+def test_plot_calibration_draws_only_bins_with_examples(multi_label: bool) -> None:
     made = report(multi_label)
     _, line = plots.plot_calibration(made).get_lines()
     expected = [(b.mean_confidence, b.accuracy) for b in made.calibration if b.count]

@@ -84,7 +84,7 @@ def test_inference_does_not_advance_the_dropout_seeds_of_a_plugin(tmp_path):
     ("name", "cause"),
     [("without_mask", "padding"), ("mean_of_batch", "other rows of the batch")],
 )
-def test_plugins_that_read_padding_or_other_rows_are_refused(name, cause):
+def test_plugins_that_read_padding_or_neighbouring_rows_are_refused(name, cause):
     network = randomize(make(f"encoder_plugins:{name}"))
     with pytest.raises(ConfigError, match=f"encoder_plugins:{name}: {cause} changed an output"):
         networks.check_padding_invariance(network.encoder)
@@ -102,7 +102,7 @@ def test_plugins_that_read_padding_or_other_rows_are_refused(name, cause):
         ("encoder_plugins:one_position", rf"maps \[2, 3, {EMBEDDING_DIM}\] to \(2, 4\); expected"),
     ],
 )
-def test_plugins_that_break_the_contract_are_refused_by_name(encoder, problem):
+def test_plugins_with_a_contract_violation_are_refused_with_their_name(encoder, problem):
     with pytest.raises(ConfigError, match=f"^model.encoder: {encoder}: .*{problem}"):
         make(encoder)
 

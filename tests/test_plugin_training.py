@@ -36,9 +36,7 @@ def test_classifiers_with_a_plugin_train_load_and_export_with_equal_answers(
     np.testing.assert_allclose(served, expected, atol=1e-5)
 
 
-def test_loading_refuses_a_plugin_that_cannot_be_imported_and_names_it(
-    reviews, tiny, tmp_path, monkeypatch
-):
+def test_loading_names_the_plugin_if_the_import_fails(reviews, tiny, tmp_path, monkeypatch):
     training.train(plugin_config(tiny, reviews, "convolution"), tmp_path / "run")
     monkeypatch.setitem(sys.modules, "encoder_plugins", None)
     with pytest.raises(ConfigError, match="the module encoder_plugins cannot be imported"):
@@ -54,13 +52,13 @@ def test_loading_refuses_a_plugin_that_cannot_be_imported_and_names_it(
         ("reset_after", False),
     ],
 )
-def test_settings_that_a_plugin_does_not_read_are_refused(setting, value):
+def test_settings_without_effect_on_a_plugin_are_refused(setting, value):
     model = {"encoder": "encoder_plugins:recurrent", "num_layers": 2, setting: value}
     with pytest.raises(ConfigError, match=f"model.{setting}: has no effect, because"):
         Config.from_dict({"data": {"source": "demo"}, "model": model})
 
 
 @pytest.mark.parametrize("name", ["lsmt", "module:", ":function", "a b:c", "module:f:g", "1:f"])
-def test_encoder_that_is_neither_a_name_nor_a_function_is_refused(name):
+def test_encoder_setting_without_a_known_name_or_function_is_refused(name):
     with pytest.raises(ConfigError, match="model.encoder: expected"):
         Config.from_dict({"data": {"source": "demo"}, "model": {"encoder": name}})

@@ -1,4 +1,4 @@
-"""The command `predict` and its input: lines, tables, arguments; what it shares with `evaluate`."""
+"""Command `predict`: lines, tables and arguments, and recognition of tables as in `evaluate`."""
 
 import csv
 import gzip
@@ -23,7 +23,7 @@ CLASSES = {"positive", "negative"}
 
 
 def run(*arguments: object, input: bytes | None = None) -> Result:
-    """Run one command in this process; an exception that is no message to the user is raised."""
+    """Run a command in this process; raise exceptions other than SystemExit."""
     result = CliRunner().invoke(main, [str(argument) for argument in arguments], input=input)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
@@ -43,7 +43,7 @@ def rows_of(text: str, delimiter: str = ",") -> list[list[str]]:
 
 @pytest.fixture
 def model(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The trained folder; the current folder is another one, which is empty."""
+    """Return the trained folder; the current folder is a new, empty one."""
     monkeypatch.chdir(tmp_path)
     return trained
 
@@ -59,12 +59,12 @@ def zipped(content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("name", ["texts.txt", "TEXTS.TXT", "texts.csv.txt"])
-def test_every_line_of_a_txt_file_is_answered(model: Path, name: str):
+def test_predict_answers_every_line_of_a_txt_file(model: Path, name: str):
     Path(name).write_bytes(b"I loved it\n\nI hated it")
     assert len(run("predict", model, "--input", name).stdout.splitlines()) == 3
 
 
-def test_lines_may_be_compressed(model: Path):
+def test_predict_reads_compressed_lines(model: Path):
     Path("texts.txt.gz").write_bytes(gzip.compress(b"I loved it\nI hated it\n", mtime=0))
     assert len(run("predict", model, "--input", "texts.txt.gz").stdout.splitlines()) == 2
 
@@ -72,7 +72,7 @@ def test_lines_may_be_compressed(model: Path):
 @pytest.mark.parametrize(
     "content", [b"no gzip\n", gzip.compress(b"good\n" * 9, mtime=0)[:-9]], ids=["plain", "cut"]
 )
-def test_lines_that_are_no_whole_gzip_file_are_refused(model: Path, content: bytes):
+def test_predict_refuses_a_plain_or_incomplete_gz_file(model: Path, content: bytes):
     Path("texts.txt.gz").write_bytes(content)
     result = run("predict", model, "--input", "texts.txt.gz")
     assert result.exit_code == 1
@@ -80,9 +80,7 @@ def test_lines_that_are_no_whole_gzip_file_are_refused(model: Path, content: byt
 
 
 @pytest.mark.parametrize("name", ["texts", "texts.foo", "texts.log.gz", "texts.md"])
-def test_a_file_without_a_known_ending_is_refused_and_the_message_names_the_endings(
-    model: Path, name: str
-):
+def test_error_of_a_file_with_an_unknown_ending_names_the_known_endings(model: Path, name: str):
     content = b"I loved it\n"
     Path(name).write_bytes(gzip.compress(content, mtime=0) if name.endswith(".gz") else content)
     message = refusal("predict", model, "--input", name)
@@ -100,7 +98,7 @@ def test_a_file_without_a_known_ending_is_refused_and_the_message_names_the_endi
     assert run("predict", model, "--input", name, *table).stdout.startswith("I loved it,")
 
 
-def test_every_ending_that_the_reader_knows_is_read_as_a_table(model: Path):
+def test_predict_reads_every_file_with_a_known_ending_as_a_table(model: Path):
     assert tables.FILE_ENDINGS
     for ending in tables.FILE_ENDINGS:
         Path("x" + ending).write_bytes(b'{"no": "text"}\n')
@@ -118,7 +116,7 @@ def test_every_ending_that_the_reader_knows_is_read_as_a_table(model: Path):
         (b"%PDF-1.4\n1 0 obj\n", "PDF"),
     ],
 )
-def test_a_file_of_another_kind_is_refused_whatever_its_name(
+def test_predict_refuses_a_binary_file_with_any_name(
     model: Path, name: str, content: bytes, kind: str
 ):
     if name != "-":
@@ -179,9 +177,7 @@ def test_lines_in_utf_16_are_read_with_a_byte_order_mark_or_when_set(model: Path
         (b"", []),
     ],
 )
-def test_lines_end_with_lf_or_crlf_or_if_there_is_neither_with_cr(
-    content: bytes, expected: list[str]
-):
+def test_lines_end_with_lf_or_crlf_and_otherwise_with_cr(content: bytes, expected: list[str]):
     whole = decode_lines(io.BufferedReader(io.BytesIO(content)))
     assert [line for lines in whole for line in lines] == expected
 
@@ -190,7 +186,7 @@ def test_lines_end_with_lf_or_crlf_or_if_there_is_neither_with_cr(
             return super().read1(1)
 
     if b"\rb\n" in content:
-        return  # byte by byte, the first line end decides before the other one is there
+        return  # read byte by byte, \r is taken as the line end before \n is known
     bytewise = decode_lines(Slow(content))
     assert [line for lines in bytewise for line in lines] == expected
 
@@ -209,7 +205,7 @@ def test_lines_end_with_lf_or_crlf_or_if_there_is_neither_with_cr(
     ],
 )
 @pytest.mark.parametrize("source", ["-", "texts.txt"])
-def test_lines_that_look_like_a_table_are_answered_with_a_note(
+def test_lines_with_the_form_of_a_table_are_answered_with_a_note(
     model: Path, first: str, source: str
 ):
     content = f"{first}\nI loved it\n".encode()
@@ -222,7 +218,7 @@ def test_lines_that_look_like_a_table_are_answered_with_a_note(
     assert plain.stderr == ""
 
 
-def test_lines_take_only_an_encoding(model: Path):
+def test_data_encoding_is_the_only_setting_accepted_for_lines(model: Path):
     Path("texts.txt").write_bytes("café\n".encode("latin-1"))
     how = ("--set", "data.encoding=latin-1")
     assert run("predict", model, "--input", "texts.txt", *how).exit_code == 0
@@ -250,7 +246,7 @@ def test_a_pipe_of_lines_is_read_with_lines_and_a_pipe_of_a_table_is_refused(mod
     assert b"/dev/stdin: a pipe can be read only once" in refused.stderr
 
 
-def test_a_folder_and_a_missing_file_are_refused(model: Path):
+def test_predict_refuses_a_folder_and_a_missing_file(model: Path):
     Path("folder.txt").mkdir()
     Path("folder.csv").mkdir()
     Path("texts.txt").touch()
@@ -261,7 +257,7 @@ def test_a_folder_and_a_missing_file_are_refused(model: Path):
         assert message == f"{name}: no such file; did you mean 'texts.txt'?"
 
 
-def test_input_without_texts_gives_no_answers_and_a_note(model: Path):
+def test_predict_prints_only_a_note_for_input_without_texts(model: Path):
     Path("empty.txt").touch()
     Path("header.csv").write_text("id, text ,\n")
     for name, stdout in (
@@ -290,7 +286,7 @@ HEADERS: list[tuple[list[str], list[str]]] = [
 
 @pytest.mark.parametrize(("header", "row"), HEADERS)
 @pytest.mark.parametrize("delimiter", [",", ";"])
-def test_header_cells_and_cells_come_back_as_written(
+def test_predict_writes_header_and_cells_of_a_csv_unchanged(
     model: Path, header: list[str], row: list[str], delimiter: str
 ):
     text = io.StringIO()
@@ -304,13 +300,13 @@ def test_header_cells_and_cells_come_back_as_written(
     assert all(cells[width] in CLASSES for cells in rows)
 
 
-def test_escape_characters_of_a_cell_come_back_as_written(model: Path):
+def test_predict_writes_control_characters_of_cells_unchanged(model: Path):
     Path("new.csv").write_text("text\n\x1b[31mgood\x1b[0m\n")
     _, row = rows_of(run("predict", model, "--input", "new.csv").stdout)
     assert row[0] == "\x1b[31mgood\x1b[0m"
 
 
-def test_a_json_array_is_read_as_a_table(model: Path):
+def test_predict_reads_a_json_array_as_a_table(model: Path):
     records = [{"n": 1, "text": "I loved it"}, {"n": 2, "text": "bad"}]
     Path("new.json").write_text(json.dumps(records, indent=1))
     answers = map(json.loads, run("predict", model, "--input", "new.json").stdout.splitlines())
@@ -320,7 +316,7 @@ def test_a_json_array_is_read_as_a_table(model: Path):
     ]
 
 
-def test_json_lines_keep_their_keys(model: Path):
+def test_predict_keeps_the_keys_of_json_lines(model: Path):
     records = [{" text ": "x", "": 1, "text": "I loved it", "2": None}, {"text": "bad"}]
     Path("new.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     answers = map(json.loads, run("predict", model, "--input", "new.jsonl").stdout.splitlines())
@@ -330,7 +326,7 @@ def test_json_lines_keep_their_keys(model: Path):
     ] == records
 
 
-def test_empty_texts_are_answered_with_a_note(model: Path):
+def test_predict_answers_empty_texts_with_a_note(model: Path):
     Path("new.jsonl").write_text('{"text": null}\n{"text": " "}\n{"text": "good"}\n{"text": 5}\n')
     result = run("predict", model, "--input", "new.jsonl")
     assert len(result.stdout.splitlines()) == 4
@@ -338,13 +334,13 @@ def test_empty_texts_are_answered_with_a_note(model: Path):
 
 
 @pytest.mark.parametrize("value", ['["a", "b"]', '{"a": 1}', "true"])
-def test_a_value_that_is_no_text_is_refused(model: Path, value: str):
+def test_predict_refuses_a_json_value_of_another_type(model: Path, value: str):
     Path("new.jsonl").write_text(f'{{"text": "good"}}\n{{"text": {value}}}\n')
     message = refusal("predict", model, "--input", "new.jsonl")
     assert message.startswith("new.jsonl:2: 'text' is ")
 
 
-def test_a_label_that_holds_the_separator_is_refused_where_nothing_is_quoted(model: Path):
+def test_a_label_with_the_delimiter_is_refused_in_a_table_without_quoting(model: Path):
     Path("new.csv").write_text("text0label\nfine0x\n")
     how = ("--set", "data.delimiter=0", "--set", "data.quoting=none")
     message = refusal("predict", model, "--input", "new.csv", *how)
@@ -369,7 +365,7 @@ def written(delimiter: str, quoting: int) -> str:
 @pytest.mark.parametrize("name", ["same.csv", "same.tsv"])
 @pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL], ids=["minimal", "all"])
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
-def test_evaluate_and_predict_read_the_same_files(
+def test_evaluate_reads_every_file_accepted_by_predict(
     model: Path, name: str, quoting: int, delimiter: str
 ):
     Path(name).write_text(written(delimiter, quoting))
@@ -412,7 +408,7 @@ def test_evaluate_and_predict_read_the_same_files(
     ],
     ids=["none", "minimal", "backslash"],
 )
-def test_a_quoting_is_recognised_where_the_first_rows_cannot_be_read(
+def test_quoting_is_recognised_if_the_first_rows_are_unreadable(
     model: Path, name: str, content: str, texts: list[str]
 ):
     Path(name).write_text(content)
@@ -425,7 +421,7 @@ def test_a_quoting_is_recognised_where_the_first_rows_cannot_be_read(
     assert [json.loads(line)["text"] for line in again.splitlines()] == texts
 
 
-def test_compare_recognises_a_table_as_evaluate_does(model: Path):
+def test_compare_recognises_tables_like_evaluate(model: Path):
     Path("same.csv").write_text(written(";", csv.QUOTE_ALL))
     shutil.copytree(model, "copy")
     result = run("compare", model, "copy", "--data", "same.csv", "--json")
@@ -436,8 +432,9 @@ def test_compare_recognises_a_table_as_evaluate_does(model: Path):
 @pytest.mark.parametrize(
     "overrides",
     [["data.delimiter=,"], ["data.delimiter=|"], ["data.delimiter=,", "data.quoting=none"]],
+    ids=" ".join,
 )
-def test_a_separator_that_is_set_is_not_recognised(model: Path, overrides: list[str]):
+def test_an_explicit_delimiter_disables_its_recognition(model: Path, overrides: list[str]):
     Path("same.csv").write_text("text;label\nI loved it;positive\nbad;negative\n")
     sets = [part for override in overrides for part in ("--set", override)]
     for command in (("predict", model, "--input", "same.csv"), ("evaluate", model, "same.csv")):
@@ -446,7 +443,7 @@ def test_a_separator_that_is_set_is_not_recognised(model: Path, overrides: list[
         assert "note:" not in message
 
 
-def test_a_quoting_that_is_set_is_kept_where_the_separator_is_recognised(model: Path):
+def test_an_explicit_quoting_is_kept_if_the_delimiter_is_recognised(model: Path):
     Path("same.csv").write_text("text;label\n'I loved it';positive\nbad;negative\n")
     result = run("predict", model, "--input", "same.csv", "--set", "data.quoting=none")
     assert "read with data.delimiter=';', detected from the file" in result.stderr
@@ -461,7 +458,7 @@ def with_data_settings(model: Path, **settings: object) -> str:
     return "changed"
 
 
-def test_the_settings_of_the_training_go_before_what_is_recognised(model: Path):
+def test_settings_of_the_training_precede_recognised_settings(model: Path):
     Path("one.csv").write_text("text;n\nI loved it, all;1,2\nbad, very;3,4\n")
     changed = with_data_settings(model, delimiter=";")
     result = run("predict", changed, "--input", "one.csv")
@@ -469,14 +466,14 @@ def test_the_settings_of_the_training_go_before_what_is_recognised(model: Path):
     assert result.stderr == ""
 
 
-def test_a_separator_that_fits_no_better_is_not_taken(model: Path):
+def test_a_recognised_delimiter_without_the_text_column_is_not_used(model: Path):
     Path("new.csv").write_text("review, all;n\nI loved it, all;1\nbad, very;3\n")
     changed = with_data_settings(model, delimiter=";")
     message = refusal("predict", changed, "--input", "new.csv")
     assert message.startswith("new.csv: no column 'text'; found review, all, n; use --set ")
 
 
-def test_a_separator_of_csv_is_not_used_for_tsv(model: Path):
+def test_delimiter_of_a_csv_training_is_not_used_for_tsv(model: Path):
     Path("new.tsv").write_text("text\nI loved it, all\nbad, very\n")
     changed = with_data_settings(model, delimiter=",", quoting="minimal")
     result = run("predict", changed, "--input", "new.tsv")
@@ -487,7 +484,7 @@ def test_a_separator_of_csv_is_not_used_for_tsv(model: Path):
     ]
 
 
-def test_columns_by_number_are_not_found_in_a_table_of_one_column(model: Path):
+def test_delimiter_is_recognised_with_column_numbers(model: Path):
     Path("new.csv").write_text("I loved it;positive\nbad;negative\n")
     how = ("--set", "data.header=false", "--set", "data.text_columns=[1]")
     result = run("predict", model, "--input", "new.csv", *how)
@@ -497,13 +494,15 @@ def test_columns_by_number_are_not_found_in_a_table_of_one_column(model: Path):
     ]
 
 
-def test_json_lines_with_another_ending_are_refused_and_the_message_names_the_format(model: Path):
+def test_error_of_json_lines_with_the_ending_csv_names_data_format(model: Path):
     Path("new.csv").write_text('{"text": "I loved it"}\n{"text": "bad"}\n')
     assert "use --set data.format=jsonl" in refusal("predict", model, "--input", "new.csv")
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "cp1252", "gb18030"])
-def test_a_table_in_utf_8_is_read_after_a_training_in_another_encoding(model: Path, encoding: str):
+def test_a_table_in_utf_8_is_read_after_a_training_on_a_different_encoding(
+    model: Path, encoding: str
+):
     changed = with_data_settings(model, encoding=encoding)
     for content in ("text,label\nI loved it,positive\n", "text,label\ncafé 一,positive\n"):
         Path("new.csv").write_bytes(content.encode())
@@ -513,7 +512,7 @@ def test_a_table_in_utf_8_is_read_after_a_training_in_another_encoding(model: Pa
         assert result.stderr.count("new.csv: reading as UTF-8") == is_misread
 
 
-def test_a_table_in_utf_16_is_read_by_its_byte_order_mark(model: Path):
+def test_a_table_in_utf_16_is_recognised_by_its_byte_order_mark(model: Path):
     Path("new.csv").write_bytes("text,label\nI loved it,positive\n".encode("utf-16"))
     for command in (("predict", model, "--input", "new.csv"), ("evaluate", model, "new.csv")):
         result = run(*command)
@@ -531,7 +530,7 @@ def in_locale(locale: str, arguments: Sequence[bytes | str]) -> subprocess.Compl
     )
 
 
-def test_texts_and_settings_are_utf_8_in_the_c_locale(model: Path):
+def test_texts_and_settings_of_a_command_are_utf_8_in_the_c_locale(model: Path):
     Path("new.csv").write_text("序,评论\n1,一点也不差\n")
     answer = in_locale("C", ["predict", str(model), "一点也不差", "--json"])
     expected = run("predict", model, "一点也不差", "--json").stdout
@@ -542,13 +541,13 @@ def test_texts_and_settings_are_utf_8_in_the_c_locale(model: Path):
 
 
 @pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
-def test_a_text_that_is_not_utf_8_is_wrong_usage(model: Path, locale: str):
+def test_a_text_argument_with_invalid_utf_8_is_a_usage_error(model: Path, locale: str):
     answer = in_locale(locale, ["predict", str(model), "good", b"caf\xe9"])
     assert (answer.returncode, answer.stdout) == (2, b"")
     assert b"TEXT 'caf\\xe9': not UTF-8" in answer.stderr
 
 
-def test_a_path_is_shown_in_utf_8_in_the_c_locale(model: Path):
+def test_messages_show_paths_in_utf_8_in_the_c_locale(model: Path):
     Path("评论.csv").write_text("text\nbad\n")
     Path("评论.txt").write_text("bad\n")
     for arguments in (

@@ -15,7 +15,7 @@ from textclf import prediction
 from textclf.errors import ConfigError, DataError
 
 
-def test_a_table_is_written_with_two_more_columns(
+def test_predict_file_writes_a_table_with_two_more_columns(
     trained: Path, model: Any, tmp_path: Path
 ) -> None:
     (tmp_path / "new.csv").write_text('id;text\n7;"good; ""fine"""\n8;\n', encoding="utf-8")
@@ -35,7 +35,7 @@ def test_a_table_is_written_with_two_more_columns(
     ]
 
 
-def test_a_loaded_model_answers_a_stream_and_a_file_alike(model: Any, tmp_path: Path) -> None:
+def test_predict_file_answers_a_stream_and_a_file_equally(model: Any, tmp_path: Path) -> None:
     lines = [f"good {i}" for i in range(prediction.CHUNK_ROWS + 3)]
     content = "\n".join(lines).encode()
     (tmp_path / "a.txt").write_bytes(content)
@@ -48,7 +48,7 @@ def test_a_loaded_model_answers_a_stream_and_a_file_alike(model: Any, tmp_path: 
     assert (progress[0], progress[-1]) == (prediction.CHUNK_ROWS, len(lines))
 
 
-def test_a_chunk_is_written_before_the_next_is_read(model: Any) -> None:
+def test_predict_file_writes_a_chunk_before_the_next_chunk_is_read(model: Any) -> None:
     output, written = io.StringIO(), []
 
     class Slow(io.BytesIO):
@@ -60,7 +60,7 @@ def test_a_chunk_is_written_before_the_next_is_read(model: Any) -> None:
     assert written == [0, 1, 2, 3]
 
 
-def test_json_has_all_outputs_and_the_columns(model: Any, tmp_path: Path) -> None:
+def test_predict_file_writes_json_with_all_outputs_and_columns(model: Any, tmp_path: Path) -> None:
     (tmp_path / "new.jsonl").write_text('{"text": "good", "id": 7}\n', encoding="utf-8")
     output = io.StringIO()
     textclf.predict_file(model, tmp_path / "new.jsonl", output, as_json=True)
@@ -73,7 +73,7 @@ def test_json_has_all_outputs_and_the_columns(model: Any, tmp_path: Path) -> Non
     assert first == f"{answer['label']} {answer['confidence']:.4f}" and second
 
 
-def test_wrong_rows_are_refused_before_the_output_is_written_and_tensorflow_starts(
+def test_predict_file_checks_columns_before_tensorflow_is_imported_and_the_output_opened(
     trained: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "new.csv").write_text("id,comment\n7,good\n", encoding="utf-8")
@@ -94,7 +94,7 @@ def test_wrong_rows_are_refused_before_the_output_is_written_and_tensorflow_star
     assert (tmp_path / "out.csv").read_text() == "kept"
 
 
-def test_the_input_is_never_the_output(model: Any, tmp_path: Path) -> None:
+def test_predict_file_refuses_its_input_as_output(model: Any, tmp_path: Path) -> None:
     file = tmp_path / "new.csv"
     file.write_text("text\ngood\n")
     with pytest.raises(DataError, match="is the input; write the answers to another file"):
@@ -123,7 +123,7 @@ def test_wrong_arguments_are_refused_and_the_output_is_kept(model: Any, tmp_path
     assert output.read_text() == "kept" and not (tmp_path / "kept.csv.gz").exists()
 
 
-def test_a_setting_without_effect_on_lines_is_refused(model: Any, tmp_path: Path) -> None:
+def test_predict_file_refuses_a_setting_without_effect_on_lines(model: Any, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("good\n")
     overrides = {"data.delimiter": ";"}
     with pytest.raises(ConfigError, match="only data.encoding applies to lines"):

@@ -1,4 +1,4 @@
-"""The names of `import textclf`, and what they cost."""
+"""Public API: the names of `import textclf`, and its lazy imports."""
 
 import inspect
 import re
@@ -15,7 +15,7 @@ import textclf
 from textclf.config import with_paths
 
 
-def test_import_loads_neither_tensorflow_nor_numpy() -> None:
+def test_import_textclf_loads_neither_tensorflow_nor_numpy() -> None:
     code = (
         "import sys, textclf; textclf.Config; textclf.TextclfError; "
         "assert not {'tensorflow', 'keras', 'numpy'} & set(sys.modules)"
@@ -87,12 +87,12 @@ def test_a_folder_is_exported_and_an_export_is_refused(
         textclf.export(version, tmp_path / "exports")
 
 
-def test_unknown_name_is_an_attribute_error() -> None:
+def test_unknown_name_of_the_package_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'textclf' has no attribute 'trian'"):
         textclf.trian  # noqa: B018
 
 
-def test_train_returns_a_typed_result_and_load_reads_it(
+def test_train_returns_a_typed_result_and_load_reads_its_folder(
     reviews: Path, tiny: dict[str, Any], tmp_path: Path
 ) -> None:
     config = textclf.Config.from_dict({**tiny, "data": {"source": str(reviews)}})
@@ -112,13 +112,13 @@ def test_train_returns_a_typed_result_and_load_reads_it(
     assert report.get("accuracy") == result.validation.get("accuracy")
 
 
-def test_train_events_checks_when_it_is_called(tmp_path: Path) -> None:
+def test_train_events_checks_the_data_at_the_call(tmp_path: Path) -> None:
     config = textclf.Config.from_dict({"data": {"source": str(tmp_path / "none.csv")}})
     with pytest.raises(textclf.TextclfError, match="no such file"):
         textclf.train_events(config, tmp_path / "run")
 
 
-def test_replace_returns_a_checked_copy_and_reports_dropped_settings() -> None:
+def test_config_replace_returns_a_checked_copy_and_reports_dropped_settings() -> None:
     values = {"data": {"source": "demo"}, "model": {"encoder": "gru", "reset_after": False}}
     config = textclf.Config.from_dict(values)
     changed = config.replace({"model.encoder": "lstm", "model.units": 7, "text.unit": "character"})
@@ -131,7 +131,7 @@ def test_replace_returns_a_checked_copy_and_reports_dropped_settings() -> None:
     assert len(str(caught.value).splitlines()) == 3
 
 
-def test_load_reads_a_file_with_overrides(tmp_path: Path) -> None:
+def test_config_load_applies_overrides_to_a_file(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("data: {source: demo}\n")
     config = textclf.Config.load(tmp_path / "a.yaml", {"training.epochs": 3})
     assert config.training.epochs == 3

@@ -23,7 +23,7 @@ from textclf.tasks import THRESHOLD_METRICS, Decision
 
 @pytest.fixture(scope="module")
 def several(bag, tmp_path_factory):
-    """A trained folder of a multi-label model with three classes of different frequency."""
+    """Return the trained folder of a multi-label model with classes of different frequency."""
     folder = tmp_path_factory.mktemp("several")
     random = np.random.default_rng(0)
     rows = []
@@ -41,7 +41,7 @@ def several(bag, tmp_path_factory):
 
 @pytest.fixture
 def run(trained, tmp_path):
-    """A copy of a trained folder of a model with one label per text."""
+    """Return a copy of the trained folder of a model with one label per text."""
     shutil.copytree(trained, tmp_path / "run")
     return tmp_path / "run"
 
@@ -75,7 +75,7 @@ def test_calibrating_a_fresh_model_changes_no_bit_of_its_decision_and_report(nam
     assert after.decision == before.decision and after.validation == before.validation
 
 
-def test_coverage_is_the_share_of_validation_that_is_answered(run):
+def test_calibrate_with_coverage_answers_this_share_of_validation(run):
     result = textclf.calibrate(run, coverage=0.6)
     point = result.report.abstention
     assert 0.6 <= point.coverage < 0.7
@@ -89,7 +89,7 @@ def test_coverage_is_the_share_of_validation_that_is_answered(run):
     )
 
 
-def test_precision_is_reached_by_the_answers_on_validation(several_run):
+def test_calibrate_with_precision_reaches_this_precision_on_validation(several_run):
     everything = textclf.calibrate(several_run).report.coverage[0].accuracy
     wanted = (1 + everything) / 2
     result = textclf.calibrate(several_run, precision=wanted)
@@ -97,7 +97,7 @@ def test_precision_is_reached_by_the_answers_on_validation(several_run):
     assert everything < wanted <= point.accuracy and 0 < point.coverage < 1
 
 
-def test_a_precision_that_no_confidence_reaches_is_an_error_and_changes_nothing(bag, tmp_path):
+def test_calibrate_with_an_unreachable_precision_is_an_error_and_changes_no_file(bag, tmp_path):
     for name in ("train", "validation"):  # one text, and half of its labels are wrong
         (tmp_path / f"{name}.csv").write_text("text,label\n" + "same,x\nsame,y\n" * 5)
     files = {name: str(tmp_path / f"{name}.csv") for name in ("train", "validation")}
@@ -108,7 +108,7 @@ def test_a_precision_that_no_confidence_reaches_is_an_error_and_changes_nothing(
     assert contents(tmp_path / "run") == before
 
 
-def test_micro_f1_thresholds_have_at_least_the_micro_f1_of_the_default(several_run):
+def test_calibrated_micro_f1_thresholds_have_at_least_the_default_micro_f1(several_run):
     macro = textclf.calibrate(several_run, maximize="macro_f1")
     assert macro.decision == macro.former, "macro F1 is the default"
     micro = textclf.calibrate(several_run, maximize="micro_f1")
@@ -118,7 +118,7 @@ def test_micro_f1_thresholds_have_at_least_the_micro_f1_of_the_default(several_r
     assert micro.report.get("macro_f1") < macro.report.get("macro_f1")
 
 
-def test_only_validation_is_read_after_the_data_are_opened(run, monkeypatch):
+def test_calibrate_encodes_only_the_validation_split(run, monkeypatch):
     read, examples = [], data.Dataset.examples
 
     def recorded(dataset, split):
@@ -136,7 +136,7 @@ def test_only_validation_is_read_after_the_data_are_opened(run, monkeypatch):
 # === The folder ===
 
 
-def test_only_the_card_and_its_page_change_and_all_checksums_hold(run):
+def test_calibrate_changes_only_card_and_card_page_and_checksums_are_valid(run):
     (run / "notes.txt").write_text("kept")
     before = contents(run)
     textclf.calibrate(run, coverage=0.5)
@@ -178,7 +178,7 @@ def test_a_file_that_cannot_be_copied_is_named(run):
     assert [path.name for path in run.parent.iterdir()] == ["run"]
 
 
-def test_equal_options_give_equal_decisions_and_every_former_one_is_kept(run):
+def test_calibrate_is_reproducible_and_keeps_all_former_decisions(run):
     first = artifact.read_card(run)
     decisions = [textclf.calibrate(run, coverage=0.5).decision for _ in range(2)]
     textclf.calibrate(run)
@@ -191,7 +191,7 @@ def test_equal_options_give_equal_decisions_and_every_former_one_is_kept(run):
     assert card.to_json() == (run / "card.json").read_text(encoding="utf-8")
 
 
-def test_a_copy_leaves_the_model_as_it_is(run, tmp_path):
+def test_calibrate_with_output_does_not_change_the_model(run, tmp_path):
     before = contents(run)
     result = textclf.calibrate(run, coverage=0.5, output=tmp_path / "copy")
     assert result.folder == tmp_path / "copy"
@@ -204,7 +204,7 @@ def test_a_copy_leaves_the_model_as_it_is(run, tmp_path):
     assert artifact.read_card(tmp_path / "copy").abstain_below is None
 
 
-def test_a_folder_that_changes_during_a_calibration_is_not_replaced(run):
+def test_a_folder_changed_during_a_calibration_is_not_replaced(run):
     plan = recalibration.check(run, coverage=0.5)
     dataset = recalibration.open_data(plan)
     card = msgspec.structs.replace(artifact.read_card(run), created="later")
@@ -229,8 +229,8 @@ def test_a_folder_that_changes_while_it_is_checked_is_not_replaced(run, monkeypa
     assert artifact.read_card(run).created == "later"
 
 
-# Writes a card with another decision in a forked process that is killed at every file that it
-# opens, renames or removes, one after the other. Prints a line for each.
+# Write a card with a new decision in a forked process that is killed at the nth opening, renaming or
+# removal of a file, for each n, and print a line for each.
 _KILLED = """
 import os, shutil, sys
 from pathlib import Path
@@ -272,7 +272,7 @@ for number in range(1, 1000):
 """
 
 
-def test_a_process_killed_at_any_file_leaves_the_former_or_the_new_folder(trained, tmp_path):
+def test_calibration_killed_at_any_file_keeps_the_former_or_the_new_folder(trained, tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", _KILLED, str(trained), str(tmp_path / "parent")],
         capture_output=True, text=True,
@@ -292,7 +292,7 @@ def test_a_process_killed_at_any_file_leaves_the_former_or_the_new_folder(traine
 # === Refusals ===
 
 
-def test_data_other_than_those_of_the_training_are_refused(run, reviews, tmp_path):
+def test_calibrate_refuses_data_not_used_in_training(run, reviews, tmp_path):
     before = contents(run)
     text = reviews.read_text(encoding="utf-8")
     changed = tmp_path / "changed.csv"
@@ -311,7 +311,7 @@ def test_data_other_than_those_of_the_training_are_refused(run, reviews, tmp_pat
     assert artifact.read_card(run).config == before.config, "the card names the data as before"
 
 
-def test_an_exported_version_is_refused_with_the_way_out(exports):
+def test_calibrate_refuses_an_exported_version_and_names_export(exports):
     for folder in (exports / "reviews", exports / "reviews" / "1"):
         with pytest.raises(ArtifactError, match="exported SavedModel.*again with `textclf export`"):
             textclf.calibrate(folder)
@@ -323,7 +323,7 @@ def test_numbers_of_numpy_are_options(run):
     assert artifact.read_card(run).calibration.options == {"coverage": 0.6}
 
 
-def test_unusable_options_are_refused(run, tmp_path):
+def test_calibrate_refuses_invalid_and_conflicting_options(run, tmp_path):
     before = contents(run)
     with pytest.raises(ConfigError) as caught:
         textclf.calibrate(run, precision=1.5, coverage=0.5, maximize="f1")
@@ -344,8 +344,8 @@ def test_unusable_options_are_refused(run, tmp_path):
 # === The command ===
 
 
-@pytest.mark.parametrize("multi_label", [False, True])
-def test_both_decisions_are_shown_in_one_table(multi_label, golden):
+@pytest.mark.parametrize("multi_label", [False, True], ids=["one-of", "multi-label"])
+def test_calibration_table_shows_former_and_new_decision(multi_label, golden):
     y_true, p = np.array([0, 0, 1, 1]), np.array([[0.9, 0.1], [0.6, 0.4], [0.7, 0.3], [0.2, 0.8]])
     one, other = Decision(temperature=1.25), Decision(temperature=2.0, abstain_below=0.75)
     if multi_label:
@@ -375,7 +375,7 @@ def test_the_command_offers_the_metrics_of_the_library():
     assert option.help.endswith(f"[default: {THRESHOLD_METRICS[0]}]")
 
 
-def test_the_command_prints_the_table(run, monkeypatch):
+def test_calibrate_command_prints_the_table(run, monkeypatch):
     monkeypatch.chdir(run.parent)
     result = CliRunner().invoke(main, ["calibrate", "run", "--coverage", "0.5"])
     assert (result.exit_code, result.stderr) == (0, "reading the data\n")
@@ -384,7 +384,7 @@ def test_the_command_prints_the_table(run, monkeypatch):
     assert re.search(rf"^abstains below +never +{below:.4f}$", result.stdout, re.MULTILINE)
 
 
-def test_the_command_prints_json(run):
+def test_calibrate_command_prints_json(run):
     result = CliRunner().invoke(main, ["calibrate", str(run), "--coverage", "0.5", "--json"])
     assert result.exit_code == 0, result.stderr
     values = json.loads(result.stdout)
@@ -402,7 +402,7 @@ def test_the_command_prints_json(run):
     assert values["report"] == card.validation.to_dict()
 
 
-def test_the_export_of_a_calibrated_folder_abstains(run, tmp_path):
+def test_export_of_a_calibrated_folder_abstains(run, tmp_path):
     decision = textclf.calibrate(run, coverage=0.5).decision
     version = textclf.export(classifier.load(run), tmp_path / "exports", is_verified=False)
     answers = textclf.load(version).answers(["good", "not good", "bad", "?", "x y z"])

@@ -61,7 +61,7 @@ OBJECTS = [json.dumps({"text": text, "label": label}) for text, label in ROWS]
         ("data", f"[{','.join(OBJECTS)}]", ("json", None, "auto")),
     ],
 )
-def test_a_recognised_file_is_read_the_same_in_every_format(
+def test_recognised_files_of_every_format_give_equal_examples(
     tmp_path: Path, name: str, content: str | bytes, expected: tuple[str, str | None, str]
 ) -> None:
     recognised, examples = read_as_recognised(write(tmp_path / name, content))
@@ -85,7 +85,7 @@ def test_uneven_rows_with_backslashes_are_not_recognised_as_escaped(tmp_path: Pa
     assert recognised.quoting == "minimal" and recognised.first_problem is not None
 
 
-def test_a_first_line_that_names_the_delimiter_is_followed(tmp_path: Path) -> None:
+def test_delimiter_of_a_first_line_with_sep_is_recognised(tmp_path: Path) -> None:
     lines = "".join(f"one, two and {i};{'ab'[i % 2]}\n" for i in range(40))
     for first in ("sep=;\n", "sep=;\r\n", '"sep=;"\n', "SEP=;\n"):
         content = first + "what, then;label\n" + lines
@@ -93,7 +93,9 @@ def test_a_first_line_that_names_the_delimiter_is_followed(tmp_path: Path) -> No
         assert recognised.delimiter == ";" and ("one, two and 0", ("a",)) in examples
 
 
-def test_empty_fields_at_the_end_of_rows_are_not_taken_as_a_header(tmp_path: Path) -> None:
+def test_first_row_is_no_header_if_the_following_rows_have_an_extra_empty_field(
+    tmp_path: Path,
+) -> None:
     rows = [(*row, "") if i else row for i, row in enumerate(ROWS)]
     recognised, examples = read_as_recognised(write(tmp_path / "a.csv", in_csv(rows, "")))
     assert not recognised.header and len(examples) == 40
@@ -148,7 +150,7 @@ def test_csv_cells_with_json_objects_are_recognised_as_csv(tmp_path: Path) -> No
         ("a.png", b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 9, r"a\.png: the file is not text"),
     ],
 )
-def test_recognise_refuses_files_that_the_reader_refuses(
+def test_recognise_refuses_files_refused_by_the_reader(
     tmp_path: Path, name: str, content: str | bytes, message: str
 ) -> None:
     with pytest.raises(DataError, match=message):
@@ -163,7 +165,7 @@ def test_an_excel_file_with_any_ending_is_reported_as_excel(tmp_path: Path) -> N
             data.recognise(tmp_path / name)
 
 
-def test_first_problem_is_the_message_of_the_reader(tmp_path: Path) -> None:
+def test_first_problem_of_a_recognised_file_is_the_message_of_the_reader(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", in_csv(ROWS) + "a,b,c,d\nx,good,y\n")
     recognised = data.recognise(path)
     with pytest.raises(DataError) as caught:
@@ -175,7 +177,7 @@ def test_first_problem_is_the_message_of_the_reader(tmp_path: Path) -> None:
     assert recognised.first_problem == str(caught.value).split("\n")[0]
 
 
-def test_a_utf_8_file_with_wrong_bytes_is_recognised_as_utf_8(tmp_path: Path) -> None:
+def test_a_utf_8_file_with_invalid_bytes_is_recognised_as_utf_8(tmp_path: Path) -> None:
     rows = in_csv([(f"这部电影很好看 {i}", "好坏"[i % 2]) for i in range(40)]).encode()
     for wrong in (b"\xff\xfe,x\n", "好".encode()[:2]):
         recognised = data.recognise(write(tmp_path / "a.csv", rows + wrong))
@@ -183,7 +185,7 @@ def test_a_utf_8_file_with_wrong_bytes_is_recognised_as_utf_8(tmp_path: Path) ->
         assert recognised.first_problem is not None and ":42: byte 0x" in recognised.first_problem
 
 
-def test_an_unrecognised_encoding_is_reported_as_such(tmp_path: Path) -> None:
+def test_an_unrecognised_encoding_is_reported(tmp_path: Path) -> None:
     japanese = in_csv([(f"この映画はとても面白い {i}", "良悪"[i % 2]) for i in range(40)])
     path = write(tmp_path / "a.csv", japanese.encode("cp932") + japanese.encode("utf-8"))
     with pytest.raises(DataError, match=r"a\.csv: the encoding could not be recognised .*as UTF-8"):
@@ -266,7 +268,9 @@ def test_delimiter_header_and_columns_of_an_unusual_csv_are_recognised(tmp_path:
         ("a.csv", 'neg,"said he\npos,she said"\n', "they would leave 21 of 22 rows"),
     ],
 )
-def test_stray_quotes_are_recognised(tmp_path: Path, name: str, odd: str, note: str) -> None:
+def test_stray_quotes_are_recognised_as_quoting_none(
+    tmp_path: Path, name: str, odd: str, note: str
+) -> None:
     delimiter = "\t" if name.endswith("tsv") else ","
     lines = [f"what they said {i}{delimiter}{('neg', 'pos')[i % 2]}\n" for i in range(20)]
     recognised = data.recognise(write(tmp_path / name, "".join(lines) + odd))
@@ -277,7 +281,7 @@ def test_stray_quotes_are_recognised(tmp_path: Path, name: str, odd: str, note: 
     assert recognised.quoting == "minimal" and recognised.num_rows_seen == 20
 
 
-def test_encodings_and_marks_are_recognised(tmp_path: Path) -> None:
+def test_encodings_byte_order_marks_and_scripts_are_recognised(tmp_path: Path) -> None:
     chinese = "text,label\n" + "".join(f"这部电影很好看{i},{i % 2}\n" for i in range(20))
     french = "text,label\n" + "".join(f"réussie et préférée {i},{i % 2}\n" for i in range(20))
     both = "text,label\n" + "".join(f"这部电影 is a good film {i},{i % 2}\n" for i in range(20))

@@ -30,7 +30,7 @@ def texts_and(values: Sequence[Any], number: int = 40) -> list[list[Any]]:
         ("TEXT,Sentiment Label", texts_and(("x", "y")), None),
     ],
 )
-def test_a_header_is_recognised_by_the_rows_below_it(
+def test_a_header_is_recognised_by_comparison_with_the_rows(
     tmp_path: Path, header: str, rows: list[list[Any]], reason: str | None
 ) -> None:
     recognised = data.recognise(write(tmp_path / "a.csv", in_csv(rows, header)))
@@ -54,21 +54,24 @@ def test_a_header_is_recognised_by_the_rows_below_it(
         [["a text of another class", "z"], ["one more of this class", "z"], *texts_and(("x", "y"))],
         texts_and(("yes", "no"), 6),
     ],
+    ids=["names", "numbers", "words", "names of columns", "rare classes", "few rows"],
 )
-def test_a_first_row_like_all_others_is_not_a_header(tmp_path: Path, rows: list[list[Any]]) -> None:
+def test_a_first_row_similar_to_the_following_rows_is_not_a_header(
+    tmp_path: Path, rows: list[list[Any]]
+) -> None:
     recognised, examples = read_as_recognised(write(tmp_path / "a.csv", in_csv(rows, "")))
     assert not recognised.header and len(examples) == len(rows)
     assert (recognised.text_columns, recognised.label_column) == (("1",), "2")
 
 
-def test_joined_files_keep_their_header_and_the_repeated_one_is_reported(tmp_path: Path) -> None:
+def test_repeated_header_of_concatenated_files_is_reported(tmp_path: Path) -> None:
     once = in_csv(ROWS)
     recognised = data.recognise(write(tmp_path / "a.csv", once + "\ufeff" + once + once))
     assert recognised.header and recognised.label_column == "label"
     assert any("2 rows repeat the header" in note for note in recognised.notes)
 
 
-def test_a_header_of_the_wrong_length_is_refused_with_the_message_of_the_reader(
+def test_a_header_with_a_wrong_number_of_fields_is_refused_like_by_the_reader(
     tmp_path: Path,
 ) -> None:
     rows = [(i, text, label) for i, (text, label) in enumerate(ROWS)]
@@ -111,8 +114,9 @@ RARE = ["x", "x", "y", "y"] + [""] * 56
         (columns("text,label,liked", (0, 1, 2), (0, 1)), "label", ["label", "liked"]),
         (columns("text,label,label", ("a", "b"), ("x", "y", "z")), None, ["2", "3"]),
     ],
+    ids=lambda value: value.split("\n")[0] if isinstance(value, str) else str(value),
 )
-def test_the_label_column_is_chosen_by_name_or_left_to_the_user(
+def test_label_column_is_recognised_by_name_or_left_open(
     tmp_path: Path, content: str, label: str | None, candidates: list[str] | None
 ) -> None:
     recognised = data.recognise(write(tmp_path / "a.csv", content))
@@ -162,7 +166,7 @@ def test_a_column_with_a_usual_text_name_is_chosen(tmp_path: Path) -> None:
         (["a", "b", "NaN"], "NaN is a class here"),
     ],
 )
-def test_oddities_of_a_column_called_label_are_notes(
+def test_unusual_values_of_a_column_called_label_are_notes(
     tmp_path: Path, values: list[str], note: str
 ) -> None:
     recognised = data.recognise(write(tmp_path / "a.csv", columns("text,label", values)))
@@ -185,8 +189,9 @@ def test_long_values_of_a_column_called_label_are_labels(tmp_path: Path) -> None
         ("['a' 'b']", "['c']"),
         ("('a', 'b')", "('c',)"),
     ],
+    ids=" ".join,
 )
-def test_labels_in_lists_written_as_text_are_recognised_as_several(
+def test_labels_in_lists_written_as_text_are_recognised_as_multi_label(
     tmp_path: Path, cells: tuple[str, ...]
 ) -> None:
     recognised, examples = read_as_recognised(
@@ -213,6 +218,7 @@ def test_decimal_commas_do_not_separate_labels(tmp_path: Path) -> None:
         ([["a", "b"], [], ["c"]], ("a", "b", "c")),
         (["['a', 'b']", "['c']"], ("a", "b", "c")),
     ],
+    ids=str,
 )
 def test_json_labels_are_recognised_in_the_form_of_the_reader(
     tmp_path: Path, labels: list[Any], classes: tuple[str, ...]
@@ -234,13 +240,13 @@ def test_tables_of_many_columns_are_recognised(tmp_path: Path) -> None:
     assert (recognised.text_columns, recognised.label_column) == (("body",), "kind")
 
 
-def test_texts_of_single_words_in_several_columns_are_left_to_the_user(tmp_path: Path) -> None:
+def test_several_columns_of_single_words_leave_the_text_column_open(tmp_path: Path) -> None:
     rows = [[f"aa{i}", f"b{i}b", "xy"[i % 2]] for i in range(60)]
     recognised = data.recognise(write(tmp_path / "a.csv", in_csv(rows, "first,second,label")))
     assert (recognised.text_columns, recognised.text_candidates) == ((), ("first", "second"))
 
 
-def test_repeated_column_names_become_numbers_and_still_identify_the_columns(
+def test_columns_with_repeated_names_are_identified_by_number(
     tmp_path: Path,
 ) -> None:
     rows = [[f"some words {i}", "ab"[i % 2], f"other words {i}"] for i in range(60)]

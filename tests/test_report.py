@@ -165,7 +165,7 @@ def test_format_report_of_two_classes_shows_precision_and_recall_intervals():
         assert line.split() == [scores.name, *("{:.3f}-{:.3f}".format(*pair) for pair in ends)]
 
 
-def test_format_report_says_that_too_few_examples_prevent_an_interval():
+def test_format_report_shows_too_few_examples_in_place_of_an_interval():
     report = evaluate(np.array([0, 1]), np.eye(2), class_names=("a", "b"), multi_label=False)
     text = format_report(report)
     assert re.search(r"macro F1 +1\.0000  too few examples for an interval\n", text)
@@ -176,7 +176,7 @@ def test_format_report_says_that_too_few_examples_prevent_an_interval():
     assert "interval" not in format_report(without)
 
 
-def test_coverage_table_shows_equal_points_once():
+def test_coverage_table_shows_points_with_equal_figures_once():
     p = np.tile([0.9, 0.1], (4, 1))
     known: dict[str, Any] = {"class_names": ("a", "b"), "multi_label": False}
     report = evaluate(np.zeros(4, int), p, **known)
@@ -189,7 +189,7 @@ def test_coverage_table_shows_equal_points_once():
     assert [row.split() for row in rows[2:]] == [["100.0", "%", "(in", "use)", "0.000", "1.000"]]
 
 
-def test_format_report_shows_calibration_error_once_if_temperature_does_not_change_it():
+def test_format_report_shows_calibration_error_once_if_temperature_has_no_effect():
     y_true, p = np.arange(40) % 2, np.tile([0.6, 0.4], (40, 1))
     known: dict[str, Any] = {"class_names": ("a", "b"), "multi_label": False}
     text = format_report(evaluate(y_true, p, temperature=1.0, **known))
@@ -242,14 +242,14 @@ def test_confusion_table_is_aligned_with_chinese_names():
         )
 
 
-def test_long_class_names_are_shortened_in_the_middle():
+def test_format_report_shortens_long_class_names_in_the_middle():
     names = tuple(f"a_very_long_prefix_shared_by_all_classes_{end}" for end in ("refund", "cancel"))
     lines = block(format_report(example_report(names)), "Classes")
     assert re.match(r"a_very_long_.*….*_refund  ", lines[2])
     assert re.match(r"a_very_long_.*….*_cancel  ", lines[3])
 
 
-def test_control_characters_in_names_are_replaced():
+def test_format_report_replaces_control_characters_in_names():
     text = format_report(example_report(("two\nlines", "\x1b[31mred")), title="a\tb\nc")
     assert text.startswith("a b c: ")
     assert "two lines" in text and "?[31mred" in text
@@ -295,7 +295,7 @@ def test_report_of_perfect_predictions_has_no_confusion_table():
     assert "Most frequent" not in text
 
 
-def test_long_notes_are_wrapped_and_indented():
+def test_format_report_wraps_and_indents_long_notes():
     report = evaluate(
         np.array([0]), np.eye(30)[[0]], class_names=[f"a class {i}" for i in range(30)],
         multi_label=False,
@@ -307,7 +307,7 @@ def test_long_notes_are_wrapped_and_indented():
     assert " ".join(line[2:] for line in notes) == " ".join(report.notes)
 
 
-def test_notes_break_names_wider_than_a_line_without_losing_characters():
+def test_notes_of_a_report_break_names_wider_than_a_line_without_losing_characters():
     names = ("a", "b", "长" * 150)
     report = evaluate(np.array([0, 1]), np.eye(3)[:2], class_names=names, multi_label=False)
     notes = block(format_report(report), "Notes")

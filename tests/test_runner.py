@@ -32,12 +32,12 @@ def folder(reviews: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def finished(reviews: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
-    """A folder with a finished benchmark in `out`, and the output of the command."""
+    """Return a folder with a finished benchmark in `out`, and the result of the command."""
     folder = write_grids(tmp_path_factory.mktemp("benchmark"), reviews)
     return folder, run_benchmark(folder, "grid.yaml", "out")
 
 
-def test_a_dry_run_lists_the_runs_and_executes_nothing(folder: Path):
+def test_a_dry_run_lists_the_runs_and_executes_none(folder: Path):
     (folder / "grid.yaml").write_text(GRID.replace("[2, 3]", "[2]").replace("seeds: 1", "seeds: 2"))
     result = run_benchmark(folder, "grid.yaml", "out", "--dry-run")
     assert result.exit_code == 0, result.output
@@ -49,7 +49,9 @@ def test_a_dry_run_lists_the_runs_and_executes_nothing(folder: Path):
     assert not (folder / "out").exists()
 
 
-def test_a_plan_adds_up_calibrations_and_trainings(folder: Path, monkeypatch: pytest.MonkeyPatch):
+def test_estimate_of_a_benchmark_includes_calibrations_and_trainings(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
     text = GRID.replace("[2, 3]", "[2]").replace("seeds: 1", "seeds: 2")
     (folder / "grid.yaml").write_text(text + "budget: {minutes: 3}\n")
     benchmark = grid.read(folder / "grid.yaml")
@@ -60,7 +62,7 @@ def test_a_plan_adds_up_calibrations_and_trainings(folder: Path, monkeypatch: py
     assert plan.total_seconds == 180 + 2 * 180 / 2, "calibrations run one at a time"
 
 
-def test_results_contain_all_that_the_reports_need(finished: tuple[Path, Any]):
+def test_results_of_runs_contain_all_figures_of_the_reports(finished: tuple[Path, Any]):
     folder, output = finished
     assert output.exit_code == 0, output.output
     benchmark = grid.read(folder / "grid.yaml")
@@ -104,7 +106,7 @@ def test_finished_runs_are_not_executed_again(finished: tuple[Path, Any]):
     assert before.items() <= after.items()
 
 
-def test_counts_of_runs_add_up_and_only_available_runs_are_executed(
+def test_benchmark_executes_only_missing_runs_with_their_package_installed(
     finished: tuple[Path, Any], folder: Path, monkeypatch: pytest.MonkeyPatch
 ):
     shutil.copytree(finished[0] / "out", folder / "out", dirs_exist_ok=True)
@@ -134,7 +136,7 @@ def test_counts_of_runs_add_up_and_only_available_runs_are_executed(
 
 
 @pytest.mark.parametrize("columns", [80, 120])
-def test_verdicts_on_a_terminal_are_tables_that_fit(finished: tuple[Path, Any], columns: int):
+def test_verdicts_on_a_terminal_fit_its_width(finished: tuple[Path, Any], columns: int):
     folder, _ = finished
     arguments = [folder / "grid.yaml", folder / "out", "--report-only"]
     command = [sys.executable, "-m", "textclf", "benchmark", *arguments]
@@ -151,7 +153,7 @@ def test_verdicts_on_a_terminal_are_tables_that_fit(finished: tuple[Path, Any], 
     assert piped == (folder / "out" / "report.md").read_text("utf-8")
 
 
-def test_finished_runs_are_reported_while_others_are_missing(
+def test_benchmark_reports_finished_runs_if_some_are_missing(
     finished: tuple[Path, Any], folder: Path
 ):
     (folder / "grid.yaml").write_text(GRID.replace("seeds: 1", "seeds: 2"))
@@ -166,7 +168,7 @@ def test_finished_runs_are_reported_while_others_are_missing(
     assert other.exit_code == 2 and "--report-only executes nothing" in other.stderr
 
 
-def test_a_benchmark_without_seeds_reports_that_there_is_no_verdict(folder: Path):
+def test_a_benchmark_without_seeds_reports_no_verdicts(folder: Path):
     (folder / "grid.yaml").write_text(GRID.replace("seeds: 1", "seeds: 0"))
     result = run_benchmark(folder, "grid.yaml", "out", "--json")
     assert result.exit_code == 0, result.output
@@ -177,7 +179,7 @@ def test_a_benchmark_without_seeds_reports_that_there_is_no_verdict(folder: Path
     assert words in (folder / "out" / "report.html").read_text("utf-8")
 
 
-def test_a_run_over_a_limit_fails_with_its_reason_and_the_others_continue(folder: Path):
+def test_a_run_over_a_limit_fails_with_its_reason_and_the_benchmark_continues(folder: Path):
     (folder / "grid.yaml").write_text(GRID + "memory_mb_per_run: 30\n")
     result = run_benchmark(folder, "grid.yaml", "out", "--jobs", "2")
     assert result.exit_code == 1 and "5 of 5 runs have no result" in result.stderr
@@ -189,7 +191,7 @@ def test_a_run_over_a_limit_fails_with_its_reason_and_the_others_continue(folder
     assert "--retry-failed executes them again" in again.stderr
 
 
-def test_a_killed_benchmark_stops_its_runs_and_another_takes_them_over(folder: Path):
+def test_runs_of_a_killed_benchmark_stop_and_are_taken_over(folder: Path):
     command = [sys.executable, "-m", "textclf", "benchmark", "grid.yaml", "out"]
     process = subprocess.Popen(command, cwd=folder, stderr=subprocess.DEVNULL)
     claims = folder / "out" / "claims"
@@ -212,14 +214,14 @@ def test_a_killed_benchmark_stops_its_runs_and_another_takes_them_over(folder: P
     assert not list(claims.glob("*.json"))
 
 
-def test_ctrl_c_between_two_events_stops_the_active_runs(
+def test_ctrl_c_between_two_events_of_a_benchmark_stops_the_active_runs(
     folder: Path, monkeypatch: pytest.MonkeyPatch, interrupt_at: Callable[[str], None]
 ):
     monkeypatch.chdir(folder)
     interrupt_at("1/5 ")  # the first run has ended, and the second is active
     with pytest.raises(click.ClickException, match="interrupted") as caught:
         main(["benchmark", "grid.yaml", "out", "--jobs", "2"], standalone_mode=False)
-    # The exception keeps the frames alive, so that only closing has released the claims.
+    # The exception keeps the frames alive, so garbage collection cannot have released the claims.
     assert not list((folder / "out" / "claims").glob("*.json"))
     assert caught.value.__context__ is not None
 
@@ -258,7 +260,7 @@ def test_a_time_budget_is_calibrated_once_and_shared_cores_are_measured_again(
     assert path.read_bytes() == content, "all runs of a cell make the calibrated steps"
 
 
-def test_runs_of_a_cell_fail_with_their_calibration(folder: Path):
+def test_runs_of_a_cell_fail_if_their_calibration_failed(folder: Path):
     text = GRID.replace("[2, 3]", "[2]") + "budget: {minutes: 5}\nmemory_mb_per_run: 30\n"
     (folder / "grid.yaml").write_text(text)
     result = run_benchmark(folder, "grid.yaml", "out", "--jobs", "2")

@@ -49,7 +49,7 @@ def test_saved_model_outputs_equal_the_outputs_of_the_classifier(model, version)
             np.testing.assert_array_equal(expected[name], outputs[name], err_msg=name)
 
 
-def test_saved_model_probabilities_do_not_depend_on_padding_or_other_texts(version):
+def test_saved_model_probabilities_do_not_depend_on_padding_or_neighbouring_texts(version):
     loaded = classifier.load_predictor(version)
     texts = ["good", "not " * 399 + "good", "", "很好看！"]
     batched = loaded.answers(texts, batch_size=4)["probabilities"]
@@ -210,7 +210,7 @@ def test_export_on_a_machine_with_a_gpu_contains_no_gpu_operation(trained, tmp_p
     assert not {op for op in operations(version) if "Cudnn" in op}
 
 
-def test_next_version_is_one_more_than_the_largest_and_starts_at_one(model, version, tmp_path):
+def test_next_version_of_an_export_is_the_largest_plus_1_and_starts_at_1(model, version, tmp_path):
     assert version.name == "1"
     assert saved_model.next_version(version.parent) == 2
     shutil.copytree(version, tmp_path / "7")
@@ -228,7 +228,7 @@ def test_export_into_a_trained_folder_is_rejected(model, trained, tmp_path):
     assert sorted(trained.rglob("*")) == before
 
 
-def test_export_rejects_golden_texts_that_are_not_texts(model, tmp_path):
+def test_export_rejects_golden_texts_of_other_types(model, tmp_path):
     for golden_texts, message in (
         ("not bad", "golden_texts: expected a list of texts, found a single one"),
         (["good", None], r"golden_texts\[1\] is None: expected a text"),
@@ -295,7 +295,7 @@ def test_export_with_python_code_in_the_graph_is_not_published(model, tmp_path):
     assert not (tmp_path / "exports").exists()
 
 
-def test_verify_rejects_a_folder_that_is_not_an_export(tmp_path):
+def test_verify_rejects_a_folder_without_an_export(tmp_path):
     with pytest.raises(ExportError, match="is not an export of textclf"):
         saved_model.verify(tmp_path)
 
@@ -309,7 +309,7 @@ def test_export_to_a_full_disk_fails_and_publishes_nothing(model, tmp_path, full
 # === Clients ===
 
 
-def test_export_accepts_its_warmup_requests_for_tf_serving(version):
+def test_exported_model_answers_its_warmup_requests_for_tf_serving(version):
     from tensorflow_serving.apis import prediction_log_pb2
 
     loaded = tf.saved_model.load(str(version))

@@ -18,7 +18,7 @@ def write_table(path: Path, rows: list[tuple[str, str]], delimiter: str = ",") -
     return path
 
 
-def test_the_test_split_of_the_training_data_is_scored_by_default(
+def test_scoring_uses_the_test_split_of_the_training_data_by_default(
     trained: Path, model: Any, reviews: Path
 ) -> None:
     notes: list[str] = []
@@ -45,7 +45,7 @@ def test_a_split_that_does_not_exist_is_refused_with_the_others(trained: Path) -
         textclf.score(trained, split="tset")
 
 
-def test_all_rows_of_a_file_are_scored_with_a_detected_separator(
+def test_scoring_uses_all_rows_of_a_file_with_a_detected_delimiter(
     trained: Path, tmp_path: Path
 ) -> None:
     rows = [("text", "label"), ("good", "positive"), ("bad; awful", "negative"), ("x", "y")]
@@ -67,7 +67,7 @@ def test_all_rows_of_a_file_are_scored_with_a_detected_separator(
         textclf.score(trained, file, overrides={"data.label_colum": "x"})
 
 
-def test_leaked_rows_are_left_out_of_the_second_report(model: Any, tmp_path: Path) -> None:
+def test_scoring_omits_leaked_rows_from_the_second_report(model: Any, tmp_path: Path) -> None:
     train = [("text", "label"), ("good", "positive"), ("bad", "negative")]
     test = [("text", "label"), ("good", "positive"), ("loved it", "positive"), ("no", "negative")]
     paths = {
@@ -92,23 +92,27 @@ def test_leaked_rows_are_left_out_of_the_second_report(model: Any, tmp_path: Pat
     assert (whole.num_leaked, whole.without_leaked) == (2, None), "no row would be left"
 
 
-def test_changed_training_data_are_reported(trained: Path, reviews: Path, tmp_path: Path) -> None:
+def test_scoring_reports_changed_training_data(
+    trained: Path, reviews: Path, tmp_path: Path
+) -> None:
     card = artifact.read_model_card(trained)
     lines = reviews.read_text(encoding="utf-8").splitlines(keepends=True)
     (tmp_path / "fewer.csv").write_text("".join(lines[:200]), encoding="utf-8")
     overrides = {"data.source": str(tmp_path / "fewer.csv")}
-    to_score = model_data.data_to_score(card, overrides=overrides)
+    to_score = model_data.data_to_score(card, paths={}, overrides=overrides)
     notes: list[str] = []
     scoring.open_data(card, to_score, on_note=notes.append)
     assert len(notes) == 1 and notes[0].startswith("these are not the training data")
 
 
-def test_missing_training_data_name_the_path_and_the_remedy(trained: Path, tmp_path: Path) -> None:
+def test_error_of_missing_training_data_names_the_path_and_the_fix(
+    trained: Path, tmp_path: Path
+) -> None:
     card = json.loads((trained / "card.json").read_text())
     card["config"]["data"]["source"] = str(tmp_path / "gone.csv")
     (tmp_path / "card.json").write_text(json.dumps(card))
     with pytest.raises(DataError) as caught:
-        model_data.data_to_score(artifact.read_card(tmp_path), advice="`--data FILE`")
+        model_data.data_to_score(artifact.read_card(tmp_path), paths={}, advice="`--data FILE`")
     assert str(caught.value) == (
         f"{tmp_path}/gone.csv: no such file or folder; the model was trained with data.source at "
         "this path; specify the data: `--data FILE` or --set data.source=PATH"
@@ -123,7 +127,7 @@ def report() -> evaluation.Report:
     )
 
 
-def test_requirements_are_minimums_of_scores_and_maximums_of_losses(
+def test_require_sets_minimums_of_scores_and_maximums_of_losses(
     report: evaluation.Report,
 ) -> None:
     met = [evaluation.Requirement("accuracy", 0.75), evaluation.Requirement("log_loss", 0.5)]
@@ -146,7 +150,7 @@ def test_requirements_are_minimums_of_scores_and_maximums_of_losses(
         ("accuracy=85", "expected a value between 0 and 1"),
     ],
 )
-def test_a_malformed_requirement_is_refused(text: str, message: str) -> None:
+def test_require_refuses_a_malformed_requirement(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         evaluation.Requirement.parse(text, ["accuracy", "log_loss"])
     assert evaluation.Requirement.parse("log_loss=2") == ("log_loss", 2.0)

@@ -25,13 +25,13 @@ def limited(exports):
 # === Sizes and numbers ===
 
 
-def test_one_version_is_served_under_the_name_of_its_parent_folder(limited):
+def test_a_single_version_is_served_under_the_name_of_its_parent_folder(limited):
     assert limited.model.endswith("/v1/models/next")
     assert httpx.get(limited.root + "/healthz").json()["version"] == "2"
     assert limited.post({"instances": ["a"]}, version="/versions/2").is_success
 
 
-def test_limits_on_texts_are_inclusive(limited):
+def test_server_accepts_texts_at_the_limits(limited):
     assert limited.post({"instances": ["a" * 100] * 4}).is_success
     response = limited.post({"instances": ["a"] * 5})
     assert response.status_code == 400
@@ -42,7 +42,7 @@ def test_limits_on_texts_are_inclusive(limited):
 
 
 @pytest.mark.parametrize("size", [5001, 20_000_000])
-def test_a_body_that_is_too_large_gets_a_readable_413(limited, size):
+def test_a_request_body_over_the_limit_is_answered_with_413(limited, size):
     for content in (b" " * size, iter([b" " * (size - 1), b" "])):  # with a length, and in chunks
         response = httpx.post(f"{limited.model}:predict", content=content, timeout=60)
         assert response.status_code == 413
@@ -52,7 +52,7 @@ def test_a_body_that_is_too_large_gets_a_readable_413(limited, size):
     assert limited.send_bytes(head.encode() + b" " * size).startswith(b"HTTP/1.1 413 ")
 
 
-def test_a_body_announced_as_too_large_is_refused_before_it_is_sent(limited):
+def test_a_request_body_announced_over_the_limit_is_refused_before_its_transfer(limited):
     head = b"Host: x\r\nContent-Length: 99999999\r\nExpect: 100-continue\r\n\r\n"
     received = limited.send_bytes(b"POST /v1/models/next:predict HTTP/1.1\r\n" + head)
     assert received.startswith(b"HTTP/1.1 413 ")
@@ -79,7 +79,7 @@ def test_more_than_the_allowed_connections_are_answered_with_503(limited):
 # === Times ===
 
 
-def test_a_body_that_arrives_too_slowly_is_answered_with_408(limited):
+def test_a_slow_request_body_is_answered_with_408(limited):
     head = b"POST /v1/models/next:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 90\r\n\r\n"
     received = limited.send_bytes(head + b'{"instances"')
     assert received.startswith(b"HTTP/1.1 408 ")
@@ -106,7 +106,7 @@ def test_an_idle_connection_is_closed_after_read_seconds(limited):
 ODD_NAME = "<!--<script> & 好"
 
 
-def test_a_slow_answer_is_replaced_by_504(exports):
+def test_an_answer_after_the_timeout_is_replaced_by_504(exports):
     options = ["--answer-seconds", "0.1", "--name", ODD_NAME]
     with running_server(exports / "reviews", *options) as server:
         response = server.post({"instances": ["not bad " * 400] * 1024})
@@ -139,7 +139,7 @@ def malformed_body(seed: int) -> bytes:
     return bytes(data)
 
 
-def test_malformed_bodies_are_never_answered_with_5xx(limited):
+def test_malformed_request_bodies_are_never_answered_with_5xx(limited):
     codes = set()
     with httpx.Client(timeout=60) as client:
         for seed in range(600):

@@ -22,7 +22,7 @@ from textclf import classifier
 
 
 class Load:
-    """Requests without a pause from several threads, until the block ends.
+    """Context in which several threads send requests without a pause.
 
     Attributes:
         outcomes: the confidence of each answer, or the text of an error response.
@@ -57,7 +57,7 @@ class Load:
             thread.join()
 
 
-def test_replacing_a_version_under_load_loses_no_answer(exports, tmp_path):
+def test_replacing_a_served_version_under_load_loses_no_answer(exports, tmp_path):
     folder = tmp_path / "reviews"
     shutil.copytree(exports / "reviews", folder)
     confidences = [
@@ -92,7 +92,7 @@ def test_replacing_a_version_under_load_loses_no_answer(exports, tmp_path):
     assert "version 2 replaces version 1\nversion 1 is released\n" in stderr
 
 
-def test_a_broken_version_is_skipped_until_its_files_change(exports, tmp_path):
+def test_a_damaged_served_version_is_skipped_until_its_files_change(exports, tmp_path):
     folder = tmp_path / "reviews"
     shutil.copytree(exports / "reviews", folder)
     with running_server(folder) as server:
@@ -153,7 +153,7 @@ def test_requests_shortly_after_sigterm_are_answered_and_close_their_connection(
         assert server.process.wait(60) == 0
 
 
-def test_after_the_grace_period_only_accepted_connections_are_answered(exports):
+def test_server_answers_only_accepted_connections_after_the_grace_period(exports):
     with running_server(exports / "reviews") as server:
         connection = socket.create_connection(("127.0.0.1", server.port), timeout=30)
         server.process.send_signal(signal.SIGTERM)
@@ -166,7 +166,7 @@ def test_after_the_grace_period_only_accepted_connections_are_answered(exports):
         assert server.process.wait(60) == 0
 
 
-def test_ctrl_c_ends_with_exit_code_0_and_a_second_one_does_not_wait(exports):
+def test_ctrl_c_ends_serving_with_exit_code_0_and_a_second_ctrl_c_at_once(exports):
     with running_server(exports / "reviews") as server:
         body = {"instances": ["not bad " * 400] * 1024}
         with ThreadPoolExecutor(8) as pool:
@@ -183,7 +183,7 @@ def test_ctrl_c_ends_with_exit_code_0_and_a_second_one_does_not_wait(exports):
 # === Start ===
 
 
-def test_a_missing_package_is_reported_in_one_sentence_without_tensorflow(exports):
+def test_serve_reports_a_missing_package_before_tensorflow_is_imported(exports):
     code = (
         "import sys\n"
         "import importlib.util as util\n"
@@ -205,7 +205,7 @@ def test_a_missing_package_is_reported_in_one_sentence_without_tensorflow(export
     assert done.stderr == f"Error: {message}\n"
 
 
-def test_a_port_in_use_is_reported_in_one_sentence(exports):
+def test_serve_reports_a_port_in_use_in_one_sentence(exports):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         program = [sys.executable, "-m", "textclf", "serve", str(exports / "reviews")]

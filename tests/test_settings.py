@@ -1,7 +1,7 @@
-"""Every setting changes something: two values for each, and what differs between them.
+"""Effects of settings: for each setting two values and an observation that differs.
 
-An observation is made of a whole configuration by the public functions that the commands call, so
-a setting that is read nowhere, or read and then lost on its way, is found.
+An observation uses a whole configuration and the public functions that the commands call. So a
+setting that no module reads, or that is not passed on, fails.
 """
 
 import json
@@ -15,7 +15,7 @@ import tensorflow as tf
 from small_networks import features
 from tensorflow.python.framework import config as framework
 
-from textclf import artifact, classifier, config, data, evaluation, training
+from textclf import artifact, classifier, config, data, evaluation, networks, training
 from textclf.errors import TextclfError
 
 # === Tiny data ===
@@ -31,14 +31,14 @@ PROBES = (
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files that the rows below name; the configurations say `FOLDER` for it."""
+    """Return the folder of the data files; `FOLDER` in the configurations below."""
     folder = tmp_path_factory.mktemp("settings")
 
     def write(name: str, *lines: str, encoding: str = "utf-8") -> None:
         (folder / name).write_text("\n".join(lines) + "\n", encoding=encoding)
 
     rows = [
-        # Of many lengths, so that there are buckets to make.
+        # Texts of many lengths, so that there are several buckets.
         (f"{text} {'and ' * (i % 5)}{'it ' * (i % 3)}", label)
         for i in range(5)
         for texts, label in ((GOOD, "pos"), (BAD, "neg"))
@@ -72,7 +72,7 @@ def _open(settings: config.Config) -> data.Dataset:
 
 
 def splits(settings: config.Config, output: Path) -> Any:
-    """Texts and label names of every split, or what is said against the data."""
+    """Return texts and label names of every split, or the message of the error."""
     try:
         data.check_sources(config.with_paths(settings).data)
         dataset = _open(settings)
@@ -88,7 +88,7 @@ def splits(settings: config.Config, output: Path) -> Any:
 
 
 def token_ids(settings: config.Config, output: Path) -> Any:
-    """The ids of some texts, with a vocabulary that is always the same."""
+    """Return the token ids of some texts, with a fixed vocabulary."""
     vocabulary = output.with_name(output.name + ".txt")
     vocabulary.write_text("film\ndull\na\n,\nl\nam\n&\nlovely\n")
     encoded = classifier.build_text_encoder(settings, vocabulary)(tf.constant(PROBES))
@@ -96,8 +96,13 @@ def token_ids(settings: config.Config, output: Path) -> Any:
 
 
 def network(settings: config.Config, output: Path) -> Any:
-    """Weights, which of them are trained, the penalty, and what a training step computes."""
-    built = classifier.build_network(settings, vocabulary_size=9, num_classes=2)
+    """Return weights, trained variables, penalty, and outputs with and without training."""
+    built = networks.build(
+        networks.Architecture.from_settings(settings.model.to_dict()),
+        vocabulary_size=9,
+        num_classes=2,
+        seed=settings.training.seed,
+    )
     texts = features([[2, 3, 4, 5], [6, 7, 8, 0]], [4, 3])
     return (
         {name: value.tolist() for name, value in classifier.get_weights(built).items()},
@@ -109,7 +114,7 @@ def network(settings: config.Config, output: Path) -> Any:
 
 
 def start(settings: config.Config, output: Path) -> Any:
-    """Return the first event of a training, and the files that it leaves when it is dropped."""
+    """Return the first event of a training, and the cached files after its end."""
     events = training.train_events(settings, output)
     first = next(events)
     events.close()  # type: ignore[attr-defined]
@@ -119,7 +124,7 @@ def start(settings: config.Config, output: Path) -> Any:
 
 
 def run(settings: config.Config, output: Path) -> Any:
-    """Losses of all steps, the history, how it ended, and the weights kept."""
+    """Return losses of all steps, the history, the reason of the end, and the saved weights."""
     events = list(training.train_events(settings, output))
     finished = events[-1]
     assert isinstance(finished, training.Finished)
@@ -154,7 +159,7 @@ def num_mirrored(settings: config.Config, output: Path) -> int:
 
 
 def event_files(settings: config.Config, output: Path) -> Any:
-    """The number of TensorBoard files, or the sentence about the missing extra."""
+    """Return the number of TensorBoard files, or the message about the missing extra."""
     try:
         run(settings, output)
     except TextclfError as error:
@@ -164,7 +169,7 @@ def event_files(settings: config.Config, output: Path) -> Any:
 
 
 def report(settings: config.Config, output: Path) -> Any:
-    """The report on a hundred answers of chance, and the validation's of a training alike."""
+    """Return the report on 100 random answers."""
     random = np.random.default_rng(0)
     y_true, p = random.integers(2, size=100), random.random(100)
     found = evaluation.evaluate(
@@ -189,7 +194,7 @@ COLUMNS: dict[str, Any] = {
     "label_column": "2",
 }
 MANY: dict[str, Any] = {"source": "FOLDER/many.csv", "multi_label": True}
-# The smallest network there is; the text settings leave some words unknown.
+# The smallest network; the text settings leave some words unknown.
 TINY: dict[str, Any] = {"encoder": "bag", "pooling": "mean", "embedding_dim": 2}
 TINY |= {"embedding_dropout": 0.0, "output_dropout": 0.0}
 RECURRENT: dict[str, Any] = {"encoder": "gru", "units": 2, "embedding_dim": 2, "pooling": "max"}
@@ -204,7 +209,7 @@ class Row(NamedTuple):
     observe: Observation
     one: Any
     other: Any
-    base: dict[str, Any] = {}  # the settings of the same section that both have
+    base: dict[str, Any] = {}  # further settings of the section, equal for both values
     data: dict[str, Any] = FILES
 
 
@@ -324,7 +329,7 @@ ROWS = dict(table())
 def observed(
     folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[Observation, dict[str, dict[str, Any]]], Any]:
-    """`observed(observe, values)`: the observation of a configuration, made once."""
+    """Return a function that caches observations: `observed(observe, values)`."""
 
     made: dict[tuple[Observation, str], Any] = {}
 
@@ -334,7 +339,7 @@ def observed(
         assert settings.notices == ()
         key = observe, json.dumps(settings.to_dict())
         if key not in made:
-            # As text: a score that is not a number would differ from itself.
+            # As text, because NaN differs from itself.
             made[key] = repr(observe(settings, tmp_path_factory.mktemp("run") / "out"))
         return made[key]
 
@@ -342,7 +347,7 @@ def observed(
 
 
 def values_with(path: str, row: Row, value: Any) -> dict[str, dict[str, Any]]:
-    """The configuration of a row in which the setting has this value."""
+    """Return the configuration of a row with this value of the setting."""
     section, name = path.split(".")
     values: dict[str, dict[str, Any]] = {"data": dict(row.data)}
     if row.observe in (start, run, determinism, num_mirrored, event_files):
@@ -354,12 +359,12 @@ def values_with(path: str, row: Row, value: Any) -> dict[str, dict[str, Any]]:
     return values
 
 
-def test_every_setting_has_its_row_and_every_row_its_setting() -> None:
+def test_table_of_observable_effects_has_a_row_for_every_setting() -> None:
     assert set(ROWS) == set(config.SETTINGS)
 
 
 @pytest.mark.parametrize("path", ROWS)
-def test_it_changes_something(path: str, observed: Callable) -> None:
+def test_every_setting_has_an_observable_effect(path: str, observed: Callable) -> None:
     row = ROWS[path]
     one = observed(row.observe, values_with(path, row, row.one))
     other = observed(row.observe, values_with(path, row, row.other))
@@ -367,10 +372,10 @@ def test_it_changes_something(path: str, observed: Callable) -> None:
 
 
 @pytest.mark.parametrize("observe", [splits, token_ids, network, start, run, report])
-def test_the_same_settings_give_the_same(
+def test_equal_settings_have_equal_effects(
     observe: Observation, observed: Callable, folder: Path, tmp_path: Path
 ) -> None:
-    """Without this, the observations above could differ by chance."""
+    """Exclude that the observations above differ by chance."""
     path = next(path for path, row in ROWS.items() if row.observe is observe)
     values = values_with(path, ROWS[path], ROWS[path].one)
     again = json.loads(json.dumps(values).replace("FOLDER", str(folder)))
@@ -378,7 +383,7 @@ def test_the_same_settings_give_the_same(
     assert repr(found) == observed(observe, values)
 
 
-# === The other words that a setting can be set to ===
+# === Choices of settings with more than two ===
 
 _STILL: dict[str, Any] = {
     "model": TINY,
@@ -406,7 +411,7 @@ _WORDS: dict[str, tuple[Observation, dict[str, dict[str, Any]]]] = {
 
 
 @pytest.mark.parametrize("path", _WORDS)
-def test_no_two_words_of_a_setting_do_the_same(path: str, observed: Callable) -> None:
+def test_choices_of_a_setting_have_different_effects(path: str, observed: Callable) -> None:
     section, name = path.split(".")
     observe, base = _WORDS[path]
     base = {"data": FILES, **base}

@@ -25,7 +25,7 @@ def simulate(rng, num_seeds, num_examples, between_seeds, between_cells, gain=0.
     return (rng.random(logits.shape) < 1 / (1 + np.exp(-logits))).astype(float)
 
 
-# === Which architecture? ===
+# === Architectures ===
 
 
 def two_sided(difference, parts):
@@ -49,7 +49,7 @@ def welch_p_value(found, a):
 
 @pytest.mark.parametrize("num_seeds", [3, 5, 10])
 @pytest.mark.parametrize(("between_seeds", "between_cells"), [(0.02, 0.0), (0.4, 0.5), (0.02, 2)])
-def test_equal_cells_are_called_different_at_the_rate_of_the_level(
+def test_share_of_equal_cells_called_different_is_the_level_of_the_test(
     num_seeds, between_seeds, between_cells
 ):
     rng = np.random.default_rng([num_seeds, int(100 * between_seeds), int(10 * between_cells)])
@@ -81,11 +81,11 @@ def test_equal_cells_are_called_different_at_the_rate_of_the_level(
 
 
 @pytest.mark.parametrize("between_seeds", [0.02, 0.4])
-def test_the_level_holds_against_a_classifier_without_randomness(between_seeds):
+def test_comparison_with_a_classifier_without_randomness_keeps_its_level(between_seeds):
     rng = np.random.default_rng(5)
     false = 0
     for _ in range(NUM_COMPARISONS):
-        # Its answers are fixed, and as good as the mean of the cell.
+        # The answers of the classifier are fixed, and its accuracy is the mean of the cell.
         fixed = rng.random(300) < 0.7
         drawn = rng.random((5, 300)) < 0.7 + between_seeds * rng.normal(0, 0.1, (5, 1))
         found = significance.compare_cells(
@@ -113,7 +113,7 @@ def test_compare_cells_matches_a_calculation_by_hand():
     assert found.effect_size == pytest.approx(0.375 / np.sqrt(1 / 64) * (1 - 3 / 7))
 
 
-def test_one_seed_gives_no_p_value_and_no_power():
+def test_comparison_with_one_seed_has_no_p_value_and_no_power():
     rng = np.random.default_rng(0)
     a, b = simulate(rng, 3, 100, 0.1, 0.1)
     found = significance.compare_cells(a[:1], b)
@@ -131,7 +131,7 @@ def test_equal_answers_have_the_p_value_1_and_no_interval():
 
 
 @pytest.mark.parametrize("num_examples", [2, 5, 6, 50])
-def test_a_difference_without_spread_is_tested_by_the_number_of_examples(num_examples):
+def test_p_value_of_a_constant_difference_depends_on_the_number_of_examples(num_examples):
     found = significance.compare_cells(np.ones((3, num_examples)), np.zeros((3, num_examples)))
     assert found.interval is None and found.p_value == 2 * 0.5**num_examples
     assert (found.p_value < 0.05) == (num_examples >= 6)
@@ -145,7 +145,7 @@ def test_rounding_errors_of_equal_scores_give_no_effect_size():
     assert found.seed_variances == (0.0, 0.0) and found.effect_size is None
 
 
-def test_one_example_gives_no_p_value():
+def test_comparison_on_one_example_has_no_p_value():
     found = significance.compare_cells(np.ones((3, 1)), np.array([[1.0], [0.0], [1.0]]))
     assert found.p_value is found.interval is None
 
@@ -159,7 +159,7 @@ def test_equal_scores_of_two_seeds_by_chance_are_not_significant():
     assert found.p_value > 0.05 and found.interval[0] < 0 < found.interval[1]
 
 
-def test_cells_with_different_numbers_of_examples_are_refused():
+def test_compare_cells_refuses_different_numbers_of_examples():
     with pytest.raises(ValueError, match="not the same test split"):
         significance.compare_cells(np.ones((2, 5)), np.ones((2, 6)))
 
@@ -209,10 +209,10 @@ def test_holm_matches_a_calculation_by_hand_and_keeps_the_level_of_the_family():
     assert 0.02 <= false / NUM_COMPARISONS <= 0.06
 
 
-# === Which of these two models? ===
+# === Trained models ===
 
 
-def test_equal_models_are_called_different_at_the_rate_of_the_level():
+def test_share_of_equal_models_called_different_is_the_level_of_the_test():
     rng = np.random.default_rng(4)
     by_bootstrap = by_mcnemar = found_bootstrap = found_mcnemar = 0
     for _ in range(NUM_COMPARISONS):
@@ -258,7 +258,7 @@ def test_the_sign_flip_p_value_matches_a_calculation_by_hand():
     assert without.interval is None and without.p_value == pytest.approx(2 / 16, abs=0.1)
 
 
-def test_enough_signs_are_flipped_for_the_correction_of_many_comparisons():
+def test_number_of_sign_flips_suffices_for_the_correction_of_many_comparisons():
     many = significance.compare_models(
         np.linspace(0.1, 1, 50), np.zeros(50), num_resamples=10, num_comparisons=1000
     )
@@ -332,13 +332,13 @@ def test_contributions_equal_the_values_or_pseudo_values_of_the_metric(multi_lab
     assert found.mean() == pytest.approx(whole)
 
 
-def test_a_class_with_one_example_does_not_raise_a_perfect_score():
+def test_contributions_of_a_class_with_one_example_do_not_raise_a_perfect_score():
     y_true = np.array([0] * 60 + [1] * 39 + [2])
     contributions = evaluation.contributions(OneOf(3), "macro_f1", y_true, np.eye(3)[y_true])
     assert contributions.mean() == 1.0
 
 
-def test_contributions_of_a_metric_of_another_task_are_refused():
+def test_contributions_refuses_a_metric_of_the_wrong_task():
     p = np.full((2, 2), 0.5)
     with pytest.raises(ValueError, match="micro_f1"):
         evaluation.contributions(OneOf(2), "micro_f1", np.array([0, 1]), p)

@@ -49,7 +49,7 @@ def test_several_text_columns_are_joined(tmp_path: Path) -> None:
         assert contents(dataset, "train") == [("A | b", ("5",)), ("C | d", ("1",))]
 
 
-def test_a_column_with_a_number_as_its_name_takes_precedence_over_a_position(
+def test_a_column_named_by_a_number_precedes_a_column_position(
     tmp_path: Path,
 ) -> None:
     rows = [["label", "text", " 1"], ["x", "t", "y "], ["x", "t", " z"]]
@@ -81,7 +81,7 @@ def test_the_demo_source_yields_the_texts_of_the_generator() -> None:
     assert contents(dataset, "validation") == made
 
 
-def test_section_data_and_single_settings_open_the_same_data_set(tmp_path: Path) -> None:
+def test_open_dataset_accepts_a_section_or_single_settings(tmp_path: Path) -> None:
     path = good_csv(tmp_path / "a.csv")
     section = config.Data(source=path, class_names=["pos", "neg"], split_seed=3)
     dataset = data.open_dataset(section)
@@ -154,7 +154,7 @@ def test_errors_of_all_sources_and_settings_are_reported_together(tmp_path: Path
         ({"source": "{good}", "class_names_file": "{folder}/x"}, "x: no such file"),
     ],
 )
-def test_settings_without_a_usable_source_are_refused(
+def test_open_dataset_refuses_settings_without_a_usable_source(
     tmp_path: Path, options: dict[str, Any], expected: str
 ) -> None:
     (tmp_path / "tree" / "empty").mkdir(parents=True)
@@ -166,7 +166,7 @@ def test_settings_without_a_usable_source_are_refused(
     assert expected in str(caught.value)
 
 
-def test_wrong_values_of_settings_are_reported_together() -> None:
+def test_invalid_arguments_of_open_dataset_are_reported_together() -> None:
     with pytest.raises(ConfigError) as caught:
         data.open_dataset(sorce="a.csv", format="cvs", delimiter=";;", test_fraction=2)
     assert str(caught.value).split("\n") == [
@@ -185,7 +185,7 @@ def test_check_sources_reads_only_the_first_rows(tmp_path: Path) -> None:
     assert "a.csv:20002: 3 fields, expected 2" in error_of(source=path)
 
 
-def test_a_file_without_permission_is_refused(tmp_path: Path) -> None:
+def test_an_unreadable_data_file_is_refused(tmp_path: Path) -> None:
     path = good_csv(tmp_path / "a.csv")
     os.chmod(path, 0)
     code = (

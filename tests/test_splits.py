@@ -79,12 +79,12 @@ def test_splits_by_fraction_are_a_partition_and_equal_texts_share_a_split(
             for label in total:
                 exact = total[label] * fraction
                 assert exact - 1 < here[label] < exact + 1
-            # Fewer only if the text of a class that train must keep leaves too few.
+            # Fewer only if train must keep the last text of a class.
             target = max(1, round(len(units) * fraction))
             assert target - 2 <= len(kinds[split]) <= target
 
 
-def test_the_seed_changes_a_split_but_not_its_shares(tmp_path: Path) -> None:
+def test_split_seed_changes_the_rows_of_a_split_and_not_its_shares(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "a.csv", good_rows(300, ("a", "a", "b")))
     first, second = (data.open_dataset(source=path, split_seed=seed) for seed in (0, 1))
     assert texts_of(first)["test"] != texts_of(second)["test"]
@@ -124,7 +124,9 @@ def test_train_keeps_an_example_of_every_class(tmp_path: Path, in_memory_rows: i
     assert sum(sizes(dataset).values()) == 150
 
 
-def test_many_rows_are_split_by_a_hash_and_their_shares_are_reported(tmp_path: Path) -> None:
+def test_rows_beyond_in_memory_rows_are_split_by_a_hash_and_the_shares_reported(
+    tmp_path: Path,
+) -> None:
     path = write_csv(tmp_path / "a.csv", good_rows(4000))
     dataset = data.open_dataset(source=path, in_memory_rows=3999, test_fraction=0.2)
     result = sizes(dataset)
@@ -139,7 +141,7 @@ def test_many_rows_are_split_by_a_hash_and_their_shares_are_reported(tmp_path: P
     assert exact.findings.notes == []
 
 
-def test_label_sets_are_stratified_and_rare_ones_pooled(tmp_path: Path) -> None:
+def test_label_sets_are_stratified_and_rare_label_sets_pooled(tmp_path: Path) -> None:
     rows = [["text", "label"]]
     for labels, count in (("a", 100), ("b", 100), ("a,b", 50), ("", 50)):
         rows += [[f"{labels} {i}", labels] for i in range(count)]
@@ -157,7 +159,7 @@ def test_label_sets_are_stratified_and_rare_ones_pooled(tmp_path: Path) -> None:
     assert dataset.splits["train"].class_counts.min() > 0
 
 
-def test_every_rare_label_set_can_be_set_aside(tmp_path: Path) -> None:
+def test_rare_label_sets_can_be_in_every_split(tmp_path: Path) -> None:
     letters = "abcdefgh"
     rows = [
         ["text", "label"],
@@ -206,7 +208,7 @@ def test_too_few_rows_to_split_are_refused(tmp_path: Path) -> None:
 @given(st.text())
 @example("ͅ ß ﬁ İ Σς")
 @example("\u0130\u0320")  # folding leaves the two marks in the wrong order
-def test_normalise_is_idempotent(text: str) -> None:
+def test_normalising_a_text_twice_equals_normalising_once(text: str) -> None:
     once = data.normalise(text)
     assert data.normalise(once) == once
     assert data.normalise(f" {text}\n") == once
@@ -214,7 +216,7 @@ def test_normalise_is_idempotent(text: str) -> None:
         assert once == " ".join(text.casefold().split())
 
 
-def test_repeated_texts_do_not_depend_on_the_chunk_size(
+def test_groups_of_equal_texts_do_not_depend_on_the_chunk_size(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rng = np.random.default_rng(0)

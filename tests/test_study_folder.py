@@ -20,7 +20,7 @@ def folder(reviews: Path, tmp_path: Path) -> Path:
     return write_grids(tmp_path, reviews)
 
 
-def test_the_folder_of_other_files_or_of_another_benchmark_is_refused(folder: Path):
+def test_benchmark_refuses_a_folder_with_foreign_files_or_a_different_benchmark(folder: Path):
     benchmark = grid.read(folder / "grid.yaml")
     (folder / "documents").mkdir()
     (folder / "documents" / "novel.txt").touch()
@@ -58,7 +58,7 @@ def test_the_folder_of_other_files_or_of_another_benchmark_is_refused(folder: Pa
     ],
     ids=str,
 )
-def test_a_damaged_result_is_named(folder: Path, damage: dict[str, Any]):
+def test_a_damaged_result_of_a_run_is_reported_with_its_file(folder: Path, damage: dict[str, Any]):
     benchmark, results, _ = summarized(folder, {})
     (folder / "results").mkdir()
     name = "tiny.gru.seed0"
@@ -69,7 +69,7 @@ def test_a_damaged_result_is_named(folder: Path, damage: dict[str, Any]):
         folders.finished(benchmark, folder)
 
 
-def test_the_failure_of_a_finished_run_is_ignored(folder: Path):
+def test_a_failure_record_of_a_finished_run_is_ignored(folder: Path):
     benchmark = grid.read(folder / "grid.yaml")
     name = benchmark.runs[0].name
     for kind, content in (("failures", {"reason": "locked"}), ("results", {"cost": {}})):
@@ -97,7 +97,7 @@ def test_a_failed_measurement_is_reported_and_not_repeated(folder: Path):
     assert "tiny.gru.seed0.measurement failed: it took more than 1 minutes" in report
 
 
-def test_results_of_fasttext_are_used_and_its_runs_not_missed_if_it_is_not_installed(
+def test_finished_fasttext_runs_are_reported_and_missing_ones_ignored_without_fasttext(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ):
     benchmark, results, _ = summarized(folder, {"gru": 0.8})
@@ -114,7 +114,7 @@ def test_results_of_fasttext_are_used_and_its_runs_not_missed_if_it_is_not_insta
     ]
 
 
-def test_the_first_of_two_results_is_kept(tmp_path: Path):
+def test_a_written_result_of_a_run_is_not_replaced(tmp_path: Path):
     path = tmp_path / "result.json"
     assert artifact.write_file(path, "first", replace=False)
     assert not artifact.write_file(path, "second", replace=False)

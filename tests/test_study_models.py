@@ -22,7 +22,7 @@ from textclf.tasks import OneOf
 
 @pytest.fixture(scope="module")
 def folder(reviews: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with two trained models, `two` and `three`, that differ in the embedding."""
+    """Return a folder with two trained models, `two` and `three`, with different embeddings."""
     folder = tmp_path_factory.mktemp("models")
     (folder / "tiny.yaml").write_text(TINY.format(reviews=reviews))
     for name, dim in (("two", 2), ("three", 3)):
@@ -32,7 +32,7 @@ def folder(reviews: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_two_models_are_compared_on_the_same_texts(folder: Path, reviews: Path):
+def test_compare_scores_two_models_on_the_same_texts(folder: Path, reviews: Path):
     names = [str(folder / "two"), str(folder / "three")]
     result = CliRunner().invoke(main, ["compare", *names, "--json"])
     assert result.exit_code == 0, result.output
@@ -51,14 +51,14 @@ def test_two_models_are_compared_on_the_same_texts(folder: Path, reviews: Path):
     assert "Verdicts on architectures" not in printed.stdout, "architectures need several seeds"
 
 
-def test_a_copy_of_a_model_answers_all_examples_alike(folder: Path, tmp_path: Path):
+def test_comparison_of_a_model_with_its_copy_reports_equal_answers(folder: Path, tmp_path: Path):
     os.symlink(folder / "two", tmp_path / "copy")
     names = [str(folder / "two"), str(tmp_path / "copy")]
     result = CliRunner().invoke(main, ["compare", *names, "--json"])
     assert result.exit_code == 0, result.output
     [comparison] = json.loads(result.stdout)["comparisons"]
     assert comparison["verdict"] == "no difference" and comparison["interval"] is None
-    assert "both models answer all 30 examples alike" in comparison["words"]
+    assert "both models have equal answers on all 30 examples" in comparison["words"]
     assert comparison["p_value"] == 1.0
 
 
@@ -79,7 +79,7 @@ def test_a_copy_of_a_model_answers_all_examples_alike(folder: Path, tmp_path: Pa
         (["one", "same", "--data", "no.csv"], 1, "no.csv: no such file"),
     ],
 )
-def test_models_that_cannot_be_compared_are_refused_before_they_are_loaded(
+def test_compare_refuses_incomparable_models_before_loading(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     arguments: list[str], exit_code: int, message: str,
 ):  # fmt: skip
@@ -95,7 +95,7 @@ def test_models_that_cannot_be_compared_are_refused_before_they_are_loaded(
     assert result.exit_code == exit_code and message in result.stderr, result.output
 
 
-def test_models_with_other_data_or_settings_belong_to_other_cells():
+def test_models_with_different_data_or_settings_belong_to_different_cells():
     config = Config.from_dict({"data": {"source": "demo"}}).to_dict()
     card = artifact.Card(("x", "y"), False, config, data=artifact.DataSummary(fingerprint="f"))
     longer = {**config, "training": {**config["training"], "epochs": 3}}
@@ -117,7 +117,7 @@ def answers_with_accuracy(rng: np.random.Generator, accuracy: float, n: int = 10
     return Answers(OneOf(2), y_true, np.stack([1 - p, p], axis=1))
 
 
-def test_models_that_differ_only_in_the_seed_are_runs_of_one_cell():
+def test_models_with_different_seeds_are_runs_of_one_cell():
     rng = np.random.default_rng(0)
     accuracies = {"a0": 0.9, "a1": 0.9, "b0": 0.6, "b1": 0.6}
     report = model_report.compare_models(
@@ -157,7 +157,7 @@ def test_mcnemar_is_used_for_accuracy_only():
     assert comparison.p_value == comparison.mcnemar_p_value == pytest.approx(0.5)
 
 
-def test_equal_scores_with_different_wrong_answers_are_not_called_equal_answers():
+def test_models_with_equal_scores_and_different_errors_are_not_reported_as_equal():
     y_true = np.arange(30) % 3
     p = np.full((30, 3), 0.1) + 0.7 * np.eye(3)[y_true]
     a, b = p.copy(), p.copy()
@@ -168,12 +168,14 @@ def test_equal_scores_with_different_wrong_answers_are_not_called_equal_answers(
     ).comparisons
     assert comparison.verdict == "no difference"
     assert comparison.words == (
-        "no difference between a and b: both models score on all 30 examples alike"
+        "no difference between a and b: both models have equal scores on all 30 examples"
     )
 
 
 @pytest.mark.parametrize(("num_rows", "verdict"), [(19, "too few rows"), (40, "better")])
-def test_macro_f1_needs_four_rows_per_class_on_average(num_rows: int, verdict: str):
+def test_comparison_by_macro_f1_requires_four_rows_per_class_on_average(
+    num_rows: int, verdict: str
+):
     y_true = np.arange(num_rows) % 5
     right, wrong = np.eye(5)[y_true], np.eye(5)[(y_true + 1) % 5]
     mixed = np.where((np.arange(num_rows) % 3 == 0)[:, np.newaxis], right, wrong)
@@ -195,7 +197,7 @@ def test_macro_f1_needs_four_rows_per_class_on_average(num_rows: int, verdict: s
 
 
 def softmax_answers(rng: np.random.Generator, n: int) -> Answers:
-    """Three classes, with probabilities that vary by example and by model."""
+    """Return answers for three classes, with probabilities that vary by example and model."""
     y_true = np.arange(n) % 3
     logits = rng.normal(0, 1, (n, 3)) + 1.2 * np.eye(3)[y_true]
     p = np.exp(logits)
@@ -203,7 +205,7 @@ def softmax_answers(rng: np.random.Generator, n: int) -> Answers:
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "log_loss"])
-def test_equally_good_models_are_rarely_called_different_whatever_the_metric_and_their_number(
+def test_equally_good_models_are_rarely_called_different_with_any_metric(
     metric: str,
 ):
     rng = np.random.default_rng(6)
@@ -228,7 +230,7 @@ def test_equally_good_models_are_rarely_called_different_whatever_the_metric_and
 
 
 def holm_by_definition(p_values: list[float]) -> list[float]:
-    """Holm's correction by its definition, one p-value at a time."""
+    """Return p-values with Holm's correction, computed from its definition."""
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])
     corrected, largest = [0.0] * len(p_values), 0.0
     for rank, i in enumerate(order):
@@ -237,7 +239,7 @@ def holm_by_definition(p_values: list[float]) -> list[float]:
     return corrected
 
 
-def test_compare_gives_the_report_of_the_command(folder: Path, reviews: Path):
+def test_textclf_compare_returns_the_report_of_the_command(folder: Path, reviews: Path):
     models_to_compare = [folder / "two", folder / "three"]
     report = textclf.compare(models_to_compare, reviews, metric="macro_f1")
     names = [str(model) for model in models_to_compare]

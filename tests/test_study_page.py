@@ -24,7 +24,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[chromium.Page]:
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (360, False), (360, True)])
-def test_the_report_is_one_page_that_fits_the_window(
+def test_benchmark_page_has_no_external_resources_and_fits_the_window(
     page: chromium.Page, folder: Path, width: int, dark: bool
 ):
     benchmark, results, report = summarized(folder, {"gru": [0.8, 0.81, 0.82], "bigru": 0.9})

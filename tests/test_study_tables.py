@@ -18,7 +18,7 @@ def folder(reviews: Path, tmp_path: Path) -> Path:
     return write_grids(tmp_path, reviews)
 
 
-def test_tables_contain_each_cell_and_the_csv_each_run(folder: Path):
+def test_benchmark_tables_contain_each_cell_and_results_csv_each_run(folder: Path):
     benchmark, results, report = summarized(folder, {"gru": [0.8, 0.81, 0.82]})
     markdown = tables.markdown(report)
     assert "| GRU | 81.0 | 1.0 | 80.0 to 82.0 | 3 | 3.0 | 2.00 |" in markdown
@@ -35,7 +35,7 @@ def test_tables_contain_each_cell_and_the_csv_each_run(folder: Path):
     assert (row["encoder"], row["bidirectional"], row["seed"]) == ("gru", "True", "1")
 
 
-def test_tables_for_a_terminal_fit_with_long_names_and_many_figures():
+def test_benchmark_tables_with_long_names_fit_the_terminal():
     content = (RUNS / "sst2" / "verdicts.json").read_bytes()
     report = msgspec.json.decode(content, type=Summary)
     dataset = report.datasets["sst2"]

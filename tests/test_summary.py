@@ -43,11 +43,11 @@ def test_verdicts_distinguish_better_no_difference_and_too_few_seeds(folder: Pat
     assert [cell.cell for cell in dataset.cells][0] == "tfidf_logistic_regression"
 
 
-def test_cells_that_score_alike_on_each_text_have_no_interval_and_no_power(folder: Path):
+def test_cells_with_equal_scores_on_each_text_have_no_interval_and_no_power(folder: Path):
     _, _, report = summarized(folder, {"gru": 1.0, "bigru": 1.0, "bisimple_rnn": 0.5})
     alike = by_pair(report.datasets["tiny"].comparisons)["gru", "bigru"]
     assert alike.verdict == "no difference" and alike.interval is None and alike.power is None
-    assert alike.words == "no difference: GRU and BiGRU score on all 4,000 texts alike"
+    assert alike.words == "no difference: GRU and BiGRU have equal scores on all 4,000 texts"
 
 
 def test_cells_are_not_compared_by_macro_f1_with_too_few_rows():
@@ -85,7 +85,7 @@ def test_p_values_of_several_comparisons_are_corrected(folder: Path):
     assert smallest.p_value_holm == pytest.approx(3 * smallest.p_value)
 
 
-def test_a_verdict_uses_the_corrected_p_value():
+def test_verdicts_use_the_corrected_p_values():
     rng = np.random.default_rng(0)
     num_decided_by_correction = 0
     for _ in range(100):
@@ -100,7 +100,7 @@ def test_a_verdict_uses_the_corrected_p_value():
     assert num_decided_by_correction > 10, "the correction must matter for this test"
 
 
-def test_the_pareto_front_contains_no_cell_that_another_beats_at_lower_cost(folder: Path):
+def test_pareto_front_contains_no_cell_inferior_in_mean_and_cost(folder: Path):
     accuracies = {"gru": 0.8, "bigru": 0.9, "bisimple_rnn": 0.7, "fasttext": 0.6}
     benchmark, results, _ = summarized(folder, accuracies)
     seconds = {"majority": 0, "gru": 4, "bigru": 4, "bisimple_rnn": 5}
@@ -114,13 +114,13 @@ def test_the_pareto_front_contains_no_cell_that_another_beats_at_lower_cost(fold
     assert not any(cell.pareto for cell in cells), "times of two machines are not comparable"
 
 
-def test_a_lower_loss_is_better(folder: Path):
+def test_verdict_by_log_loss_prefers_the_lower_loss(folder: Path):
     accuracies = {"gru": 0.8, "bigru": 0.9, "bisimple_rnn": 0.5}
     _, _, report = summarized(folder, accuracies, CELLS + "metric: log_loss\n")
     assert ("bigru", "gru") in by_pair(report.datasets["tiny"].comparisons)
 
 
-def test_a_network_that_ended_early_or_is_saturated_is_reported(folder: Path):
+def test_summary_reports_saturated_and_aborted_networks(folder: Path):
     benchmark, results, _ = summarized(folder, {})
     results["tiny.gru.seed1"] |= {"ended_by": "not finite"}
     results["tiny.gru.seed1"]["history"] = [{"val_loss": None}, {"val_loss": 0.5}]
@@ -134,7 +134,7 @@ def test_a_network_that_ended_early_or_is_saturated_is_reported(folder: Path):
     assert "tiny.gru.seed1 ended early" in render(benchmark, folder, records, report)
 
 
-def test_notes_name_the_limits_of_the_comparison(folder: Path):
+def test_notes_of_a_summary_name_the_limits_of_the_comparison(folder: Path):
     benchmark, results, _ = summarized(folder, {"gru": 0.8})
     names = list(results)
     results[names[2]]["code"] = "other"

@@ -54,7 +54,7 @@ def labelled(texts: Sequence[str]) -> list[list[str]]:
 @settings(deadline=None, max_examples=50)
 @given(any_texts, st.booleans(), st.sampled_from([",", ";", "\t"]))
 @example(list(TEXTS), True, ",")
-def test_csv_texts_are_read_as_written(
+def test_csv_texts_are_read_unchanged(
     folder: Path, texts: list[str], mark: bool, delimiter: str
 ) -> None:
     rows = [["text", "label"], *labelled(texts)]
@@ -67,7 +67,7 @@ def test_csv_texts_are_read_as_written(
 @settings(deadline=None, max_examples=50)
 @given(any_texts, st.booleans())
 @example(list(TEXTS), True)
-def test_tsv_texts_are_read_as_written_with_quotes_as_text(
+def test_tsv_texts_with_quotes_are_read_unchanged(
     folder: Path, texts: list[str], mark: bool
 ) -> None:
     texts = [text.replace("\t", " ").replace("\n", " ") for text in texts]
@@ -80,7 +80,7 @@ def test_tsv_texts_are_read_as_written_with_quotes_as_text(
 @settings(deadline=None, max_examples=50)
 @given(any_texts, st.booleans(), st.booleans())
 @example(list(TEXTS), True, True)
-def test_json_lines_are_read_as_written_escaped_or_not(
+def test_json_texts_are_read_unchanged_with_and_without_escapes(
     folder: Path, texts: list[str], mark: bool, escaped: bool
 ) -> None:
     lines = [
@@ -93,7 +93,7 @@ def test_json_lines_are_read_as_written_escaped_or_not(
 
 @settings(deadline=None, max_examples=20)
 @given(any_texts)
-def test_parquet_texts_are_read_as_written(folder: Path, texts: list[str]) -> None:
+def test_parquet_texts_are_read_unchanged(folder: Path, texts: list[str]) -> None:
     import pyarrow
     import pyarrow.parquet
 
@@ -104,7 +104,7 @@ def test_parquet_texts_are_read_as_written(folder: Path, texts: list[str]) -> No
     assert read_back(path)[0] == texts
 
 
-def test_gzip_files_and_other_encodings_are_read(tmp_path: Path) -> None:
+def test_gzip_files_and_encodings_other_than_utf_8_are_read(tmp_path: Path) -> None:
     content = "text,label\n" + "".join(f'"{text}",{i % 2}\n' for i, text in enumerate("我爱看电影"))
     packed = tmp_path / "a.csv.gz"
     packed.write_bytes(gzip.compress(content.encode("utf-8")))

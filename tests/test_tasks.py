@@ -19,7 +19,7 @@ TASKS = pytest.mark.parametrize("task", [ONE, SEVERAL], ids=["one of", "multi-la
 
 
 @TASKS
-def test_classes_of_label_ids_have_the_documented_dtype_and_pass_their_own_check(task: Task):
+def test_classes_of_label_ids_have_the_documented_dtype_and_pass_check_classes(task: Task):
     classes = task.classes_of(LABEL_IDS[task])
     assert classes.dtype == CLASSES[task].dtype and np.array_equal(classes, CLASSES[task])
     none = task.classes_of([])
@@ -40,7 +40,7 @@ def test_classes_of_label_ids_have_the_documented_dtype_and_pass_their_own_check
         (SEVERAL, np.array([0, 1, 2]), r"y \(3,\) must be bool \(3, 3\)"),
     ],
 )
-def test_classes_of_another_shape_type_or_range_are_refused(
+def test_check_classes_refuses_a_wrong_shape_type_or_range(
     task: Task, classes: np.ndarray, message: str
 ):
     with pytest.raises(ValueError, match=message):
@@ -48,7 +48,7 @@ def test_classes_of_another_shape_type_or_range_are_refused(
 
 
 @TASKS
-def test_indicators_are_the_targets_and_true_classes_are_their_inverse(task: Task):
+def test_true_classes_is_the_inverse_of_indicators(task: Task):
     classes = CLASSES[task]
     indicators = task.indicators(classes)
     assert indicators.tolist() == [[c in ids for c in range(3)] for ids in LABEL_IDS[task]]
@@ -60,13 +60,13 @@ def test_indicators_are_the_targets_and_true_classes_are_their_inverse(task: Tas
 
 
 @TASKS
-def test_classes_follow_the_columns_of_reordered_probabilities(task: Task):
+def test_reorder_permutes_classes_like_the_columns_of_probabilities(task: Task):
     order = [2, 0, 1]
     indicators = task.indicators(CLASSES[task])
     assert np.array_equal(task.indicators(task.reorder(CLASSES[task], order)), indicators[:, order])
 
 
-def test_thresholds_are_one_half_by_default_and_refused_for_one_label():
+def test_thresholds_default_to_one_half_and_are_refused_for_single_labels():
     p = np.array([[0.5, 0.4, 0.6]])
     assert SEVERAL.select(p).tolist() == [[True, False, True]]
     assert SEVERAL.select(p, [0.6, 0.4, 0.7]).tolist() == [[False, True, False]]
@@ -78,7 +78,7 @@ def test_thresholds_are_one_half_by_default_and_refused_for_one_label():
 
 
 @TASKS
-def test_select_predicts_what_the_graph_decides(task: Task):
+def test_select_equals_the_decision_of_the_graph(task: Task):
     import tensorflow as tf
 
     logits = np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32)
@@ -101,8 +101,8 @@ def test_label_names_are_strings_for_one_label_and_tuples_for_several():
     assert SEVERAL.label_names(answers, ("a", "b", "c")) == [("a", "c"), ()]
 
 
-@pytest.mark.parametrize("multi_label", [False, True])
-def test_the_card_gives_task_and_decision_from_its_flat_entries(multi_label: bool):
+@pytest.mark.parametrize("multi_label", [False, True], ids=["one-of", "multi-label"])
+def test_card_returns_task_and_decision_from_its_entries(multi_label: bool):
     decision = Decision(temperature=(1.0, 2.0), thresholds=(0.1, 0.2), abstain_below=0.3)
     card = artifact.Card(
         class_names=("no", "yes"),

@@ -30,8 +30,10 @@ def assert_same(left: text.Encoded, right: text.Encoded) -> None:
         np.testing.assert_array_equal(a.numpy(), b.numpy(), err_msg=name)
 
 
-@pytest.mark.parametrize("value", [tf.constant("good"), tf.constant([["good"]])])
-def test_a_scalar_or_matrix_of_texts_is_refused(encoder, value):
+@pytest.mark.parametrize(
+    "value", [tf.constant("good"), tf.constant([["good"]])], ids=["scalar", "matrix"]
+)
+def test_text_encoder_refuses_a_scalar_or_matrix_of_texts(encoder, value):
     for function in (encoder, encoder.tokenizer):
         with pytest.raises((TypeError, ValueError)):
             function(value)
@@ -80,7 +82,7 @@ def test_a_word_outside_the_vocabulary_is_unknown(encoder):
         assert encoder(tf.constant([value])).token_ids[0, 0] == text.UNKNOWN_ID
 
 
-def test_an_empty_batch_has_width_one(encoder):
+def test_an_empty_batch_of_texts_has_width_one(encoder):
     encoded = encoder(tf.zeros([0], tf.string))
     assert [tuple(field.shape) for field in encoded] == [(0, 1), (0,), (0,), (0,), (0,)]
 
@@ -95,7 +97,7 @@ def test_texts_without_tokens_have_one_unknown_token(encoder):
 
 @pytest.mark.parametrize("limit", [1, 2, 5, 6])
 @pytest.mark.parametrize("keep", ["start", "end", "both"])
-def test_length_limit_keeps_start_end_or_both(tmp_path, limit, keep):
+def test_length_limit_keeps_the_start_or_the_end_or_both_parts_of_a_text(tmp_path, limit, keep):
     names = [f"w{number}" for number in range(20)]
     text.write_vocabulary(names, tmp_path / "v.txt")
     encoder = text.TextEncoder(tokenizer(), tmp_path / "v.txt", sequence_length=limit, keep=keep)
@@ -139,7 +141,7 @@ def test_unknown_words_get_ids_of_hash_buckets(vocabulary_path):
 
 
 @pytest.mark.parametrize("hash_buckets", [0, 3])
-def test_ids_are_equal_in_tf_data_and_after_saving(tmp_path, hash_buckets):
+def test_token_ids_are_equal_in_tf_data_and_after_saving(tmp_path, hash_buckets):
     path = tmp_path / "vocabulary.txt"
     text.write_vocabulary(WORDS, path)
     encoder = text.TextEncoder(
@@ -173,7 +175,7 @@ def test_a_text_of_a_hundred_thousand_tokens_is_encoded_and_counted(encoder):
 
 
 @pytest.mark.parametrize("piece", ["'", " '", ":", ":)", "(", " ", "!", "好", "<", "&", "^", "a"])
-def test_a_megabyte_of_one_repeated_string_is_encoded(encoder, piece):
+def test_a_megabyte_of_a_repeated_string_is_encoded(encoder, piece):
     encoded = encoder(tf.constant([piece * (1_000_000 // len(piece.encode()))]))
     assert 1 <= int(encoded.lengths[0]) <= 8
 
@@ -192,7 +194,7 @@ def test_encoder_arguments_out_of_range_are_refused(vocabulary_path, changed, me
         text.TextEncoder(tokenizer(), vocabulary_path, **arguments)
 
 
-def test_a_vocabulary_rewritten_at_the_same_path_is_read(tmp_path):
+def test_text_encoder_reads_a_vocabulary_rewritten_at_the_same_path(tmp_path):
     path = tmp_path / "vocabulary.txt"
     encoders = []  # kept alive, so that both tables exist
     ids = []

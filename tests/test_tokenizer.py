@@ -131,7 +131,7 @@ def test_addresses_times_and_formulas_contain_no_emoticons(value):
     assert not emoji & set(words(value, unescape_entities=False))
 
 
-def test_entities_are_unescaped_once():
+def test_html_entities_are_unescaped_once():
     value = "&lt;b&gt; &amp; &quot;q&quot; it&apos;s it&#39;s &#34; &amp;lt; &nbsp;"
     character = {"unit": "character", "lowercase": False}
     assert "".join(words(value, **character)) == '<b>&"q"it\'sit\'s"&lt;&nbsp;'
@@ -185,8 +185,8 @@ def test_tokens_are_one_line_without_control_or_separator_characters(
 
 @settings(max_examples=80, deadline=None)
 @given(st.lists(ANY_BYTES, min_size=1, max_size=8), UNITS, st.booleans())
-def test_tokenizing_tokens_does_not_change_them(values, unit, fold_width):
-    # Lower-cased only: "X\u00adD" makes the token "XD", which by itself is an emoticon.
+def test_tokenizing_a_token_returns_the_same_token(values, unit, fold_width):
+    # Lower-cased only: "X\u00adD" gives the token "XD", which as a text is an emoticon.
     changed = {"unit": unit, "fold_width": fold_width}
     rows = tokenize(*values, **changed)
     assert tokenize(*(" ".join(row) for row in rows), **changed) == rows
@@ -197,7 +197,7 @@ def test_tokenizing_tokens_does_not_change_them(values, unit, fold_width):
 @settings(max_examples=80, deadline=None)
 @given(st.lists(ANY_BYTES, min_size=1, max_size=8), st.booleans(), st.booleans())
 @example([text.to_utf8("\ud83d")], True, True)  # RE2 accepts half a pair as a character
-def test_folding_does_not_change_the_texts_that_skip_it(values, fold_width, unescape_entities):
+def test_folding_would_not_change_texts_without_folding(values, fold_width, unescape_entities):
     one = tokenizer(fold_width=fold_width, unescape_entities=unescape_entities)
     batch = tf.constant(values, tf.string)
     changes = (one._fold(batch) != batch).numpy()

@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 from click.testing import CliRunner
 
-from textclf import classifier, data, evaluation, saved_model, text, training
+from textclf import classifier, data, evaluation, networks, saved_model, text, training
 from textclf.cli import main
 from textclf.config import Config
 from textclf.errors import ArtifactError, ConfigError, TrainingError
@@ -40,7 +40,7 @@ def history(folder):
 
 
 def outputs_of(output):
-    """Probabilities, what `predict` prints, and the fingerprint of the export of a trained folder."""
+    """Return probabilities, output of `predict`, and fingerprint of the export of a folder."""
     model = classifier.load(output)
     p = model.predict_proba(["not bad at all", "", "很好看！"])
     printed = CliRunner().invoke(main, ["predict", str(output), "--json", "not bad", ""]).stdout
@@ -59,7 +59,9 @@ print(outputs_of(sys.argv[3]))
 """
 
 
-def test_same_seed_gives_the_same_bytes_in_another_process(reviews, tiny, trained, tmp_path):
+def test_equal_seeds_give_equal_bytes_of_weights_in_different_processes(
+    reviews, tiny, trained, tmp_path
+):
     other = tmp_path / "run"
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, json.dumps(tiny), str(reviews), str(other)],
@@ -74,12 +76,12 @@ def test_same_seed_gives_the_same_bytes_in_another_process(reviews, tiny, traine
     assert history(other) == history(trained)
 
 
-def test_another_seed_gives_other_weights(reviews, tiny, trained, tmp_path):
+def test_different_seeds_give_different_weights(reviews, tiny, trained, tmp_path):
     run(config(tiny, "training.seed=1", source=str(reviews)), tmp_path / "run")
     assert history(tmp_path / "run") != history(trained)
 
 
-def test_best_epoch_is_kept_and_not_the_last(reviews, bag, tmp_path):
+def test_weights_of_the_best_epoch_are_saved(reviews, bag, tmp_path):
     resolved = config(
         bag, "training.epochs=12", "training.learning_rate=0.2", "training.clip_norm=100",
         "training.patience_epochs=0", source=str(reviews),
@@ -95,7 +97,7 @@ def test_best_epoch_is_kept_and_not_the_last(reviews, bag, tmp_path):
     report = model.evaluate(dataset, "validation", bootstrap_samples=100)
     fitted = finished.validation.metrics["log_loss"]
     assert report.get("log_loss") == pytest.approx(fitted, abs=1e-5)
-    # The history is from before the temperature was fitted.
+    # The history was written before the temperature was fitted.
     card = msgspec.structs.replace(model.card, temperature=1.0)
     raw = classifier.Classifier(model.text_encoder, model.network, card)
     report = raw.evaluate(dataset, "validation", bootstrap_samples=100)
@@ -121,7 +123,9 @@ def test_the_monitored_figure_chooses_the_best_epoch(reviews, bag, tmp_path):
     assert finished.best_epoch == int(np.argmax(scores)) + 1, "the first of equal ones is kept"
 
 
-def test_the_card_counts_the_unknown_among_the_kept_tokens_of_validation(reviews, bag, tmp_path):
+def test_card_has_the_share_of_unknown_tokens_among_the_kept_validation_tokens(
+    reviews, bag, tmp_path
+):
     resolved = config(
         bag, "text.sequence_length=3", "text.min_count=20", "training.epochs=1",
         source=str(reviews),
@@ -159,7 +163,7 @@ def test_temperature_and_thresholds_are_fitted_on_validation(reviews, bag, tmp_p
             assert model.card.thresholds == pytest.approx(chosen.tolist(), abs=1e-5)
 
 
-def test_interrupted_training_keeps_the_best_epoch_without_another_validation(
+def test_interrupted_training_saves_the_best_epoch_without_a_further_validation(
     reviews, bag, tmp_path
 ):
     asked = iter(range(1000))
@@ -170,7 +174,7 @@ def test_interrupted_training_keeps_the_best_epoch_without_another_validation(
     assert classifier.load(tmp_path / "run").card.training.ended_by == "interrupted"
 
 
-def test_training_interrupted_in_the_first_epoch_saves_nothing_and_keeps_the_old_folder(
+def test_training_interrupted_in_the_first_epoch_keeps_the_former_folder(
     reviews, tiny, trained, tmp_path
 ):
     folder = shutil.copytree(trained, tmp_path / "run")
@@ -181,9 +185,7 @@ def test_training_interrupted_in_the_first_epoch_saves_nothing_and_keeps_the_old
     assert classifier.load(folder).predict_proba(["good"]).shape == (1, 2)
 
 
-def test_loss_that_is_not_finite_stops_training_and_names_step_texts_and_fix(
-    reviews, bag, tmp_path
-):
+def test_non_finite_loss_stops_training_and_names_step_texts_and_fix(reviews, bag, tmp_path):
     resolved = config(bag, "model.l2=1e38", source=str(reviews))
     with pytest.raises(TrainingError) as caught:
         run(resolved, tmp_path / "run")
@@ -213,14 +215,15 @@ def test_test_split_has_no_influence_on_training(reviews, bag, tmp_path):
     assert history(one) == history(two)
 
 
-def test_every_weight_moves(reviews, tiny, tmp_path, trained):
+def test_training_changes_every_weight(reviews, tiny, tmp_path, trained):
     resolved = config(
         tiny, "model.ngram_buckets=64", "model.pooling=attention", source=str(reviews)
     )
     run(resolved, tmp_path / "run")
     after = classifier.load(tmp_path / "run").network
-    before = classifier.build_network(
-        resolved,
+    before = networks.build(
+        networks.Architecture.from_settings(resolved.model.to_dict()),
+        seed=resolved.training.seed,
         vocabulary_size=after.encoder.embedding.input_dim,
         num_classes=2,
     )
@@ -237,7 +240,7 @@ def test_a_second_training_into_the_same_folder_is_refused(reviews, tiny, tmp_pa
     assert not list(tmp_path.iterdir())
 
 
-def test_files_of_a_killed_training_are_removed(reviews, bag, tmp_path):
+def test_temporary_files_of_a_killed_training_are_removed(reviews, bag, tmp_path):
     left = tmp_path / "run.unfinished"
     (left / "batches").mkdir(parents=True)
     (left / "lock").touch()
@@ -248,7 +251,7 @@ def test_files_of_a_killed_training_are_removed(reviews, bag, tmp_path):
     assert "old" not in (tmp_path / "run" / "history.jsonl").read_text()
 
 
-def test_unfinished_folder_with_other_files_is_refused(reviews, tiny, tmp_path):
+def test_unfinished_folder_with_foreign_files_is_refused(reviews, tiny, tmp_path):
     (tmp_path / "run.unfinished").mkdir()
     (tmp_path / "run.unfinished" / "draft.txt").write_text("my thesis")
     with pytest.raises(ArtifactError, match="holds other files; move it"):
@@ -257,7 +260,7 @@ def test_unfinished_folder_with_other_files_is_refused(reviews, tiny, tmp_path):
 
 
 def call_before_the_lock(monkeypatch, happens):
-    """Something that another process does between our opening of the lock and our taking it."""
+    """Let an action run between opening and taking the lock, as in a different process."""
     flock, calls = fcntl.flock, []
 
     def slow(*arguments):
@@ -269,7 +272,9 @@ def call_before_the_lock(monkeypatch, happens):
     monkeypatch.setattr(fcntl, "flock", slow)
 
 
-def test_lock_whose_file_was_removed_is_taken_again(reviews, tiny, tmp_path, monkeypatch):
+def test_lock_of_a_training_is_taken_again_after_the_removal_of_its_file(
+    reviews, tiny, tmp_path, monkeypatch
+):
     lock = tmp_path / "run.unfinished" / "lock"
     call_before_the_lock(monkeypatch, lambda: shutil.rmtree(lock.parent))
     events = training.train_events(config(tiny, source=str(reviews)), tmp_path / "run")
@@ -280,7 +285,7 @@ def test_lock_whose_file_was_removed_is_taken_again(reviews, tiny, tmp_path, mon
     events.close()
 
 
-def test_training_that_ended_before_the_lock_was_taken_is_not_replaced(
+def test_result_of_a_training_finished_before_the_lock_is_not_replaced(
     reviews, tiny, trained, tmp_path, monkeypatch
 ):
     call_before_the_lock(monkeypatch, lambda: shutil.copytree(trained, tmp_path / "run"))
@@ -288,7 +293,7 @@ def test_training_that_ended_before_the_lock_was_taken_is_not_replaced(
         run(config(tiny, source=str(reviews)), tmp_path / "run")
 
 
-def test_a_folder_that_appears_during_the_training_is_not_replaced(reviews, bag, tmp_path):
+def test_a_folder_created_during_the_training_is_not_replaced(reviews, bag, tmp_path):
     events = training.train_events(
         config(bag, "training.epochs=1", source=str(reviews)), tmp_path / "r"
     )
@@ -300,7 +305,7 @@ def test_a_folder_that_appears_during_the_training_is_not_replaced(reviews, bag,
     assert [path.name for path in (tmp_path / "r").iterdir()] == ["precious.txt"]
 
 
-def test_validation_outputs_that_are_not_finite_stop_training_and_keep_the_best_epoch(
+def test_non_finite_validation_outputs_stop_training_and_keep_the_best_epoch(
     reviews, bag, tmp_path
 ):
     for epoch, multi_label in ((2, False), (1, False), (2, True)):
@@ -348,10 +353,11 @@ def test_validation_outputs_that_are_not_finite_stop_training_and_keep_the_best_
                 "training.plateau_factor=0.1",
                 "training.plateau_patience_epochs=2",
             ],
-            # The first epoch is a gain, the next two are none.
+            # Only the first epoch improves the score.
             lambda step, total, epoch: [1, 1, 1, 0.1][epoch - 1],
         ),
     ],
+    ids=["constant", "cosine", "exponential", "warm-up", "cosine with warm-up", "plateau"],
 )
 def test_the_learning_rate_follows_its_schedule(reviews, bag, tmp_path, overrides, factor):
     resolved = config(
@@ -380,13 +386,13 @@ def test_max_steps_ends_training_within_an_epoch(reviews, bag, tmp_path):
     assert len(rates) == whole + 1
     lowest = 0.5 * (1 + np.cos(np.pi * 12 / 13)) * resolved.training.learning_rate
     assert rates[-1] == pytest.approx(lowest), "the schedule ends where the steps do"
-    # As many steps as the epochs have change nothing.
+    # A limit equal to the steps of all epochs has no effect.
     resolved = config(bag, "training.epochs=1", "training.max_steps=99999", source=str(reviews))
     events = list(training.train_events(resolved, tmp_path / "whole"))
     assert events[0].total_steps == per_epoch and events[-1].why == "epochs"
 
 
-def test_the_last_step_of_an_epoch_has_the_mean_loss_of_the_epoch(reviews, bag, tmp_path):
+def test_last_step_of_an_epoch_has_the_mean_loss_of_the_epoch(reviews, bag, tmp_path):
     settings = [bag, "training.epochs=3", "training.patience_epochs=0", "training.batch_size=7"]
     resolved = config(*settings, source=str(reviews))
     events = list(training.train_events(resolved, tmp_path / "run"))
@@ -413,7 +419,12 @@ def one_step(reviews, bag, tmp_path, *overrides):
     run(resolved, tmp_path / "run")
     after = classifier.load(tmp_path / "run").network
     size = after.encoder.embedding.input_dim
-    before = classifier.build_network(resolved, vocabulary_size=size, num_classes=2)
+    before = networks.build(
+        networks.Architecture.from_settings(resolved.model.to_dict()),
+        vocabulary_size=size,
+        num_classes=2,
+        seed=resolved.training.seed,
+    )
     pairs = zip(before.parameters, after.parameters, strict=True)
     return np.concatenate([(new.numpy() - old.numpy()).ravel() for old, new in pairs])
 
@@ -458,7 +469,9 @@ def test_balanced_class_weights_follow_their_definition(tmp_path):
     assert weights == [10 / 30, 30 / 10, 1 / 40]
 
 
-def test_weights_of_other_classes_are_refused_before_the_texts_are_encoded(reviews, tiny, tmp_path):
+def test_class_weights_of_unknown_classes_are_refused_before_texts_are_encoded(
+    reviews, tiny, tmp_path
+):
     stages = set()
     resolved = config(tiny, "training.class_weights={good: 1, bad: 2}", source=str(reviews))
     with pytest.raises(ConfigError, match="training.class_weights: expected a weight for each of"):
@@ -512,7 +525,7 @@ def test_a_full_disk_when_saving_leaves_the_earlier_model(
     classifier.load(folder)
 
 
-def test_vectors_from_a_file_initialise_the_embedding_and_their_coverage_is_reported(
+def test_vectors_from_a_file_initialise_the_embedding_with_reported_coverage(
     reviews, bag, tmp_path
 ):
     (tmp_path / "vectors.txt").write_text(
@@ -532,7 +545,7 @@ def test_vectors_from_a_file_initialise_the_embedding_and_their_coverage_is_repo
 
 MIRRORED = """
 import gc, json, sys
-gc.disable()  # much of the time would go into looking for garbage in TensorFlow
+gc.disable()  # garbage collection in TensorFlow would take much of the time
 import tensorflow as tf
 gc.freeze()
 cpu = tf.config.list_physical_devices("CPU")[0]
@@ -554,13 +567,13 @@ print(json.dumps(losses))
 """
 
 
-def test_two_devices_train_like_one(reviews, tiny, tmp_path):
-    # One direction: each device's part of the step is traced by itself.
+def test_training_on_two_devices_equals_training_on_one_device(reviews, tiny, tmp_path):
+    # One direction only, because the step is traced once for each device.
     model = {"encoder": "gru", "bidirectional": False, "l2": 1e-4}
     model |= {"embedding_dropout": 0.0, "output_dropout": 0.0}
     values = {**tiny, "data": {"source": str(reviews)}}
     values = values | {"model": tiny["model"] | model}
-    # An odd batch leaves one device short of a row.
+    # The devices get different numbers of rows of an odd batch.
     values = values | {"training": tiny["training"] | {"batch_size": 33}}
     done = subprocess.run(
         [sys.executable, "-c", MIRRORED, json.dumps(values), str(tmp_path)],

@@ -27,7 +27,7 @@ def test_tokens_without_a_vector_depend_on_the_seed_alone(tmp_path):
     assert np.all(first[3] != other[3])
 
 
-def test_a_token_with_blanks_is_read_from_the_right(tmp_path):
+def test_vectors_of_tokens_with_blanks_are_read_from_the_end_of_the_line(tmp_path):
     path = tmp_path / "vectors.txt"
     path.write_text(". . . 1 2\ngood 3 4\n")
     matrix, num_known = text.read_vectors(path, ["good"], dim=2)
@@ -43,7 +43,7 @@ def test_a_token_with_blanks_is_read_from_the_right(tmp_path):
         ("other 1 2\n", r"v\.txt: has no token of the vocabulary"),
     ],
 )
-def test_unusable_vectors_are_refused_with_their_place(tmp_path, content, message):
+def test_unusable_vectors_are_refused_with_file_and_line(tmp_path, content, message):
     path = tmp_path / "v.txt"
     if content is not None:
         path.write_text(content)

@@ -14,7 +14,7 @@ from textclf.errors import ArtifactError
 from textclf.text import vocabulary
 
 
-def test_counts_equal_those_of_a_python_counter():
+def test_token_counts_equal_a_python_counter():
     texts = ["Good film!", "", "good, GOOD; bad", "好 film &lt;3", "\ud83d half a pair"] * 3
     expected = collections.Counter(itertools.chain.from_iterable(tokenize(*texts)))
     for batch_size in (1, 4, 1024):
@@ -81,7 +81,7 @@ def test_order_of_texts_does_not_change_the_vocabulary():
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(ANY_BYTES, max_size=8))
-def test_vocabulary_of_arbitrary_texts_is_read_as_written(tmp_path_factory, values):
+def test_written_vocabulary_of_arbitrary_texts_is_read_unchanged(tmp_path_factory, values):
     tokens = sorted(set(itertools.chain.from_iterable(tokenize(b"x", *values))))
     path = tmp_path_factory.mktemp("any") / "vocabulary.txt"
     text.write_vocabulary(tokens, path)
@@ -93,7 +93,7 @@ def test_vocabulary_of_arbitrary_texts_is_read_as_written(tmp_path_factory, valu
 
 
 @pytest.mark.parametrize("token", ["", "a\nb", "a\u2028b", "a\x85", "\x1c", "\r", "\ud800"])
-def test_writing_a_token_that_is_not_one_line_is_refused(tmp_path, token):
+def test_writing_a_token_with_a_line_break_is_refused(tmp_path, token):
     with pytest.raises(ValueError):
         text.write_vocabulary(["good", token], tmp_path / "v.txt")
     assert not (tmp_path / "v.txt").exists()

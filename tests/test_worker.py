@@ -21,14 +21,14 @@ def folder(reviews: Path, tmp_path: Path) -> Path:
     return write_grids(tmp_path, reviews)
 
 
-def test_data_that_changed_between_runs_are_refused(folder: Path, reviews: Path):
+def test_data_changed_between_runs_of_a_benchmark_are_refused(folder: Path, reviews: Path):
     rows = reviews.read_text(encoding="utf-8")
     changed = folder / "changed.csv"
     (folder / "tiny.yaml").write_text(TINY.format(reviews="changed.csv"))
     run = grid.read(folder / "grid.yaml").runs[0]
     job = Job(
         run=run.name, dataset=run.dataset, cell=run.cell, kind=run.kind, seed=run.seed,
-        job=run.kind, config=run.config.to_dict(), folders=dict(run.config.folders), folder=str(folder),
+        job=run.kind, config=run.config.to_dict(), fixed_paths=dict(run.config.fixed_paths), folder=str(folder),
     )  # fmt: skip
     changed.write_text(rows, encoding="utf-8")
     worker.execute(job, lambda *_: None)
@@ -39,14 +39,14 @@ def test_data_that_changed_between_runs_are_refused(folder: Path, reviews: Path)
     worker.execute(job, lambda *_: None)
 
 
-def test_a_damaged_log_of_test_reads_stops_no_run(tmp_path: Path):
+def test_a_damaged_log_of_test_reads_is_continued(tmp_path: Path):
     (tmp_path / "test_reads.jsonl").write_text('{"run": "a", "ti')
     assert worker.log_test_read("b", tmp_path) == 1
     assert worker.log_test_read("b", tmp_path) == 2
 
 
-@pytest.mark.parametrize("multi_label", [False, True])
-def test_rounding_to_float16_changes_no_prediction(multi_label: bool):
+@pytest.mark.parametrize("multi_label", [False, True], ids=["one-of", "multi-label"])
+def test_rounding_of_stored_probabilities_changes_no_prediction(multi_label: bool):
     rng = np.random.default_rng(0)
     p = np.clip(0.5 + rng.normal(0, 1e-4, (1000, 3)), 0, 1).astype(np.float32)
     thresholds = np.array([0.5, 0.50001, 0.49999], np.float32) if multi_label else None
@@ -67,7 +67,7 @@ def test_rounding_to_float16_changes_no_prediction(multi_label: bool):
         damaged.unpack()
 
 
-def test_gradients_by_distance_equal_those_of_a_linear_recurrence(model: Any):
+def test_gradients_by_distance_of_a_linear_network_match_the_formula(model: Any):
     # For h[t] = w h[t - 1] + v x[t], dh[n - 1] / dx[n - 1 - k] is v w^k.
     architecture = networks.Architecture(
         encoder="simple_rnn", bidirectional=False, units=1, num_layers=1, pooling="last",

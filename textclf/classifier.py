@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from textclf import artifact, evaluation, model_card, networks, text
-from textclf.config import Config, to_yaml
+from textclf.config import Config, to_yaml, write_trained_paths
 from textclf.data import Dataset
 from textclf.errors import ArtifactError, ConfigError, DataError
 
@@ -293,30 +293,6 @@ def _features(encoded: text.Encoded) -> networks.Features:
     return {"token_ids": encoded.token_ids, "lengths": encoded.lengths}
 
 
-def build_network(
-    config: Config,
-    *,
-    vocabulary_size: int,
-    num_classes: int,
-    embedding_matrix: np.ndarray | None = None,
-) -> networks.Network:
-    """Build the untrained network of a configuration.
-
-    Args:
-        embedding_matrix: float32 [vocabulary_size, embedding_dim], initial embeddings; None for
-            random ones.
-    """
-    settings = config.model.to_dict()
-    del settings["embedding_vectors"]  # passed as embedding_matrix
-    return networks.build(
-        networks.Architecture(**settings),
-        vocabulary_size=vocabulary_size,
-        num_classes=num_classes,
-        embedding_matrix=embedding_matrix,
-        seed=config.training.seed,
-    )
-
-
 def tokenizer_settings(config: Config) -> dict[str, Any]:
     """Return the arguments of `text.Tokenizer`."""
     return config.text.to_dict("unit", "lowercase", "fold_width", "unescape_entities")
@@ -341,6 +317,7 @@ def save(
     vocabulary_path: str | os.PathLike,
     weights: dict[str, np.ndarray],
     extra_files: Mapping[str, str | os.PathLike],
+    paths: Mapping[str, str],
     overwrite: bool,
 ) -> None:
     """Write a trained folder atomically.
@@ -349,6 +326,7 @@ def save(
         card: description of the model; `files` is filled in here.
         weights: weights of the network by name.
         extra_files: files and folders to copy, by their name in the trained folder.
+        paths: setting -> absolute path of the training, as of `config.absolute_paths`.
         overwrite: replace an existing trained folder.
 
     Raises:
@@ -366,6 +344,7 @@ def save(
         (temporary / artifact.CARD_PAGE).write_text(page, encoding="utf-8")
         card = msgspec.structs.replace(card, files=artifact.checksums(temporary))
         (temporary / artifact.CARD).write_text(card.to_json(), encoding="utf-8")
+        write_trained_paths(temporary, paths)  # after the checksums, which do not contain it
 
 
 def load(folder: str | os.PathLike) -> Classifier:
@@ -380,10 +359,11 @@ def load(folder: str | os.PathLike) -> Classifier:
     artifact.check_files(folder, card.files)
     config = _card_config(folder, card)
     text_encoder = build_text_encoder(config, folder / artifact.VOCABULARY)
-    network = build_network(
-        config,
+    network = networks.build(
+        networks.Architecture.from_settings(config.model.to_dict()),
         vocabulary_size=text_encoder.vocabulary_size,
         num_classes=len(card.class_names),
+        seed=config.training.seed,
     )
     with np.load(folder / artifact.WEIGHTS, allow_pickle=False) as weights:
         set_weights(network, weights, folder)

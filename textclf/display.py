@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 # Width of text that is not written to a terminal, so that it is the same everywhere.
 WIDTH = 96
-# Columns of names are narrowed to the minimum before a table is split. Both limits are exceeded
-# where shortened names would be equal.
+# Columns of names are narrowed to the minimum before a table is split. They are wider than these
+# limits if shortened names would be equal.
 _MIN_NAME_WIDTH = 20
 _MAX_NAME_WIDTH = 40
 # Longer lines of prose are hard to read.
@@ -41,12 +41,12 @@ class Table:
             the right. Texts and numbers are never cut. Blanks separate groups of columns: a table
             that is too wide is split between groups, and each part repeats the first group.
         heading: noun above the table; "" for none.
-        num_totals: number of last rows that are separated by a rule.
+        num_totals: number of rows at the end that are below a line.
         remark: sentence below the table; "" for none.
-        is_matrix: the columns after the first are counts [row][column] of the rows' names. In text,
+        is_matrix: whether the columns after the first are counts, one column for each row. In text,
             the header of a wide matrix has numbers; in HTML, cells are shaded by their share of the
             row.
-        has_header: False for a list of names and values.
+        has_header: whether the table has a header; False for a list of names and values.
     """
 
     header: Sequence[str]
@@ -131,7 +131,7 @@ def _console(width: int) -> "Console":
     """Return a console that writes plain text of any height into memory."""
     from rich.console import Console
 
-    # All that rich would look up in the environment is set: a terminal, colours, the size.
+    # Everything that rich would read from the environment is set: terminal, colours, size.
     return Console(
         file=io.StringIO(), width=width, height=25, force_terminal=False, color_system=None,
         legacy_windows=False, highlight=False, emoji=False, markup=False,
@@ -265,7 +265,7 @@ def _measure(renderable: Any, width: int) -> Any:
 
 
 def _distinct_width(names: Sequence[str]) -> int:
-    """Return the smallest width from the minimum on at which shortened names are distinct."""
+    """Return the smallest width, at least the minimum, at which shortened names are distinct."""
     from rich.cells import cell_len
 
     distinct = set(names)
@@ -308,7 +308,7 @@ def _name_type() -> Any:
 def to_html(document: Document) -> str:
     """Return a document as an HTML fragment without external resources, for a notebook.
 
-    It follows the colours of the page, light or dark.
+    Its colours suit light and dark pages.
     """
     import jinja2
 

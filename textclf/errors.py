@@ -16,11 +16,11 @@ from collections.abc import Callable, Iterable, Sequence
 
 
 class TextclfError(Exception):
-    """A mistake that the user can fix; the base class of all others."""
+    """Base class of the errors that a user can fix."""
 
 
 class ConfigError(TextclfError):
-    """All mistakes of a configuration.
+    """Invalid or contradictory settings, all reported together.
 
     Args:
         problems: one sentence each, beginning with the path of the setting.
@@ -40,8 +40,8 @@ class RowError(DataError):
 
     Args:
         place: file and line, such as `reviews.csv:17`.
-        problem: the mistake.
-        fix: the remedy. A list of mistakes states each remedy once.
+        problem: what is wrong with the row.
+        fix: what the user can do. A list of errors states each fix once.
     """
 
     def __init__(self, place: str, problem: str, fix: str):
@@ -127,18 +127,18 @@ def install_command(extra: str) -> str:
 
 
 def check_all(*checks: Callable[[], object]) -> None:
-    """Call every check and report the mistakes of all of them together.
+    """Call every check and report the errors of all of them together.
 
     Raises:
-        TextclfError: with all messages; of the type of the mistake if there is only one.
+        TextclfError: with all messages; of the type of the error if there is only one.
     """
-    mistakes = []
+    errors = []
     for check in checks:
         try:
             check()
         except TextclfError as error:
-            mistakes.append(error)
-    if len(mistakes) == 1:
-        raise mistakes[0]
-    if mistakes:
-        raise TextclfError("\n".join(str(mistake) for mistake in mistakes))
+            errors.append(error)
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise TextclfError("\n".join(str(error) for error in errors))

@@ -52,6 +52,7 @@ def data_to_score(
     card: Card,
     source: str | os.PathLike | None = None,
     *,
+    paths: Mapping[str, str],
     split: str | None = None,
     overrides: Overrides = (),
     advice: str = "other data",
@@ -59,11 +60,13 @@ def data_to_score(
 ) -> DataToScore:
     """Return the checked data on which a trained model is scored.
 
-        data_to_score(card)                     # the test split of the training data
-        data_to_score(card, "new.csv")          # all rows of a file
+        paths = config.read_trained_paths("runs/reviews")
+        data_to_score(card, paths=paths)                  # the test split of the training data
+        data_to_score(card, "new.csv", paths=paths)       # all rows of a file
 
     Args:
         card: the card of the model.
+        paths: setting -> absolute path in the training, as of `config.read_trained_paths`.
         source: a file (all rows are scored) or another value of data.source; None for the
             training data.
         split: the split to score, of a source with several; default: test.
@@ -85,7 +88,7 @@ def data_to_score(
     else:
         split = split or "test"
         if source is None:
-            config = Config.from_dict(card.config, overrides)
+            config = training_config(card, paths, overrides)
             notes = [*config.notices]
             description = split
         else:
@@ -94,7 +97,7 @@ def data_to_score(
         for note in notes:
             on_note(note)
         if source is None:
-            _check_trained_paths(config, overrides, advice)
+            check_trained_paths(config, paths, overrides, advice=advice)
     section = configuration.with_paths(config).data
     data.check_sources(section)
     return DataToScore(section, split, description, config.evaluation.to_dict(), source is None)
@@ -106,15 +109,36 @@ def is_file(source: str) -> bool:
     return not (is_folder or source == "demo" or source.startswith("tfds:"))
 
 
-def _check_trained_paths(config: Config, overrides: Overrides, advice: str) -> None:
+def training_config(card: Card, paths: Mapping[str, str], overrides: Overrides = ()) -> Config:
+    """Return the configuration of a training, with the paths at which its data still are.
+
+    A path is that of the training or, if that no longer exists, the one in the card, which is
+    relative to the current folder.
+
+    Args:
+        card: the card of the model.
+        paths: setting -> absolute path in the training, as of `config.read_trained_paths`.
+        overrides: settings that replace those of the training.
+
+    Raises:
+        ConfigError: an override is invalid for these data.
+    """
+    existing = configuration.existing_paths(paths)
+    return Config.from_dict(card.config, overrides, fixed_paths=existing)
+
+
+def check_trained_paths(
+    config: Config, paths: Mapping[str, str], overrides: Overrides, *, advice: str = ""
+) -> None:
     """Check that the files and folders of the training still exist.
 
     Args:
-        config: the configuration of the card, with the overrides.
-        advice: the argument that names other data, for the message.
+        config: as of `training_config`.
+        paths, overrides: those of `training_config`; overridden paths are not checked.
+        advice: the argument that names other data, for the message; "" if there is none.
 
     Raises:
-        DataError: lists the paths of the card that do not exist; overridden paths are not checked.
+        DataError: lists the paths that do not exist.
     """
     overridden = set_values(overrides)
     missing = {
@@ -122,22 +146,29 @@ def _check_trained_paths(config: Config, overrides: Overrides, advice: str) -> N
         for setting, path in configuration.paths(config).items()
         if setting.startswith("data.")
         and setting not in overridden
-        and not os.path.exists(configuration.resolve_path(path, setting))
+        and not os.path.exists(_resolve(path, setting, config))
     }
     if not missing:
         return
-    is_relative = any(
-        not os.path.isabs(configuration.resolve_path(path, setting))
-        for setting, path in missing.items()
-    )
-    sets = " ".join(f"--set {setting}=PATH" for setting in missing)
+    resolved = {setting: _resolve(path, setting, config) for setting, path in missing.items()}
+    known = {setting: paths[setting] for setting in missing if setting in paths}
+    others = [path for setting, path in resolved.items() if known.get(setting, path) != path]
+    is_relative = any(not os.path.isabs(resolved[setting]) for setting in missing.keys() - known)
+    here = f" in {os.getcwd()}"
+    alternatives = [advice] if advice else []
+    alternatives.append(" ".join(f"--set {setting}=PATH" for setting in missing))
     raise DataError(
-        f"{', '.join(missing.values())}: no such file or folder"
-        + (f" in {os.getcwd()}" if is_relative else "")
+        f"{', '.join((missing | known).values())}: no such file or folder"
+        + (here if is_relative else "")
+        + (f", and no {', '.join(others)}{here}" if others else "")
         + f"; the model was trained with {' and '.join(missing)} at this path; "
-        + ("run the command in the folder in which it was trained, or " if is_relative else "")
-        + f"specify the data: {advice} or {sets}"
+        + ("run the command in the folder to which it is relative, or " if is_relative else "")
+        + f"specify the data: {' or '.join(alternatives)}"
     )
+
+
+def _resolve(path: str, setting: str, config: Config) -> str:
+    return configuration.resolve_path(path, setting, config.fixed_paths.get(setting))
 
 
 # === Files ===

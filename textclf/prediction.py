@@ -80,7 +80,7 @@ def predict_file(
     A CSV or TSV table is written with the added columns `predicted` and `confidence`, a JSON or
     Parquet table as JSON lines with these fields, and lines as one label a line. A table is read
     with the settings of the training; if they do not fit its first rows, separator and quoting are
-    detected. The first rows are checked before a folder is loaded as a model.
+    detected. The first rows are checked before the model is loaded.
 
     Args:
         model: a loaded model, a trained folder, or an exported version.
@@ -97,8 +97,8 @@ def predict_file(
     Raises:
         ArtifactError: the folder does not contain a model.
         ConfigError: an override is invalid or has no effect on this file.
-        DataError: the file cannot be read, or has no text column. If this is a later row, `output`
-            has the rows before it.
+        DataError: the file cannot be read, or has no text column. If a later row cannot be read,
+            `output` contains the chunks before it.
         ValueError: `top_k` is less than 1.
     """
     from textclf.config import check_sections
@@ -231,7 +231,7 @@ def _open(
     """Open a file or a stream; `stack` closes it."""
     if not isinstance(source, str | os.PathLike):
         name = "stdin" if source is getattr(sys.stdin, "buffer", None) else "the stream"
-        return _open_lines(source, name, card, overrides, on_note, is_waiting=True)
+        return _open_lines(source, name, card, overrides, on_note, may_block=True)
     path = os.fspath(source)
     from textclf.model_data import is_pipe, set_values
 
@@ -241,7 +241,7 @@ def _open(
     from textclf.data.lines import open_lines
 
     stream = stack.enter_context(open_lines(path))
-    return _open_lines(stream, path, card, overrides, on_note, is_waiting=is_pipe(path))
+    return _open_lines(stream, path, card, overrides, on_note, may_block=is_pipe(path))
 
 
 def _chunked(rows: Iterable[Row]) -> Iterator[list[Row]]:
@@ -251,7 +251,7 @@ def _chunked(rows: Iterable[Row]) -> Iterator[list[Row]]:
 
 
 def _read_first(chunks: Iterator[list[Row]]) -> Iterator[list[Row]]:
-    """Read the first chunk now, so that its errors are reported before TensorFlow is imported."""
+    """Read the first chunk now, so that its errors are raised before TensorFlow is imported."""
     first = next(chunks, None)
     return iter(()) if first is None else itertools.chain([first], chunks)
 
@@ -263,9 +263,9 @@ def _open_lines(
     overrides: "Overrides",
     on_note: "OnNote",
     *,
-    is_waiting: bool,
+    may_block: bool,
 ) -> Input:
-    """Return the lines of a stream; the first ones are read now unless the stream may wait.
+    """Return the lines of a stream; the first chunk is read now unless the stream may block.
 
     Raises:
         DataError: the stream cannot be read.
@@ -290,7 +290,7 @@ def _open_lines(
     lists = decode_lines(stream, encoding, name=name, on_note=on_note)
     lists = note_table(lists, name, card.config["data"], on_note)
     chunks = (chunk for lines in lists for chunk in _chunked(map(Row, lines)))
-    return Input(chunks if is_waiting else _read_first(chunks), name)
+    return Input(chunks if may_block else _read_first(chunks), name)
 
 
 def _open_table(path: str, card: "Card", overrides: "Overrides", on_note: "OnNote") -> Input:

@@ -1,4 +1,4 @@
-"""Recalibration: the decision of a trained classifier fitted again, without training.
+"""Recalibration: fits the decision of a trained classifier again, without training.
 
     import textclf
     result = textclf.calibrate("runs/reviews", precision=0.95)
@@ -6,8 +6,7 @@
 
 The decision is the temperature, the thresholds and the confidence below which the classifier
 abstains. It is fitted to the validation split of the training data; the test split is not scored.
-`calibrate` does all of it. `check`, `open_data` and `refit` are its steps; only the last one
-imports TensorFlow.
+`calibrate` calls `check`, `open_data` and `refit`; only `refit` imports TensorFlow.
 """
 
 import datetime
@@ -21,7 +20,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from textclf import artifact
-from textclf.config import Config, Overrides, check_sections, data_format, with_paths
+from textclf.config import (
+    Config,
+    Overrides,
+    check_sections,
+    data_format,
+    read_trained_paths,
+    with_paths,
+)
 from textclf.errors import ArtifactError, ConfigError, DataError, check_all
 from textclf.evaluation import Report
 from textclf.startup import import_tensorflow
@@ -40,11 +46,11 @@ class CalibrationResult(msgspec.Struct, frozen=True):
 
     Attributes:
         folder: the trained folder that was written.
-        former: the decision of the model before.
-        decision: the decision now.
+        former: the decision before the calibration.
+        decision: the new decision.
         former_report: report on the validation split with the former decision; None if the card
             had none.
-        report: report on the validation split with the decision now.
+        report: report on the validation split with the new decision.
         options: the options that were set, by name.
         notices: sentences for the user.
     """
@@ -66,7 +72,7 @@ class Plan(NamedTuple):
         output: the folder to write.
         overwrite: whether `output` may be replaced.
         card: the card of `folder`.
-        task: of the classifier.
+        task: the task of the classifier.
         config: configuration of the training with the overrides and with resolved paths.
         options: the options that were set, by name.
         notices: sentences for the user.
@@ -142,7 +148,7 @@ def check(
     overwrite: bool = False,
     overrides: Overrides = (),
 ) -> Plan:
-    """Check all that can be checked before the data are read in full.
+    """Check the options, the folder, the settings and the first rows of the data.
 
     Args:
         folder, precision, coverage, maximize, output, overwrite, overrides: as for `calibrate`.
@@ -168,16 +174,23 @@ def check(
             ]
         )
     check_sections(overrides, ("data",))
-    config = Config.from_dict(card.config, overrides)
+    from textclf import model_data
+
+    paths = read_trained_paths(folder)
+    config = model_data.training_config(card, paths, overrides)
     resolved = with_paths(config)
     target = folder if output is None else Path(output)
     if data_format(resolved.data.to_dict()) == "tfds":
         import_tensorflow()  # before tensorflow-datasets does, to suppress its messages
     from textclf import data
 
+    def check_data() -> None:
+        model_data.check_trained_paths(config, paths, overrides)
+        data.check_sources(resolved.data)
+
     check_all(
         lambda: _check_target(target, is_copy=output is not None, overwrite=overwrite),
-        lambda: data.check_sources(resolved.data),
+        check_data,
     )
     return Plan(
         folder=folder,
@@ -304,7 +317,7 @@ def _validation_logits(
 ) -> tuple["np.ndarray", "np.ndarray"]:
     """Return true classes and logits, float32 [n, C], of the validation split.
 
-    Texts are encoded and batched as in training, so that the logits are the same to the last bit.
+    Texts are encoded and batched as in training, so that the logits are equal bit by bit.
     """
     from textclf import batches, classifier, training
 
@@ -326,7 +339,7 @@ def _validation_logits(
 
 
 def _write(plan: Plan, decision: Decision, report: Report) -> None:
-    """Write the trained folder with another decision, atomically."""
+    """Write the trained folder with the new decision, atomically."""
     from textclf import model_card
 
     card = plan.card

@@ -13,7 +13,7 @@ import msgspec
 
 from textclf import artifact, data
 from textclf.artifact import Card
-from textclf.config import Overrides
+from textclf.config import Overrides, read_trained_paths
 from textclf.evaluation import Report
 from textclf.model_data import DataToScore, OnNote, data_to_score
 from textclf.startup import import_tensorflow
@@ -58,7 +58,8 @@ def score(
         result.report.get("accuracy")
 
     Classes are matched by name. A file is read with the settings of the training; if they do not
-    fit, separator and quoting are detected.
+    fit, separator and quoting are detected. The training data are found from any folder, unless
+    they were moved.
 
     Args:
         model: a trained folder, or an exported version.
@@ -75,7 +76,14 @@ def score(
         ArtifactError: the folder does not contain a model.
     """
     card = artifact.read_model_card(model)
-    to_score = data_to_score(card, source, split=split, overrides=overrides, on_note=on_note)
+    to_score = data_to_score(
+        card,
+        source,
+        paths=read_trained_paths(model),
+        split=split,
+        overrides=overrides,
+        on_note=on_note,
+    )
     dataset = open_data(card, to_score, on_note=on_note, on_progress=on_progress)
     import_tensorflow()
     from textclf import classifier

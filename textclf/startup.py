@@ -57,7 +57,7 @@ def _import_quietly() -> None:
 
         # Hides the warnings of tensorflow-datasets about its own deprecations.
         logging.set_verbosity(logging.ERROR)
-        # Each loaded model has a graph of its own; TensorFlow takes them for one function.
+        # Each loaded model has a separate graph, but TensorFlow takes all of them for one function.
         tf.get_logger().addFilter(lambda record: "of <textclf." not in record.getMessage())
         tf.constant(0)  # the first operation starts the devices, which writes messages
 

@@ -1,13 +1,14 @@
-"""Tasks: the one place that knows how one label and several labels differ.
+"""Tasks: the differences between one label and several labels for each text.
 
 A task turns label ids into arrays of classes, targets and logits into losses, logits into
 probabilities, and probabilities into predictions and their names. `OneOf` has exactly one class for
-each text (softmax), `MultiLabel` any number of classes (one sigmoid a class). The metrics of each
+each text (softmax), `MultiLabel` any number of classes (one sigmoid per class). The metrics of each
 task are in `evaluation/by_task.py`.
 
-B texts, n examples, C classes. *Classes*, the true or the predicted ones, are an array: int64 [n],
-ids of the classes (one-of), or bool [n, C] (multi-label). Neither NumPy nor TensorFlow is imported
-with this module: the methods that work on arrays or tensors import them.
+Shapes: B texts of a batch, n examples, C classes. An array of *classes*, true or predicted, is
+int64 [n], ids of the classes (one-of), or bool [n, C] (multi-label).
+
+This module imports neither NumPy nor TensorFlow: the methods that need them import them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,9 +31,9 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """Numbers that turn logits into an answer; fitted on validation.
 
     Attributes:
-        temperature: divisor of the logits: one number, or one a class (multi-label).
-        thresholds: multi-label: the probability from which a class is selected, one a class; None
-            for one-of.
+        temperature: divisor of the logits: one number, or one per class (multi-label).
+        thresholds: multi-label: smallest probability with which a class is selected, one per
+            class; None for one-of.
         abstain_below: confidence below which the model abstains; None if it never does.
     """
 
@@ -50,11 +51,11 @@ class Task(Protocol):
     Attributes:
         num_outputs: number of logits of a text, C.
         is_multi_label: whether a text may have several classes, or none.
-        phrase: number of classes of a text in words.
-        min_classes: least number of classes that can be told apart.
+        phrase: the number of classes of a text, in words.
+        min_classes: smallest number of classes of a data set.
         headline: name of the most important metric.
         comparison_metrics: names of the metrics that models are compared by, the default first.
-        has_thresholds: whether a decision needs thresholds, which are chosen on validation.
+        has_thresholds: whether a decision has thresholds, which are chosen on validation.
     """
 
     @property
@@ -100,10 +101,10 @@ class Task(Protocol):
         """Return bool [n, C], True for each class of each example."""
 
     def contain(self, classes: "np.ndarray", label_ids: "np.ndarray") -> "np.ndarray":
-        """Return bool [n], True where an example has the class of its id in int64 [n]."""
+        """Return bool [n]: whether example i has the class `label_ids[i]`, from int64 [n]."""
 
     def reorder(self, classes: "np.ndarray", order: Sequence[int]) -> "np.ndarray":
-        """Return classes after the columns of the probabilities were reordered as `p[:, order]`."""
+        """Return the classes for probabilities whose columns were reordered as `p[:, order]`."""
 
     def balanced_weights(self, num_examples: int, class_counts: "np.ndarray") -> list[float]:
         """Return class weights that give rare classes as much of the loss as frequent ones."""
@@ -271,7 +272,7 @@ class OneOf(msgspec.Struct, frozen=True):
 
 
 class MultiLabel(msgspec.Struct, frozen=True):
-    """Any number of classes for each text; a class is selected from its threshold on."""
+    """Any number of classes for each text: all with a probability of at least their threshold."""
 
     num_outputs: int
     is_multi_label: ClassVar[bool] = True
@@ -312,7 +313,7 @@ class MultiLabel(msgspec.Struct, frozen=True):
         return classes[:, order]
 
     def balanced_weights(self, num_examples: int, class_counts: "np.ndarray") -> list[float]:
-        """Return weights with which a positive example weighs as all negative ones of its class."""
+        """Return negatives / positives of each class: both then have the same total weight."""
         return [float(max(num_examples - n, 1) / max(n, 1)) for n in class_counts]
 
     def check_thresholds(self, thresholds: "Thresholds") -> "np.ndarray":

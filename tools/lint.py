@@ -20,7 +20,7 @@ COMMANDS = (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]
 COLLECT = [sys.executable, "-m", "pytest", "--collect-only", "--quiet"]
 
 # Words with which no docstring begins: it begins with a verb or a noun.
-FIRST_WORDS = {"What", "How", "Whether", "From", "Of", "Nor", "Among", "Whatever", "That"}
+FIRST_WORDS = {"What", "Which", "How", "Whether", "From", "Of", "Nor", "Among", "Whatever", "That"}
 # Literary words, and the plain ones for them.
 WORDS = {
     "anew": "again",
@@ -38,6 +38,16 @@ WORDS = {
     "came of": "result of",
     "told by": "reported by",
     "for want of": "because there is no",
+    "of its own": "separate",
+    "of their own": "separate",
+    "by itself": "separately",
+    "likewise": "(repeat the words)",
+    "alike": "equal or similar",
+    "gone": "removed",
+    "in turns": "alternating",
+    "seldom": "rarely",
+    "one a line": "one per line",
+    "bytes a row": "bytes per row",
 }
 MAX_FUNCTION_LINES, MAX_FILE_LINES = 60, 500
 
@@ -89,7 +99,7 @@ def page_problems(path: Path) -> Iterator[tuple[int, str]]:
         joined = {*word_problems(f"{line} {following.strip()}")} - {*word_problems(following)}
         yield from ((number, problem) for problem in sorted(own | joined))
         heading = re.match(r"#+ (\S+)", line)
-        if heading and heading[1] in FIRST_WORDS and not line.rstrip().endswith("?"):
+        if heading and heading[1] in FIRST_WORDS:
             yield number, f"the heading begins with {heading[1]!r}; name a task or a thing"
 
 

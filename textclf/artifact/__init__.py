@@ -3,12 +3,13 @@
 A trained folder:
 
     FOLDER/
-    ├── card.json         description of the classifier (`Card`), with checksums of all other files
+    ├── card.json         description of the classifier (`Card`), with checksums of the other files
     ├── card.md           the same description for people
     ├── config.yaml       the whole resolved configuration, ready for `textclf train`
     ├── vocabulary.txt    one token per line, in the order of their ids
     ├── weights.npz       the weights of the network by name, readable with NumPy alone
     ├── history.jsonl     one line per epoch
+    ├── paths.json        absolute paths of the training, without a checksum (`config.trained`)
     └── tensorboard/      event files, if requested
 
 The modules of this package:

@@ -9,7 +9,7 @@ import tensorflow as tf
 from textclf import text
 from textclf.batches.shards import Shards
 
-_ORDERED_BUCKETS = 12  # buckets of batches that are not for training
+_ORDERED_BUCKETS = 12  # number of length buckets of `ordered_batches`
 
 
 class Batch(NamedTuple):
@@ -63,7 +63,7 @@ def training_batches(
     Args:
         shards: the split.
         batch_size: examples of a batch. The last batch of each bucket may have fewer.
-        length_buckets: largest number of widths.
+        length_buckets: maximum number of widths.
         shuffle_buffer: examples that are shuffled at a time.
         seed, epoch: determine the order.
     """
@@ -99,10 +99,10 @@ def ordered_batches(shards: Shards, *, batch_size: int) -> tf.data.Dataset:
 def _make_batches(
     records: tf.data.Dataset, boundaries: tf.Tensor, batch_size: tf.Tensor, num_classes: tf.Tensor
 ) -> tf.data.Dataset:
-    """Return `Batch`es of records. Only the bucket is computed for each record separately."""
+    """Return `Batch`es of records, which are parsed batch by batch; see `shards` for their form."""
     options = tf.data.Options()
     options.deterministic = True
-    # A pipeline this short has nothing to fuse, and tuning it costs more than it gains.
+    # The pipeline is short: there is nothing to fuse, and tuning costs more time than it saves.
     options.autotune.enabled = False
     options.experimental_optimization.apply_default_optimizations = False
     return (
@@ -129,14 +129,14 @@ def _bucket(record: tf.Tensor, boundaries: tf.Tensor) -> tf.Tensor:
 def _parse(records: tf.Tensor, boundaries: tf.Tensor, num_classes: tf.Tensor) -> Batch:
     """Return the batch of the records of one bucket: string [B] to a `Batch`.
 
-    The width is the boundary of the longest text.
+    The width of the batch is the smallest boundary that the longest text fits into.
     """
     sizes = tf.strings.length(records) // 4  # int32 [B], numbers in each record
     values = tf.io.decode_raw(records, tf.int32, fixed_length=4 * tf.reduce_max(sizes))
-    # int32 [B, 1], [B, 1], [B, most numbers]
+    # int32 [B, 1], [B, 1], [B, N], where N is the largest number of tokens and labels
     rows, lengths, values = tf.split(values, [1, 1, -1], axis=1)
     column = tf.range(tf.shape(values)[1])
-    is_token = column < lengths  # [B, most numbers]
+    is_token = column < lengths  # [B, N]
     is_label = (column < sizes[:, tf.newaxis] - 2) & ~is_token
     width = boundaries[tf.math.count_nonzero(boundaries < tf.reduce_max(lengths))]
     token_ids = tf.where(is_token, values, text.PADDING_ID)[:, :width]

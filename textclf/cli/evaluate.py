@@ -61,10 +61,12 @@ def evaluate(
     card = artifact.read_model_card(model)
     limits = _parse_requirements(requirements, card)
     from textclf import model_data, scoring
+    from textclf.config import read_trained_paths
 
     to_score = model_data.data_to_score(
         card,
         source,
+        paths=read_trained_paths(model),
         split=options.split_of(context, source),
         overrides=overrides,
         advice=f"`textclf evaluate {shlex.quote(str(model))} FILE`",

@@ -15,26 +15,29 @@ from textclf.startup import show_status
 @click.command()
 @click.argument("file", type=options.path)
 @click.argument("config", type=options.path)
+@options.set_option
 @click.option("--overwrite", is_flag=True, help="Replace an existing configuration.")
-def init(file: Path, config: Path, overwrite: bool) -> None:
+def init(file: Path, config: Path, overrides: tuple[str, ...], overwrite: bool) -> None:
     """Detect the format of FILE and write a CONFIG for it.
 
     FILE is CSV, TSV, JSON or Parquet, or a folder split/label/*.txt. Format, separator, quoting,
-    header, encoding, columns, task and script are detected. For a file named like train.csv, files
-    of other splits in its folder (dev.csv, test.csv) are used too. Prints the next command. A
-    column that cannot be detected is CHANGE_ME in CONFIG, and the exit code is 1.
+    header, encoding, columns, task and script are detected, unless --set sets them. For a file
+    named like train.csv, files of other splits in its folder (dev.csv, test.csv) are used too.
+    Prints the next command. A column that cannot be detected is CHANGE_ME in CONFIG, and the exit
+    code is 1.
 
     \b
     Examples:
       textclf init reviews.csv reviews.yaml
       textclf init data/train.tsv topics.yaml   # finds data/dev.tsv and data/test.tsv
       textclf init texts/ texts.yaml            # texts/train/positive/1.txt ...
+      textclf init reviews.csv reviews.yaml --set data.label_column=stars --set model.encoder=gru
     """
     _check_output(config, overwrite)
     show_status("reading the file")
     from textclf import artifact, recipes
 
-    recipe = recipes.make_recipe(file, config_file=config)
+    recipe = recipes.make_recipe(file, config_file=config, overrides=overrides)
     try:
         with Progress() as progress:
             recipe.check(progress.update)

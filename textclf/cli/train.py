@@ -13,6 +13,7 @@ from textclf.cli import options
 from textclf.cli.terminal import (
     Progress,
     TimeLeft,
+    note,
     note_all,
     say,
     show_check,
@@ -27,22 +28,31 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("config_file", metavar="CONFIG", type=options.path)
+@click.argument("source", metavar="CONFIG|FILE", type=options.path)
 @click.argument("output", type=options.path)
 @options.set_option
 @click.option("--overwrite", is_flag=True, help="Replace an existing trained folder.")
-def train(config_file: Path, output: Path, overrides: tuple[str, ...], overwrite: bool) -> None:
+def train(source: Path, output: Path, overrides: tuple[str, ...], overwrite: bool) -> None:
     """Train the model of CONFIG and write it to the folder OUTPUT.
 
-    Ctrl-C stops at the next step and saves the best epoch so far.
+    Without a configuration, FILE is the data: CSV, TSV, JSON or Parquet, or a folder
+    split/label/*.txt. It is recognised as by `textclf init`, and the configuration is written to
+    OUTPUT/config.yaml. Ctrl-C stops at the next step and saves the best epoch so far.
 
     \b
     Examples:
       textclf train reviews.yaml runs/reviews
+      textclf train reviews.csv runs/reviews --set data.label_column=stars
       textclf train reviews.yaml runs/gru --set model.encoder=gru --set training.epochs=3
     """
     show_check()
-    run_training(options.load_config(config_file, overrides), output, overwrite)
+    if source.suffix in (".yaml", ".yml"):  # a wrong setting is reported without NumPy
+        run_training(options.load_config(source, overrides), output, overwrite)
+    else:
+        from textclf import recipes
+
+        run_training(recipes.load_config(source, overrides, on_note=note), output, overwrite)
+        say(f"configuration: {output / 'config.yaml'}")
     say(f"next: textclf evaluate {shlex.quote(str(output))} --split validation")
     click.echo(output)
 

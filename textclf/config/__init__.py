@@ -8,13 +8,13 @@ suggestion.
 
     settings         declarations of the settings
     messages         names, values and expected types in messages; suggestions
-    values           check and conversion of single values
     rules            when a setting is read
     contradictions   values that contradict each other
     reading          conversion of YAML to plain values with their locations, and back
-    resolution       files and overrides merged, with all errors
-    experiment       `Config`
+    resolution       files and overrides merged and checked, with all errors
     paths            environment variables and folders in paths
+    trained          absolute paths of a training, in its trained folder
+    experiment       `Config`
     environment      check of the packages and files that a configuration needs
     schema           JSON Schema
 
@@ -23,11 +23,11 @@ suggestion.
 """
 
 from textclf.config.environment import check_environment
-from textclf.config.experiment import Config
+from textclf.config.experiment import Config, holds_data
 from textclf.config.messages import expected, format_value
-from textclf.config.paths import paths, resolve_path, with_paths
+from textclf.config.paths import absolute_paths, paths, resolve_path, with_paths
 from textclf.config.reading import to_yaml
-from textclf.config.resolution import Overrides, check_sections
+from textclf.config.resolution import Overrides, check_sections, read_overrides
 from textclf.config.rules import RULES, is_read
 from textclf.config.schema import json_schema
 from textclf.config.settings import (
@@ -41,6 +41,12 @@ from textclf.config.settings import (
     data_format,
     holds_text,
 )
+from textclf.config.trained import (
+    existing_paths,
+    is_trained,
+    read_trained_paths,
+    write_trained_paths,
+)
 
 __all__ = [
     "FILE_ENDINGS",
@@ -52,17 +58,24 @@ __all__ = [
     "Data",
     "Overrides",
     "Training",
+    "absolute_paths",
     "check_environment",
     "check_sections",
     "choices",
     "data_format",
+    "existing_paths",
     "expected",
     "format_value",
+    "holds_data",
     "holds_text",
     "is_read",
+    "is_trained",
     "json_schema",
     "paths",
+    "read_overrides",
+    "read_trained_paths",
     "resolve_path",
     "to_yaml",
     "with_paths",
+    "write_trained_paths",
 ]

@@ -1,6 +1,6 @@
 """Checks for values that contradict each other.
 
-Each check declares which settings it reads: it is not applied if one of them is invalid.
+Each check declares which settings it reads. It is not applied if one of them is invalid.
 
     check.problem(config)    # the problem and its fix, or None
 """
@@ -30,10 +30,10 @@ class Check(NamedTuple):
     Attributes:
         setting: the setting that the message is about.
         others: the other settings that it reads.
-        is_broken: returns whether the values contradict each other.
+        is_broken: function that returns whether the values contradict each other.
         message: the problem and its fix, or a function that returns them.
-        is_about_missing: whether settings are missing. A misspelt name may be one of them, so
-            such a problem is not reported beside unknown names in the same section.
+        is_about_missing: whether the problem is a missing setting. It is then not reported if the
+            section has an unknown name, because this may be the missing setting misspelt.
     """
 
     setting: str
@@ -59,7 +59,7 @@ _NO_DATA = (
     "no training data; set data.source to a file, a folder, tfds:NAME or demo, or data.train to a "
     "file"
 )
-# An experiment needs training data; plain values may hold only the data to evaluate on.
+# A training needs training data. Values for an evaluation may contain only validation or test.
 TRAINING_DATA = Check(
     "data.source",
     frozenset({"data.train"}),
@@ -76,7 +76,7 @@ ANY_DATA = Check(
 )
 
 
-def _is_a_file(split: str) -> Check:
+def _file_check(split: str) -> Check:
     """Return the check that a split is a file if there is no source."""
 
     def is_broken(config: Sections) -> bool:
@@ -95,11 +95,11 @@ def _is_a_file(split: str) -> Check:
     )
 
 
-def _is_another_file(split: str, *earlier: str) -> Check:
-    """Return the check that a split has another path than the earlier splits."""
+def _distinct_file_check(split: str, *earlier: str) -> Check:
+    """Return the check that the path of a split differs from those of the earlier splits."""
 
     def same(config: Sections) -> str | None:
-        # Only certain equality counts: "train" and "train[:80%]" are names of splits.
+        # Compare whole paths only: "train" and "train[:80%]" may be splits of tensorflow-datasets.
         paths = config.data.to_dict(split, *earlier)
         normal = {name: os.path.normpath(path) for name, path in paths.items() if path is not None}
         return next(
@@ -121,8 +121,13 @@ def _is_another_file(split: str, *earlier: str) -> Check:
 _DEFAULT_TEST_FRACTION = Sections().data.test_fraction
 
 
-def _leaves_rows(fraction: str, other: str, *, is_test_default: bool) -> Check:
-    """Return the check that two fractions leave rows for train, about a fraction that was set."""
+def _fractions_check(fraction: str, other: str, *, is_test_default: bool) -> Check:
+    """Return the check that two fractions leave rows for train; the message is about `fraction`.
+
+    Args:
+        is_test_default: whether the check applies if `data.test_fraction` has its default, or if
+            it has another value: the message is about a fraction that the user has set.
+    """
 
     def is_broken(config: Sections) -> bool:
         data = config.data
@@ -171,7 +176,7 @@ def _is_delimiter_a_quote(config: Sections) -> bool:
 # === Checks of the classes ===
 
 
-def _have_numbers_no_names(config: Sections) -> bool:
+def _are_label_ids_without_names(config: Sections) -> bool:
     data = config.data
     return (
         data.label_ids != "names"
@@ -203,11 +208,11 @@ def _is_plateau_too_patient(config: Sections) -> bool:
 
 
 CHECKS: tuple[Check, ...] = (
-    *(_is_a_file(split) for split in ("train", "validation", "test")),
-    _is_another_file("validation", "train"),
-    _is_another_file("test", "train", "validation"),
-    _leaves_rows("test_fraction", "validation_fraction", is_test_default=False),
-    _leaves_rows("validation_fraction", "test_fraction", is_test_default=True),
+    *(_file_check(split) for split in ("train", "validation", "test")),
+    _distinct_file_check("validation", "train"),
+    _distinct_file_check("test", "train", "validation"),
+    _fractions_check("test_fraction", "validation_fraction", is_test_default=False),
+    _fractions_check("validation_fraction", "test_fraction", is_test_default=True),
     Check(
         "data.encoding",
         frozenset(),
@@ -231,7 +236,7 @@ CHECKS: tuple[Check, ...] = (
     Check(
         "data.label_ids",
         SOURCE_READS | {"data.class_names", "data.class_names_file"},
-        _have_numbers_no_names,
+        _are_label_ids_without_names,
         "numbers need class names; set data.class_names or data.class_names_file",
     ),
     Check(

@@ -2,16 +2,17 @@
 
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from textclf.config import reading
+from textclf.config import reading, trained
+from textclf.config.paths import fix_paths
 from textclf.config.resolution import Layer, Overrides, Resolved, resolve
 from textclf.config.rules import RULES
-from textclf.config.settings import FILE_ENDINGS, PATH_SETTINGS, Sections, Values, holds_text
+from textclf.config.settings import FILE_ENDINGS, Sections, Values, holds_text
 from textclf.errors import ConfigError, did_you_mean
 
 
@@ -24,9 +25,9 @@ class Config(Sections, frozen=True, kw_only=True, forbid_unknown_fields=True, di
 
     `load`, `from_yaml`, `from_dict` and `replace` check values; the constructor checks nothing.
 
-    A relative path that was written in a file is relative to the folder of that file; `folders`
-    holds it. All other relative paths are relative to the current folder. Equality, `to_dict` and
-    the YAML form of a configuration ignore the folders.
+    A relative path that was written in a file is relative to the folder of that file; `fixed_paths`
+    holds its absolute path. All other relative paths are relative to the current folder. Equality,
+    `to_dict` and the YAML form of a configuration contain the paths as written.
     """
 
     @classmethod
@@ -40,6 +41,9 @@ class Config(Sections, frozen=True, kw_only=True, forbid_unknown_fields=True, di
 
             config = Config.load("reviews.yaml", {"training.epochs": 3})
 
+        In the `config.yaml` of a trained folder, paths lead to the data of the training from any
+        folder. Where the data were moved, they are relative to the current folder.
+
         Args:
             path: a YAML file.
             overrides: "section.setting" -> value, or a list of "section.setting=value".
@@ -48,8 +52,13 @@ class Config(Sections, frozen=True, kw_only=True, forbid_unknown_fields=True, di
             ConfigError: lists all errors of the file and of the overrides.
         """
         path = Path(path)
-        text = _read_file(path)
-        return cls.from_yaml(text, overrides, place=str(path), folder=_folder_of_paths(path))
+        text, folder = _read_file(path), path.parent
+        if trained.is_trained(folder):
+            return cls._of_text(
+                text, overrides, str(path), lambda values: trained.fix_trained_paths(values, folder)
+            )
+        is_pipe = str(path).startswith(("/dev/", "/proc/"))
+        return cls.from_yaml(text, overrides, place=str(path), folder=None if is_pipe else folder)
 
     @classmethod
     def from_yaml(
@@ -71,14 +80,28 @@ class Config(Sections, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         Raises:
             ConfigError: lists all errors of the text and of the overrides.
         """
+        if folder is None:
+            return cls._of_text(text, overrides, place, lambda values: {})
+        # An absolute folder still holds if the current folder changes.
+        absolute = os.path.abspath(folder)
+        return cls._of_text(text, overrides, place, lambda values: fix_paths(values, absolute))
+
+    @classmethod
+    def _of_text(
+        cls,
+        text: str,
+        overrides: Overrides,
+        place: str,
+        fix: Callable[[Any], dict[str, str]],
+    ) -> "Config":
+        """Return the configuration in a text; `fix` maps its plain values to its fixed paths."""
         try:
             parsed = reading.parse(text, place, holds_text)
         except ValueError as error:
             raise ConfigError([str(error)]) from None
         values = {} if parsed.value is None else parsed.value
-        # An absolute folder still holds if the current folder changes.
-        folders = {} if folder is None else dict.fromkeys(PATH_SETTINGS, os.path.abspath(folder))
-        base = Layer(values, parsed.locations, place, frozenset(parsed.unreadable), folders)
+        unreadable = frozenset(parsed.unreadable)
+        base = Layer(values, parsed.locations, place, unreadable, fix(values))
         return cls._of_resolved(resolve(base, overrides, parsed.problems, is_experiment=True))
 
     @classmethod
@@ -87,7 +110,7 @@ class Config(Sections, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         values: Mapping[str, Mapping[str, Any]],
         overrides: Overrides = (),
         *,
-        folders: Mapping[str, str] | None = None,
+        fixed_paths: Mapping[str, str] | None = None,
     ) -> "Config":
         """Return the configuration of plain values: section -> setting -> value.
 
@@ -97,12 +120,13 @@ class Config(Sections, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         Args:
             values: such as those of `to_dict`.
             overrides: as for `load`.
-            folders: such as `Config.folders`; default: paths are relative to the current folder.
+            fixed_paths: such as `Config.fixed_paths`; default: paths are relative to the current
+                folder.
 
         Raises:
             ConfigError: lists all errors.
         """
-        base = Layer(values, {}, folders=folders or {})
+        base = Layer(values, {}, fixed_paths=fixed_paths or {})
         return cls._of_resolved(resolve(base, overrides, [], is_experiment=False))
 
     def replace(self, overrides: Overrides) -> "Config":
@@ -114,7 +138,7 @@ class Config(Sections, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         Raises:
             ConfigError: lists all errors.
         """
-        return type(self).from_dict(self.to_dict(), overrides, folders=self.folders)
+        return type(self).from_dict(self.to_dict(), overrides, fixed_paths=self.fixed_paths)
 
     @property
     def notices(self) -> tuple[str, ...]:
@@ -122,15 +146,15 @@ class Config(Sections, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         return vars(self).get("_notices", ())
 
     @property
-    def folders(self) -> Mapping[str, str]:
-        """The absolute folder of each path setting that came from a file: setting -> folder."""
-        return vars(self).get("_folders", {})
+    def fixed_paths(self) -> Mapping[str, str]:
+        """Setting -> absolute path, of the paths that do not depend on the current folder."""
+        return vars(self).get("_fixed_paths", {})
 
     @classmethod
     def _of_resolved(cls, resolved: Resolved) -> "Config":
         config = cls.of(resolved.values)
         vars(config)["_notices"] = resolved.notices
-        vars(config)["_folders"] = resolved.folders
+        vars(config)["_fixed_paths"] = resolved.fixed_paths
         return config
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
@@ -145,6 +169,18 @@ class Config(Sections, frozen=True, kw_only=True, forbid_unknown_fields=True, di
                 section, name = path.split(".")
                 del values[section][name]
         return values
+
+
+def holds_data(path: str | os.PathLike) -> bool:
+    """Return whether a path is that of data and not of a configuration, by its name.
+
+        holds_data("reviews.csv.gz")    # True
+
+    These are the files that `FILE_ENDINGS` names, also compressed, and folders.
+    """
+    path = os.fspath(path)
+    name = path.lower().removesuffix(".gz")
+    return os.path.splitext(name)[1] in FILE_ENDINGS or os.path.isdir(os.path.expanduser(path))
 
 
 def _read_file(path: Path) -> str:
@@ -174,14 +210,6 @@ def _read_file(path: Path) -> str:
         ) from None
     except ValueError as error:  # not UTF-8, or a NUL in the path
         raise ConfigError([str(error)]) from None
-
-
-def _folder_of_paths(path: Path) -> Path | None:
-    """Return the folder of the relative paths in a configuration file; None: the current one."""
-    is_pipe = str(path).startswith(("/dev/", "/proc/"))
-    # The configuration in a trained folder is a copy, with the paths of the original.
-    is_copy = (path.parent / "card.json").is_file()
-    return None if is_pipe or is_copy else path.parent
 
 
 def _list_folder(folder: Path) -> list[str]:

@@ -1,7 +1,7 @@
 """Rules for when a setting is read.
 
-A rule decides by the values of a configuration and declares which settings it reads: it is not
-applied if one of them is invalid. Its texts are only for messages.
+A rule decides whether a setting is read from the values of other settings, which it declares. It is
+not applied if one of them is invalid. Its texts are used in messages only.
 
     RULES["model.reset_after"].applies(config)    # False: the setting has no effect
 """
@@ -14,7 +14,7 @@ import msgspec
 
 from textclf.config.settings import FORMATS_WITH_SPLITS, Sections, Values, data_format
 
-# The settings on which something depends, which may depend on the values of others.
+# Settings that a rule or a check reads, or a function that returns them for a configuration.
 Reads = frozenset[str] | Callable[[Sections], frozenset[str]]
 
 
@@ -24,12 +24,13 @@ def depends_on(reads: Reads, config: Sections, settings: AbstractSet[str]) -> bo
 
 
 class Fact(NamedTuple):
-    """A property of a configuration on which it depends whether settings are read.
+    """A property of a configuration that decides whether certain settings are read.
 
     Attributes:
-        reads: the settings that determine it.
-        value: returns it; None if it is unknown.
-        describe: returns the clause of a message for a value, such as "data.format is csv".
+        reads: the settings that determine the property.
+        value: function that returns the property; None if it is unknown.
+        describe: function that returns the clause of a message for a value of the property, such
+            as "data.format is csv".
     """
 
     reads: Reads
@@ -42,7 +43,7 @@ class Rule(NamedTuple):
 
     Attributes:
         fact: the property that decides.
-        values: the values of the fact with which the setting is read.
+        values: the values of the fact for which the setting is read.
         condition: a description of them, such as "data.format is csv or tsv".
         resets_on_change: whether an override that changes the fact drops the setting's value,
             because the value means something else for each value of the fact.
@@ -100,7 +101,7 @@ def _setting(path: str) -> Fact:
 
 
 def _when(path: str, *values: Any) -> Rule:
-    """Return the rule that a setting is read only with certain values of the setting `path`."""
+    """Return the rule that a setting is read only if the setting `path` has one of the values."""
     words = _join(tuple(str(value).lower() for value in values))
     return Rule(_setting(path), frozenset(values), f"{path} is {words}")
 
@@ -119,7 +120,7 @@ def source_format(config: Sections) -> str | None:
 
 
 def format_reads(config: Sections) -> frozenset[str]:
-    """Return the settings that determine `format_of`: up to the first one that is set."""
+    """Return the settings that determine `format_of`: all up to the first that is set."""
     names = ("format", "source", "train", "validation", "test")
     values = config.data.to_dict(*names).values()
     count = next((n for n, value in enumerate(values, 1) if value not in (None, "auto")), None)
@@ -174,6 +175,7 @@ _FUNCTION = "a function"
 
 
 def _encoder(config: Sections) -> str:
+    """Return the name of the encoder, or `_FUNCTION` for a function of the user."""
     return _FUNCTION if ":" in config.model.encoder else config.model.encoder
 
 
@@ -181,7 +183,7 @@ _ENCODER = Fact(frozenset({"model.encoder"}), _encoder, lambda value: f"model.en
 
 
 def _stack(config: Sections) -> str | bool:
-    """Return whether there are several recurrent layers, or the encoder if it has none of ours."""
+    """Return whether there are several recurrent layers; for a bag or a function, the encoder."""
     encoder = _encoder(config)
     return encoder if encoder in ("bag", _FUNCTION) else config.model.num_layers > 1
 
@@ -202,7 +204,7 @@ _RECURRENT = Rule(
     frozenset({"simple_rnn", "lstm", "gru"}),
     "model.encoder is simple_rnn, lstm or gru",
 )
-# These settings are also passed to a function that returns an encoder.
+# These settings are also arguments of the function that returns an encoder.
 _RECURRENT_OR_FUNCTION = Rule(
     _ENCODER, _RECURRENT.values | {_FUNCTION}, f"{_RECURRENT.condition}, or a function"
 )

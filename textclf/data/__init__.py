@@ -72,8 +72,8 @@ def open_dataset(
         **values: settings of section `data` by name, instead of `settings`.
 
     Raises:
-        ConfigError: a value is not valid for its setting; all mistakes, one a line.
-        DataError: the data cannot be used; all mistakes that can be found together, one a line.
+        ConfigError: invalid values of settings, one per line.
+        DataError: the data cannot be used; all errors, one per line.
     """
     settings = _settings(settings, values)
     parts = find_parts(settings)
@@ -87,8 +87,8 @@ def check_sources(settings: Data | None = None, **values: Any) -> None:
         settings, **values: see `open_dataset`.
 
     Raises:
-        ConfigError: a value is not valid for its setting; all mistakes, one a line.
-        DataError: with all mistakes, one a line.
+        ConfigError: invalid values of settings, one per line.
+        DataError: all errors, one per line.
     """
     find_parts(_settings(settings, values))
 

@@ -124,7 +124,7 @@ def _is_japanese(text: str) -> bool:
 def _is_common_chinese(text: str) -> bool:
     """Return whether most non-ASCII characters are in GB 2312, the set of common characters.
 
-    Any two bytes may be a rare Han character ("\xe9u" is one), but seldom a common one.
+    Any two bytes may be a rare Han character ("\xe9u" is one), but rarely a common one.
     """
     foreign = "".join(character for character in text if not character.isascii())
     return len(foreign.encode("gb2312", "ignore")) > len(foreign)

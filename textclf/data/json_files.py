@@ -49,7 +49,7 @@ def array_objects(
         stream: the text of the file, which begins with `[` after blanks.
         path: the file, for messages.
         on_problem: called with the error of each element that is no object. Reading ends at the
-            first mistake of JSON.
+            first error of JSON.
     """
     decode = json.JSONDecoder().raw_decode
     text = stream.read(_CHUNK_CHARACTERS)

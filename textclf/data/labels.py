@@ -1,4 +1,4 @@
-"""Labels: lists in one cell, values of a label column, class names, and names that look alike."""
+"""Labels: lists in one cell, values of a label column, class names, and similar names."""
 
 import re
 import unicodedata
@@ -21,7 +21,7 @@ class BadLabel(Exception):
     """A label that cannot be used.
 
     Args:
-        problem: the mistake, without its place.
+        problem: what is wrong with the cell, without its place.
         fix: the remedy.
     """
 
@@ -186,10 +186,10 @@ def _name_of_id(written: str, label_ids: str, class_names: Sequence[str]) -> str
 
 
 def odd_names(names: Sequence[str]) -> Iterator[str]:
-    """Yield a sentence about class names that look alike, and one about names that are lists.
+    """Yield a sentence about class names of equal appearance, and one about names that are lists.
 
-    Names look alike if they differ only in case, width, composition, invisible characters or the
-    notation of a number (1 and 1.0).
+    Names have equal appearance if they differ only in case, width, composition, invisible
+    characters or the notation of a number (1 and 1.0).
     """
     similar: dict[object, list[str]] = {}
     for name in names:
@@ -198,7 +198,7 @@ def odd_names(names: Sequence[str]) -> Iterator[str]:
         if len(group) > 1:
             yield (
                 f"{len(group)} classes hardly differ in their names: "
-                f"{', '.join(map(ascii, group))}; if they are one class, write them alike"
+                f"{', '.join(map(ascii, group))}; if they are one class, use one name"
             )
     lists = [name for name in names if parse_list(name)]
     if lists:

@@ -30,7 +30,7 @@ class Part(Protocol):
         """Check everything that can be seen without reading all rows.
 
         Raises:
-            DataError: with all mistakes, one a line.
+            DataError: all errors, one per line.
         """
 
     def rows(self, on_problem: OnProblem = raise_problem) -> Iterator[tuple[int, str, Label]]:

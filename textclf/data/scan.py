@@ -36,7 +36,7 @@ class Lines:
     def jump(self, row: int, line: int) -> None:
         """Record that lines are counted from `line` at `row`."""
         if len(self._rows) > 10_000 + row // 8:
-            self._is_full = True  # memory limit: two bytes a row
+            self._is_full = True  # memory limit: two bytes per row
         else:
             self._rows.append(row)
             self._starts.append(line)
@@ -63,8 +63,8 @@ class Scan:
 
     Attributes:
         parts: the parts that were read.
-        hashes: 8 bytes a row, the hash of its normalised text.
-        codes: int32 a row, the index of its labels in `label_sets`.
+        hashes: 8 bytes per row, the hash of its normalised text.
+        codes: int32 per row, the index of its labels in `label_sets`.
         label_sets: the different sets of class names.
         bounds: part → its first row and the row after its last.
         lines: part → lines of its rows.
@@ -86,14 +86,14 @@ class Scan:
     problems: list[RowError] = dataclasses.field(default_factory=list)
 
     def problem_lines(self) -> list[str]:
-        """Return the errors of rows, one a line; each fix is stated once."""
+        """Return the errors of rows, one per line; each fix is stated once."""
         lines, fixes = [], set()
         for problem in self.problems[:_MAX_PROBLEMS]:
             fix = "" if problem.fix in fixes else f"; {problem.fix}"
             fixes.add(problem.fix)
             lines.append(f"{problem.place}: {problem.problem}{fix}")
         if len(self.problems) > _MAX_PROBLEMS:
-            lines.append(f"and more: only the first {_MAX_PROBLEMS} mistakes are listed")
+            lines.append(f"and more: only the first {_MAX_PROBLEMS} errors are listed")
         return lines
 
     def place(self, row: int) -> str:

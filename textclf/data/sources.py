@@ -27,7 +27,7 @@ def find_parts(settings: Data) -> dict[str, Part]:
     """Return the checked parts of a data set by split; the key of a file to be split is "all".
 
     Raises:
-        DataError: with all mistakes that can be seen without reading all rows, one a line.
+        DataError: all errors that are visible without reading all rows, one per line.
     """
     problems: list[str] = []
     parts: dict[str, Part] = {}
@@ -125,7 +125,7 @@ def _files(settings: Data, paths: Mapping[str, str]) -> dict[str, Part]:
     """Return the part of each split's file.
 
     Raises:
-        DataError: with the mistakes of all files.
+        DataError: with the errors of all files.
     """
     parts: dict[str, Part] = {}
     problems: list[str] = []

@@ -1,6 +1,6 @@
 """Tables on disk: CSV, TSV, JSON and Parquet files, streamed row by row.
 
-A mistake in a file is a `DataError` with file, line and the setting that fixes it. Lines are
+An error in a file is a `DataError` with file, line and the setting that fixes it. Lines are
 counted from 1 and include the header; a Parquet file has rows instead, also counted from 1.
 """
 
@@ -157,7 +157,7 @@ class Table:
         if not self.header:
             yield first_line, first
         width = len(first)
-        # Until a row has as many cells as the header, the header may be the mistake: two uneven
+        # Until a row has as many cells as the header, the header may be the error: two uneven
         # rows of the same width are reported as a wrong header.
         is_width_confirmed, uneven = not self.header, list[tuple[int, int]]()
         for line, cells in rows:

@@ -1,4 +1,4 @@
-"""Metrics of each task: the one place of the evaluation that knows how the tasks differ.
+"""Metrics of each task: the differences between the tasks in the evaluation.
 
 Arrays of classes are int64 [n] (one-of) or bool [n, C] (multi-label), see `textclf.tasks`.
 """
@@ -27,7 +27,7 @@ class Scoring(ABC, Generic[AnyTask]):
 
     Attributes:
         task: the task.
-        exact_metric: name of the share of examples whose prediction is right as a whole.
+        exact_metric: name of the share of examples with a completely correct prediction.
         has_micro_average: whether the micro averages differ from the accuracy.
         correctness_name: name of the mean of `correctness`.
     """
@@ -41,7 +41,7 @@ class Scoring(ABC, Generic[AnyTask]):
 
     @abstractmethod
     def check_probabilities(self, p: np.ndarray) -> None:
-        """Raise ValueError if the rows of p, float [n, C], cannot be those of the task."""
+        """Raise ValueError if p, float [n, C], cannot contain probabilities of the task."""
 
     @abstractmethod
     def counts(self, y_true: np.ndarray, y_pred: np.ndarray) -> Counts:
@@ -53,11 +53,11 @@ class Scoring(ABC, Generic[AnyTask]):
 
     @abstractmethod
     def is_exact(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
-        """Return bool [n], True where the prediction is right as a whole."""
+        """Return bool [n]: whether the prediction of each example is completely correct."""
 
     @abstractmethod
     def correctness(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
-        """Return the share of right decisions in each example, float64 [n]."""
+        """Return the share of correct decisions in each example, float64 [n]."""
 
     @abstractmethod
     def extra_metrics(self, y_true: np.ndarray, y_pred: np.ndarray) -> dict[str, float]:
@@ -77,10 +77,10 @@ class Scoring(ABC, Generic[AnyTask]):
     def confidences(
         self, y_true: np.ndarray, y_pred: np.ndarray, p: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the predictions whose calibration is measured, [k].
+        """Return the k predictions for the calibration error: one per text, or one per label.
 
         Returns:
-            The probability of each one, and True where the prediction holds.
+            float [k], the probability of each prediction, and bool [k], whether it is correct.
         """
 
     @abstractmethod
@@ -111,14 +111,14 @@ class Scoring(ABC, Generic[AnyTask]):
     # === Bootstrap ===
 
     @abstractmethod
-    def cells(
+    def distinct_pairs(
         self, y_true: np.ndarray, y_pred: np.ndarray
     ) -> tuple[tuple["csr_array", ...], np.ndarray]:
         """Return the distinct pairs (truth, prediction) and the number of examples of each.
 
         Returns:
-            Sparse float64 [pairs, C], 1 for each class that is right, true and predicted; and
-            int64 [pairs], the numbers of examples.
+            Three sparse float64 [pairs, C], with 1 for each class that is correct, for each that is
+            true and for each that is predicted; and the numbers of examples, int64 [pairs].
         """
 
     @abstractmethod
@@ -134,7 +134,7 @@ class Scoring(ABC, Generic[AnyTask]):
 
     @abstractmethod
     def tail(self, tail: float, n: int) -> float:
-        """Return the share of resamplings of n examples to leave out on each side."""
+        """Return the share of resamplings outside the interval on each side, for n examples."""
 
 
 class OneOfScoring(Scoring[OneOf]):
@@ -200,7 +200,7 @@ class OneOfScoring(Scoring[OneOf]):
         scaled = np.exp(scaled - scaled.max(axis=1, keepdims=True))
         return scaled / scaled.sum(axis=1, keepdims=True)
 
-    def cells(
+    def distinct_pairs(
         self, y_true: np.ndarray, y_pred: np.ndarray
     ) -> tuple[tuple["csr_array", ...], np.ndarray]:
         from scipy.sparse import csr_array
@@ -220,7 +220,7 @@ class OneOfScoring(Scoring[OneOf]):
     def extra_pseudo_counts(
         self, random: np.random.Generator, missed: np.ndarray, shape_parameter: float
     ) -> np.ndarray:
-        # What one class misses, another one gets.
+        # A missed example of a class is a wrong prediction of a different class, drawn at random.
         size, num_classes = missed.shape
         offsets = random.integers(1, max(num_classes, 2), (size, 1))
         return np.take_along_axis(missed, (np.arange(num_classes) + offsets) % num_classes, 1)
@@ -237,7 +237,7 @@ class MultiLabelScoring(Scoring[MultiLabel]):
     has_micro_average = True
 
     def check_probabilities(self, p: np.ndarray) -> None:
-        pass  # one sigmoid a class: every row is possible
+        pass  # sigmoids are independent, so every row is possible
 
     def counts(self, y_true: np.ndarray, y_pred: np.ndarray) -> Counts:
         return Counts((y_true & y_pred).sum(0), y_true.sum(0), y_pred.sum(0))
@@ -293,7 +293,7 @@ class MultiLabelScoring(Scoring[MultiLabel]):
         p = np.clip(p, _SMALLEST, 1 - 2.0**-24)
         return 1 / (1 + np.exp(-np.asarray(temperature) * (np.log(p) - np.log1p(-p))))
 
-    def cells(
+    def distinct_pairs(
         self, y_true: np.ndarray, y_pred: np.ndarray
     ) -> tuple[tuple["csr_array", ...], np.ndarray]:
         from scipy.sparse import csr_array
@@ -312,9 +312,10 @@ class MultiLabelScoring(Scoring[MultiLabel]):
     def tail(self, tail: float, n: int) -> float:
         """Return a wider tail for few examples.
 
-        The classes of one example are often right or wrong together, so with few examples
-        resampling understates the variance and the tails are Student's (the expanded percentile
-        interval of Hesterberg 2015, "What Teachers Should Know About the Bootstrap", section 5.3).
+        The classes of one example are often correct or wrong together, so resampling of few
+        examples understates the variance. The tails are therefore those of Student's t (the
+        expanded percentile interval of Hesterberg 2015, "What Teachers Should Know About the
+        Bootstrap", section 5.3).
         """
         from scipy.special import ndtr, stdtrit
 
@@ -324,7 +325,7 @@ class MultiLabelScoring(Scoring[MultiLabel]):
 
 
 def format_classes(names: Sequence[str]) -> str:
-    """Return quoted names for a note, whole; names after the first 10 are only counted."""
+    """Return the first 10 names, quoted and not shortened, and the number of further names."""
     return format_list([repr(name) for name in names], 10, width=None)
 
 

@@ -132,24 +132,24 @@ def _bootstrap(
     """Resample the examples with replacement (Efron 1979), with pseudo-counts.
 
     Examples with the same truth and the same prediction are interchangeable, so a resampling of
-    n examples is one multinomial draw of how many fall into each distinct *cell* (truth,
-    prediction). A confusion matrix of two classes has four cells, however large n is.
+    n examples is one multinomial draw of the number of examples of each distinct pair (truth,
+    prediction). With two classes there are at most four pairs, however large n is.
 
     Returns:
         `macro_f1` and, if the task has it, `micro_f1`, float64 [num_samples], and `class_spread`,
         float64 [C], the standard deviation of each class's F1.
     """
     n, num_classes = len(y_true), scoring.task.num_outputs
-    indicators, cell_counts = scoring.cells(y_true, y_pred)
+    indicators, pair_counts = scoring.distinct_pairs(y_true, y_pred)
     rng = np.random.default_rng(seed)
     in_classes = _PseudoCounts(seed, scoring)
     in_all = _PseudoCounts(seed, scoring)
     macro, micro = np.empty(num_samples), np.empty(num_samples)
     sums, squares = np.zeros(num_classes), np.zeros(num_classes)
-    chunk = max(1, MAX_BOOTSTRAP_CELLS // max(len(cell_counts), num_classes))
+    chunk = max(1, MAX_BOOTSTRAP_CELLS // max(len(pair_counts), num_classes))
     for start in range(0, num_samples, chunk):
         size = min(chunk, num_samples - start)
-        draws = rng.multinomial(n, cell_counts / n, size=size).astype(np.float64)  # [size, cells]
+        draws = rng.multinomial(n, pair_counts / n, size=size).astype(np.float64)  # [size, pairs]
         counts = Counts(*((indicator.T @ draws.T).T for indicator in indicators))  # [size, C]
         f1 = in_classes.added_to(counts).f1
         macro[start : start + size] = f1.mean(axis=1)

@@ -13,9 +13,9 @@ def choose_thresholds(
 
     Candidates are the midpoints between neighbouring probabilities, and between the lowest one and
     0, as far as they are in (0, 1). Of equally good candidates, choose the nearest to 0.5, and of
-    two equally near ones the higher. For macro F1 the F1 of each class is maximized by itself; the
-    threshold is 0.5 if F1 is 0 at every candidate, for example without positives. For micro F1 a
-    further candidate selects no example of the class.
+    two equally near ones the higher. For macro F1, the F1 of each class is maximized separately;
+    the threshold is 0.5 if F1 is 0 at every candidate, for example without positives. For micro F1,
+    a further candidate selects no example of the class.
 
     Args:
         y_true: bool [n, C].
@@ -68,8 +68,8 @@ def _micro_f1_thresholds(y_true: np.ndarray, p: np.ndarray) -> np.ndarray:
 
     Micro F1 is a ratio of sums over the classes: 2 * correct / (selected + positives). By the
     method of Dinkelbach (1967), "On Nonlinear Fractional Programming", its maximum r is found by
-    maximizing 2 * correct - r * selected, which each class does by itself, with the r of the step
-    before, until r stays the same.
+    maximizing 2 * correct - r * selected, separately for each class, with the r of the previous
+    step, until r does not change.
     """
     num_positives = int(y_true.sum())
     curves = [_selection_curve(y_true[:, c], p[:, c]) for c in range(p.shape[1])]

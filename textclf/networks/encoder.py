@@ -180,7 +180,7 @@ class BidirectionalWithinLengths(keras.layers.Bidirectional):
 
     Args:
         forward_layer: a Keras recurrent layer that returns sequences.
-        backward_layer: likewise, made with `go_backwards=True`.
+        backward_layer: such a layer with `go_backwards=True`.
         dropout_seeds: seeds of the forward and of the backward layer.
     """
 

@@ -1,7 +1,7 @@
 """The network: an encoder, a head and branches."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -35,11 +35,12 @@ class Architecture:
         embedding_dropout: fraction of embedding dimensions zeroed throughout a text.
         input_dropout: fraction of each recurrent layer's input features zeroed throughout a text
             (Gal & Ghahramani 2016).
-        recurrent_dropout: likewise of its state; above zero, cuDNN kernels cannot be used.
+        recurrent_dropout: fraction of the state zeroed throughout a text; above zero, cuDNN
+            kernels cannot be used.
         output_dropout: fraction of the pooled vector zeroed.
         l1: weight of the sum of absolute kernel entries in `network.losses`: input and recurrent
             kernels, those of the attention and of the dense layer.
-        l2: likewise of squared entries.
+        l2: weight of the sum of squared entries of the same kernels.
         layer_norm: True for layer normalisation between recurrent layers.
         kernel_initializer: a key of `INITIALIZERS`, for all kernels but the recurrent ones.
         recurrent_initializer: a key of `INITIALIZERS`, for the recurrent kernels.
@@ -67,6 +68,15 @@ class Architecture:
     recurrent_initializer: str = "orthogonal"
     reset_after: bool = True
     ngram_buckets: int = 0
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> "Architecture":
+        """Return the architecture in the settings of section `model`, which has further settings.
+
+        Architecture.from_settings(config.model.to_dict())
+        """
+        names = {field.name for field in dataclasses.fields(cls)}
+        return cls(**{name: value for name, value in settings.items() if name in names})
 
     @property
     def regularizer(self) -> keras.regularizers.Regularizer | None:

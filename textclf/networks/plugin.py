@@ -130,8 +130,8 @@ def _default_seeds(seed: int) -> Iterator[None]:
 def check_padding_invariance(encoder: Encoder, tolerance: float = 1e-4) -> None:
     """Check that padding and other rows do not change the outputs of an encoder's stack.
 
-    Random token vectors of rows of 1 to 9 tokens are encoded together, with other padding, and each
-    row by itself.
+    Rows of 1 to 9 random token vectors are encoded three times: together, with different padding,
+    and one row at a time.
 
     Args:
         encoder: a built encoder.

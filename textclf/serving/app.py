@@ -310,7 +310,7 @@ async def _routing_error(request: Request, error: Exception) -> Response:
 
 
 async def _disconnected(request: Request, error: Exception) -> Response:
-    return Response(status_code=499)  # for the metrics; the client is gone
+    return Response(status_code=499)  # for the metrics; the client has disconnected
 
 
 async def _unexpected_error(request: Request, error: Exception) -> Response:

@@ -1,7 +1,7 @@
 """TF Serving's REST format: JSON requests to texts, outputs to JSON.
 
 The rules and messages are those of TF Serving (json_tensor.cc and http_rest_api_handler.cc), so
-that a client of this server can move to TF Serving. Messages are quoted with their mistakes.
+that a client of this server can move to TF Serving. Messages are quoted with their typing errors.
 """
 
 import base64

@@ -1,6 +1,6 @@
 """Preparation of a server: required packages, name of the model, listening socket.
 
-It needs neither the packages of the server nor TensorFlow, so that mistakes are reported at once.
+It needs neither the packages of the server nor TensorFlow, so that errors are reported at once.
 """
 
 import importlib.util

@@ -12,7 +12,7 @@ _TEXTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Metrics:
-    """Counters, histograms and gauges in a registry of their own."""
+    """Counters, histograms and gauges in a separate registry."""
 
     def __init__(self) -> None:
         self.registry = registry = prometheus_client.CollectorRegistry()

@@ -186,7 +186,9 @@ class Comparison:
             means += f" ({100 * self.confidence:g} % interval {interval})"
         smallest = amount(self.smallest_difference, self.metric)
         if c.verdict == IDENTICAL:
-            return f"no difference: {a} and {b} score on all {self.num_examples:,} texts alike"
+            return (
+                f"no difference: {a} and {b} have equal scores on all {self.num_examples:,} texts"
+            )
         if c.verdict == TOO_FEW_ROWS:
             return f"{a} and {b}: {too_few_rows(self.metric)}; {means}"
         if c.verdict == ONE_SEED:

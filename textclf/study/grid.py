@@ -55,7 +55,7 @@ def read(path: Path) -> Grid:
     """Read a grid file and resolve the configuration of each run.
 
     Raises:
-        ConfigError: with all mistakes of the grid and of its configuration files.
+        ConfigError: with all errors of the grid and of its configuration files.
     """
     try:
         parsed = reading.parse(reading.read_text(path), str(path), holds_text)

@@ -218,10 +218,10 @@ def _compare_pair(
     if (contributions[a] == contributions[b]).all():
         verdict = IDENTICAL
         is_same_answer = (answers[a].selected == answers[b].selected).all()
-        verb = "answer" if is_same_answer else "score on"
+        equal = "equal answers" if is_same_answer else "equal scores"
         words = (
-            f"no difference between {a} and {b}: both models {verb} all "
-            f"{len(contributions[a]):,} examples alike"
+            f"no difference between {a} and {b}: both models have {equal} on all "
+            f"{len(contributions[a]):,} examples"
         )
     elif p_holm < 1 - d.confidence and not contains_zero:
         verdict = BETTER

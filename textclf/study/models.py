@@ -12,7 +12,7 @@ import numpy as np
 
 from textclf import artifact
 from textclf.artifact import Card
-from textclf.config import Overrides
+from textclf.config import Overrides, read_trained_paths
 from textclf.data import Dataset
 from textclf.errors import DataError
 from textclf.model_data import DataToScore, OnNote, data_to_score
@@ -152,8 +152,16 @@ def check_models(
     check_comparable(cards, None if source is None else os.fspath(source))
     first = cards[names[0]]
     metric = choose_metric(metric, first.task)
-    options: dict[str, Any] = {"split": split, "overrides": overrides, "on_note": on_note}
-    return ToCompare(cards, data_to_score(first, source, advice="`--data FILE`", **options), metric)
+    to_score = data_to_score(
+        first,
+        source,
+        paths=read_trained_paths(names[0]),
+        split=split,
+        overrides=overrides,
+        advice="`--data FILE`",
+        on_note=on_note,
+    )
+    return ToCompare(cards, to_score, metric)
 
 
 def compare(

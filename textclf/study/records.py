@@ -260,7 +260,7 @@ class Job(RunKey, frozen=True, kw_only=True):
     Attributes:
         job: the work: a run of that kind, or an estimate of its training time.
         config: complete configuration, as of `Config.to_dict`.
-        folders: folders of its paths, as of `Config.folders`.
+        fixed_paths: its absolute paths, as of `Config.fixed_paths`.
         folder: of the benchmark.
         shared_cores: True if another run uses the cores.
         minutes: time of a calibration.
@@ -271,7 +271,7 @@ class Job(RunKey, frozen=True, kw_only=True):
 
     job: Kind | Literal["estimate"]
     config: dict[str, Any]
-    folders: dict[str, str]
+    fixed_paths: dict[str, str]
     folder: str
     shared_cores: bool = False
     minutes: float | None = None

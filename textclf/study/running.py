@@ -1,4 +1,4 @@
-"""Runner: executes the missing runs of a benchmark, each in a process of its own.
+"""Runner: executes the missing runs of a benchmark, each in a separate process.
 
 Several processes, on one machine or on several that share the folder, can execute one benchmark
 together: only one process can hold the claim of a run (`claims`), and a result file appears
@@ -80,7 +80,7 @@ def check_data(grid: Grid) -> None:
     """Check the data sources and the environment of each run before the first one starts.
 
     Raises:
-        TextclfError: with all mistakes that can be seen without reading the data.
+        TextclfError: with all errors that can be seen without reading the data.
     """
     from textclf import data
     from textclf.config import check_environment, with_paths
@@ -219,7 +219,7 @@ def _job(run: Run, folder: Path, is_shared: bool) -> Job:
         fingerprint=run.fingerprint,
         job=run.kind,
         config=config.to_dict(),
-        folders=dict(config.folders),
+        fixed_paths=dict(config.fixed_paths),
         folder=str(folder),
         shared_cores=is_shared,
         minutes=run.minutes,
@@ -353,7 +353,7 @@ class _Process:
 def estimate(run: Run) -> Estimate:
     """Estimate the duration and memory of a training from its first steps.
 
-    The training runs in a process of its own. Early stopping may end it sooner than estimated.
+    The training runs in a separate process. Early stopping may end it sooner than estimated.
 
     Raises:
         TrainingError: the first steps failed.
@@ -366,7 +366,7 @@ def estimate(run: Run) -> Estimate:
         seed=run.seed,
         job="estimate",
         config=run.config.to_dict(),
-        folders=dict(run.config.folders),
+        fixed_paths=dict(run.config.fixed_paths),
         folder="",
     )
     with (

@@ -1,12 +1,12 @@
 """Significance of differences between cells (architectures) and between trained models.
 
-*Which architecture?* The unit is a training run. A cell is trained with several seeds and tested
-on one test split, so its score varies with the seed and with the sample of test examples.
+*Architectures.* The unit is a training run. A cell is trained with several seeds and tested on one
+test split, so its score varies with the seed and with the sample of test examples.
 `compare_cells` adds both variances and uses a t distribution with Satterthwaite's degrees of
 freedom.
 
-*Which of these two trained models?* `compare_models` resamples the examples and treats the models
-as fixed. The result does not hold for the architectures: other seeds give other models.
+*Trained models.* `compare_models` resamples the examples and treats the models as fixed. The result
+does not hold for the architectures: other seeds give other models.
 
 `holm` corrects the p-values of several comparisons. scipy is imported on first use.
 """

@@ -104,7 +104,7 @@ def execute(job: Job, on_progress: OnProgress) -> Result | Calibration | Measure
     Raises:
         TextclfError: the run failed.
     """
-    config = Config.from_dict(job.config, folders=job.folders)
+    config = Config.from_dict(job.config, fixed_paths=job.fixed_paths)
     if "baseline" not in (job.kind, job.measured_kind):
         import_tensorflow()
     if job.job == "estimate":

@@ -81,7 +81,7 @@ def chunk_texts(
     """Yield lists of items that are short enough for one call of the graph.
 
     A list ends after `max_items` items or four million characters, whichever comes first. A longer
-    text is a list by itself.
+    text is a list of one item.
 
     Args:
         items: texts, or items that have one.
@@ -130,7 +130,7 @@ class Tokenizer(tf.Module):
     - `lowercase`: all of Unicode (`ß` stays `ß`).
 
     Unit `word`: a word is a run of letters, combining marks, digits and inner apostrophes
-    (`don't`, `l'été`); outer apostrophes are removed. A token by itself, with its combining marks,
+    (`don't`, `l'été`); outer apostrophes are removed. A separate token, with its combining marks,
     is every Han, Hiragana and Katakana character, `!`, `?`, every emoji and other symbol
     (`\p{So}`) and every currency sign; `!!!` is three tokens. Every other character separates and
     is lost: `3.14` becomes `3 14`, `e-mail` `e mail`, `snake_case` `snake case`, `C++` `c`. Hangul,

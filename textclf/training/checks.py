@@ -11,7 +11,7 @@ def check(config: Config, output: str | os.PathLike, *, overwrite: bool = False)
     """Check all that can be checked before the data are read in full.
 
     Raises:
-        TextclfError: with every mistake found.
+        TextclfError: with every error found.
     """
     resolved = with_paths(config)
     check_all(

@@ -19,10 +19,10 @@ from textclf.training.validation import Validator
 
 
 class Interrupted(Exception):
-    """The end of a training before its planned end.
+    """Raised when a training ends before its planned end.
 
     Attributes:
-        why: "interrupted" or "not finite".
+        why: "interrupted" (by `should_stop`), or "not finite".
     """
 
     def __init__(self, why: str, message: str):
@@ -36,7 +36,7 @@ class Loop:
 
     Attributes:
         settings: section `training` of the configuration.
-        dataset: names the texts of a batch whose loss is not finite.
+        dataset: the texts, to name those of a batch with a loss that is not finite.
         train: the encoded training split.
         train_step: the graph of one step, which changes network and optimizer.
         validator: computes the validation figures.
@@ -65,13 +65,14 @@ class Loop:
 
         Args:
             state: advanced with every step.
-            should_stop: asked before every step.
+            should_stop: called before every step.
 
         Yields:
             A `Step` after each step and an `Epoch` after each validation.
 
         Raises:
-            Interrupted: `should_stop` returned true, or a loss is not finite.
+            Interrupted: `should_stop` returned true, or a loss, a gradient or an output for
+                validation is not finite.
         """
         while state.epoch < self.settings.epochs:
             started = time.monotonic()

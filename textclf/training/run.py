@@ -12,8 +12,8 @@ import filelock
 import msgspec
 import tensorflow as tf
 
-from textclf import artifact, batches, classifier, data, evaluation, networks, text
-from textclf.config import Config, with_paths
+from textclf import artifact, batches, classifier, data, evaluation, networks, recipes, text
+from textclf.config import Config, absolute_paths, with_paths
 from textclf.display import Document, Notes, Table, to_html
 from textclf.errors import ArtifactError, ConfigError, DataError, TrainingError
 from textclf.tasks import Task
@@ -24,7 +24,7 @@ from textclf.training.cluster import make_strategy
 from textclf.training.events import Epoch, Event, Finished, Started
 from textclf.training.loop import Interrupted, Loop
 from textclf.training.optimization import make_optimizer, make_step
-from textclf.training.state import BestEpoch, State
+from textclf.training.state import State
 from textclf.training.validation import Validator
 
 _LOCK = "lock"
@@ -72,7 +72,7 @@ class TrainingResult(msgspec.Struct, frozen=True):
 
 
 def train(
-    config: Config,
+    config: Config | str | os.PathLike,
     output: str | os.PathLike,
     *,
     overwrite: bool = False,
@@ -80,17 +80,23 @@ def train(
 ) -> TrainingResult:
     """Train a classifier and write its folder.
 
-        result = train(config, "runs/reviews")
+        result = train("reviews.csv", "runs/reviews")
+        result = train(config, "runs/small")
         result.validation.get("accuracy")
 
     Args:
-        config, output, overwrite, on_progress: as for `train_events`.
+        config: the experiment; or a configuration or a data file, as for `recipes.load_config`.
+        output, overwrite, on_progress: as for `train_events`.
 
     Raises:
-        TextclfError: as for `train_events`.
+        TextclfError: as for `train_events` and `recipes.load_config`.
     """
     history: list[dict[str, Any]] = []
     notices: tuple[str, ...] = ()
+    if not isinstance(config, Config):
+        notes: list[str] = []
+        config = recipes.load_config(config, on_note=notes.append)
+        notices += tuple(notes)
     for event in train_events(config, output, overwrite=overwrite, on_progress=on_progress):
         if isinstance(event, Started):
             notices += event.notices
@@ -125,14 +131,14 @@ def train_events(
     Args:
         config: the experiment.
         output: the folder to write; replaced only with `overwrite`, and only by a complete one.
-        should_stop: asked at every step; when true, the best epoch so far is saved.
+        should_stop: called at every step; if it returns true, the best epoch so far is saved.
         on_progress: called with stage, done and total before the first step.
 
     Yields:
         `Started`, then `Step` and `Epoch` events, and `Finished` at the end.
 
     Raises:
-        TextclfError: a mistake in settings or data, or a training that has no complete epoch. What
+        TextclfError: an error in settings or data, or a training that has no complete epoch. What
             can be checked before the data are read is raised by the call itself.
     """
     check(config, output, overwrite=overwrite)
@@ -146,7 +152,7 @@ def _events(
     should_stop: Callable[[], bool],
     on_progress: batches.Progress,
 ) -> Generator[Event, None, None]:
-    resolved = with_paths(config)
+    resolved, paths = with_paths(config), absolute_paths(config)
     if config.training.deterministic:
         tf.config.experimental.enable_op_determinism()
     with _work_folder(output) as work, _tensorflow_errors():
@@ -186,7 +192,16 @@ def _events(
             state=state,
             why=why,
         )
-        _save(output, config, card, prepared, state.best, work, overwrite)
+        classifier.save(
+            output,
+            config=config,
+            card=card,
+            vocabulary_path=prepared.vocabulary_path,
+            weights=state.best.weights,
+            extra_files=_extra_files(work, config),
+            paths=paths,
+            overwrite=overwrite,
+        )
     assert card.validation is not None
     yield Finished(output, state.best.epoch, state.epoch, why, message, card.validation)
 
@@ -254,11 +269,12 @@ def _make_loop(
         )
     strategy = make_strategy(config.training.strategy)
     with strategy.scope():
-        network = classifier.build_network(
-            config,
+        network = networks.build(
+            networks.Architecture.from_settings(config.model.to_dict()),
             vocabulary_size=text.NUM_RESERVED + len(vocabulary) + config.text.hash_buckets,
             num_classes=task.num_outputs,
             embedding_matrix=matrix,
+            seed=config.training.seed,
         )
         optimizer = make_optimizer(config.training)
         optimizer.build(network.trainable_variables)
@@ -298,27 +314,10 @@ def weigh_classes(
     return task.balanced_weights(train.num_examples, train.class_counts)
 
 
-def _save(
-    output: Path,
-    config: Config,
-    card: artifact.Card,
-    prepared: batches.Prepared,
-    best: BestEpoch,
-    work: Path,
-    overwrite: bool,
-) -> None:
-    extra_files = {artifact.HISTORY: work / artifact.HISTORY}
-    if config.training.tensorboard:
-        extra_files[artifact.TENSORBOARD] = work / artifact.TENSORBOARD
-    classifier.save(
-        output,
-        config=config,
-        card=card,
-        vocabulary_path=prepared.vocabulary_path,
-        weights=best.weights,
-        extra_files=extra_files,
-        overwrite=overwrite,
-    )
+def _extra_files(work: Path, config: Config) -> dict[str, Path]:
+    """Return the files that were written during the training, by their name in its folder."""
+    names = [artifact.HISTORY, *([artifact.TENSORBOARD] if config.training.tensorboard else [])]
+    return {name: work / name for name in names}
 
 
 @contextlib.contextmanager

@@ -19,23 +19,28 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from textclf.data.delimited_files import fit_row
-from textclf.data.encodings import guess_encoding
+from textclf.data.encodings import codec_of, guess_encoding
 from textclf.data.files import missing_file
 from textclf.data.folder_part import FolderPart
 from textclf.data.labels import odd_names
 from textclf.data.recognition.columns import (
     Labels,
-    choose_label_column,
-    choose_text_columns,
+    find_label_column,
+    find_text_columns,
     label_notes,
 )
-from textclf.data.recognition.delimited import choose_delimiter, choose_quoting, evenness
+from textclf.data.recognition.delimited import (
+    choose_delimiter,
+    choose_quoting,
+    evenness,
+    parse_rows,
+)
 from textclf.data.recognition.formats import CERTAIN_ENCODINGS, decode_sample, json_format
 from textclf.data.recognition.headers import find_header
 from textclf.data.recognition.scripts import script_and_unit
 from textclf.data.recognition.values import clean_cell, is_integer
 from textclf.data.sources import split_names
-from textclf.data.tables import JSON_FORMATS, Table, format_of, open_table
+from textclf.data.tables import JSON_FORMATS, TABLE_FORMATS, Table, format_of, open_table
 from textclf.errors import DataError, RowError, format_list
 from textclf.splits import SPLITS
 
@@ -74,7 +79,7 @@ class Recognised:
         class_names_seen: the labels seen, sorted (numbers by value).
         num_rows_seen: rows read, without the header.
         is_whole: whether these are all rows of the file.
-        first_problem: the reader's message about the first mistake of a row, or None.
+        first_problem: the reader's message about the first error of a row, or None.
         notes: remarks for the user, one sentence each.
     """
 
@@ -103,49 +108,52 @@ class Recognised:
     notes: tuple[str, ...]
 
 
-def recognise(path: str | os.PathLike[str]) -> Recognised:
+def recognise(path: str | os.PathLike[str], known: Mapping[str, Any] | None = None) -> Recognised:
     """Guess the format, the columns and the labels of a file, or of a folder `split/label/*.txt`.
 
         recognise("reviews.csv").label_column    # "stars"
 
     Args:
         path: may begin with `~`; a text format may end in `.gz`.
+        known: settings of section `data` that are not guessed, by name. A column that does not
+            exist is left to the reader to report.
 
     Raises:
         DataError: the file does not exist, is empty, is not text, or its first row cannot be read.
     """
-    path = os.fspath(path)
+    path, known = os.fspath(path), {} if known is None else known
     full = os.path.expanduser(path)
     if os.path.isdir(full):
-        return _recognise_folder(path)
+        return _recognise_folder(path, known)
     if not os.path.exists(full):
         raise missing_file(path)
+    set_format = known["format"] if known.get("format") in TABLE_FORMATS else None
     try:
-        ending = format_of(path)
+        ending = set_format or format_of(path)
     except DataError:
         ending = None
     # The encoding is not known yet; Latin-1 decodes any bytes.
     raw = Table(path, "parquet", ",", "none", True, "latin-1")
     sample = raw.sample(_SAMPLE_BYTES)
     if ending == "parquet" or sample.startswith(b"PAR1"):
-        return _recognise_records(open_table(path, format="parquet"), _MAX_RECORDS, [])
+        return _recognise_records(open_table(path, format="parquet"), _MAX_RECORDS, [], known)
     dataclasses.replace(raw, format=ending or "csv").check_file()
     is_whole = len(sample) < _SAMPLE_BYTES
-    encoding, text = decode_sample(path, sample, is_whole)
+    encoding, text = decode_sample(path, sample, is_whole, known.get("encoding"))
     notes = []
-    if encoding not in CERTAIN_ENCODINGS:
+    if encoding not in CERTAIN_ENCODINGS and "encoding" not in known:
         notes.append(_encoding_note(encoding))
     if not is_whole:
         text = text[: max(text.rfind("\n"), text.rfind("\r")) + 1]
     if not text.strip("\ufeff \t\r\n"):
         raise DataError(f"{path}: the file is empty, expected rows")
     format = ending if ending in JSON_FORMATS else json_format(text)
-    if format is not None:
+    if format is not None and set_format not in ("csv", "tsv"):
         table = open_table(path, format=format, encoding=encoding)
         # The objects of an array may be on few lines, so their number is not that of the lines.
         limit = None if is_whole else max(text.count("\n"), 1000)
-        return _recognise_records(table, limit, notes)
-    return _recognise_delimited(path, ending, encoding, text, is_whole, notes)
+        return _recognise_records(table, limit, notes, known)
+    return _recognise_delimited(path, ending, encoding, text, is_whole, notes, known)
 
 
 def _encoding_note(encoding: str) -> str:
@@ -156,26 +164,43 @@ def _encoding_note(encoding: str) -> str:
 
 
 def _recognise_delimited(
-    path: str, ending: str | None, encoding: str, text: str, is_whole: bool, notes: list[str]
+    path: str,
+    ending: str | None,
+    encoding: str,
+    text: str,
+    is_whole: bool,
+    notes: list[str],
+    known: Mapping[str, Any],
 ) -> Recognised:
     """Return the guesses about a CSV or TSV file.
 
     Args:
         path: the file.
-        ending: the format for its ending, or None.
+        ending: the format that is set or that its ending names, or None.
         encoding: the encoding.
         text: the file or its beginning.
         is_whole: whether the text is the whole file.
         notes: remarks so far.
+        known: as for `recognise`.
     """
-    delimiter = choose_delimiter(path, text, "\t" if ending == "tsv" else ",")
-    format = "tsv" if delimiter == "\t" and ending != "csv" else "csv"
-    quoting, rows = choose_quoting(path, text, delimiter, format, is_whole, notes)
+    usual = "\t" if ending == "tsv" else ","
+    delimiter = known.get("delimiter") or choose_delimiter(path, text, usual)
+    if ending is not None and ending == known.get("format"):
+        format = ending
+    else:
+        format = "tsv" if delimiter == "\t" and ending != "csv" else "csv"
+    quoting = known.get("quoting", "auto")
+    if quoting == "auto":
+        quoting, rows = choose_quoting(path, text, delimiter, format, is_whole, notes)
+    else:
+        rows, _ = parse_rows(path, text, delimiter, quoting, is_whole)
     if not rows:
         raise DataError(f"{path}: no rows, expected at least one row")
     _, width = evenness(rows)
     first = rows[0]
-    if len(first) == width:
+    if "header" in known:
+        header, reason = known["header"], None
+    elif len(first) == width:
         fitted = (fit_row(row, first, width) for row in rows)
         header, reason = find_header([row for row in fitted if row is not None])
     else:
@@ -203,6 +228,7 @@ def _recognise_delimited(
         titles,
         notes,
         problems,
+        known,
         is_whole=is_whole,
         format=format,
         delimiter=delimiter,
@@ -238,8 +264,10 @@ def _header_notes(
     return notes
 
 
-def _recognise_records(table: Table, limit: int | None, notes: list[str]) -> Recognised:
-    """Return the guesses about a JSON or Parquet file; see `_read_columns`."""
+def _recognise_records(
+    table: Table, limit: int | None, notes: list[str], known: Mapping[str, Any]
+) -> Recognised:
+    """Return the guesses about a JSON or Parquet file; see `_read_columns` and `recognise`."""
     columns, problems, is_whole = _read_columns(table, limit, notes)
     return _recognise_columns(
         table.path,
@@ -247,16 +275,18 @@ def _recognise_records(table: Table, limit: int | None, notes: list[str]) -> Rec
         {name: name for name in columns},
         notes,
         problems,
+        known,
         is_whole=is_whole,
         format=table.format,
         encoding=table.encoding,
     )
 
 
-def _recognise_folder(path: str) -> Recognised:
+def _recognise_folder(path: str, known: Mapping[str, Any]) -> Recognised:
     names = sorted(entry for entry in os.listdir(os.path.expanduser(path)) if entry[0] != ".")
     try:
-        splits = split_names(path, names, {}, kind="folder")
+        chosen = {split: known[split] for split in SPLITS if known.get(split)}
+        splits = split_names(path, names, chosen, kind="folder")
         parts = {split: FolderPart(os.path.join(path, name)) for split, name in splits.items()}
         for part in parts.values():
             part.check()
@@ -269,12 +299,12 @@ def _recognise_folder(path: str) -> Recognised:
     for _, file in files[:: max(1, len(files) // 200)]:
         with open(os.path.expanduser(file), "rb") as stream:
             content = stream.read(1 << 16)
-        encoding = guess_encoding(content)
+        encoding = known.get("encoding") or guess_encoding(content)
         encodings[encoding] += 1
-        texts.append(content.decode(encoding, "replace"))
+        texts.append(content.decode(codec_of(encoding), "replace"))
     encoding = next((name for name in encodings if not name.startswith("utf-8")), "utf-8")
     notes = [f"no folder for {split}" for split in SPLITS if split not in parts]
-    if encoding != "utf-8":
+    if encoding != "utf-8" and "encoding" not in known:
         notes.append(_encoding_note(encoding))
     class_names = tuple(sorted({label for label, _ in files}))
     notes += odd_names(class_names)
@@ -324,6 +354,7 @@ def _recognise_columns(
     titles: Mapping[str, str],
     notes: list[str],
     problems: Sequence[RowError],
+    known: Mapping[str, Any],
     **fields: Any,
 ) -> Recognised:
     """Return the guesses about a table.
@@ -334,17 +365,18 @@ def _recognise_columns(
         titles: column → its name in the header; empty without a header.
         notes: remarks so far.
         problems: errors of rows.
+        known: as for `recognise`.
         **fields: fields of `Recognised` that are known.
 
     Raises:
         DataError: there are no rows.
     """
     num_rows = _check_rows(path, columns, problems)
-    texts, text_candidates = choose_text_columns(columns, titles)
-    label, candidates, are_classes = choose_label_column(columns, titles, texts)
-    if len(texts) > 1:
+    texts, text_candidates = find_text_columns(columns, titles, known)
+    label, candidates, are_classes = find_label_column(columns, titles, texts, known)
+    if len(texts) > 1 and "text_columns" not in known:
         notes.append(f"several columns hold text and are joined: {format_list(texts)}")
-    if label is None and not candidates:
+    if label is None and not candidates and "label_column" not in known:
         notes.append("no column looks like labels")
     skip_unlabelled = False
     if label is not None:
@@ -358,9 +390,9 @@ def _recognise_columns(
     script, unit = script_and_unit(sample, notes)
     return Recognised(
         **fields,
-        text_columns=tuple(texts),
+        text_columns=tuple(texts or known.get("text_columns", ())),
         text_candidates=tuple(text_candidates),
-        label_column=label.name if label else None,
+        label_column=label.name if label else known.get("label_column"),
         label_candidates=tuple(candidates),
         are_classes=are_classes,
         multi_label=label is not None and label.separator is not None,
@@ -391,7 +423,7 @@ def _check_rows(path: str, columns: Mapping[str, list[Any]], problems: Sequence[
     if num_rows == 1 and all(isinstance(values[0], list | dict) for values in columns.values()):
         raise DataError(
             f"{path}: one object that holds {format_list([*columns])}, expected one object for "
-            "each text; save them one a line or as an array (pandas: orient='records')"
+            "each text; save them one per line or as an array (pandas: orient='records')"
         )
     return num_rows
 

@@ -274,6 +274,86 @@ def _is_zero(values: Sequence[Any]) -> bool:
     )
 
 
+# === Columns that the user has chosen ===
+
+
+def find_text_columns(
+    columns: Mapping[str, list[Any]], titles: Mapping[str, str], known: Mapping[str, Any]
+) -> tuple[list[str], list[str]]:
+    """Return the text columns that are known, or what `choose_text_columns` returns.
+
+    Args:
+        columns, titles: as for `choose_text_columns`.
+        known: settings of section `data` that are not guessed, by name.
+    """
+    if "text_columns" in known:
+        names = [_column(name, columns) for name in known["text_columns"]]
+        return [name for name in names if name is not None], []
+    label = _column(known["label_column"], columns) if "label_column" in known else None
+    others = {name: values for name, values in columns.items() if name != label}
+    return choose_text_columns(others, titles)
+
+
+def find_label_column(
+    columns: Mapping[str, list[Any]],
+    titles: Mapping[str, str],
+    texts: Sequence[str],
+    known: Mapping[str, Any],
+) -> tuple[Labels | None, list[str], bool]:
+    """Return the label column that is known, or what `choose_label_column` returns.
+
+    Args:
+        columns, titles, texts: as for `choose_label_column`.
+        known: settings of section `data` that are not guessed, by name.
+    """
+    if "label_column" not in known:
+        label, candidates, are_classes = choose_label_column(columns, titles, texts)
+        name = label.name if label else None
+    else:
+        name, candidates, are_classes = _column(known["label_column"], columns), [], False
+        label = None
+    if name is not None and not known.keys().isdisjoint(
+        ("label_column", "multi_label", "label_separator")
+    ):
+        label = _set_labels(
+            name,
+            columns[name],
+            multi_label=known.get("multi_label"),
+            separator=known.get("label_separator"),
+        )
+    return label, candidates, are_classes
+
+
+def _column(name: str, columns: Mapping[str, list[Any]]) -> str | None:
+    """Return a column by its name or by its number from 1; None if it does not exist."""
+    if name in columns:
+        return name
+    is_number = name.isdecimal() and 1 <= int(name) <= len(columns)
+    return list(columns)[int(name) - 1] if is_number else None
+
+
+def _set_labels(
+    name: str, values: Sequence[Any], *, multi_label: bool | None, separator: str | None
+) -> Labels:
+    """Return the labels of a column that the user has chosen.
+
+    Args:
+        name: the column.
+        values: its values.
+        multi_label: whether a cell holds several labels; None if that is unknown.
+        separator: between several labels; None if it is unknown.
+    """
+    label = labels_in(name, values) or _any_labels(name, values)
+    if multi_label is False:
+        return _any_labels(name, values)
+    is_several = multi_label or label.separator is not None
+    if not is_several or label.separator == "" or (separator is None and label.separator):
+        return label
+    counts = _any_labels(name, values).counts
+    atoms = {atom.strip() for cell in counts for atom in cell.split(separator or ",")}
+    return Labels(name, separator or ",", frozenset(atoms - {""}), counts)
+
+
 # === Remarks ===
 
 

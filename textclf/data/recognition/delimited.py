@@ -26,7 +26,7 @@ def choose_delimiter(path: str, text: str, usual: str) -> str:
     best, delimiter = (0.0, False, 0), usual
     quotings = ("minimal", "none", "backslash") if "\\" in beginning else ("minimal", "none")
     for candidate, quoting in itertools.product(_DELIMITERS, quotings):
-        rows, _ = _parse(path, beginning, candidate, quoting, is_whole=False)
+        rows, _ = parse_rows(path, beginning, candidate, quoting, is_whole=False)
         share, width = evenness(rows)
         if width > 1 and share >= 0.9 and (share, candidate == usual, width) > best:
             best, delimiter = (share, candidate == usual, width), candidate
@@ -58,17 +58,17 @@ def choose_quoting(
         is_whole: whether the text is the whole file.
         notes: receives remarks for the user.
     """
-    bare, _ = _parse(path, text, delimiter, "none", is_whole)
+    bare, _ = parse_rows(path, text, delimiter, "none", is_whole)
     bare_share = evenness(bare)[0]
     if '"' in text:
-        quoted, is_broken = _parse(path, text, delimiter, "minimal", is_whole)
+        quoted, is_broken = parse_rows(path, text, delimiter, "minimal", is_whole)
     else:
         quoted, is_broken = bare, False
     quoted_share = 0.0 if is_broken else evenness(quoted)[0]
     cells_with_quotes = [cell for row in bare for cell in row if '"' in cell]
     are_all_wrapped = all(map(_is_wrapped, cells_with_quotes))
     if "\\" in text and quoted_share < 1:
-        escaped, is_broken_escaped = _parse(path, text, delimiter, "backslash", is_whole)
+        escaped, is_broken_escaped = parse_rows(path, text, delimiter, "backslash", is_whole)
         share = 0.0 if is_broken_escaped else evenness(escaped)[0]
         if share > quoted_share and (
             share > bare_share or (share == bare_share and are_all_wrapped)
@@ -101,10 +101,15 @@ def choose_quoting(
     return ("minimal", quoted) if quoted_share >= bare_share else ("none", bare)
 
 
-def _parse(
+def parse_rows(
     path: str, text: str, delimiter: str, quoting: str, is_whole: bool
 ) -> tuple[list[list[str]], bool]:
-    """Return the rows up to the first mistake of quoting, and whether there was one."""
+    """Return the rows up to the first error of quoting, and whether there was one.
+
+    Args:
+        path, text, delimiter, is_whole: as for `choose_quoting`.
+        quoting: as of `Dialect`.
+    """
     rows = []
     try:
         for cells in Dialect(delimiter, quoting, header=True).rows_in(text, path):

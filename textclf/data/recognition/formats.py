@@ -16,17 +16,23 @@ _OBJECT = re.compile(r'\s*\{\s*"(?:[^"\\]|\\.)*"\s*:')
 _ARRAY = re.compile(r"\s*\[\s*\{\s*[\"}]")
 
 
-def decode_sample(path: str, sample: bytes, is_whole: bool) -> tuple[str, str]:
+def decode_sample(
+    path: str, sample: bytes, is_whole: bool, known: str | None = None
+) -> tuple[str, str]:
     """Return the encoding of a sample and its text.
 
     Args:
         path: the file, for messages.
         sample: the beginning of the file.
         is_whole: whether the sample is the whole file.
+        known: the encoding, if it is known.
 
     Raises:
         DataError: no encoding fits, or the file is not text.
     """
+    if known is not None:
+        # The reader reports the lines that are not in this encoding.
+        return known, sample.decode(codec_of(known), "replace")
     encoding = guess_encoding(sample)
     if encoding not in CERTAIN_ENCODINGS and is_mostly_utf_8(sample):
         # The reader reports the lines that are not UTF-8.

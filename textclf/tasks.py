@@ -42,6 +42,28 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     abstain_below: float | None = None
 
 
+class Mixture(msgspec.Struct, frozen=True, kw_only=True):
+    """Weighted mean of the logits of the linear model and of the network; fitted on validation.
+
+    Attributes:
+        share: of the linear model, 0 to 1.
+        linear_temperature, network_temperature: divisors of the two models' logits before the mean:
+            one number, or one a class (multi-label).
+    """
+
+    share: float
+    linear_temperature: float | tuple[float, ...]
+    network_temperature: float | tuple[float, ...]
+
+    def mix(self, linear: Any, network: Any) -> Any:
+        """Return the logits of the mixture, float [B, C], from arrays or tensors of both models."""
+        import numpy as np
+
+        linear_scale = self.share / np.asarray(self.linear_temperature, np.float32)
+        network_scale = (1 - self.share) / np.asarray(self.network_temperature, np.float32)
+        return linear * linear_scale + network * network_scale
+
+
 class Task(Protocol):
     """Classes, losses and decisions of one kind of classification.
 

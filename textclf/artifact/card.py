@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 
 from textclf.artifact.layout import FORMAT_VERSION
-from textclf.evaluation.report import Report
-from textclf.tasks import Decision, Task, task_of
+from textclf.evaluation.report import Gain, Report
+from textclf.tasks import Decision, Mixture, Task, task_of
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -112,6 +112,26 @@ class PastDecision(_Section, frozen=True):
     options: dict[str, float | str] = {}
 
 
+class LinearSummary(_Section, frozen=True):
+    """The linear model of a classifier.
+
+    Attributes:
+        blocks: kind, shortest and longest n-gram of each block, see `text.NgramBlock`.
+        num_buckets: hash buckets of each block.
+        num_features: n-grams that have weights.
+        weighting, strength, held_out: how it was fitted, see `linear.Selection`.
+        num_texts_cut: training texts with more tokens than `text.linear_length`.
+    """
+
+    blocks: tuple[tuple[str, int, int], ...]
+    num_buckets: int
+    num_features: int
+    weighting: str
+    strength: float
+    held_out: str
+    num_texts_cut: int
+
+
 class Card(_Section, frozen=True):
     """Description of a trained classifier.
 
@@ -138,6 +158,9 @@ class Card(_Section, frozen=True):
         calibration: the run of `textclf calibrate` that fitted the decision; None: the training
             fitted it.
         history: the former decisions, the oldest first.
+        linear: the linear model; None if there is none.
+        mixture: how the logits of linear model and network are joined; None unless both exist.
+        gain: what the network adds to the linear model on validation.
     """
 
     class_names: tuple[str, ...]
@@ -157,6 +180,9 @@ class Card(_Section, frozen=True):
     format_version: int = FORMAT_VERSION
     calibration: Calibration | None = None
     history: tuple[PastDecision, ...] = ()
+    linear: LinearSummary | None = None
+    mixture: Mixture | None = None
+    gain: Gain | None = None
 
     @property
     def task(self) -> Task:
@@ -173,8 +199,11 @@ class Card(_Section, frozen=True):
         )
 
     def to_json(self) -> str:
-        """Return the content of `card.json`; without calibration and history if there is none."""
+        """Return the content of `card.json`, without the parts that the classifier lacks."""
         values = msgspec.to_builtins(self)
         if self.calibration is None and not self.history:
             del values["calibration"], values["history"]
+        for name in ("linear", "mixture", "gain"):
+            if values[name] is None:
+                del values[name]
         return json.dumps(values, ensure_ascii=False, indent=2) + "\n"

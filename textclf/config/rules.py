@@ -185,8 +185,19 @@ _ENCODER = Fact(frozenset({"model.encoder"}), _encoder, lambda value: f"model.en
 def _stack(config: Sections) -> str | bool:
     """Return whether there are several recurrent layers; for a bag or a function, the encoder."""
     encoder = _encoder(config)
-    return encoder if encoder in ("bag", _FUNCTION) else config.model.num_layers > 1
+    return encoder if encoder in ("bag", "none", _FUNCTION) else config.model.num_layers > 1
 
+
+def _has_linear(config: Sections) -> bool:
+    """Return whether there is a linear model, alone or beside the network."""
+    return config.model.encoder == "none" or config.model.linear != "none"
+
+
+_LINEAR_MODEL = Fact(
+    frozenset({"model.encoder", "model.linear"}),
+    _has_linear,
+    lambda value: "there is a linear model" if value else "model.linear is none",
+)
 
 _SEVERAL_LAYERS = "model.num_layers is at least 2"
 _STACK = Fact(
@@ -204,6 +215,11 @@ _RECURRENT = Rule(
     frozenset({"simple_rnn", "lstm", "gru"}),
     "model.encoder is simple_rnn, lstm or gru",
 )
+_NETWORK = Rule(
+    _ENCODER,
+    frozenset({"simple_rnn", "lstm", "gru", "bag", _FUNCTION}),
+    "model.encoder is not none",
+)
 # These settings are also arguments of the function that returns an encoder.
 _RECURRENT_OR_FUNCTION = Rule(
     _ENCODER, _RECURRENT.values | {_FUNCTION}, f"{_RECURRENT.condition}, or a function"
@@ -218,6 +234,33 @@ _SEPARATE_SPLITS = Rule(
     _SPLITS,
     frozenset({_FILES, _NAMED}),
     f"{_SPLITS_CLAUSES[_NAMED]}, or {_SPLITS_CLAUSES[_FILES]}",
+)
+
+# Settings that only a network reads, and that have no other rule.
+_NETWORK_SETTINGS = (
+    "model.linear",
+    "model.pooling",
+    "model.embedding_dim",
+    "model.embedding_vectors",
+    "model.train_embedding",
+    "model.token_dropout",
+    "model.embedding_dropout",
+    "model.output_dropout",
+    "model.l1",
+    "model.l2",
+    "model.kernel_initializer",
+    "model.ngram_buckets",
+    "training.epochs",
+    "training.max_steps",
+    "training.batch_size",
+    "training.optimizer",
+    "training.learning_rate",
+    "training.clip_norm",
+    "training.clip_value",
+    "training.schedule",
+    "training.warmup_steps",
+    "training.monitor",
+    "training.patience_epochs",
 )
 
 # A setting without a rule is always read.
@@ -243,6 +286,10 @@ RULES: dict[str, Rule] = {
     "data.skip_unlabelled": _when("data.multi_label", False),
     "data.drop_unknown_labels": _SEPARATE_SPLITS,
     "data.drop_leaked_train": _SEPARATE_SPLITS,
+    "text.linear_length": Rule(
+        _LINEAR_MODEL, frozenset({True}), "model.linear is mixture, or model.encoder is none"
+    ),
+    **dict.fromkeys(_NETWORK_SETTINGS, _NETWORK),
     "model.bidirectional": _RECURRENT_OR_FUNCTION,
     "model.units": _RECURRENT_OR_FUNCTION,
     "model.num_layers": _RECURRENT_OR_FUNCTION,

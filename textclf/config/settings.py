@@ -37,7 +37,7 @@ FILE_ENDINGS = {
 # Formats whose source contains the splits; `data.train` is the name of a split there.
 FORMATS_WITH_SPLITS = ("folder", "tfds", "demo")
 
-ENCODER_NAMES = ("simple_rnn", "lstm", "gru", "bag")
+ENCODER_NAMES = ("simple_rnn", "lstm", "gru", "bag", "none")
 
 
 def _about(description: str) -> Meta:
@@ -171,6 +171,11 @@ class Text(_Section, frozen=True):
         Literal["start", "end", "both"],
         _about("part of a longer text that is kept; `both`: half from each end"),
     ] = "start"
+    linear_length: Annotated[
+        int,
+        Meta(ge=1, le=1_000_000),
+        _about("maximum number of tokens of a text that the linear model reads"),
+    ] = 5000
 
 
 class Model(_Section, frozen=True):
@@ -183,10 +188,18 @@ class Model(_Section, frozen=True):
             extra_json_schema={"examples": list(ENCODER_NAMES)},
         ),
         _about(
-            "recurrent layer; `bag`: none, the embeddings are pooled; `package.module:function`: "
-            "a function that returns another layer, see docs/python.md"
+            "recurrent layer; `bag`: none, the embeddings are pooled; `none`: no network, the "
+            "linear model alone; `package.module:function`: a function that returns another "
+            "layer, see docs/python.md"
         ),
     ] = "lstm"
+    linear: Annotated[
+        Literal["none", "mixture"],
+        _about(
+            "linear model of word and character n-grams beside the network; `mixture`: its share "
+            "is fitted on validation"
+        ),
+    ] = "none"
     bidirectional: Annotated[bool, _about("read the text in both directions")] = True
     units: Annotated[int, Meta(ge=1, le=8192), _about("width of the state per direction")] = 64
     num_layers: Annotated[int, Meta(ge=1, le=16), _about("number of recurrent layers")] = 1

@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from textclf.evaluation.calibration import choose_abstention, fit_temperature
     from textclf.evaluation.decision import fit_decision, fit_thresholds
     from textclf.evaluation.measure import evaluate
+    from textclf.evaluation.mixture import estimate_gain, fit_mixture
     from textclf.evaluation.report import (
         CalibrationBin,
         ClassScores,
         CoveragePoint,
+        Gain,
         LengthBin,
         Report,
     )
@@ -42,7 +44,8 @@ _MODULES = {
     "calibration": ("choose_abstention", "fit_temperature"),
     "decision": ("fit_decision", "fit_thresholds"),
     "measure": ("evaluate",),
-    "report": ("CalibrationBin", "ClassScores", "CoveragePoint", "LengthBin", "Report"),
+    "mixture": ("estimate_gain", "fit_mixture"),
+    "report": ("CalibrationBin", "ClassScores", "CoveragePoint", "Gain", "LengthBin", "Report"),
     "requirements": ("Requirement", "check_requirements"),
     "scores": ("contributions", "macro_f1"),
     "selection": ("choose_thresholds",),
@@ -52,6 +55,7 @@ __all__ = [
     "CalibrationBin",
     "ClassScores",
     "CoveragePoint",
+    "Gain",
     "LengthBin",
     "Report",
     "Requirement",
@@ -59,8 +63,10 @@ __all__ = [
     "choose_abstention",
     "choose_thresholds",
     "contributions",
+    "estimate_gain",
     "evaluate",
     "fit_decision",
+    "fit_mixture",
     "fit_temperature",
     "fit_thresholds",
     "macro_f1",

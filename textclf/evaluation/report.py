@@ -81,6 +81,24 @@ class CoveragePoint:
 
 
 @dataclass(frozen=True)
+class Gain:
+    """Estimate of what the network adds to the linear model, see `estimate_gain`.
+
+    Attributes:
+        metric: name of the metric.
+        difference: metric of the mixture minus that of the linear model alone.
+        low, high: ends of the interval.
+        confidence: level of the interval.
+    """
+
+    metric: str
+    difference: float
+    low: float
+    high: float
+    confidence: float
+
+
+@dataclass(frozen=True)
 class Report:
     """All metrics of one evaluation; immutable, comparable with `==`, convertible to JSON.
 

@@ -123,8 +123,17 @@ class TextEncoder(tf.Module):
     @tf.function(input_signature=[TEXTS], autograph=False)
     def __call__(self, text: tf.Tensor) -> Encoded:
         """Return the token ids of texts, string [B], and their counts."""
-        num_texts = tf.shape(text, tf.int64)[0]
-        tokens, positions = self.tokenizer.split_tokens(text)
+        return self.encode_tokens(*self.tokenizer.split_tokens(text), tf.shape(text, tf.int64)[0])
+
+    def encode_tokens(
+        self, tokens: tf.Tensor, positions: tf.Tensor, num_texts: tf.Tensor
+    ) -> Encoded:
+        """Return the token ids of tokenized texts and their counts.
+
+        Args:
+            tokens, positions: string [N] and int64 [N, 2], of `Tokenizer.split_tokens`.
+            num_texts: int64 scalar, B.
+        """
         row, column = tf.unstack(positions, axis=1)  # int64 [tokens]
         num_tokens = tf.math.unsorted_segment_sum(tf.ones_like(row), row, num_texts)  # int64 [B]
         num_kept = tf.minimum(num_tokens, self.sequence_length)

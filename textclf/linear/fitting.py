@@ -1,0 +1,211 @@
+"""Fit of the linear model; held-out texts choose its weighting and the strength of its penalty."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+import tensorflow as tf
+
+from textclf import evaluation, text
+from textclf.data import Dataset
+from textclf.linear.features import (
+    Counter,
+    Features,
+    Progress,
+    choose_blocks,
+    choose_num_buckets,
+)
+from textclf.linear.model import LinearModel
+from textclf.linear.solvers import ExactSolver, Solver, StreamingSolver
+from textclf.tasks import Task
+
+# Features of all training texts that are held in memory, at 8 bytes each and more in the solver.
+MAX_FEATURES_IN_MEMORY = 50_000_000
+# With fewer validation texts, the fit is chosen by cross-validation on the training split.
+MIN_VALIDATION_TEXTS = 1000
+NUM_FOLDS = 5
+# Inverse strengths of the L2 penalty ("C" in scikit-learn); the search begins at START.
+STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+START = 3
+WEIGHTINGS = ("tfidf", "log_count_ratio")
+
+
+class Selection(msgspec.Struct, frozen=True, kw_only=True):
+    """How a linear model was fitted.
+
+    Attributes:
+        weighting: one of `WEIGHTINGS`.
+        strength: inverse strength of the regularisation.
+        log_loss: of the held-out texts, after the best temperature.
+        held_out: "validation" or "folds", the texts on which weighting and strength were chosen.
+        num_features: n-grams that have weights.
+        num_texts_cut: training texts with more tokens than the limit.
+        seconds: time of the fit.
+    """
+
+    weighting: str
+    strength: float
+    log_loss: float
+    held_out: str
+    num_features: int
+    num_texts_cut: int
+    seconds: float
+
+
+class Fitted(NamedTuple):
+    """A fitted linear model.
+
+    Attributes:
+        model: the graph.
+        validation_logits: float32 [validation texts, C].
+        selection: how it was fitted.
+    """
+
+    model: LinearModel
+    validation_logits: np.ndarray
+    selection: Selection
+
+
+def fit(
+    dataset: Dataset,
+    *,
+    tokenizer: text.Tokenizer,
+    folder: Path,
+    max_tokens: int = 5000,
+    class_weights: Sequence[float] | None = None,
+    seed: int = 0,
+    on_progress: Progress = lambda stage, done, total: None,
+) -> Fitted:
+    """Fit the linear model to the training split, as held-out texts choose it.
+
+    Args:
+        dataset: train and validation are read.
+        tokenizer: the tokenizer of the model.
+        folder: an existing folder for temporary files, of about 5 bytes for each n-gram of a text.
+        max_tokens: number of tokens of a text that are read.
+        class_weights: weight of each class in the loss; default: 1.
+        seed: seed of folds and solvers.
+        on_progress: called with a stage, the number done and their total.
+
+    Raises:
+        TrainingError: the training split has no n-gram, or too many classes.
+    """
+    started = time.monotonic()
+    task = dataset.task
+    num_buckets = choose_num_buckets(task.num_outputs)
+    blocks = choose_blocks(dataset, tokenizer)
+    read = Counter(dataset, tokenizer, blocks, num_buckets, max_tokens, on_progress)
+    train = read.split("train", folder / "train")
+    features = Features(train, blocks, num_buckets)
+    validation = read.split("validation", folder / "validation")
+    heldout = features.matrix(validation)
+    if features.num_values <= MAX_FEATURES_IN_MEMORY:
+        solver: Solver = ExactSolver(task, features.matrix(train), class_weights, seed)
+    else:
+        solver = StreamingSolver(task, features, train, class_weights, seed)
+    choice = _choose(solver, task, train.classes, heldout, validation.classes, seed, on_progress)
+    weights, bias = solver.fit(train.classes, choice.weighting, choice.strength)
+    model = LinearModel(
+        blocks,
+        features.arrays(weights, bias),
+        num_buckets=num_buckets,
+        max_tokens=max_tokens,
+    )
+    return Fitted(
+        model,
+        (heldout @ weights + bias).astype(np.float32),
+        msgspec.structs.replace(
+            choice,
+            num_features=len(weights),
+            num_texts_cut=train.num_cut,
+            seconds=round(time.monotonic() - started, 1),
+        ),
+    )
+
+
+# === Choice of weighting and strength ===
+
+
+def _choose(
+    solver: Solver,
+    task: Task,
+    classes: np.ndarray,
+    heldout: Any,
+    heldout_classes: np.ndarray,
+    seed: int,
+    on_progress: Progress,
+) -> Selection:
+    """Choose weighting and strength by the log loss of held-out texts.
+
+    The loss is that after the best temperature, because the temperature is fitted later in any
+    case. It has one minimum in the strength, so the search goes on while it falls.
+    """
+    # Without all features in memory, folds would take too long.
+    is_exact = isinstance(solver, ExactSolver)
+    use_validation = len(heldout_classes) >= MIN_VALIDATION_TEXTS or not is_exact
+    folds = [] if use_validation else _folds(task, classes, seed)
+    num_done = 0
+
+    def log_loss(weighting: str, strength: float) -> float:
+        nonlocal num_done
+        num_done += 1
+        on_progress(f"fitting the linear model ({weighting}, C {strength:g})", num_done, 0)
+        if use_validation:
+            weights, bias = solver.fit(classes, weighting, strength)
+            return _log_loss(task, heldout_classes, heldout @ weights + bias)
+        assert isinstance(solver, ExactSolver)
+        logits = np.zeros((len(classes), task.num_outputs), np.float32)
+        for rows in folds:
+            others = np.setdiff1d(np.arange(len(classes)), rows)
+            weights, bias = solver.fit(classes, weighting, strength, others)
+            logits[rows] = solver.matrix[rows] @ weights + bias
+        return _log_loss(task, classes, logits)
+
+    best: dict[str, tuple[float, float]] = {}
+    for weighting in WEIGHTINGS:
+        losses = {START: log_loss(weighting, STRENGTHS[START])}
+        for step in (1, -1):
+            i = START
+            while 0 <= i + step < len(STRENGTHS):
+                losses[i + step] = log_loss(weighting, STRENGTHS[i + step])
+                if losses[i + step] >= losses[i]:
+                    break
+                i += step
+            if i != START:
+                break
+        i = min(losses, key=lambda index: losses[index])
+        best[weighting] = losses[i], STRENGTHS[i]
+    weighting = min(best, key=lambda name: best[name])
+    return Selection(
+        weighting=weighting,
+        strength=best[weighting][1],
+        log_loss=best[weighting][0],
+        held_out="validation" if use_validation else "folds",
+        num_features=0,
+        num_texts_cut=0,
+        seconds=0,
+    )
+
+
+def _folds(task: Task, classes: np.ndarray, seed: int) -> list[np.ndarray]:
+    """Return the rows of each fold, with equal shares of each class where possible."""
+    from sklearn.model_selection import KFold, StratifiedKFold
+
+    num_folds = min(NUM_FOLDS, len(classes))
+    counts = task.indicators(classes).sum(axis=0)
+    if not task.is_multi_label and counts[counts > 0].min() >= num_folds:
+        splitter = StratifiedKFold(num_folds, shuffle=True, random_state=seed)
+    else:
+        splitter = KFold(num_folds, shuffle=True, random_state=seed)
+    return [rows for _, rows in splitter.split(np.zeros(len(classes)), classes)]
+
+
+def _log_loss(task: Task, classes: np.ndarray, logits: np.ndarray) -> float:
+    """Return the log loss after the best temperature."""
+    temperature = evaluation.fit_temperature(task, classes, logits)
+    p = task.probabilities(tf.constant(logits, tf.float32), temperature).numpy()
+    p = np.clip(p, 1e-7, 1 - 1e-7)  # float32 rounds to 0 and 1
+    return float(evaluation.scoring_of(task).log_losses(classes, p.astype(np.float64)).mean())

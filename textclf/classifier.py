@@ -10,6 +10,7 @@ abstention.
 
 import os
 import shutil
+import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ from textclf import artifact, evaluation, model_card, networks, text
 from textclf.config import Config, to_yaml, write_trained_paths
 from textclf.data import Dataset
 from textclf.errors import ArtifactError, ConfigError, DataError
+from textclf.linear import LinearModel
 
 # Names of the outputs of `Classifier.answer`, which are those of the served graph.
 OUTPUTS = (
@@ -36,6 +38,10 @@ OUTPUTS = (
     "unknown_fraction",
     "truncated",
 )
+
+
+# Prefix of the arrays of the linear model in the file of weights.
+_LINEAR = "linear/"
 
 
 class Scores(NamedTuple):
@@ -176,14 +182,20 @@ class Classifier(Predictor):
 
     Attributes:
         text_encoder: maps strings to token ids.
-        network: maps token ids to logits.
+        network: maps token ids to logits; None if the linear model is alone.
+        linear: maps tokens to logits; None without a linear model.
     """
 
     def __init__(
-        self, text_encoder: text.TextEncoder, network: networks.Network, card: artifact.Card
+        self,
+        text_encoder: text.TextEncoder,
+        network: networks.Network | None,
+        card: artifact.Card,
+        linear: LinearModel | None = None,
     ):
         self.text_encoder = text_encoder
         self.network = network
+        self.linear = linear
         self.card = card
         signature = [tf.TensorSpec([None], tf.string, name="text")]
         super().__init__(tf.function(self.answer, input_signature=signature, autograph=False), card)
@@ -205,18 +217,40 @@ class Classifier(Predictor):
             num_tokens: int64 [batch], lengths before truncation.
             unknown_fraction: float32 [batch], share of unknown tokens among the tokens after
                 truncation; 0 for a text without tokens.
-            truncated: bool [batch], True for texts longer than the length limit.
+            truncated: bool [batch], True for texts that a length limit cut.
         """
         return self.answer_from(*self.read(texts))
 
-    def read(self, texts: tf.Tensor) -> tuple[text.Encoded, tf.Tensor]:
-        """Return the encoded texts and their vectors, float32 [batch, width]."""
-        encoded = self.text_encoder(texts)
-        return encoded, self.network.encode(_features(encoded))
+    def read(self, texts: tf.Tensor) -> tuple[text.Encoded, tf.Tensor, tf.Tensor | None]:
+        """Return the encoded texts, their vectors and the logits of the linear model.
 
-    def answer_from(self, encoded: text.Encoded, vectors: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Compute the outputs from encoded texts and their vectors."""
-        logits = self.network.logits(vectors, _features(encoded))
+        Returns:
+            The encoded texts; vectors, float32 [batch, width], without a network the logits; and
+            logits of the linear model, float32 [batch, classes], or None.
+        """
+        num_texts = tf.shape(texts, tf.int64)[0]
+        tokens, positions = self.text_encoder.tokenizer.split_tokens(texts)
+        encoded = self.text_encoder.encode_tokens(tokens, positions, num_texts)
+        linear_logits = None
+        if self.linear is not None:
+            linear_logits, is_cut = self.linear(tokens, positions, num_texts)
+            if self.network is not None:
+                is_cut |= encoded.truncated
+            encoded = encoded._replace(truncated=is_cut)
+        if self.network is None:
+            return encoded, linear_logits, linear_logits
+        return encoded, self.network.encode(_features(encoded)), linear_logits
+
+    def answer_from(
+        self, encoded: text.Encoded, vectors: tf.Tensor, linear_logits: tf.Tensor | None
+    ) -> dict[str, tf.Tensor]:
+        """Compute the outputs from the values of `read`."""
+        if self.network is None:
+            logits = linear_logits
+        else:
+            logits = self.network.logits(vectors, _features(encoded))
+            if self.card.mixture is not None:
+                logits = self.card.mixture.mix(linear_logits, logits)
         answer = self.card.task.decide(logits, self.card.decision)
         names = tf.constant(self.class_names)
         # The encoder adds an unknown token to an empty text; do not count it.
@@ -316,6 +350,7 @@ def save(
     card: artifact.Card,
     vocabulary_path: str | os.PathLike,
     weights: dict[str, np.ndarray],
+    linear_arrays: Mapping[str, np.ndarray] = types.MappingProxyType({}),
     extra_files: Mapping[str, str | os.PathLike],
     paths: Mapping[str, str],
     overwrite: bool,
@@ -325,6 +360,7 @@ def save(
     Args:
         card: description of the model; `files` is filled in here.
         weights: weights of the network by name.
+        linear_arrays: arrays of the linear model by name.
         extra_files: files and folders to copy, by their name in the trained folder.
         paths: setting -> absolute path of the training, as of `config.absolute_paths`.
         overwrite: replace an existing trained folder.
@@ -335,7 +371,8 @@ def save(
     with artifact.write_folder(folder, overwrite=overwrite) as temporary:
         shutil.copyfile(vocabulary_path, temporary / artifact.VOCABULARY)
         # NumPy writes a fixed date into the archive, so equal weights give equal bytes.
-        np.savez(temporary / artifact.WEIGHTS, **weights)  # type: ignore[arg-type]
+        arrays = {**weights, **{_LINEAR + name: array for name, array in linear_arrays.items()}}
+        np.savez(temporary / artifact.WEIGHTS, **arrays)  # type: ignore[arg-type]
         (temporary / artifact.CONFIG).write_text(to_yaml(config.to_dict()), encoding="utf-8")
         for name, path in extra_files.items():
             copy = shutil.copytree if Path(path).is_dir() else shutil.copyfile
@@ -359,15 +396,30 @@ def load(folder: str | os.PathLike) -> Classifier:
     artifact.check_files(folder, card.files)
     config = _card_config(folder, card)
     text_encoder = build_text_encoder(config, folder / artifact.VOCABULARY)
-    network = networks.build(
-        networks.Architecture.from_settings(config.model.to_dict()),
-        vocabulary_size=text_encoder.vocabulary_size,
-        num_classes=len(card.class_names),
-        seed=config.training.seed,
-    )
+    network, linear = None, None
     with np.load(folder / artifact.WEIGHTS, allow_pickle=False) as weights:
-        set_weights(network, weights, folder)
-    return Classifier(text_encoder, network, card)
+        linear_arrays = {
+            name.removeprefix(_LINEAR): weights[name]
+            for name in weights
+            if name.startswith(_LINEAR)
+        }
+        if card.linear is not None:
+            linear = LinearModel(
+                [text.NgramBlock(*block) for block in card.linear.blocks],
+                linear_arrays,
+                num_buckets=card.linear.num_buckets,
+                max_tokens=config.text.linear_length,
+            )
+        if config.model.encoder != "none":
+            network = networks.build(
+                networks.Architecture.from_settings(config.model.to_dict()),
+                vocabulary_size=text_encoder.vocabulary_size,
+                num_classes=len(card.class_names),
+                seed=config.training.seed,
+            )
+            names = [name for name in weights if not name.startswith(_LINEAR)]
+            set_weights(network, {name: weights[name] for name in names}, folder)
+    return Classifier(text_encoder, network, card, linear)
 
 
 def evaluate(

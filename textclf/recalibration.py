@@ -36,6 +36,7 @@ from textclf.tasks import THRESHOLD_METRICS, Decision, Task
 if TYPE_CHECKING:
     import numpy as np
 
+    from textclf.classifier import Classifier
     from textclf.data import Dataset
 
 Progress = Callable[[str, int, int], None]  # stage, number done, total
@@ -319,9 +320,32 @@ def _validation_logits(
 
     Texts are encoded and batched as in training, so that the logits are equal bit by bit.
     """
-    from textclf import batches, classifier, training
+    from textclf import classifier, linear
 
     model = classifier.load(plan.folder)
+    y_true, logits, linear_logits = None, None, None
+    if model.network is not None:
+        y_true, logits = _network_logits(plan, model, dataset, on_progress)
+    if model.linear is not None:
+        tokenizer = model.text_encoder.tokenizer
+        classes, linear_logits = linear.predict_split(
+            model.linear, tokenizer, dataset, "validation"
+        )
+        y_true = classes if y_true is None else y_true
+    if linear_logits is None:
+        return y_true, logits
+    if plan.card.mixture is None:
+        return y_true, linear_logits
+    return y_true, plan.card.mixture.mix(linear_logits, logits)
+
+
+def _network_logits(
+    plan: Plan, model: "Classifier", dataset: "Dataset", on_progress: Progress
+) -> tuple["np.ndarray", "np.ndarray"]:
+    """Return true classes and logits of the network."""
+    from textclf import batches, training
+
+    assert model.network is not None
     with tempfile.TemporaryDirectory(prefix="textclf-") as temporary:
         shards = batches.encode_split(
             dataset,

@@ -275,10 +275,11 @@ def _save(model: Any, folder: Path) -> None:
     module.vocabulary = model.text_encoder.table
     names = tf.constant(model.class_names)
     strings = [tf.TensorSpec([None], tf.string, name="text")]
-    network = networks.ServingNetwork(model.network)
-    module.parameters = network.variables
     served = copy.copy(model)
-    served.network = network
+    module.parameters = [] if model.linear is None else list(model.linear.variables)
+    if model.network is not None:
+        served.network = networks.ServingNetwork(model.network)
+        module.parameters += served.network.variables
     # Traced once and called by every signature, so that the graph contains the network once.
     traced = functools.partial(tf.function, autograph=False)
     read = traced(served.read, input_signature=strings)

@@ -24,7 +24,7 @@ from textclf.startup import import_tensorflow
 
 if TYPE_CHECKING:
     from textclf.config import Config
-    from textclf.training import Epoch, Finished, Started
+    from textclf.training import Epoch, Finished, LinearFitted, Started
 
 
 @click.command()
@@ -76,6 +76,10 @@ def run_training(config: "Config", output: Path, overwrite: bool) -> None:
             f"{finished.message}; the best epoch so far ({finished.best_epoch}) is saved in "
             f"{finished.folder}"
         )
+    if finished.share is not None:
+        _say_gain(finished)
+    if finished.why == "linear":
+        return
     ended = "stopped early" if finished.why == "early stopping" else "ended"
     say(
         f"{ended} after epoch {finished.epochs}; kept epoch {finished.best_epoch}, the best by "
@@ -88,6 +92,7 @@ def _show_events(config: "Config", output: Path, overwrite: bool) -> "Finished":
     from textclf import training
 
     num_epochs = config.training.epochs
+    has_network = config.model.encoder != "none"
     with Progress() as progress, contextlib.ExitStack() as stack:
         progress.stage("reading the data")
         should_stop: Callable[[], bool] = bool  # always False until the training has started
@@ -115,9 +120,16 @@ def _show_events(config: "Config", output: Path, overwrite: bool) -> "Finished":
             progress.clear()
             if isinstance(event, training.Started):
                 _say_start(event)
-                time_left.start(event)
+                if has_network:
+                    time_left.start(event)
+                    if config.model.linear == "none":
+                        _say_head()
                 # There is nothing to save before; until then Ctrl-C ends it at once.
                 should_stop = stack.enter_context(stop_on_interrupt())
+            elif isinstance(event, training.LinearFitted):
+                _say_linear(event)
+                if has_network:
+                    _say_head()
             elif isinstance(event, training.Epoch):
                 time_left.add_validation(time.monotonic())
                 _say_epoch(event, num_epochs)
@@ -134,6 +146,34 @@ def _say_start(event: "Started") -> None:
         f"{event.steps_per_epoch:,} steps per epoch"
     )
     note_all(event.notices)
+
+
+def _say_linear(event: "LinearFitted") -> None:
+    selection, report = event.selection, event.validation
+    metrics = [name for name in ("accuracy", "micro_f1", "macro_f1") if name in report.metrics]
+    scores = ", ".join(f"{name.replace('_f1', ' F1')} {report.get(name):.4f}" for name in metrics)
+    say(
+        f"linear model: {selection.num_features:,} n-grams, C {selection.strength:g}, "
+        f"{selection.seconds:.1f} s; on validation {scores}"
+    )
+
+
+def _say_gain(finished: "Finished") -> None:
+    assert finished.share is not None
+    say(f"mixture: {finished.share:.0%} linear model, {1 - finished.share:.0%} network")
+    if (gain := finished.gain) is None:
+        say("validation is too small to estimate what the network adds to the linear model")
+        return
+    metric = gain.metric.replace("_f1", " F1")
+    say(
+        f"gain of the network over the linear model: {gain.difference:+.4f} {metric} on validation "
+        f"({gain.confidence:.0%} interval {gain.low:+.4f} to {gain.high:+.4f})"
+    )
+    if gain.low <= 0:
+        say("no gain is shown; the linear model alone would do (--set model.encoder=none)")
+
+
+def _say_head() -> None:
     say(
         f"{'epoch':>7} {'loss':>8} {'val_loss':>9} {'val_accuracy':>13} "
         f"{'val_macro_f1':>13} {'seconds':>8}"

@@ -20,7 +20,7 @@ MAX_BUCKETS_TIMES_CLASSES = 2**26
 # Share of single Han characters among the tokens from which n-grams of tokens are enough.
 HAN_SHARE = 0.5
 _HAN = r"[\p{Han}\p{Hiragana}\p{Katakana}]\pM*"
-_CHUNK_TEXTS = 512
+CHUNK_TEXTS = 512
 
 Progress = Callable[[str, int, int], None]
 
@@ -48,7 +48,7 @@ def choose_blocks(dataset: Dataset, tokenizer: text.Tokenizer) -> tuple[NgramBlo
     """
     if tokenizer.unit == "character":
         return CHARACTER_BLOCKS
-    examples = itertools.islice(dataset.examples("train"), _CHUNK_TEXTS)
+    examples = itertools.islice(dataset.examples("train"), CHUNK_TEXTS)
     texts = tf.constant([text.to_utf8(example.text) for example in examples], tf.string)
     tokens, _ = tokenizer.split_tokens(texts)
     is_han = tf.strings.regex_full_match(tokens, _HAN).numpy()
@@ -105,7 +105,7 @@ class Counter:
         paths = prefix.with_suffix(".columns"), prefix.with_suffix(".counts")
         examples = self._dataset.examples(split)
         with open(paths[0], "wb") as columns_file, open(paths[1], "wb") as counts_file:
-            for chunk in text.chunk_texts(examples, _CHUNK_TEXTS, text_of=_text_of):
+            for chunk in text.chunk_texts(examples, CHUNK_TEXTS, text_of=_text_of):
                 texts = tf.constant([text.to_utf8(example.text) for example in chunk])
                 blocks, truncated = self._count(texts)
                 rows, columns, counts = self._entries(blocks)

@@ -12,6 +12,7 @@ import tensorflow as tf
 from textclf import evaluation, text
 from textclf.data import Dataset
 from textclf.linear.features import (
+    CHUNK_TEXTS,
     Counter,
     Features,
     Progress,
@@ -60,13 +61,15 @@ class Fitted(NamedTuple):
 
     Attributes:
         model: the graph.
-        validation_logits: float32 [validation texts, C].
         selection: how it was fitted.
+        validation_classes: int64 [n], or bool [n, C] for multi-label.
+        validation_logits: float32 [n, C], of the graph.
     """
 
     model: LinearModel
-    validation_logits: np.ndarray
     selection: Selection
+    validation_classes: np.ndarray
+    validation_logits: np.ndarray
 
 
 def fit(
@@ -114,16 +117,36 @@ def fit(
         num_buckets=num_buckets,
         max_tokens=max_tokens,
     )
-    return Fitted(
-        model,
-        (heldout @ weights + bias).astype(np.float32),
-        msgspec.structs.replace(
-            choice,
-            num_features=len(weights),
-            num_texts_cut=train.num_cut,
-            seconds=round(time.monotonic() - started, 1),
-        ),
+    selection = msgspec.structs.replace(
+        choice,
+        num_features=len(weights),
+        num_texts_cut=train.num_cut,
+        seconds=round(time.monotonic() - started, 1),
     )
+    return Fitted(model, selection, *predict_split(model, tokenizer, dataset, "validation"))
+
+
+def predict_split(
+    model: LinearModel, tokenizer: text.Tokenizer, dataset: Dataset, split: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the classes of a split and its logits by the graph, equal in every call.
+
+    Returns:
+        int64 [n], or bool [n, C] for multi-label; and float32 [n, C].
+    """
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
+    def logits_of(texts: tf.Tensor) -> tf.Tensor:
+        return model(*tokenizer.split_tokens(texts), tf.shape(texts, tf.int64)[0])[0]
+
+    label_ids: list[tuple[int, ...]] = []
+    parts = [np.empty((0, dataset.task.num_outputs), np.float32)]
+    examples = dataset.examples(split)
+    for chunk in text.chunk_texts(examples, CHUNK_TEXTS, text_of=lambda example: example.text):
+        texts = tf.constant([text.to_utf8(example.text) for example in chunk])
+        parts.append(logits_of(texts).numpy())
+        label_ids += [example.label_ids for example in chunk]
+    return dataset.task.classes_of(label_ids), np.concatenate(parts)
 
 
 # === Choice of weighting and strength ===

@@ -10,6 +10,7 @@ everywhere. Any text is answered: empty, a megabyte, invalid UTF-8, emoji, Chine
 """
 
 from textclf.text.encoder import Encoded, TextEncoder, token_lengths
+from textclf.text.ngrams import NgramBlock
 from textclf.text.tokenizer import Tokenizer, chunk_texts, to_utf8
 from textclf.text.vectors import read_vectors
 from textclf.text.vocabulary import (
@@ -24,6 +25,7 @@ from textclf.text.vocabulary import (
 )
 
 __all__ = [
+    "NgramBlock",
     "NUM_RESERVED",
     "PADDING_ID",
     "UNKNOWN_ID",

@@ -24,13 +24,13 @@ from textclf.training.checks import check
 
 if TYPE_CHECKING:
     from textclf.training.card import validation_report
-    from textclf.training.events import Epoch, Event, Finished, Started, Step
+    from textclf.training.events import Epoch, Event, Finished, LinearFitted, Started, Step
     from textclf.training.run import TrainingResult, train, train_events
     from textclf.training.validation import Validator
 
 _MODULES = {
     "card": ("validation_report",),
-    "events": ("Epoch", "Event", "Finished", "Started", "Step"),
+    "events": ("Epoch", "Event", "Finished", "LinearFitted", "Started", "Step"),
     "run": ("TrainingResult", "train", "train_events"),
     "validation": ("Validator",),
 }
@@ -39,6 +39,7 @@ __all__ = [
     "Epoch",
     "Event",
     "Finished",
+    "LinearFitted",
     "Started",
     "Step",
     "TrainingResult",

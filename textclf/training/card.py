@@ -11,11 +11,9 @@ import numpy as np
 import tensorflow as tf
 
 import textclf
-from textclf import artifact, batches, data, evaluation, networks
+from textclf import artifact, batches, data, evaluation, linear, networks
 from textclf.config import Config
 from textclf.tasks import Decision, Task
-from textclf.training.state import State
-from textclf.training.validation import Validator
 
 
 def make_card(
@@ -23,41 +21,64 @@ def make_card(
     *,
     dataset: data.Dataset,
     prepared: batches.Prepared,
-    network: networks.Network,
-    task: Task,
-    validator: Validator,
-    state: State,
-    why: str,
+    vocabulary_size: int,
+    summary: artifact.TrainingSummary,
+    y_true: np.ndarray,
+    network_logits: np.ndarray | None,
+    fitted: linear.Fitted | None,
 ) -> artifact.Card:
-    """Fit the decision to the validation logits of the best epoch and return the card.
+    """Fit mixture and decision to the validation logits and return the card.
 
     Args:
         config: as the user wrote it, paths not resolved.
-        state: with a best epoch.
-        why: how the training ended, see `Finished`.
+        vocabulary_size: number of token ids.
+        summary: result of the training.
+        y_true: classes of the validation split.
+        network_logits: float32 [n, C], of the best epoch; None without a network.
+        fitted: the linear model; None without one.
     """
-    assert state.best is not None
-    y_true = task.true_classes(validator.targets)
-    decision = evaluation.fit_decision(task, y_true, state.best.logits)
-    report = validation_report(
-        task, y_true, state.best.logits, decision, config=config, class_names=dataset.class_names
-    )
+    task, mixture, gain = dataset.task, None, None
+    if fitted is None:
+        assert network_logits is not None
+        logits = network_logits
+    elif network_logits is None:
+        logits = fitted.validation_logits
+    else:
+        pair = fitted.validation_logits, network_logits
+        mixture = evaluation.fit_mixture(task, y_true, *pair)
+        logits = mixture.mix(*pair)
+        confidence, seed = config.evaluation.confidence, config.evaluation.seed
+        gain = evaluation.estimate_gain(task, y_true, *pair, confidence=confidence, seed=seed)
+    decision = evaluation.fit_decision(task, y_true, logits)
     return artifact.Card(
         class_names=dataset.class_names,
         multi_label=dataset.multi_label,
         config=config.to_dict(),
         **msgspec.structs.asdict(decision),
         data=_data_summary(dataset),
-        text=_text_summary(network, prepared),
-        training=artifact.TrainingSummary(
-            best_epoch=state.best.epoch,
-            epochs=state.epoch,
-            ended_by=why,
-            num_weights=num_weights(network),
+        text=_text_summary(vocabulary_size, prepared),
+        training=summary,
+        validation=validation_report(
+            task, y_true, logits, decision, config=config, class_names=dataset.class_names
         ),
-        validation=report,
         versions=_versions(),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        linear=None if fitted is None else _linear_summary(fitted),
+        mixture=mixture,
+        gain=gain,
+    )
+
+
+def _linear_summary(fitted: linear.Fitted) -> artifact.LinearSummary:
+    selection = fitted.selection
+    return artifact.LinearSummary(
+        blocks=tuple(tuple(block) for block in fitted.model.blocks),
+        num_buckets=fitted.model.num_buckets,
+        num_features=selection.num_features,
+        weighting=selection.weighting,
+        strength=selection.strength,
+        held_out=selection.held_out,
+        num_texts_cut=selection.num_texts_cut,
     )
 
 
@@ -119,10 +140,10 @@ def _data_summary(dataset: data.Dataset) -> artifact.DataSummary:
     )
 
 
-def _text_summary(network: networks.Network, prepared: batches.Prepared) -> artifact.TextSummary:
+def _text_summary(vocabulary_size: int, prepared: batches.Prepared) -> artifact.TextSummary:
     train, validation = prepared.train.statistics, prepared.validation.statistics
     return artifact.TextSummary(
-        vocabulary_size=network.encoder.embedding.input_dim,
+        vocabulary_size=vocabulary_size,
         pruned_tokens=prepared.num_pruned,
         unknown_fraction=validation.num_unknown / validation.num_kept
         if validation.num_kept

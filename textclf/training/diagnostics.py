@@ -46,7 +46,7 @@ def data_notices(
             "text.min_count are approximate"
         )
     warmup_steps = config.training.warmup_steps
-    if warmup_steps >= total_steps:
+    if 0 < total_steps <= warmup_steps:
         yield (
             f"training.warmup_steps {warmup_steps} covers all {total_steps} steps, so the peak "
             "learning rate is never reached"

@@ -5,7 +5,8 @@ from typing import Any
 
 import msgspec
 
-from textclf.evaluation import Report
+from textclf.evaluation import Gain, Report
+from textclf.linear import Selection
 
 
 class Started(msgspec.Struct, frozen=True):
@@ -16,8 +17,8 @@ class Started(msgspec.Struct, frozen=True):
         splits: number of examples of each split.
         vocabulary_size: number of token ids, padding and unknown included.
         num_weights: number of scalars in the network.
-        steps_per_epoch: steps of one epoch.
-        total_steps: maximum number of training steps.
+        steps_per_epoch: steps of one epoch; 0 without a network.
+        total_steps: maximum number of training steps; 0 without a network.
         notices: sentences for the user, before the long work.
     """
 
@@ -28,6 +29,18 @@ class Started(msgspec.Struct, frozen=True):
     steps_per_epoch: int
     total_steps: int
     notices: tuple[str, ...]
+
+
+class LinearFitted(msgspec.Struct, frozen=True):
+    """The linear model is fitted.
+
+    Attributes:
+        selection: how it was fitted.
+        validation: its report on the validation split.
+    """
+
+    selection: Selection
+    validation: Report
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -71,10 +84,12 @@ class Finished(msgspec.Struct, frozen=True):
         folder: its path.
         best_epoch: the epoch whose weights it holds.
         epochs: number of epochs that began.
-        why: "epochs", "steps" (`training.max_steps`), "early stopping", "interrupted" or "not
-            finite".
-        message: for the last two, a sentence for the user.
+        why: "epochs", "steps" (`training.max_steps`), "early stopping", "interrupted", "not
+            finite", or "linear" without a network.
+        message: for "interrupted" and "not finite", a sentence for the user.
         validation: the validation report of the best epoch.
+        share: of the linear model in the mixture; None without a mixture.
+        gain: what the network adds to the linear model; None without both.
     """
 
     folder: Path
@@ -83,6 +98,8 @@ class Finished(msgspec.Struct, frozen=True):
     why: str
     message: str
     validation: Report
+    share: float | None = None
+    gain: Gain | None = None
 
 
-Event = Started | Step | Epoch | Finished
+Event = Started | LinearFitted | Step | Epoch | Finished

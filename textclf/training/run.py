@@ -12,16 +12,26 @@ import filelock
 import msgspec
 import tensorflow as tf
 
-from textclf import artifact, batches, classifier, data, evaluation, networks, recipes, text
+from textclf import (
+    artifact,
+    batches,
+    classifier,
+    data,
+    evaluation,
+    linear,
+    networks,
+    recipes,
+    text,
+)
 from textclf.config import Config, absolute_paths, with_paths
 from textclf.display import Document, Notes, Table, to_html
 from textclf.errors import ArtifactError, ConfigError, DataError, TrainingError
 from textclf.tasks import Task
 from textclf.training import diagnostics
-from textclf.training.card import make_card, num_weights
+from textclf.training.card import make_card, num_weights, validation_report
 from textclf.training.checks import check, check_output
 from textclf.training.cluster import make_strategy
-from textclf.training.events import Epoch, Event, Finished, Started
+from textclf.training.events import Epoch, Event, Finished, LinearFitted, Started
 from textclf.training.loop import Interrupted, Loop
 from textclf.training.optimization import make_optimizer, make_step
 from textclf.training.state import State
@@ -164,46 +174,109 @@ def _events(
         task = dataset.task
         class_weights = weigh_classes(config.training.class_weights, task, dataset)
         prepared = _prepare(resolved, dataset, work, on_progress)
-        loop, vector_notices = _make_loop(resolved, dataset, prepared, task, class_weights)
-        state = State()
+        num_tokens = len(text.read_vocabulary(prepared.vocabulary_path))
+        vocabulary_size = text.NUM_RESERVED + num_tokens + config.text.hash_buckets
+        loop, notices = None, []
+        if config.model.encoder != "none":
+            loop, notices = _make_loop(resolved, dataset, prepared, task, class_weights)
+        total_steps = loop.total_steps if loop else 0
         yield Started(
             class_names=dataset.class_names,
             splits={name: split.num_examples for name, split in dataset.splits.items()},
-            vocabulary_size=loop.network.encoder.embedding.input_dim,
-            num_weights=num_weights(loop.network),
-            steps_per_epoch=loop.steps_per_epoch,
-            total_steps=loop.total_steps,
+            vocabulary_size=vocabulary_size,
+            num_weights=num_weights(loop.network) if loop else 0,
+            steps_per_epoch=loop.steps_per_epoch if loop else 0,
+            total_steps=total_steps,
             notices=(
-                *diagnostics.data_notices(resolved, dataset, prepared, loop.total_steps),
-                *vector_notices,
+                *diagnostics.data_notices(resolved, dataset, prepared, total_steps),
+                *notices,
             ),
         )
-        with _history_writer(work, resolved) as write_history:
-            why, message = yield from _epochs(loop, state, should_stop, write_history)
-        if state.best is None:
-            raise TrainingError(f"{message}; no epoch was complete, so nothing was saved")
+        fitted = None
+        if config.model.encoder == "none" or config.model.linear != "none":
+            fitted = _fit_linear(resolved, dataset, work, class_weights, on_progress)
+            yield LinearFitted(fitted.selection, _linear_report(config, dataset, fitted))
+        state = State()
+        why, message = "linear", ""
+        if loop is not None:
+            with _history_writer(work, resolved) as write_history:
+                why, message = yield from _epochs(loop, state, should_stop, write_history)
+            if state.best is None:
+                raise TrainingError(f"{message}; no epoch was complete, so nothing was saved")
+        else:
+            (work / artifact.HISTORY).touch()
+        best = state.best
         card = make_card(
             config,
             dataset=dataset,
             prepared=prepared,
-            network=loop.network,
-            task=task,
-            validator=loop.validator,
-            state=state,
-            why=why,
+            vocabulary_size=vocabulary_size,
+            summary=artifact.TrainingSummary(
+                best_epoch=best.epoch if best else 0,
+                epochs=state.epoch,
+                ended_by=why,
+                num_weights=num_weights(loop.network) if loop else 0,
+            ),
+            y_true=task.true_classes(loop.validator.targets) if loop else fitted.validation_classes,
+            network_logits=best.logits if best else None,
+            fitted=fitted,
         )
         classifier.save(
             output,
             config=config,
             card=card,
             vocabulary_path=prepared.vocabulary_path,
-            weights=state.best.weights,
-            extra_files=_extra_files(work, config),
+            weights=best.weights if best else {},
+            linear_arrays=fitted.model.arrays if fitted else {},
+            extra_files=_extra_files(work),
             paths=paths,
             overwrite=overwrite,
         )
     assert card.validation is not None
-    yield Finished(output, state.best.epoch, state.epoch, why, message, card.validation)
+    yield Finished(
+        output,
+        card.training.best_epoch,
+        state.epoch,
+        why,
+        message,
+        card.validation,
+        share=None if card.mixture is None else card.mixture.share,
+        gain=card.gain,
+    )
+
+
+def _fit_linear(
+    config: Config,
+    dataset: data.Dataset,
+    work: Path,
+    class_weights: list[float],
+    on_progress: batches.Progress,
+) -> linear.Fitted:
+    """Fit the linear model, with temporary files in the work folder."""
+    folder = work / "linear"
+    folder.mkdir()
+    fitted = linear.fit(
+        dataset,
+        tokenizer=text.Tokenizer(**classifier.tokenizer_settings(config)),
+        folder=folder,
+        max_tokens=config.text.linear_length,
+        class_weights=class_weights,
+        seed=config.training.seed,
+        on_progress=on_progress,
+    )
+    shutil.rmtree(folder)
+    return fitted
+
+
+def _linear_report(
+    config: Config, dataset: data.Dataset, fitted: linear.Fitted
+) -> evaluation.Report:
+    """Return the report of the linear model alone on the validation split."""
+    task, y_true, logits = dataset.task, fitted.validation_classes, fitted.validation_logits
+    decision = evaluation.fit_decision(task, y_true, logits)
+    return validation_report(
+        task, y_true, logits, decision, config=config, class_names=dataset.class_names
+    )
 
 
 def _epochs(
@@ -314,10 +387,10 @@ def weigh_classes(
     return task.balanced_weights(train.num_examples, train.class_counts)
 
 
-def _extra_files(work: Path, config: Config) -> dict[str, Path]:
+def _extra_files(work: Path) -> dict[str, Path]:
     """Return the files that were written during the training, by their name in its folder."""
-    names = [artifact.HISTORY, *([artifact.TENSORBOARD] if config.training.tensorboard else [])]
-    return {name: work / name for name in names}
+    names = (artifact.HISTORY, artifact.TENSORBOARD)
+    return {name: work / name for name in names if (work / name).exists()}
 
 
 @contextlib.contextmanager

@@ -323,20 +323,14 @@ def _validation_logits(
     from textclf import classifier, linear
 
     model = classifier.load(plan.folder)
-    y_true, logits, linear_logits = None, None, None
-    if model.network is not None:
-        y_true, logits = _network_logits(plan, model, dataset, on_progress)
-    if model.linear is not None:
-        tokenizer = model.text_encoder.tokenizer
-        classes, linear_logits = linear.predict_split(
-            model.linear, tokenizer, dataset, "validation"
-        )
-        y_true = classes if y_true is None else y_true
-    if linear_logits is None:
-        return y_true, logits
+    if model.linear is None:
+        return _network_logits(plan, model, dataset, on_progress)
+    tokenizer = model.text_encoder.tokenizer
+    y_true, linear_logits = linear.predict_split(model.linear, tokenizer, dataset, "validation")
     if plan.card.mixture is None:
         return y_true, linear_logits
-    return y_true, plan.card.mixture.mix(linear_logits, logits)
+    _, network_logits = _network_logits(plan, model, dataset, on_progress)
+    return y_true, plan.card.mixture.mix(linear_logits, network_logits)
 
 
 def _network_logits(

@@ -72,7 +72,7 @@ def make_card(
 def _linear_summary(fitted: linear.Fitted) -> artifact.LinearSummary:
     selection = fitted.selection
     return artifact.LinearSummary(
-        blocks=tuple(tuple(block) for block in fitted.model.blocks),
+        blocks=tuple((block.kind, block.shortest, block.longest) for block in fitted.model.blocks),
         num_buckets=fitted.model.num_buckets,
         num_features=selection.num_features,
         weighting=selection.weighting,

@@ -176,7 +176,7 @@ def _events(
         prepared = _prepare(resolved, dataset, work, on_progress)
         num_tokens = len(text.read_vocabulary(prepared.vocabulary_path))
         vocabulary_size = text.NUM_RESERVED + num_tokens + config.text.hash_buckets
-        loop, notices = None, []
+        loop, notices = None, list[str]()
         if config.model.encoder != "none":
             loop, notices = _make_loop(resolved, dataset, prepared, task, class_weights)
         total_steps = loop.total_steps if loop else 0
@@ -217,7 +217,7 @@ def _events(
                 ended_by=why,
                 num_weights=num_weights(loop.network) if loop else 0,
             ),
-            y_true=task.true_classes(loop.validator.targets) if loop else fitted.validation_classes,
+            y_true=_validation_classes(task, loop, fitted),
             network_logits=best.logits if best else None,
             fitted=fitted,
         )
@@ -243,6 +243,14 @@ def _events(
         share=None if card.mixture is None else card.mixture.share,
         gain=card.gain,
     )
+
+
+def _validation_classes(task: Task, loop: Loop | None, fitted: linear.Fitted | None) -> np.ndarray:
+    """Return the classes of the validation split, int64 [n] or bool [n, C]."""
+    if loop is not None:
+        return task.true_classes(loop.validator.targets)
+    assert fitted is not None
+    return fitted.validation_classes
 
 
 def _fit_linear(

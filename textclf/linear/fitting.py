@@ -44,6 +44,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
         held_out: "validation" or "folds", the texts on which weighting and strength were chosen.
         num_features: n-grams that have weights.
         num_texts_cut: training texts with more tokens than the limit.
+        num_unconverged: classes for which the solver reached its maximum of iterations.
         seconds: time of the fit.
     """
 
@@ -53,6 +54,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     held_out: str
     num_features: int
     num_texts_cut: int
+    num_unconverged: int
     seconds: float
 
 
@@ -110,6 +112,7 @@ def fit(
     else:
         solver = StreamingSolver(task, features, train, class_weights, seed)
     choice = _choose(solver, task, train.classes, heldout, validation.classes, seed, on_progress)
+    solver.num_unconverged = 0
     weights, bias = solver.fit(train.classes, choice.weighting, choice.strength)
     model = LinearModel(
         blocks,
@@ -121,6 +124,7 @@ def fit(
         choice,
         num_features=len(weights),
         num_texts_cut=train.num_cut,
+        num_unconverged=solver.num_unconverged,
         seconds=round(time.monotonic() - started, 1),
     )
     return Fitted(model, selection, *predict_split(model, tokenizer, dataset, "validation"))
@@ -209,6 +213,7 @@ def _choose(
         held_out="validation" if use_validation else "folds",
         num_features=0,
         num_texts_cut=0,
+        num_unconverged=0,
         seconds=0,
     )
 

@@ -24,6 +24,7 @@ class Solver:
     def __init__(self, task: Task, class_weights: Sequence[float] | None, seed: int):
         self.task = task
         self.seed = seed
+        self.num_unconverged = 0  # classes, over all fits
         self.class_weights = (
             None if class_weights is None or len(set(class_weights)) == 1 else class_weights
         )
@@ -64,7 +65,6 @@ class ExactSolver(Solver):
     def __init__(self, task: Task, matrix: Any, class_weights: Sequence[float] | None, seed: int):
         super().__init__(task, class_weights, seed)
         self.matrix = matrix
-        self.num_unconverged = 0
 
     def fit(
         self, classes: np.ndarray, weighting: str, strength: float, rows: np.ndarray | None = None

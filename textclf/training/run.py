@@ -10,6 +10,7 @@ from typing import Any
 
 import filelock
 import msgspec
+import numpy as np
 import tensorflow as tf
 
 from textclf import (

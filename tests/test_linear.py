@@ -1,0 +1,226 @@
+"""The linear model: features, fit and graph."""
+
+import csv
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from sklearn.feature_extraction.text import TfidfTransformer
+
+from textclf import data, linear, text
+from textclf.config import Config
+from textclf.data import Dataset
+from textclf.errors import TrainingError
+from textclf.linear import fitting, solvers
+from textclf.linear.features import Counter, Features, choose_blocks, choose_num_buckets
+from textclf.tasks import MultiLabel, OneOf
+from textclf.text.ngrams import CHARACTER_BLOCKS, WORD_BLOCKS
+
+GOOD = ["good", "great", "fine", "lovely", "superb"]
+BAD = ["bad", "awful", "poor", "boring", "dull"]
+
+
+def tokenizer(unit: str = "word") -> text.Tokenizer:
+    return text.Tokenizer(unit=unit, lowercase=True, fold_width=True, unescape_entities=True)
+
+
+def rows(n: int) -> list[tuple[str, str]]:
+    """Return opinions with their class; one word decides."""
+    draw = np.random.default_rng(0)
+    return [
+        (f"this film number {draw.integers(9)} was {draw.choice(words)} to see", label)
+        for _ in range(n // 2)
+        for words, label in ((GOOD, "yes"), (BAD, "no"))
+    ]
+
+
+def open_rows(path: Path, examples: list[tuple[str, str]], **settings: object) -> Dataset:
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label"])
+        writer.writerows(examples)
+    config = Config.from_dict({"data": {"source": str(path), **settings}})
+    return data.open_dataset(config.data)
+
+
+@pytest.fixture(scope="module")
+def opinions(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return open_rows(tmp_path_factory.mktemp("opinions") / "rows.csv", rows(200))
+
+
+@pytest.fixture(scope="module")
+def fitted(opinions: Dataset, tmp_path_factory: pytest.TempPathFactory) -> linear.Fitted:
+    return linear.fit(opinions, tokenizer=tokenizer(), folder=tmp_path_factory.mktemp("fit"))
+
+
+def answer(model: linear.LinearModel, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    tokens, positions = tokenizer().split_tokens(tf.constant([text.to_utf8(t) for t in texts]))
+    logits, truncated = model(tokens, positions, tf.constant(len(texts), tf.int64))
+    return logits.numpy(), truncated.numpy()
+
+
+def test_linear_model_separates_what_one_word_decides(opinions, fitted):
+    predicted = fitted.validation_logits.argmax(axis=1)
+    assert (predicted == fitted.validation_classes).all()
+    logits, _ = answer(fitted.model, ["a superb film", "a dull film"])
+    assert [opinions.class_names[i] for i in logits.argmax(axis=1)] == ["yes", "no"]
+
+
+def test_graph_of_the_linear_model_equals_the_matrix_product(opinions, fitted, tmp_path):
+    counter = Counter(
+        opinions, tokenizer(), WORD_BLOCKS, fitted.model.num_buckets, 5000, lambda *args: None
+    )
+    train = counter.split("train", tmp_path / "train")
+    features = Features(train, WORD_BLOCKS, fitted.model.num_buckets)
+    arrays = fitted.model.arrays
+    weights = np.concatenate([arrays["weights_0"], arrays["weights_1"]])
+    product = features.matrix(train) @ weights + arrays["bias"]
+    logits, _ = answer(fitted.model, [e.text for e in opinions.examples("train")])
+    np.testing.assert_allclose(logits, product, atol=1e-5)
+
+
+def test_features_of_a_block_equal_those_of_scikit_learn(opinions, tmp_path):
+    num_buckets = 2**16
+    counter = Counter(opinions, tokenizer(), WORD_BLOCKS, num_buckets, 5000, lambda *args: None)
+    train = counter.split("train", tmp_path / "train")
+    matrix = Features(train, WORD_BLOCKS, num_buckets).matrix(train).toarray()
+    columns = np.array(train.columns)
+    raw = np.zeros((len(train.starts) - 1, 2 * num_buckets))
+    for row in range(len(raw)):
+        entries = slice(train.starts[row], train.starts[row + 1])
+        raw[row, columns[entries]] = train.counts[entries]
+    assert raw.max() > 1, "a count must be above 1 for the logarithm to matter"
+    kept = (raw > 0).sum(axis=0) >= 2
+    expected = [
+        TfidfTransformer(sublinear_tf=True).fit_transform(raw[:, block][:, kept[block]]).toarray()
+        for block in (slice(0, num_buckets), slice(num_buckets, 2 * num_buckets))
+    ]
+    np.testing.assert_allclose(matrix, np.concatenate(expected, axis=1), atol=1e-6)
+
+
+def test_linear_logits_of_a_text_are_the_same_alone_and_in_a_batch(fitted):
+    texts = ["a superb film", "", "été 好 unknown", "bad " * 6000, "not good, not bad"]
+    together, truncated = answer(fitted.model, texts)
+    alone = np.concatenate([answer(fitted.model, [item])[0] for item in texts])
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+    assert truncated.tolist() == [False, False, False, True, False]
+    assert np.isfinite(together).all()
+
+
+def test_linear_model_does_not_read_tokens_beyond_the_limit(fitted):
+    arrays = fitted.model.arrays
+    short = linear.LinearModel(
+        fitted.model.blocks, arrays, num_buckets=fitted.model.num_buckets, max_tokens=3
+    )
+    logits, truncated = answer(
+        short, ["one two three superb", "one two three", "one two three dull"]
+    )
+    assert np.ptp(logits, axis=0).max() == 0
+    assert truncated.tolist() == [True, False, True]
+
+
+def test_linear_fit_is_the_same_in_every_run(opinions, fitted, tmp_path):
+    again = linear.fit(opinions, tokenizer=tokenizer(), folder=tmp_path)
+    for name, array in fitted.model.arrays.items():
+        assert array.tobytes() == again.model.arrays[name].tobytes(), name
+
+
+def test_streamed_fit_agrees_with_the_fit_in_memory(opinions, fitted, tmp_path, monkeypatch):
+    monkeypatch.setattr(fitting, "MAX_FEATURES_IN_MEMORY", 10)
+    streamed = linear.fit(opinions, tokenizer=tokenizer(), folder=tmp_path)
+    assert streamed.selection.held_out == "validation"
+    assert fitted.selection.held_out == "folds"
+    same = streamed.validation_logits.argmax(1) == fitted.validation_logits.argmax(1)
+    assert same.all()
+
+
+def test_linear_model_of_several_labels(tmp_path):
+    examples = [
+        (f"{first} {second} {number}", f"{a},{b}".strip(","))
+        for number in range(20)
+        for first, a in (("red apple", "fruit"), ("fast car", ""))
+        for second, b in (("in june", "summer"), ("in snow", ""))
+    ]
+    dataset = open_rows(tmp_path / "rows.csv", examples, multi_label=True)
+    result = linear.fit(dataset, tokenizer=tokenizer(), folder=tmp_path)
+    assert dataset.class_names == ("fruit", "summer")
+    assert ((result.validation_logits > 0) == result.validation_classes).all()
+
+
+def test_class_without_or_with_all_texts_gets_a_constant_logit():
+    import scipy.sparse
+
+    matrix = scipy.sparse.csr_matrix(np.eye(4, dtype=np.float32))
+    task = MultiLabel(3)
+    classes = np.array([[1, 0, 1], [1, 0, 0], [1, 0, 1], [1, 0, 0]], bool)
+    weights, bias = solvers.ExactSolver(task, matrix, None, 0).fit(classes, "tfidf", 1.0)
+    assert (weights[:, :2] == 0).all() and (weights[:, 2] != 0).any()
+    assert bias[:2].tolist() == [solvers.CONSTANT_LOGIT, -solvers.CONSTANT_LOGIT]
+
+
+def test_class_weights_move_the_decision_of_the_linear_model():
+    import scipy.sparse
+
+    # Two words; each class has both, the first word more often the first class.
+    words = np.array([0, 0, 0, 1, 0, 1, 1, 1])
+    classes = np.array([0, 0, 0, 0, 1, 1, 1, 1])
+    matrix = scipy.sparse.csr_matrix(np.eye(2, dtype=np.float32)[words])
+    shares = []
+    for class_weights in (None, [1.0, 9.0], [9.0, 1.0]):
+        weights, bias = solvers.ExactSolver(OneOf(2), matrix, class_weights, 0).fit(
+            classes, "tfidf", 1.0
+        )
+        shares.append((matrix @ weights + bias).argmax(axis=1).mean())
+    assert shares == [0.5, 1.0, 0.0]
+
+
+def test_log_count_ratio_follows_the_definition():
+    import scipy.sparse
+
+    matrix = scipy.sparse.csr_matrix(np.array([[1, 1, 0], [1, 0, 0], [0, 1, 1]], np.float32))
+    ratios = solvers._log_count_ratios(matrix, np.array([True, True, False]))
+    p, q = np.array([3, 2, 1]), np.array([1, 2, 2])
+    np.testing.assert_allclose(ratios, np.log((p / 6) / (q / 5)), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("texts", "unit", "blocks"),
+    [
+        (["a good film", "a bad film"], "word", WORD_BLOCKS),
+        (["很 好看", "不好看"], "word", CHARACTER_BLOCKS),
+        (["good film", "bad film"], "character", CHARACTER_BLOCKS),
+        (["good 好", "bad film"], "word", WORD_BLOCKS),
+    ],
+    ids=["english", "chinese", "unit-character", "mostly-english"],
+)
+def test_ngrams_are_chosen_by_script(tmp_path, texts, unit, blocks):
+    examples = [(f"{item} {i}", str(i % 2)) for i in range(40) for item in texts]
+    dataset = open_rows(tmp_path / "rows.csv", examples)
+    assert choose_blocks(dataset, tokenizer(unit)) == blocks
+
+
+def test_number_of_buckets_falls_with_the_number_of_classes():
+    assert choose_num_buckets(2) == choose_num_buckets(16) == 2**22
+    assert choose_num_buckets(200) == 2**18
+    for num_classes in (2, 17, 200, 3000):
+        assert choose_num_buckets(num_classes) * num_classes <= 2**26
+    with pytest.raises(TrainingError, match="70,000 classes"):
+        choose_num_buckets(70_000)
+
+
+def test_training_split_without_a_token_is_an_error(tmp_path):
+    examples = [("--- ...", label) for label in ("a", "b") for _ in range(10)]
+    dataset = open_rows(
+        tmp_path / "rows.csv", [(f"{t}{'.' * i}", y) for i, (t, y) in enumerate(examples)]
+    )
+    with pytest.raises(TrainingError, match="no token.*data.text_columns"):
+        linear.fit(dataset, tokenizer=tokenizer(), folder=tmp_path)
+
+
+def test_idf_of_an_ngram_in_every_text_is_one(opinions, fitted):
+    arrays = fitted.model.arrays
+    assert arrays["idf_0"].min() == pytest.approx(1.0)
+    n = opinions.splits["train"].num_examples
+    assert arrays["idf_0"].max() == pytest.approx(math.log((1 + n) / 3) + 1)

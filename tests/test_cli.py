@@ -449,7 +449,7 @@ def test_info_prints_the_card_of_a_folder_and_of_an_export(demo: Path):
     assert card["files"]
     for export in ("exports/1", "exports"):
         exported = json.loads(stdout_of("info", export))
-        assert exported == card | {"contract_version": "1.0"}
+        assert exported == card | {"contract_version": "1.1"}
 
 
 def test_export_verifies_the_texts_of_a_golden_file(demo: Path):

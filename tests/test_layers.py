@@ -31,6 +31,7 @@ LAYERS = {
     "networks": 2,
     "artifact": 3,
     "baselines": 3,
+    "linear": 3,
     "plots": 3,
     "recipes": 3,
     "batches": 4,

@@ -95,12 +95,12 @@ IN_FILE: dict[str, tuple[str, ...]] = {
     ),
     "a misspelt choice": (
         SOURCE + "model: {encoder: LSTMM}",
-        "f.yaml:3: model.encoder: expected one of simple_rnn, lstm, gru, bag or package.module:function, found 'LSTMM'; did "
+        "f.yaml:3: model.encoder: expected one of simple_rnn, lstm, gru, bag, none or package.module:function, found 'LSTMM'; did "
         "you mean lstm?",
     ),
     "null for a choice": (
         SOURCE + "model: {encoder: null}",
-        "f.yaml:3: model.encoder: expected one of simple_rnn, lstm, gru, bag or package.module:function, found null",
+        "f.yaml:3: model.encoder: expected one of simple_rnn, lstm, gru, bag, none or package.module:function, found null",
     ),
     "true for a number": (
         SOURCE + "model: {units: true}",
@@ -188,7 +188,7 @@ IN_FILE: dict[str, tuple[str, ...]] = {
     ),
     "a long value": (
         SOURCE + f"model: {{encoder: {'x' * 1000}}}",
-        "f.yaml:3: model.encoder: expected one of simple_rnn, lstm, gru, bag or package.module:function, found '"
+        "f.yaml:3: model.encoder: expected one of simple_rnn, lstm, gru, bag, none or package.module:function, found '"
         + "x" * 36
         + "...",
     ),
@@ -360,7 +360,7 @@ ON_COMMAND_LINE = {
         "'<stream end>')"
     ),
     "model.encoder=GRU": (
-        "--set model.encoder: expected one of simple_rnn, lstm, gru, bag or package.module:function, found 'GRU'; did you "
+        "--set model.encoder: expected one of simple_rnn, lstm, gru, bag, none or package.module:function, found 'GRU'; did you "
         "mean gru?"
     ),
     "data.text_columns=[a": (
@@ -718,6 +718,8 @@ def test_setting_with_a_rule_is_accepted_if_the_rule_applies_and_otherwise_an_er
         "data.quoting": "none",
         "data.text_columns": ["a"],
         "training.momentum": 0.5,
+        "training.max_steps": 9,
+        "training.clip_value": 0.5,
     }
     value: Any = other.get(path)
     if value is None:
@@ -749,9 +751,10 @@ CONFIGURATIONS: list[dict[str, Any]] = [
     {"data": {"train": "a.csv", "validation": "b.csv", "test": "c.csv", **WITH_NAMES}},
     *(
         {"data": {"source": "a.csv", **WITH_NAMES}, "model": {"encoder": encoder}}
-        for encoder in ("simple_rnn", "lstm", "gru", "bag")
+        for encoder in ("simple_rnn", "lstm", "gru", "bag", "none")
     ),
     {"data": {"source": "a.csv", **WITH_NAMES}, "model": {"num_layers": 2}},
+    {"data": {"source": "a.csv", **WITH_NAMES}, "model": {"linear": "mixture"}},
     *(
         {"data": {"source": "a.csv", **WITH_NAMES}, "training": {"optimizer": optimizer}}
         for optimizer in ("sgd", "rmsprop", "adam", "adamw")
@@ -798,7 +801,8 @@ ALTERNATIVES: dict[str, list[Any]] = {
     "data.class_names_file": [None, "d.txt"],
     "data.validation_fraction": [0.1, 0.95],
     "data.test_fraction": [0.1, 0.95],
-    "model.encoder": ["bag", "lstm", "gru", "module:function"],
+    "model.encoder": ["bag", "lstm", "gru", "none", "module:function"],
+    "model.linear": ["none", "mixture"],
     "model.num_layers": [1, 3],
     "model.pooling": ["last", "max"],
     "model.embedding_vectors": [None, "v.txt"],
@@ -1071,7 +1075,7 @@ def test_choices_of_settings_equal_the_names_implemented_by_networks_and_tables(
     from textclf import networks
     from textclf.data import tables
 
-    assert set(config.choices("model.encoder")) == set(networks.ENCODERS)
+    assert set(config.choices("model.encoder")) == {*networks.ENCODERS, "none"}
     assert set(config.choices("model.pooling")) == set(networks.POOLINGS)
     assert set(config.choices("model.kernel_initializer")) == set(networks.INITIALIZERS)
     assert set(config.choices("model.recurrent_initializer")) == set(networks.INITIALIZERS)

@@ -136,6 +136,11 @@ def run(settings: config.Config, output: Path) -> Any:
     )
 
 
+def mixture(settings: config.Config, output: Path) -> Any:
+    """Return what `run` returns, for a network with a linear model beside it."""
+    return run(settings, output)
+
+
 def determinism(settings: config.Config, output: Path) -> bool:
     """Return whether TensorFlow is asked for deterministic kernels."""
     framework.disable_op_determinism()
@@ -257,6 +262,7 @@ def table() -> Iterator[tuple[str, Row]]:
         ("sequence_length", 400, 4),
     ):
         yield f"text.{name}", Row(token_ids, one, other)
+    yield "text.linear_length", Row(mixture, 5000, 2)
     yield "text.keep", Row(token_ids, "start", "both", {"sequence_length": 4})
     yield "text.max_tokens", Row(start, 20_000, 3)
     yield "text.min_count", Row(start, 2, 12)
@@ -280,6 +286,7 @@ def table() -> Iterator[tuple[str, Row]]:
         ("ngram_buckets", 0, 8),
     ):
         yield f"model.{name}", Row(network, one, other, RECURRENT)
+    yield "model.linear", Row(run, "none", "mixture", TINY)
     yield "model.layer_norm", Row(network, False, True, RECURRENT | {"num_layers": 2})
     vectors = {"embedding_vectors": "FOLDER/vectors.txt"}
     yield "model.embedding_vectors", Row(run, None, "FOLDER/vectors.txt", TINY)
@@ -350,9 +357,11 @@ def values_with(path: str, row: Row, value: Any) -> dict[str, dict[str, Any]]:
     """Return the configuration of a row with this value of the setting."""
     section, name = path.split(".")
     values: dict[str, dict[str, Any]] = {"data": dict(row.data)}
-    if row.observe in (start, run, determinism, num_mirrored, event_files):
+    if row.observe in (start, run, mixture, determinism, num_mirrored, event_files):
         values |= {"model": dict(TINY), "training": dict(SHORT)}
         values["evaluation"] = {"bootstrap_samples": 100}
+    if row.observe is mixture:
+        values["model"]["linear"] = "mixture"
     if row.observe is run:
         values["training"] |= CACHED
     values[section] = {**values.get(section, {}), **row.base, name: value}
@@ -399,6 +408,7 @@ _WORDS: dict[str, tuple[Observation, dict[str, dict[str, Any]]]] = {
     "text.keep": (token_ids, {"text": {"sequence_length": 4}}),
     "model.encoder": (network, {"model": {"embedding_dim": 2, "pooling": "max"}}),
     "model.pooling": (network, {"model": RECURRENT}),
+    "model.linear": (run, {"model": TINY, "training": SHORT | CACHED}),
     "model.kernel_initializer": (network, {"model": RECURRENT}),
     "model.recurrent_initializer": (network, {"model": RECURRENT}),
     "training.optimizer": (run, _MOVING),
@@ -418,6 +428,7 @@ def test_choices_of_a_setting_have_different_effects(path: str, observed: Callab
     found = {
         word: observed(observe, base | {section: {**base[section], name: word}})
         for word in config.choices(path)
+        if (path, word) != ("model.encoder", "none")  # no network to observe
     }
     # Accuracy and F1 may well agree on the best epoch.
     allowed = {("val_accuracy", "val_macro_f1")}

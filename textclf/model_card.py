@@ -4,6 +4,7 @@ The sections follow Mitchell et al. (2019), "Model Cards for Model Reporting": i
 scores and known weaknesses.
 """
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -26,21 +27,29 @@ def markdown(card: Card) -> str:
 
 
 def _summary_lines(card: Card) -> list[str]:
-    model = card.config.get("model", {})
-    encoder = str(model.get("encoder", "lstm"))
-    if ":" not in encoder:  # a function of another module keeps its name
-        encoder = encoder.upper().replace("SIMPLE_RNN", "SimpleRNN")
-    direction = "bidirectional " if model.get("bidirectional") and encoder != "BAG" else ""
     names = ", ".join(map(_code, card.class_names[:_SHOWN_CLASSES]))
     num_hidden = len(card.class_names) - _SHOWN_CLASSES
     return [
         "# Text classifier",
         "",
-        f"A {direction}{encoder} classifier trained with textclf: {len(card.class_names)} classes, "
+        f"A {_kind(card)} classifier trained with textclf: {len(card.class_names)} classes, "
         f"{card.task.phrase}.",
         "",
         f"Classes: {names}{f' and {num_hidden} more' if num_hidden > 0 else ''}.",
     ]
+
+
+def _kind(card: Card) -> str:
+    """Return the models of a classifier in words, such as "bidirectional LSTM"."""
+    model = card.config.get("model", {})
+    encoder = str(model.get("encoder", "lstm"))
+    if encoder == "none":
+        return "linear"
+    if ":" not in encoder:  # a function of another module keeps its name
+        encoder = encoder.upper().replace("SIMPLE_RNN", "SimpleRNN")
+    direction = "bidirectional " if model.get("bidirectional") and encoder != "BAG" else ""
+    mixture = "" if card.mixture is None else " and linear"
+    return f"{direction}{encoder}{mixture}"
 
 
 def _use_lines(card: Card) -> list[str]:
@@ -58,9 +67,22 @@ def _use_lines(card: Card) -> list[str]:
         "confidence are untested. It always names a most probable class, even for an unrelated "
         f"text.{abstention}",
         "",
-        f"It reads at most {text.get('sequence_length', 0):,} tokens of a text "
-        f"(`text.keep`: {text.get('keep', 'start')}). Longer texts are marked `truncated`.",
+        f"{' '.join(_limits(card, text))} Longer texts are marked `truncated`.",
     ]
+
+
+def _limits(card: Card, text: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a sentence for each length limit."""
+    has_network = card.config.get("model", {}).get("encoder") != "none"
+    if has_network:
+        reader = "It" if card.linear is None else "The network"
+        yield (
+            f"{reader} reads at most {text.get('sequence_length', 0):,} tokens of a text "
+            f"(`text.keep`: {text.get('keep', 'start')})."
+        )
+    if card.linear is not None:
+        reader = "The linear model" if has_network else "It"
+        yield f"{reader} reads the first {text.get('linear_length', 0):,} tokens."
 
 
 def _data_lines(card: Card) -> list[str]:
@@ -134,6 +156,22 @@ def _training_lines(card: Card) -> list[str]:
             f"Epoch {card.training.best_epoch} of {card.training.epochs} was kept (end of "
             f"training: {card.training.ended_by}). Number of weights: "
             f"{card.training.num_weights:,}.",
+            "",
+        ]
+    if (linear := card.linear) is not None:
+        lines += [
+            f"The linear model has {linear.num_features:,} n-grams ({linear.weighting}, C "
+            f"{linear.strength:g}, chosen on {linear.held_out}).",
+            "",
+        ]
+    if card.mixture is not None:
+        share = card.mixture.share
+        lines += [f"Mixture: {share:.0%} linear model, {1 - share:.0%} network.", ""]
+    if (gain := card.gain) is not None:
+        lines += [
+            f"Gain of the network over the linear model on validation: {gain.difference:+.4f} "
+            f"{gain.metric.replace('_', ' ')} ({100 * gain.confidence:.4g} % interval "
+            f"{gain.low:+.4f} to {gain.high:+.4f}).",
             "",
         ]
     versions = ", ".join(f"{name} {version}" for name, version in card.versions.items())

@@ -10,6 +10,7 @@
     validation     logits and figures of the validation split
     diagnostics    notices, gradient norms, losses that are not finite
     cluster        devices that share a training
+    work_folder    the folder of an unfinished training, and its lock
     card           decision, validation report and card of the best epoch
     run            `train` and `train_events`, which put these together
 

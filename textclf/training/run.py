@@ -6,9 +6,8 @@ import os
 import shutil
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import filelock
 import msgspec
 import numpy as np
 import tensorflow as tf
@@ -26,7 +25,7 @@ from textclf import (
 )
 from textclf.config import Config, absolute_paths, with_paths
 from textclf.display import Document, Notes, Table, to_html
-from textclf.errors import ArtifactError, ConfigError, DataError, TrainingError
+from textclf.errors import ConfigError, DataError, TrainingError
 from textclf.tasks import Task
 from textclf.training import diagnostics
 from textclf.training.card import make_card, num_weights, validation_report
@@ -37,8 +36,7 @@ from textclf.training.loop import Interrupted, Loop
 from textclf.training.optimization import make_optimizer, make_step
 from textclf.training.state import State
 from textclf.training.validation import Validator
-
-_LOCK = "lock"
+from textclf.training.work_folder import work_folder
 
 
 class TrainingResult(msgspec.Struct, frozen=True):
@@ -163,128 +161,156 @@ def _events(
     should_stop: Callable[[], bool],
     on_progress: batches.Progress,
 ) -> Generator[Event, None, None]:
-    resolved, paths = with_paths(config), absolute_paths(config)
+    paths = absolute_paths(config)
     if config.training.deterministic:
         tf.config.experimental.enable_op_determinism()
-    with _work_folder(output) as work, _tensorflow_errors():
+    with work_folder(output) as work, _tensorflow_errors():
         # Again, now that the lock is held: another training may have ended in between.
         check_output(output, overwrite)
-        dataset = data.open_dataset(resolved.data, on_progress=on_progress)
-        if "train" not in dataset.splits:
-            raise DataError("there is no training split; name its file as data.train")
-        task = dataset.task
-        class_weights = weigh_classes(config.training.class_weights, task, dataset)
-        prepared = _prepare(resolved, dataset, work, on_progress)
-        num_tokens = len(text.read_vocabulary(prepared.vocabulary_path))
-        vocabulary_size = text.NUM_RESERVED + num_tokens + config.text.hash_buckets
-        loop, notices = None, list[str]()
-        if config.model.encoder != "none":
-            loop, notices = _make_loop(resolved, dataset, prepared, task, class_weights)
-        total_steps = loop.total_steps if loop else 0
-        yield Started(
-            class_names=dataset.class_names,
-            splits={name: split.num_examples for name, split in dataset.splits.items()},
-            vocabulary_size=vocabulary_size,
-            num_weights=num_weights(loop.network) if loop else 0,
-            steps_per_epoch=loop.steps_per_epoch if loop else 0,
-            total_steps=total_steps,
-            notices=(
-                *diagnostics.data_notices(resolved, dataset, prepared, total_steps),
-                *notices,
-            ),
-        )
+        setup = _set_up(config, work, on_progress)
+        yield _started(setup)
         fitted = None
         if config.model.encoder == "none" or config.model.linear != "none":
-            fitted = _fit_linear(resolved, dataset, work, class_weights, on_progress)
-            yield LinearFitted(fitted.selection, _linear_report(config, dataset, fitted))
+            fitted = _fit_linear(setup, work, on_progress)
+            yield LinearFitted(fitted.selection, _linear_report(setup, fitted))
         state = State()
         why, message = "linear", ""
-        if loop is not None:
-            with _history_writer(work, resolved) as write_history:
-                why, message = yield from _epochs(loop, state, should_stop, write_history)
-            if state.best is None:
-                raise TrainingError(f"{message}; no epoch was complete, so nothing was saved")
-        else:
-            (work / artifact.HISTORY).touch()
-        best = state.best
+        with _history_writer(work, config) as write_history:
+            if setup.loop is not None:
+                why, message = yield from _epochs(setup.loop, state, should_stop, write_history)
+        if setup.loop is not None and state.best is None:
+            raise TrainingError(f"{message}; no epoch was complete, so nothing was saved")
         card = make_card(
             config,
-            dataset=dataset,
-            prepared=prepared,
-            vocabulary_size=vocabulary_size,
-            summary=artifact.TrainingSummary(
-                best_epoch=best.epoch if best else 0,
-                epochs=state.epoch,
-                ended_by=why,
-                num_weights=num_weights(loop.network) if loop else 0,
-            ),
-            y_true=_validation_classes(task, loop, fitted),
-            network_logits=best.logits if best else None,
+            dataset=setup.dataset,
+            prepared=setup.prepared,
+            vocabulary_size=setup.vocabulary_size,
+            summary=_summary(setup, state, why),
+            y_true=_validation_classes(setup, fitted),
+            network_logits=state.best.logits if state.best else None,
             fitted=fitted,
         )
         classifier.save(
             output,
             config=config,
             card=card,
-            vocabulary_path=prepared.vocabulary_path,
-            weights=best.weights if best else {},
+            vocabulary_path=setup.prepared.vocabulary_path,
+            weights=state.best.weights if state.best else {},
             linear_arrays=fitted.model.arrays if fitted else {},
             extra_files=_extra_files(work),
             paths=paths,
             overwrite=overwrite,
         )
     assert card.validation is not None
-    yield Finished(
-        output,
-        card.training.best_epoch,
-        state.epoch,
-        why,
-        message,
-        card.validation,
-        share=None if card.mixture is None else card.mixture.share,
-        gain=card.gain,
+    share = None if card.mixture is None else card.mixture.share
+    best_epoch = card.training.best_epoch
+    yield Finished(output, best_epoch, state.epoch, why, message, card.validation, share, card.gain)
+
+
+class _Setup(NamedTuple):
+    """Data and network of a training.
+
+    Attributes:
+        config: the experiment, with resolved paths.
+        dataset: the examples.
+        prepared: vocabulary and shards.
+        vocabulary_size: number of token ids.
+        class_weights: weight of each class in the loss.
+        loop: trains the network; None if the linear model is alone.
+        notices: sentences for the user.
+    """
+
+    config: Config
+    dataset: data.Dataset
+    prepared: batches.Prepared
+    vocabulary_size: int
+    class_weights: list[float]
+    loop: Loop | None
+    notices: list[str]
+
+
+def _set_up(config: Config, work: Path, on_progress: batches.Progress) -> _Setup:
+    """Open the data, encode them, and make the network."""
+    config = with_paths(config)
+    dataset = data.open_dataset(config.data, on_progress=on_progress)
+    if "train" not in dataset.splits:
+        raise DataError("there is no training split; name its file as data.train")
+    class_weights = weigh_classes(config.training.class_weights, dataset.task, dataset)
+    prepared = _prepare(config, dataset, work, on_progress)
+    num_tokens = len(text.read_vocabulary(prepared.vocabulary_path))
+    loop, notices = None, list[str]()
+    if config.model.encoder != "none":
+        loop, notices = _make_loop(config, dataset, prepared, dataset.task, class_weights)
+    total_steps = loop.total_steps if loop else 0
+    return _Setup(
+        config=config,
+        dataset=dataset,
+        prepared=prepared,
+        vocabulary_size=text.NUM_RESERVED + num_tokens + config.text.hash_buckets,
+        class_weights=class_weights,
+        loop=loop,
+        notices=[*diagnostics.data_notices(config, dataset, prepared, total_steps), *notices],
     )
 
 
-def _validation_classes(task: Task, loop: Loop | None, fitted: linear.Fitted | None) -> np.ndarray:
+def _started(setup: _Setup) -> Started:
+    loop = setup.loop
+    return Started(
+        class_names=setup.dataset.class_names,
+        splits={name: split.num_examples for name, split in setup.dataset.splits.items()},
+        vocabulary_size=setup.vocabulary_size,
+        num_weights=num_weights(loop.network) if loop else 0,
+        steps_per_epoch=loop.steps_per_epoch if loop else 0,
+        total_steps=loop.total_steps if loop else 0,
+        notices=tuple(setup.notices),
+    )
+
+
+def _summary(setup: _Setup, state: State, why: str) -> artifact.TrainingSummary:
+    return artifact.TrainingSummary(
+        best_epoch=state.best.epoch if state.best else 0,
+        epochs=state.epoch,
+        ended_by=why,
+        num_weights=num_weights(setup.loop.network) if setup.loop else 0,
+    )
+
+
+def _validation_classes(setup: _Setup, fitted: linear.Fitted | None) -> np.ndarray:
     """Return the classes of the validation split, int64 [n] or bool [n, C]."""
-    if loop is not None:
-        return task.true_classes(loop.validator.targets)
+    if setup.loop is not None:
+        return setup.dataset.task.true_classes(setup.loop.validator.targets)
     assert fitted is not None
     return fitted.validation_classes
 
 
-def _fit_linear(
-    config: Config,
-    dataset: data.Dataset,
-    work: Path,
-    class_weights: list[float],
-    on_progress: batches.Progress,
-) -> linear.Fitted:
+def _fit_linear(setup: _Setup, work: Path, on_progress: batches.Progress) -> linear.Fitted:
     """Fit the linear model, with temporary files in the work folder."""
     folder = work / "linear"
     folder.mkdir()
     fitted = linear.fit(
-        dataset,
-        tokenizer=text.Tokenizer(**classifier.tokenizer_settings(config)),
+        setup.dataset,
+        tokenizer=text.Tokenizer(**classifier.tokenizer_settings(setup.config)),
         folder=folder,
-        max_tokens=config.text.linear_length,
-        class_weights=class_weights,
-        seed=config.training.seed,
+        max_tokens=setup.config.text.linear_length,
+        class_weights=setup.class_weights,
+        seed=setup.config.training.seed,
         on_progress=on_progress,
     )
     shutil.rmtree(folder)
     return fitted
 
 
-def _linear_report(
-    config: Config, dataset: data.Dataset, fitted: linear.Fitted
-) -> evaluation.Report:
+def _linear_report(setup: _Setup, fitted: linear.Fitted) -> evaluation.Report:
     """Return the report of the linear model alone on the validation split."""
-    task, y_true, logits = dataset.task, fitted.validation_classes, fitted.validation_logits
-    decision = evaluation.fit_decision(task, y_true, logits)
+    task, y_true = setup.dataset.task, fitted.validation_classes
+    decision = evaluation.fit_decision(task, y_true, fitted.validation_logits)
     return validation_report(
-        task, y_true, logits, decision, config=config, class_names=dataset.class_names
+        task,
+        y_true,
+        fitted.validation_logits,
+        decision,
+        config=setup.config,
+        class_names=setup.dataset.class_names,
     )
 
 
@@ -418,75 +444,6 @@ def _tensorflow_errors() -> Iterator[None]:
             f"the encoded texts were damaged while they were in use ({error.message}); remove "
             "the folder training.cache_dir, if it is set, and start again"
         ) from error
-
-
-@contextlib.contextmanager
-def _work_folder(output: Path) -> Iterator[Path]:
-    """Make the folder `OUTPUT.unfinished` and remove it at the end.
-
-    It holds what only the running training needs. A folder that a killed training left is emptied.
-
-    Raises:
-        ArtifactError: another process is training into the same output, or the folder holds files
-            that are not ours.
-    """
-    output = Path(os.path.abspath(output))
-    folder = output.with_name(output.name + ".unfinished")
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(_locked(folder))
-        except filelock.Timeout:
-            raise ArtifactError(
-                f"{output}: another training is writing there; wait for it or name another folder"
-            ) from None
-        except OSError as error:
-            raise ArtifactError(
-                f"{folder}: cannot be written ({error.strerror}); name another output folder"
-            ) from None
-        for path in folder.iterdir():
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            elif path.name != _LOCK:
-                path.unlink()
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Make a folder, or take over one that a killed training left, and hold its lock.
-
-    Raises:
-        filelock.Timeout: another process holds it.
-        ArtifactError: the folder holds files that are not ours.
-    """
-    path = folder / _LOCK
-    while True:
-        if os.path.isdir(folder) and os.listdir(folder) and not path.exists():
-            raise ArtifactError(
-                f"{folder}: this folder is needed for the running training and holds other files; "
-                "move it or name another output folder"
-            )
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(path, blocking=False)
-        # The former holder may have removed the folder after the lock file was opened.
-        with contextlib.suppress(FileNotFoundError):
-            lock.acquire()
-        with _released(lock):
-            if lock.is_locked and path.exists():
-                yield
-                return
-
-
-@contextlib.contextmanager
-def _released(lock: filelock.BaseFileLock) -> Iterator[None]:
-    """Release a lock at the end, whether it was acquired or not."""
-    try:
-        yield
-    finally:
-        lock.release(force=True)
 
 
 @contextlib.contextmanager

@@ -34,7 +34,7 @@ START = 3
 WEIGHTINGS = ("tfidf", "log_count_ratio")
 
 
-class Selection(msgspec.Struct, frozen=True, kw_only=True):
+    """Selected fit of a linear model.
     """How a linear model was fitted.
 
     Attributes:

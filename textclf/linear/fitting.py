@@ -34,8 +34,8 @@ START = 3
 WEIGHTINGS = ("tfidf", "log_count_ratio")
 
 
-    """Selected fit of a linear model.
-    """How a linear model was fitted.
+class Selection(msgspec.Struct, frozen=True, kw_only=True):
+    """Fit that held-out texts chose.
 
     Attributes:
         weighting: one of `WEIGHTINGS`.

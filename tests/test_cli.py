@@ -372,11 +372,11 @@ def test_baseline_reports_all_simple_classifiers(folder: Path):
     result = run("baseline", "rows.yaml")
     assert result.exit_code == 0
     assert result.stderr == (
-        "reading the data\nfitting majority on 32 texts\n"
+        "reading the data\nfitting majority on 32 texts\nfitting linear on 32 texts\n"
         "fitting tfidf_logistic_regression on 32 texts\nfitting fasttext on 32 texts\n"
     )
-    names = [line.split()[0] for line in result.stdout.splitlines()[1:4]]
-    assert names == ["majority", "tfidf_logistic_regression", "fasttext"]
+    names = [line.split()[0] for line in result.stdout.splitlines()[1:5]]
+    assert names == ["majority", "linear", "tfidf_logistic_regression", "fasttext"]
     # The majority class has one line, the others have a report.
     assert re.findall(r"^(majority.*|tfidf.*|fasttext.*)$", result.stdout, re.MULTILINE)[3:] == [
         "majority: class frequencies of the training split, whatever the text",

@@ -30,7 +30,7 @@ LAYERS = {
     "text": 2,
     "networks": 2,
     "artifact": 3,
-    "baselines": 3,
+    "baselines": 4,
     "linear": 3,
     "plots": 3,
     "recipes": 3,

@@ -1,7 +1,9 @@
-"""Baselines to compare networks with: majority class, TF-IDF with a linear model, and fastText.
+"""Baselines to compare networks with: majority class, linear models, and fastText.
 
 They train in seconds, and `textclf.evaluation` accepts their `predict_proba` like that of any other
 classifier. scikit-learn and fastText are imported when a baseline is fitted; fastText is optional.
+`LINEAR` is the linear model of `textclf.linear`; TF-IDF with logistic regression is a pipeline of
+scikit-learn, independent of it.
 """
 
 import importlib.util
@@ -10,17 +12,32 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 import numpy as np
 
 from textclf.data import Dataset
 from textclf.errors import ConfigError, DataError
-from textclf.evaluation import Report, evaluate
+from textclf.evaluation import Report, evaluate, fit_temperature
+from textclf.startup import import_tensorflow
 from textclf.tasks import MultiLabel, OneOf, Task, task_of
 
+if TYPE_CHECKING:
+    from textclf.linear import Fitted
+    from textclf.text import Tokenizer
+
 Unit = Literal["auto", "word", "character"]
+
+# Name of the linear model of the product among the results of `evaluate_baselines`.
+LINEAR = "linear"
+DEFAULT_TOKENIZER: Mapping[str, Any] = {
+    "unit": "word",
+    "lowercase": True,
+    "fold_width": True,
+    "unescape_entities": True,
+}
 
 HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 HAN_SHARE_OF_CHINESE = 0.3  # share of the letters; Chinese with Latin names and numbers is above
@@ -90,7 +107,7 @@ class BaselineResult(msgspec.Struct, frozen=True, kw_only=True):
     """A fitted baseline and its reports on a split.
 
     Attributes:
-        name: one of `BASELINES`.
+        name: one of `BASELINES`, or `LINEAR`.
         description: the fitted model in one line.
         seconds: time to fit the model and to predict the split.
         report: all rows of the split.
@@ -113,6 +130,7 @@ def evaluate_baselines(
     *,
     names: Sequence[str] | None = None,
     unit: Unit = "auto",
+    tokenizer: Mapping[str, Any] = DEFAULT_TOKENIZER,
     seed: int = 0,
     settings: Mapping[str, Any] | None = None,
     on_fit: Callable[[str, int], None] = lambda name, num_texts: None,
@@ -124,8 +142,9 @@ def evaluate_baselines(
             print(result.name, result.report.get("macro_f1"))
 
     Args:
-        names: of `BASELINES`; default: `available()`.
+        names: of `BASELINES` and `LINEAR`; default: all that are installed.
         unit, seed: see `fit`.
+        tokenizer: arguments of `text.Tokenizer`, for `LINEAR`.
         settings: keyword arguments of `evaluation.evaluate`, for instance of the bootstrap.
         on_fit: called with the name of a baseline and the number of texts before it is fitted.
         on_progress: called with a stage, the rows read and their total.
@@ -141,10 +160,13 @@ def evaluate_baselines(
     settings = settings or {}
     leaked = dataset.leaked(split)
     results = []
-    for name in available() if names is None else names:
+    for name in ("majority", LINEAR, *available()[1:]) if names is None else names:
         on_fit(name, len(texts))
         started = time.monotonic()
-        model = fit(name, texts, y, unit=unit, seed=seed, **task)
+        if name == LINEAR:
+            model: Baseline = _fit_linear(dataset, tokenizer, seed)
+        else:
+            model = fit(name, texts, y, unit=unit, seed=seed, **task)
         p = model.predict_proba(split_texts)
         seconds = time.monotonic() - started
         report, without_leaked = evaluate(y_true, p, **task, **settings), None
@@ -184,6 +206,43 @@ def texts_and_classes(
         if done % 1024 == 0 or done == num_examples:
             on_progress(f"reading {split}", done, num_examples)
     return texts, dataset.task.classes_of(labels)
+
+
+class _Linear:
+    """The linear model of `textclf.linear`, with its temperature."""
+
+    def __init__(self, fitted: "Fitted", tokenizer: "Tokenizer", task: Task):
+        self._fitted, self._tokenizer, self._task = fitted, tokenizer, task
+        self._temperature = fit_temperature(
+            task, fitted.validation_classes, fitted.validation_logits
+        )
+
+    def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
+        from textclf import linear
+
+        logits = linear.predict_texts(self._fitted.model, self._tokenizer, texts)
+        return np.asarray(self._task.probabilities(logits, self._temperature), np.float64)
+
+    def describe(self) -> str:
+        selection = self._fitted.selection
+        kinds = [
+            f"{block.kind} {block.shortest}-{block.longest}" for block in self._fitted.model.blocks
+        ]
+        return (
+            f"n-grams ({', '.join(kinds)}; {selection.num_features:,} features) + logistic "
+            f"regression ({selection.weighting}, C {selection.strength:g})"
+        )
+
+
+def _fit_linear(dataset: Dataset, tokenizer: Mapping[str, Any], seed: int) -> _Linear:
+    """Fit the linear model; its temperature is fitted on validation."""
+    import_tensorflow()
+    from textclf import linear, text
+
+    tokenize = text.Tokenizer(**tokenizer)
+    with tempfile.TemporaryDirectory(prefix="textclf-") as folder:
+        fitted = linear.fit(dataset, tokenizer=tokenize, folder=Path(folder), seed=seed)
+    return _Linear(fitted, tokenize, dataset.task)
 
 
 class Majority:

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 def baseline(config_file: Path, overrides: tuple[str, ...], split: str, as_json: bool) -> None:
     """Fit and evaluate simple classifiers for comparison.
 
-    These are the majority class, TF-IDF + logistic regression, and fastText if it is installed,
-    on the data of CONFIG. No files are written.
+    These are the majority class, the linear model of textclf (model.encoder: none), TF-IDF +
+    logistic regression by scikit-learn, and fastText if it is installed, on the data of CONFIG. No
+    files are written.
 
     \b
     Examples:
@@ -49,6 +50,7 @@ def baseline(config_file: Path, overrides: tuple[str, ...], split: str, as_json:
             data.open_dataset(section, on_progress=progress.update),
             split,
             unit="character" if resolved.text.unit == "character" else "auto",
+            tokenizer=resolved.text.to_dict(*baselines.DEFAULT_TOKENIZER),
             seed=resolved.training.seed,
             settings=resolved.evaluation.to_dict(),
             on_fit=say_fit,

@@ -1,7 +1,7 @@
 """Fit of the linear model; held-out texts choose its weighting and the strength of its penalty."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -139,18 +139,30 @@ def predict_split(
         int64 [n], or bool [n, C] for multi-label; and float32 [n, C].
     """
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
-    def logits_of(texts: tf.Tensor) -> tf.Tensor:
-        return model(*tokenizer.split_tokens(texts), tf.shape(texts, tf.int64)[0])[0]
-
     label_ids: list[tuple[int, ...]] = []
-    parts = [np.empty((0, dataset.task.num_outputs), np.float32)]
-    examples = dataset.examples(split)
-    for chunk in text.chunk_texts(examples, CHUNK_TEXTS, text_of=lambda example: example.text):
-        texts = tf.constant([text.to_utf8(example.text) for example in chunk])
-        parts.append(logits_of(texts).numpy())
-        label_ids += [example.label_ids for example in chunk]
-    return dataset.task.classes_of(label_ids), np.concatenate(parts)
+
+    def texts() -> Iterator[str]:
+        for example in dataset.examples(split):
+            label_ids.append(example.label_ids)
+            yield example.text
+
+    logits = predict_texts(model, tokenizer, texts())
+    return dataset.task.classes_of(label_ids), logits
+
+
+def predict_texts(
+    model: LinearModel, tokenizer: text.Tokenizer, texts: Iterable[str]
+) -> np.ndarray:
+    """Return the logits of texts by the graph, float32 [n, C]."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
+    def logits_of(chunk: tf.Tensor) -> tf.Tensor:
+        return model(*tokenizer.split_tokens(chunk), tf.shape(chunk, tf.int64)[0])[0]
+
+    parts = [np.empty((0, model.num_classes), np.float32)]
+    for chunk in text.chunk_texts(texts, CHUNK_TEXTS):
+        parts.append(logits_of(tf.constant([text.to_utf8(item) for item in chunk])).numpy())
+    return np.concatenate(parts)
 
 
 # === Choice of weighting and strength ===

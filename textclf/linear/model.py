@@ -43,6 +43,11 @@ class LinearModel(tf.Module):
         }
 
     @property
+    def num_classes(self) -> int:
+        """Number of logits of a text, C."""
+        return self._variables["bias"].shape[0]
+
+    @property
     def arrays(self) -> dict[str, np.ndarray]:
         """The arrays of the constructor."""
         return {name: variable.numpy() for name, variable in self._variables.items()}

@@ -202,7 +202,13 @@ def draft(
     return [
         *lines,
         Line("text", "unit", recognised.unit, script, is_about_value=True),
-        Line("model", "encoder", "lstm", "simple_rnn, lstm, gru or bag"),
+        Line(
+            "model",
+            "encoder",
+            "lstm",
+            "simple_rnn, lstm, gru, bag, or none: the linear model alone",
+        ),
+        Line("model", "linear", "mixture", "a linear model of n-grams joins the network"),
         Line("training", "epochs", "10", epochs),
     ]
 

@@ -272,8 +272,8 @@ def test_export_with_different_probabilities_is_not_published(model, tmp_path, m
     class ShiftedClassifier(classifier.Classifier):
         """Classifier whose exported graph returns other probabilities than the Python object."""
 
-        def answer_from(self, encoded, vectors):
-            answers = super().answer_from(encoded, vectors)
+        def answer_from(self, *values):
+            answers = super().answer_from(*values)
             return answers | {"probabilities": answers["probabilities"] + 1e-3}
 
     shifted = ShiftedClassifier(model.text_encoder, model.network, model.card)

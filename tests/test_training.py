@@ -319,7 +319,7 @@ def test_non_finite_validation_outputs_stop_training_and_keep_the_best_epoch(
                     epoch,
                     event.steps_per_epoch,
                 ):
-                    bias = events.gi_frame.f_locals["loop"].network.head.dense.bias
+                    bias = events.gi_frame.f_locals["setup"].loop.network.head.dense.bias
                     bias.assign([float("nan")] * 2)
                 yield event
 
@@ -560,7 +560,7 @@ for strategy in ("one_device", "mirrored"):
     for event in events:
         if isinstance(event, training.Step):
             losses[strategy].append(event.loss)
-            step = events.gi_frame.f_locals["loop"].train_step
+            step = events.gi_frame.f_locals["setup"].loop.train_step
 assert step.experimental_get_tracing_count() == 1, "whatever the shapes"
 assert len(tf.config.list_logical_devices("CPU")) == 2
 print(json.dumps(losses))

@@ -242,7 +242,7 @@ class Classifier(Predictor):
         return encoded, self.network.encode(_features(encoded)), linear_logits
 
     def answer_from(
-        self, encoded: text.Encoded, vectors: tf.Tensor, linear_logits: tf.Tensor | None
+        self, encoded: text.Encoded, vectors: tf.Tensor, linear_logits: tf.Tensor | None = None
     ) -> dict[str, tf.Tensor]:
         """Compute the outputs from the values of `read`."""
         if self.network is None:

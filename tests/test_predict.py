@@ -273,6 +273,16 @@ def test_predict_prints_only_a_note_for_input_without_texts(model: Path):
     assert "empty.csv: the file is empty" in refusal("predict", model, "--input", "empty.csv")
 
 
+def test_a_text_argument_that_is_a_file_is_classified_with_a_note_about_input(model: Path):
+    Path("new.csv").write_text("text\ngood\n")
+    expected = run("predict", model, "other.csv", "I loved it")
+    result = run("predict", model, "new.csv", "I loved it")
+    assert (len(result.stdout.splitlines()), expected.stderr.count("file")) == (2, 0)
+    assert result.stderr.startswith(
+        "note: new.csv is a file, and its name was classified; for its rows use --input new.csv\n"
+    )
+
+
 # === Tables ===
 
 HEADERS: list[tuple[list[str], list[str]]] = [

@@ -1,6 +1,8 @@
 """Command `predict`: print the labels of texts."""
 
 import io
+import os
+import shlex
 import sys
 from pathlib import Path
 from typing import BinaryIO
@@ -8,7 +10,7 @@ from typing import BinaryIO
 import click
 
 from textclf.cli import options
-from textclf.cli.terminal import Progress
+from textclf.cli.terminal import Progress, note
 from textclf.errors import DataError
 
 
@@ -80,6 +82,11 @@ def predict(
 
     output = sys.stdout or io.StringIO()  # closed by `>&-`
     if input_file is None:
+        for text in filter(os.path.isfile, texts):
+            note(
+                f"{text} is a file, and its name was classified; for its rows use --input "
+                f"{shlex.quote(text)}"
+            )
         prediction.predict_texts(model, texts, output, as_json=as_json, top_k=top_k)
         return
     # Results on the same terminal already show the progress.

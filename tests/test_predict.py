@@ -343,6 +343,18 @@ def test_predict_answers_empty_texts_with_a_note(model: Path):
     assert result.stderr == "note: new.jsonl: 2 of 4 texts are empty; ignore their labels\n"
 
 
+def test_predict_notes_text_arguments_that_are_empty_or_have_no_known_token(model: Path):
+    unknown = "xqxqx qxqxq"
+    (answer,) = run("predict", model, unknown, "--json").stdout.splitlines()
+    assert json.loads(answer)["unknown_fraction"] == 1
+    result = run("predict", model, "I loved it", "", unknown)
+    assert result.stderr == (
+        "note: 1 of 3 texts are empty; ignore their labels\n"
+        "note: 1 of 3 texts have no token of the vocabulary; ignore their labels\n"
+    )
+    assert run("predict", model, "I loved it").stderr == ""
+
+
 @pytest.mark.parametrize("value", ['["a", "b"]', '{"a": 1}', "true"])
 def test_predict_refuses_a_json_value_of_another_type(model: Path, value: str):
     Path("new.jsonl").write_text(f'{{"text": "good"}}\n{{"text": {value}}}\n')

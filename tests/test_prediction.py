@@ -27,7 +27,7 @@ def test_predict_file_writes_a_table_with_two_more_columns(
     assert header == ["id", "text", "predicted", "confidence"]
     labels = model.predict(['good; "fine"', ""])
     assert [row[:3] for row in rows] == [["7", 'good; "fine"', labels[0]], ["8", "", labels[1]]]
-    assert counts == (2, 1, 0)
+    assert counts == (2, 1, 0, 0)
     name = tmp_path / "new.csv"
     assert notes == [
         f"{name}: read with data.delimiter=';', detected from the file",

@@ -59,11 +59,13 @@ class PredictionCounts(NamedTuple):
     Attributes:
         num_texts: all texts.
         num_empty: texts without any visible character.
+        num_unknown: texts with tokens, none of which is in the vocabulary.
         num_abstained: texts whose confidence is below the card's `abstain_below`.
     """
 
     num_texts: int
     num_empty: int
+    num_unknown: int
     num_abstained: int
 
 
@@ -99,7 +101,7 @@ def predict_file(
         top_k: write the most probable classes, at most this number.
         overrides: "section.setting" -> value, in the section `data`.
         on_note: called with notes, such as settings that were detected and the numbers of empty
-            texts and of texts from which the model abstains.
+            texts, of texts without a known token, and of texts from which the model abstains.
         on_progress: called with the number of texts that have been written.
 
     Raises:
@@ -141,7 +143,8 @@ def predict_texts(
         model, as_json, top_k: see `predict_file`.
         texts: raw strings.
         output: a text stream.
-        on_note: called with the number of texts from which the model abstains.
+        on_note: called with the numbers of empty texts, of texts without a known token, and of texts
+            from which the model abstains.
 
     Raises:
         ArtifactError: the folder does not contain a model.
@@ -162,6 +165,11 @@ def _note_counts(counts: PredictionCounts, prefix: str, card: "Card", on_note: "
     of_texts = f"of {counts.num_texts:,} texts"
     if counts.num_empty:
         on_note(f"{prefix}{counts.num_empty:,} {of_texts} are empty; ignore their labels")
+    if counts.num_unknown:
+        on_note(
+            f"{prefix}{counts.num_unknown:,} {of_texts} have no token of the vocabulary; ignore "
+            "their labels"
+        )
     if counts.num_abstained:
         on_note(
             f"{prefix}the model abstains from {counts.num_abstained:,} {of_texts}: their confidence "
@@ -199,7 +207,7 @@ def _write_answers(
 ) -> PredictionCounts:
     """Predict chunk by chunk, and write each chunk before the next one is read."""
     header, write = _writer(rows.table, predictor.card, as_json, top_k)
-    num_texts = num_empty = num_abstained = 0
+    num_texts = num_empty = num_unknown = num_abstained = 0
     for chunk in rows.chunks:
         answers = predictor.answers([row.text for row in chunk])
         output.write(header + write(chunk, answers))
@@ -207,11 +215,12 @@ def _write_answers(
         header = ""
         num_texts += len(chunk)
         num_empty += sum(not row.text or row.text.isspace() for row in chunk)
+        num_unknown += int((answers["unknown_fraction"] == 1).sum())
         num_abstained += int(answers["abstain"].sum())
         on_progress(num_texts)
     output.write(header)
     output.flush()
-    return PredictionCounts(num_texts, num_empty, num_abstained)
+    return PredictionCounts(num_texts, num_empty, num_unknown, num_abstained)
 
 
 def _open_output(path: str | os.PathLike, source: str | os.PathLike | BinaryIO) -> TextIO:

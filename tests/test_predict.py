@@ -337,10 +337,13 @@ def test_predict_keeps_the_keys_of_json_lines(model: Path):
 
 
 def test_predict_answers_empty_texts_with_a_note(model: Path):
-    Path("new.jsonl").write_text('{"text": null}\n{"text": " "}\n{"text": "good"}\n{"text": 5}\n')
+    Path("new.jsonl").write_text('{"text": null}\n{"text": " "}\n{"text": "I loved it"}\n{"text": 5}\n')
     result = run("predict", model, "--input", "new.jsonl")
     assert len(result.stdout.splitlines()) == 4
-    assert result.stderr == "note: new.jsonl: 2 of 4 texts are empty; ignore their labels\n"
+    assert result.stderr == (
+        "note: new.jsonl: 2 of 4 texts are empty; ignore their labels\n"
+        "note: new.jsonl: 1 of 4 texts have no token of the vocabulary; ignore their labels\n"
+    )
 
 
 def test_predict_notes_text_arguments_that_are_empty_or_have_no_known_token(model: Path):

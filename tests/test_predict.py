@@ -273,6 +273,16 @@ def test_predict_prints_only_a_note_for_input_without_texts(model: Path):
     assert "empty.csv: the file is empty" in refusal("predict", model, "--input", "empty.csv")
 
 
+def test_a_text_argument_that_is_a_file_is_classified_with_a_note_about_input(model: Path):
+    Path("new.csv").write_text("text\ngood\n")
+    expected = run("predict", model, "other.csv", "I loved it")
+    result = run("predict", model, "new.csv", "I loved it")
+    assert (len(result.stdout.splitlines()), expected.stderr.count("file")) == (2, 0)
+    assert result.stderr.startswith(
+        "note: new.csv is a file, and its name was classified; for its rows use --input new.csv\n"
+    )
+
+
 # === Tables ===
 
 HEADERS: list[tuple[list[str], list[str]]] = [
@@ -327,10 +337,25 @@ def test_predict_keeps_the_keys_of_json_lines(model: Path):
 
 
 def test_predict_answers_empty_texts_with_a_note(model: Path):
-    Path("new.jsonl").write_text('{"text": null}\n{"text": " "}\n{"text": "good"}\n{"text": 5}\n')
+    Path("new.jsonl").write_text('{"text": null}\n{"text": " "}\n{"text": "I loved it"}\n{"text": 5}\n')
     result = run("predict", model, "--input", "new.jsonl")
     assert len(result.stdout.splitlines()) == 4
-    assert result.stderr == "note: new.jsonl: 2 of 4 texts are empty; ignore their labels\n"
+    assert result.stderr == (
+        "note: new.jsonl: 2 of 4 texts are empty; ignore their labels\n"
+        "note: new.jsonl: 1 of 4 texts have no token of the vocabulary; ignore their labels\n"
+    )
+
+
+def test_predict_notes_text_arguments_that_are_empty_or_have_no_known_token(model: Path):
+    unknown = "xqxqx qxqxq"
+    (answer,) = run("predict", model, unknown, "--json").stdout.splitlines()
+    assert json.loads(answer)["unknown_fraction"] == 1
+    result = run("predict", model, "I loved it", "", unknown)
+    assert result.stderr == (
+        "note: 1 of 3 texts are empty; ignore their labels\n"
+        "note: 1 of 3 texts have no token of the vocabulary; ignore their labels\n"
+    )
+    assert run("predict", model, "I loved it").stderr == ""
 
 
 @pytest.mark.parametrize("value", ['["a", "b"]', '{"a": 1}', "true"])
@@ -562,3 +587,53 @@ def test_messages_show_paths_in_utf_8_in_the_c_locale(model: Path):
     assert missing.stderr.decode().startswith("Error: 评.txt: no such file")
     answer = in_locale("C", ["predict", str(model), "--input", "评论.txt"])
     assert answer.stdout.decode().strip() in CLASSES
+
+
+# === Abstention ===
+
+
+@pytest.fixture
+def careful(model: Path) -> Path:
+    """Return a copy of the trained folder that answers half of its validation split."""
+    assert run("calibrate", model, "--coverage", "0.5", "--output", "careful").exit_code == 0
+    return Path("careful")
+
+
+def test_predict_adds_the_column_abstain_only_for_a_model_that_may_abstain(
+    model: Path, careful: Path, reviews: Path
+):
+    texts = [row[0] for row in rows_of(reviews.read_text())[1:40]]
+    with open("new.csv", "w", newline="") as file:
+        csv.writer(file).writerows([["text", "abstain"], *([text, "x"] for text in texts)])
+    Path("new.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    answers = map(json.loads, run("predict", careful, "--json", "--", *texts).stdout.splitlines())
+    abstains = [answer["abstain"] for answer in answers]
+    assert {*abstains} == {True, False}
+    for options in ([], ["--top-k", "2"]):
+        head, *rows = rows_of(run("predict", careful, "--input", "new.csv", *options).stdout)
+        assert head[-1] == "abstain_" and len(head) == len(rows[0])
+        assert [row[-1] for row in rows] == [str(abstain).lower() for abstain in abstains]
+    records = run("predict", careful, "--input", "new.jsonl").stdout.splitlines()
+    assert [json.loads(record)["abstain"] for record in records] == abstains
+    plain = run("predict", model, "--input", "new.csv").stdout
+    assert plain.startswith("text,abstain,predicted,confidence\n")
+
+
+def test_predict_notes_the_number_of_texts_from_which_the_model_abstains(
+    model: Path, careful: Path
+):
+    texts = ["I loved it", "zzz"]
+    answers = run("predict", careful, "--json", *texts).stdout.splitlines()
+    count = sum(json.loads(answer)["abstain"] for answer in answers)
+    assert count
+    below = json.loads((careful / "card.json").read_text())["abstain_below"]
+    note = (
+        f"the model abstains from {count} of 2 texts: their confidence is below {below:.4f}; "
+        "ignore their labels\n"
+    )
+    result = run("predict", careful, *texts)
+    assert result.stdout == run("predict", model, *texts).stdout
+    assert note in result.stderr
+    lines = run("predict", careful, "--input", "-", input="\n".join(texts).encode())
+    assert f"note: stdin: {note}" in lines.stderr
+    assert "abstains" not in run("predict", model, *texts).stderr

@@ -18,16 +18,16 @@ from textclf.errors import ConfigError, DataError
 def test_predict_file_writes_a_table_with_two_more_columns(
     trained: Path, model: Any, tmp_path: Path
 ) -> None:
-    (tmp_path / "new.csv").write_text('id;text\n7;"good; ""fine"""\n8;\n', encoding="utf-8")
+    (tmp_path / "new.csv").write_text('id;text\n7;"I loved; ""it"""\n8;\n', encoding="utf-8")
     notes: list[str] = []
     output = tmp_path / "answered.csv"
     counts = textclf.predict_file(trained, tmp_path / "new.csv", output, on_note=notes.append)
     with open(output, encoding="utf-8", newline="") as file:
         header, *rows = csv.reader(file, delimiter=";")
     assert header == ["id", "text", "predicted", "confidence"]
-    labels = model.predict(['good; "fine"', ""])
-    assert [row[:3] for row in rows] == [["7", 'good; "fine"', labels[0]], ["8", "", labels[1]]]
-    assert counts == (2, 1)
+    labels = model.predict(['I loved; "it"', ""])
+    assert [row[:3] for row in rows] == [["7", 'I loved; "it"', labels[0]], ["8", "", labels[1]]]
+    assert counts == (2, 1, 0, 0)
     name = tmp_path / "new.csv"
     assert notes == [
         f"{name}: read with data.delimiter=';', detected from the file",

@@ -54,10 +54,19 @@ class Input(NamedTuple):
 
 
 class PredictionCounts(NamedTuple):
-    """Number of texts that were classified, and of the empty ones among them."""
+    """Number of texts that were classified, and of special ones among them.
+
+    Attributes:
+        num_texts: all texts.
+        num_empty: texts without any visible character.
+        num_unknown: texts with tokens, none of which is in the vocabulary.
+        num_abstained: texts whose confidence is below the card's `abstain_below`.
+    """
 
     num_texts: int
     num_empty: int
+    num_unknown: int
+    num_abstained: int
 
 
 def predict_file(
@@ -77,8 +86,9 @@ def predict_file(
         textclf.predict_file("runs/reviews", "new.csv", "answered.csv")
         textclf.predict_file(model, "comments.txt", "labels.txt", top_k=2)
 
-    A CSV or TSV table is written with the added columns `predicted` and `confidence`, a JSON or
-    Parquet table as JSON lines with these fields, and lines as one label a line. A table is read
+    A CSV or TSV table is written with the added columns `predicted` and `confidence`, and `abstain`
+    (true or false) if the card has `abstain_below`; a JSON or Parquet table as JSON lines with
+    these fields, and lines as one label a line. A table is read
     with the settings of the training; if they do not fit its first rows, separator and quoting are
     detected. The first rows are checked before the model is loaded.
 
@@ -90,8 +100,8 @@ def predict_file(
         as_json: write all outputs as JSON lines.
         top_k: write the most probable classes, at most this number.
         overrides: "section.setting" -> value, in the section `data`.
-        on_note: called with notes, such as settings that were detected and the number of empty
-            texts.
+        on_note: called with notes, such as settings that were detected and the numbers of empty
+            texts, of texts without a known token, and of texts from which the model abstains.
         on_progress: called with the number of texts that have been written.
 
     Raises:
@@ -112,13 +122,7 @@ def predict_file(
         if isinstance(output, str | os.PathLike):
             output = stack.enter_context(_open_output(output, source))
         counts = _write_answers(predictor, rows, output, as_json, top_k, on_progress)
-    if not counts.num_texts:
-        on_note(f"{rows.name}: no texts to classify")
-    elif counts.num_empty:
-        on_note(
-            f"{rows.name}: {counts.num_empty:,} of {counts.num_texts:,} texts are empty; ignore "
-            "their labels"
-        )
+    _note_counts(counts, f"{rows.name}: ", card, on_note)
     return counts
 
 
@@ -129,6 +133,7 @@ def predict_texts(
     *,
     as_json: bool = False,
     top_k: int | None = None,
+    on_note: "OnNote" = lambda note: None,
 ) -> PredictionCounts:
     """Classify texts and write a line for each, in the format of `predict_file`.
 
@@ -138,14 +143,38 @@ def predict_texts(
         model, as_json, top_k: see `predict_file`.
         texts: raw strings.
         output: a text stream.
+        on_note: called with the numbers of empty texts, of texts without a known token, and of texts
+            from which the model abstains.
 
     Raises:
         ArtifactError: the folder does not contain a model.
     """
     _check_top_k(top_k)
-    _card_of(model)
+    card = _card_of(model)
     rows = Input(_chunked(map(Row, texts)), "texts")
-    return _write_answers(_load(model), rows, output, as_json, top_k, lambda num_texts: None)
+    counts = _write_answers(_load(model), rows, output, as_json, top_k, lambda num_texts: None)
+    _note_counts(counts, "", card, on_note)
+    return counts
+
+
+def _note_counts(counts: PredictionCounts, prefix: str, card: "Card", on_note: "OnNote") -> None:
+    """Report texts whose labels should not be used."""
+    if not counts.num_texts:
+        on_note(f"{prefix}no texts to classify")
+        return
+    of_texts = f"of {counts.num_texts:,} texts"
+    if counts.num_empty:
+        on_note(f"{prefix}{counts.num_empty:,} {of_texts} are empty; ignore their labels")
+    if counts.num_unknown:
+        on_note(
+            f"{prefix}{counts.num_unknown:,} {of_texts} have no token of the vocabulary; ignore "
+            "their labels"
+        )
+    if counts.num_abstained:
+        on_note(
+            f"{prefix}the model abstains from {counts.num_abstained:,} {of_texts}: their confidence "
+            f"is below {card.abstain_below:.4f}; ignore their labels"
+        )
 
 
 def _check_top_k(top_k: int | None) -> None:
@@ -178,7 +207,7 @@ def _write_answers(
 ) -> PredictionCounts:
     """Predict chunk by chunk, and write each chunk before the next one is read."""
     header, write = _writer(rows.table, predictor.card, as_json, top_k)
-    num_texts = num_empty = 0
+    num_texts = num_empty = num_unknown = num_abstained = 0
     for chunk in rows.chunks:
         answers = predictor.answers([row.text for row in chunk])
         output.write(header + write(chunk, answers))
@@ -186,10 +215,12 @@ def _write_answers(
         header = ""
         num_texts += len(chunk)
         num_empty += sum(not row.text or row.text.isspace() for row in chunk)
+        num_unknown += int((answers["unknown_fraction"] == 1).sum())
+        num_abstained += int(answers["abstain"].sum())
         on_progress(num_texts)
     output.write(header)
     output.flush()
-    return PredictionCounts(num_texts, num_empty)
+    return PredictionCounts(num_texts, num_empty, num_unknown, num_abstained)
 
 
 def _open_output(path: str | os.PathLike, source: str | os.PathLike | BinaryIO) -> TextIO:
@@ -385,16 +416,20 @@ def _writer(
         )
     if table.format in ("csv", "tsv"):
         return _table_writer(table, card, top_k)
+    may_abstain = card.abstain_below is not None
 
     def write_records(rows: list[Row], answers: dict[str, Any]) -> str:
         lines = []
         all_ranks = _ranked(answers, card, top_k or 1)
-        for row, labels, ranks in zip(rows, _labels(answers, card), all_ranks, strict=True):
+        all_labels, abstains = _labels(answers, card), answers["abstain"].tolist()
+        for row, labels, ranks, abstain in zip(rows, all_labels, all_ranks, abstains, strict=True):
             assert isinstance(row.values, dict)
             values: list[Any] = [value for name, p in ranks for value in (name, round(p, 6))]
             if top_k is None:
                 values[0] = labels if card.multi_label else labels[0]
-            new = _new_columns(row.values, len(ranks))
+            if may_abstain:
+                values.append(abstain)
+            new = _new_columns(row.values, len(ranks), may_abstain)
             lines.append(row.values | dict(zip(new, values, strict=True)))
         return _json_lines(lines)
 
@@ -411,6 +446,7 @@ def _columns(row: Row, names: Sequence[str]) -> dict[str, Any]:
 def _table_writer(table: "Table", card: "Card", top_k: int | None) -> tuple[str, Writer]:
     """Return the header with the new columns and a function that formats rows in this format."""
     separator = card.config["data"].get("label_separator", ",")
+    may_abstain = card.abstain_below is not None
 
     def line(values: list[str]) -> str:
         if table.quoting != "none":
@@ -420,11 +456,14 @@ def _table_writer(table: "Table", card: "Card", top_k: int | None) -> tuple[str,
     def write(rows: list[Row], answers: dict[str, Any]) -> str:
         lines = []
         all_ranks = _ranked(answers, card, top_k or 1)
-        for row, labels, ranks in zip(rows, _labels(answers, card), all_ranks, strict=True):
+        all_labels, abstains = _labels(answers, card), answers["abstain"].tolist()
+        for row, labels, ranks, abstain in zip(rows, all_labels, all_ranks, abstains, strict=True):
             assert isinstance(row.values, list)
             values = [value for name, p in ranks for value in (name, f"{p:.4f}")]
             if top_k is None:
                 values[0] = separator.join(labels)
+            if may_abstain:
+                values.append(str(abstain).lower())
             if table.quoting == "none" and any(table.delimiter in value for value in values):
                 raise DataError(
                     f"{table.path}: the label {values[0]!r} contains the separator of the table, "
@@ -437,7 +476,7 @@ def _table_writer(table: "Table", card: "Card", top_k: int | None) -> tuple[str,
         return "", write
     cells = table.first_row()
     num_ranks = min(top_k or 1, len(card.class_names))
-    return line([*cells, *_new_columns(map(str.strip, cells), num_ranks)]), write
+    return line([*cells, *_new_columns(map(str.strip, cells), num_ranks, may_abstain)]), write
 
 
 def _quoted_line(cells: list[str], table: "Table") -> str:
@@ -451,16 +490,16 @@ def _quoted_line(cells: list[str], table: "Table") -> str:
     return text.getvalue().removesuffix("\r\n") + "\n"
 
 
-def _new_columns(taken: Iterable[str], num_ranks: int) -> list[str]:
+def _new_columns(taken: Iterable[str], num_ranks: int, may_abstain: bool) -> list[str]:
     """Return names for the result columns that do not occur in the table."""
-    taken, names = set(taken), []
-    for rank in range(1, num_ranks + 1):
-        for name in ("predicted", "confidence"):
-            name += "" if rank == 1 else f"_{rank}"
-            while name in taken:
-                name += "_"
-            names.append(name)
-    return names
+    suffixes = ["", *(f"_{rank}" for rank in range(2, num_ranks + 1))]
+    names = [name + suffix for suffix in suffixes for name in ("predicted", "confidence")]
+    taken, free = set(taken), []
+    for name in [*names, "abstain"] if may_abstain else names:
+        while name in taken:
+            name += "_"
+        free.append(name)
+    return free
 
 
 def _json_lines(values: Iterable[dict[str, Any]]) -> str:

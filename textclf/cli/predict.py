@@ -1,6 +1,8 @@
 """Command `predict`: print the labels of texts."""
 
 import io
+import os
+import shlex
 import sys
 from pathlib import Path
 from typing import BinaryIO
@@ -8,7 +10,7 @@ from typing import BinaryIO
 import click
 
 from textclf.cli import options
-from textclf.cli.terminal import Progress
+from textclf.cli.terminal import Progress, note
 from textclf.errors import DataError
 
 
@@ -62,10 +64,11 @@ def predict(
     """Print the label of each TEXT, or of each row of --input.
 
     MODEL is a trained folder or an exported SavedModel. The output has the order of the input.
-    For CSV and TSV it is the table with the added columns predicted and confidence; for JSON and
-    Parquet it is JSON lines with these fields added. A table is read with the settings of the
-    training data; if they do not fit its first rows, separator and quoting are detected. Put --
-    before texts that begin with a dash.
+    For CSV and TSV it is the table with the added columns predicted and confidence, and abstain if
+    `textclf calibrate` chose a confidence below which the model abstains; for JSON and Parquet it
+    is JSON lines with these fields added. A table is read with the settings of the training data;
+    if they do not fit its first rows, separator and quoting are detected. Put -- before texts that
+    begin with a dash.
 
     \b
     Examples:
@@ -80,7 +83,12 @@ def predict(
 
     output = sys.stdout or io.StringIO()  # closed by `>&-`
     if input_file is None:
-        prediction.predict_texts(model, texts, output, as_json=as_json, top_k=top_k)
+        for text in filter(os.path.isfile, texts):
+            note(
+                f"{text} is a file, and its name was classified; for its rows use --input "
+                f"{shlex.quote(text)}"
+            )
+        prediction.predict_texts(model, texts, output, as_json=as_json, top_k=top_k, on_note=note)
         return
     # Results on the same terminal already show the progress.
     is_quiet = output.isatty()

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import chromium
+import msgspec
 import pytest
 from studies import summarized, typed, write_grids
 
@@ -56,3 +57,29 @@ def test_benchmark_page_has_no_external_resources_and_fits_the_window(
     assert "Comparison of architectures" in text and "Confusion matrix" in text
     assert page.evaluate("performance.getEntriesByType('resource').length") == 0
     assert page.problems == []
+
+
+COST = {
+    "weights": 1_234_567, "training_seconds": 1234.5, "tokens_per_second": 123_456.0,
+    "peak_memory_mb": 1234.0, "latency_p50_ms": 2.0, "latency_p99_ms": 3.0,
+    "texts_per_second": 12_345.0, "size_mb": 3.3,
+}  # fmt: skip
+
+
+def test_scores_table_of_a_benchmark_fits_1280_pixels_and_scrolls_visibly_on_a_phone(
+    page: chromium.Page, folder: Path
+):
+    benchmark, results, report = summarized(folder, {"gru": [0.8, 0.81, 0.82], "bigru": 0.9})
+    [dataset] = report.datasets.values()
+    for index, cell in enumerate(dataset.cells):
+        cost = msgspec.structs.replace(cell.cost, **COST)
+        dataset.cells[index] = msgspec.structs.replace(cell, cost=cost)
+    file = folder / "report.html"
+    file.write_text(render(benchmark, folder, typed(results), report), encoding="utf-8")
+    box = "document.querySelector('.wide')"
+    page.open(file.as_uri(), width=1280, height=800)
+    assert page.evaluate(f"{box}.scrollWidth - {box}.clientWidth") == 0
+    page.open(file.as_uri(), width=390, height=800)
+    assert page.evaluate(f"{box}.scrollWidth - {box}.clientWidth") > 0
+    assert page.evaluate(f"{box}.offsetHeight - {box}.clientHeight") >= 6, "no scrollbar is visible"
+    assert page.evaluate(f"{box}.focus(), document.activeElement === {box}")

@@ -380,8 +380,12 @@ def test_baseline_reports_all_simple_classifiers(folder: Path):
     # The majority class has one line, the others have a report.
     assert re.findall(r"^(majority.*|tfidf.*|fasttext.*)$", result.stdout, re.MULTILINE)[3:] == [
         "majority: class frequencies of the training split, whatever the text",
-        *re.findall(r"^(?:tfidf|fasttext).* examples, 2 classes$", result.stdout, re.MULTILINE),
+        "tfidf_logistic_regression: 4 examples, 2 classes",
+        "fasttext: 4 examples, 2 classes",
     ]
+    # A description is below its title, and whole.
+    assert re.search(r"^=+\n\nTF-IDF \(words, 1-2-grams,", result.stdout, re.MULTILINE)
+    assert "(C 10)\n\n" in result.stdout and "…" not in result.stdout
     output = json.loads(stdout_of("baseline", "rows.yaml", "--split", "validation", "--json"))
     assert output["split"] == "validation"
     accuracy = output["baselines"]["tfidf_logistic_regression"]["report"]["metrics"]["accuracy"]

@@ -222,15 +222,15 @@ def test_html_shades_a_count_by_its_share_of_the_row() -> None:
     ]  # fmt: skip
 
 
+HEAD = '<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+
+
 @pytest.mark.skipif(chromium.PROGRAM is None, reason="no Chromium")
 def test_html_of_a_report_fits_a_phone_and_is_readable_in_dark_notebooks(tmp_path: Path) -> None:
     names = tuple(f"a long name of a class, number {i}" for i in range(12))
     file = tmp_path / "report.html"
     style = "margin:8px; color:#ddd; background:#111"
-    head = (
-        '<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-    )
-    file.write_text(f'{head}<body style="{style}">{report(names)._repr_html_()}', encoding="utf-8")
+    file.write_text(f'{HEAD}<body style="{style}">{report(names)._repr_html_()}', encoding="utf-8")
     with chromium.page(tmp_path / "profile") as page:
         for width in (390, 1000):
             page.open(file.as_uri(), width=width, height=800, dark=True)
@@ -241,3 +241,37 @@ def test_html_of_a_report_fits_a_phone_and_is_readable_in_dark_notebooks(tmp_pat
             ".map(e => getComputedStyle(e).color))].join()"
         )
         assert page.evaluate(colours) == "rgb(221, 221, 221)"
+
+
+@pytest.mark.skipif(chromium.PROGRAM is None, reason="no Chromium")
+def test_html_tables_of_a_report_fit_a_phone_and_wider_ones_scroll_visibly(tmp_path: Path) -> None:
+    made, file = report(("negative", "positive")), tmp_path / "report.html"
+    file.write_text(f'{HEAD}<body style="margin:8px">{made._repr_html_()}', encoding="utf-8")
+    boxes = (
+        "[...document.querySelectorAll('.textclf-scroll')].map(e => [e.ariaLabel, "
+        "e.scrollWidth > e.clientWidth, e.offsetHeight - e.clientHeight >= 6])"
+    )
+    with chromium.page(tmp_path / "profile") as page:
+        page.open(file.as_uri(), width=390, height=800)
+        tables = {name: shown for name, *shown in page.evaluate(boxes)}
+    assert tables.pop("Classes") == [True, True], "seven columns scroll"
+    assert len(tables) == 7 and not any(scrolls for scrolls, _ in tables.values()), tables
+
+
+@pytest.mark.skipif(chromium.PROGRAM is None, reason="no Chromium")
+def test_html_of_a_report_indents_the_calibration_error_at_temperature_1(tmp_path: Path) -> None:
+    y_true, p = np.arange(40) % 2, np.tile([0.6, 0.4], (40, 1))
+    made = evaluate(y_true, p, temperature=3.0, class_names="ab", multi_label=False)
+    file = tmp_path / "report.html"
+    file.write_text(HEAD + made._repr_html_(), encoding="utf-8")
+    left = (
+        "(text => {const range = document.createRange(); range.selectNodeContents("
+        "[...document.querySelectorAll('th')].find(e => e.textContent.trim() === text)); "
+        "return range.getBoundingClientRect().left})"
+    )
+    with chromium.page(tmp_path / "profile") as page:
+        page.open(file.as_uri(), width=1000, height=800)
+        indented, above = (
+            page.evaluate(f"{left}('{name}')") for name in ("at temperature 1", "calibration error")
+        )
+    assert indented - above >= 10

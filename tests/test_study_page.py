@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import chromium
+import msgspec
 import pytest
 from studies import summarized, typed, write_grids
 
@@ -56,3 +57,67 @@ def test_benchmark_page_has_no_external_resources_and_fits_the_window(
     assert "Comparison of architectures" in text and "Confusion matrix" in text
     assert page.evaluate("performance.getEntriesByType('resource').length") == 0
     assert page.problems == []
+
+
+COST = {
+    "weights": 1_234_567, "training_seconds": 1234.5, "tokens_per_second": 123_456.0,
+    "peak_memory_mb": 1234.0, "latency_p50_ms": 2.0, "latency_p99_ms": 3.0,
+    "texts_per_second": 12_345.0, "size_mb": 3.3,
+}  # fmt: skip
+
+
+def test_scores_table_of_a_benchmark_fits_1280_pixels_and_scrolls_visibly_on_a_phone(
+    page: chromium.Page, folder: Path
+):
+    benchmark, results, report = summarized(folder, {"gru": [0.8, 0.81, 0.82], "bigru": 0.9})
+    [dataset] = report.datasets.values()
+    for index, cell in enumerate(dataset.cells):
+        cost = msgspec.structs.replace(cell.cost, **COST)
+        dataset.cells[index] = msgspec.structs.replace(cell, cost=cost)
+    file = folder / "report.html"
+    file.write_text(render(benchmark, folder, typed(results), report), encoding="utf-8")
+    box = "document.querySelector('.wide')"
+    page.open(file.as_uri(), width=1280, height=800)
+    assert page.evaluate(f"{box}.scrollWidth - {box}.clientWidth") == 0
+    page.open(file.as_uri(), width=390, height=800)
+    assert page.evaluate(f"{box}.scrollWidth - {box}.clientWidth") > 0
+    assert page.evaluate(f"{box}.offsetHeight - {box}.clientHeight") >= 6, "no scrollbar is visible"
+    assert page.evaluate(f"{box}.focus(), document.activeElement === {box}")
+
+
+def test_captions_of_a_benchmark_page_describe_only_what_is_drawn(
+    page: chromium.Page, folder: Path
+):
+    captions = {}
+    for num_epochs, accuracies in ((1, {"bigru": 0.9}), (2, {"gru": 0.8, "bigru": 0.9})):
+        benchmark, results, report = summarized(folder, accuracies)
+        report.notes.append("install <it> with `pip install 'x[y]'`")
+        for result in results.values():
+            if "history" in result:
+                result["history"] = result["history"][:num_epochs]
+        [dataset] = report.datasets.values()
+        for index, cell in enumerate(dataset.cells):
+            front = ["training_seconds"] if index < num_epochs else []
+            # Each point of the front has a cost of its own.
+            cost = msgspec.structs.replace(cell.cost, training_seconds=9.0 - index)
+            dataset.cells[index] = msgspec.structs.replace(cell, pareto=front, cost=cost)
+        file = folder / "report.html"
+        file.write_text(render(benchmark, folder, typed(results), report), encoding="utf-8")
+        page.open(file.as_uri(), width=1280, height=800)
+        captions[num_epochs] = page.evaluate(
+            "[...document.querySelectorAll('figcaption')].map(e => e.textContent)"
+        )
+        codes = page.evaluate("[...document.querySelectorAll('p code')].map(e => e.textContent)")
+        assert codes == ["pip install 'x[y]'"]
+        assert "install <it> with pip" in page.evaluate("document.body.innerText")
+        texts = page.evaluate(
+            "[...document.querySelectorAll('svg')[1].querySelectorAll('text')]"
+            ".map(e => e.textContent)"
+        )
+        assert texts[: texts.index("epoch")] == [str(epoch + 1) for epoch in range(num_epochs)]
+    for caption in (*captions[1], *captions[2]):
+        assert caption[0].isupper(), caption
+    assert [("band" in c[1], "dotted" in c[5]) for c in captions.values()] == [
+        (False, False),
+        (True, True),
+    ]

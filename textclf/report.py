@@ -25,15 +25,23 @@ _COMPARED = {
 }
 
 
-def format_report(report: Report, *, title: str = "Evaluation", width: int = WIDTH) -> str:
+def format_report(
+    report: Report, *, title: str = "Evaluation", description: str = "", width: int = WIDTH
+) -> str:
     """Format a report as text that ends with a line break.
 
         print(format_report(model.evaluate(dataset), title="reviews"), end="")
 
     Args:
+        title: short name above the report; longer than a line, it is shortened in the middle.
+        description: sentence below the title, which is wrapped; "" for none.
         width: maximum number of columns of a line, see `display.to_text`.
     """
-    return to_text(document(report, title), width)
+    page = document(report, title)
+    if description:
+        paragraph = Notes("", [description], has_bullets=False)
+        page = dataclasses.replace(page, parts=[paragraph, *page.parts])
+    return to_text(page, width)
 
 
 def format_comparison(rows: Mapping[str, Report], *, width: int = WIDTH) -> str:

@@ -88,5 +88,7 @@ def _print(results: "Sequence[BaselineResult]", split: str) -> None:
     majority, *others = results
     click.echo(f"\nmajority: {majority.description}")
     for result in others:  # a whole page about one class says no more
-        title = f"{result.name}, {result.description}"
-        click.echo("\n" + format_report(result.report, title=title, width=width), nl=False)
+        text = format_report(
+            result.report, title=result.name, description=result.description, width=width
+        )
+        click.echo("\n" + text, nl=False)

@@ -1,9 +1,10 @@
 """Report of a benchmark as one HTML page without external resources."""
 
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -15,6 +16,9 @@ from textclf.study.runs import Grid, display_name
 from textclf.study.summary import DatasetSummary, Summary
 from textclf.study.tables import PARETO_WORDS, TITLE, comparison_groups, scores_table
 from textclf.tasks import Task
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 _MAX_CLASSES = 20  # of a confusion matrix
 
@@ -42,7 +46,7 @@ def render(grid: Grid, folder: Path, results: Mapping[str, Result], summary: Sum
     return environment.get_template("page.html").render(
         heading=TITLE,
         title=Path(grid.place).stem,
-        notes=summary.notes,
+        notes=[_with_code(note) for note in summary.notes],
         confidence=f"{100 * grid.confidence:g}",
         datasets=[
             _dataset(name, dataset, [r for r in results.values() if r.dataset == name])
@@ -52,6 +56,13 @@ def render(grid: Grid, folder: Path, results: Mapping[str, Result], summary: Sum
         versions=versions,
         pareto_words=PARETO_WORDS,
     )
+
+
+def _with_code(note: str) -> "Markup":
+    """Return a note as HTML in which the parts between backticks are code."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(note))))
 
 
 def _dataset(name: str, dataset: DatasetSummary, results: Sequence[Result]) -> dict[str, Any]:

@@ -89,9 +89,11 @@ class Plots:
             axes.plot([np.mean(values)] * 2, [y - 0.3, y + 0.3], color=style["color"])
         axes.set_yticks(range(len(from_below)), [display_name(cell) for cell in from_below])
         axes.set_xlabel(f"{self._metric} on test")
-        return f"{self._metric} of each run; the bar is the mean of the cell."
+        return f"Scores: {self._metric} of each run; the bar is the mean of the cell."
 
     def _learning_curves(self, axes: Any) -> str:
+        most_seeds = most_epochs = 1
+        has_band = False
         for cell, results in self._by_cell.items():
             losses = [
                 [np.nan if epoch["val_loss"] is None else epoch["val_loss"] for epoch in history]
@@ -104,6 +106,8 @@ class Plots:
             shortest = min(map(len, losses))
             table = np.array([values[:shortest] for values in losses])  # [seeds, epochs]
             epochs = np.arange(1, shortest + 1)
+            most_seeds, most_epochs = max(most_seeds, len(losses)), max(most_epochs, shortest)
+            has_band |= min(table.shape) > 1
             self._line(axes, cell, epochs, table.mean(axis=0), markersize=3)
             axes.fill_between(
                 epochs, table.min(axis=0), table.max(axis=0), alpha=0.15, linewidth=0,
@@ -112,7 +116,11 @@ class Plots:
         axes.set_xlabel("epoch")
         axes.set_ylabel("loss on validation")
         axes.xaxis.get_major_locator().set_params(integer=True)
-        return "Learning curves: mean over the seeds; the band is the range."
+        if most_epochs == 1:  # else the ticks are fractions of an epoch
+            axes.set_xticks([1])
+        if has_band:
+            return "Learning curves: mean over the seeds; the band is the range."
+        return "Learning curves: mean over the seeds." if most_seeds > 1 else "Learning curves."
 
     def _scores_by_length(self, axes: Any) -> str:
         num_tokens = next(
@@ -216,8 +224,11 @@ class Plots:
         axes.set_xlabel(label)
         axes.set_ylabel(self._metric)
         corner = "lower" if self._metric == "log_loss" else "upper"
-        caption = f"{self._metric} by {label.partition(',')[0]}: the {corner} left is better."
-        if not front:
+        caption = (
+            f"Score and cost: {self._metric} by {label.partition(',')[0]}; "
+            f"the {corner} left is better."
+        )
+        if len(set(front)) < 2:  # no line
             return caption
         axes.plot(*zip(*front, strict=True), color=_INK, linewidth=0.7, linestyle=":")
         return f"{caption} The dotted line is the Pareto front."

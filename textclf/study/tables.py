@@ -82,8 +82,8 @@ def scores_table(dataset: DatasetSummary) -> tuple[list[str], list[list[str]]]:
         for name in _COST_COLUMNS
         if any(getattr(cell.cost, name) is not None for cell in dataset.cells)
     ]
-    header = ["cell", dataset.metric, "sd", "range", "seeds"]
-    header += [*(_COST_COLUMNS[name][0] for name in costs), "Pareto"]
+    header = ["cell", dataset.metric, *_SCORE_COLUMNS]
+    header += [_COST_COLUMNS[name][0] for name in costs]
     return header, [_score_row(cell, dataset.metric, costs) for cell in dataset.cells]
 
 
@@ -107,8 +107,8 @@ def _score_row(cell: CellSummary, metric: str, costs: Sequence[str]) -> list[str
         score(cell.sd),
         f"{score(cell.min)} to {score(cell.max)}" if has_range else "-",
         str(len(cell.seeds)) if cell.is_random else "-",
-        *map(cost, costs),
         ", ".join(_PARETO[name] for name in cell.pareto) or "-",
+        *map(cost, costs),
     ]
 
 

@@ -337,7 +337,9 @@ def test_predict_keeps_the_keys_of_json_lines(model: Path):
 
 
 def test_predict_answers_empty_texts_with_a_note(model: Path):
-    Path("new.jsonl").write_text('{"text": null}\n{"text": " "}\n{"text": "I loved it"}\n{"text": 5}\n')
+    Path("new.jsonl").write_text(
+        '{"text": null}\n{"text": " "}\n{"text": "I loved it"}\n{"text": 5}\n'
+    )
     result = run("predict", model, "--input", "new.jsonl")
     assert len(result.stdout.splitlines()) == 4
     assert result.stderr == (

@@ -598,6 +598,19 @@ def test_evaluate_rejects_unknown_labels_or_drops_their_rows_on_request(demo: Pa
     assert json.loads(stdout_of(*arguments, "--json"))["dropped_unknown_labels"] == 1
 
 
+def test_a_label_column_without_any_class_of_the_model_is_refused_in_one_sentence(demo: Path):
+    names = ["negative", "positive"]
+    rows = [[f"text {i}", i % 5, names[i % 2], "x"] for i in range(12)]
+    write_csv(demo / "stars.csv", [["text", "stars", "my label", "id"], *rows])
+    result = run("evaluate", "model", "stars.csv", "--set", "data.label_column=stars")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == (
+        "reading the data\nError: stars.csv: no label is a class; the labels are 0, 1, 2, 3, 4, the classes are "
+        "negative, positive; check that data.label_column=stars holds labels, or use --set "
+        "'data.label_column=my label'\n"
+    )
+
+
 def test_predict_detects_utf_8_if_the_training_data_were_not_utf_8(demo: Path, folder: Path):
     rows = "".join(f"le caf\u00e9 {i};{('oui', 'non')[i % 2]}\n" for i in range(40))
     (folder / "old.csv").write_bytes(("texte;avis\n" + rows).encode("latin-1"))

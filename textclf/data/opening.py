@@ -5,6 +5,7 @@ After the first pass one byte a row remains in memory: the split of the row.
 
 import hashlib
 import json
+import shlex
 from collections.abc import Callable, Sequence, Set
 from typing import Any
 
@@ -16,7 +17,8 @@ from textclf.data.dataset import Dataset
 from textclf.data.parts import Part
 from textclf.data.scan import Scan, scan_parts
 from textclf.data.splits import DROPPED, SplitSummary, chunks, repeated, set_aside
-from textclf.errors import DataError, did_you_mean, format_list
+from textclf.data.table_part import TablePart
+from textclf.errors import DataError, closest, did_you_mean, format_list
 from textclf.splits import SPLITS
 from textclf.tasks import task_of
 
@@ -186,7 +188,7 @@ def _check_rows(scan: Scan, settings: Data, class_names: Sequence[str] | None) -
         problems = scan.problem_lines()
         # Without class names the labels are those of train, which was not read in full.
         if class_names is not None and not settings.drop_unknown_labels:
-            problems += _unknown_labels(scan, class_names, set(class_names))
+            problems += _unknown_labels(scan, settings.label_column, class_names, set(class_names))
         raise DataError("\n".join(problems))
 
 
@@ -214,7 +216,7 @@ def _check_labels(
         if len(rows):
             route[rows] = DROPPED
             findings.dropped_unknown_labels[key] = len(rows)
-    problems = _unknown_labels(scan, class_names, known, dropping)
+    problems = _unknown_labels(scan, settings.label_column, class_names, known, dropping)
     task = task_of(multi_label=settings.multi_label, num_classes=len(in_train))
     for key in {"all", "train"} & set(scan.parts):
         if task.num_outputs < task.min_classes:
@@ -229,6 +231,7 @@ def _check_labels(
 
 def _unknown_labels(
     scan: Scan,
+    label_column: str,
     class_names: Sequence[str] | None,
     known: Set[str],
     ignored_parts: Set[str] = frozenset(),
@@ -237,6 +240,7 @@ def _unknown_labels(
 
     Args:
         scan: the first pass.
+        label_column: `data.label_column`.
         class_names: the class names of the settings, or None.
         known: the labels that the model will have.
         ignored_parts: parts that may have other labels.
@@ -248,6 +252,14 @@ def _unknown_labels(
         is_train = key in ("all", "train")
         if key in ignored_parts or (class_names is None and is_train):
             continue  # only dropped rows can have a label that is not in train
+        if class_names is not None and (other := _other_labels(scan, key, known)):
+            problems.append(
+                f"{scan.parts[key].name}: no label is a class; the labels are "
+                f"{format_list(other, 5)}, the classes are {names}; check that "
+                f"data.label_column={label_column} holds labels"
+                f"{_columns_with(known, scan.parts[key])}"
+            )
+            continue
         first_line: dict[str, int] = {}
         for code, line in first_lines.items():
             for name in set(scan.label_sets[code]) - known:
@@ -265,6 +277,21 @@ def _unknown_labels(
     if len(problems) > _MAX_PROBLEMS:
         problems[_MAX_PROBLEMS:] = [f"and {len(problems) - _MAX_PROBLEMS} more unknown labels"]
     return problems
+
+
+def _other_labels(scan: Scan, key: str, known: Set[str]) -> list[str]:
+    """Return the labels of a part if there are several and none is known or similar, else []."""
+    codes = sorted(scan.first_lines[key], key=lambda code: scan.first_lines[key][code])
+    labels = dict.fromkeys(name for code in codes for name in scan.label_sets[code])
+    is_similar = any(name in known or closest(name, known) for name in labels)
+    return [] if is_similar or len(labels) < 2 else [*labels]
+
+
+def _columns_with(known: Set[str], part: Part) -> str:
+    """Return the setting of a column that holds known labels, as the end of a message, or ""."""
+    columns = part.columns_with(known) if isinstance(part, TablePart) else []
+    settings = [shlex.quote(f"data.label_column={name}") for name in columns]
+    return f", or use --set {' or --set '.join(settings)}" if settings else ""
 
 
 # === Splits by fraction ===

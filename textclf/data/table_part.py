@@ -2,9 +2,10 @@
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from typing import Any
 
 from textclf.config import Data
@@ -13,6 +14,12 @@ from textclf.data.files import missing_file
 from textclf.data.labels import BadLabel, Label, LabelReader, show_value
 from textclf.data.tables import JSON_FORMATS, Table
 from textclf.errors import DataError, OnProblem, RowError, format_list, raise_problem
+
+_SAMPLE_ROWS = 1000
+
+
+def _ignore(problem: RowError) -> None:
+    """Skip a row that cannot be read."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +80,21 @@ class TablePart:
         except OSError:
             raise missing_file(self.name) from None
         return status.st_size, status.st_mtime_ns
+
+    def columns_with(self, labels: Set[str]) -> list[str]:
+        """Return the columns in which the first rows hold only these labels."""
+        names = self.table.columns()[1]
+        others: dict[str, set[str]] = {name: set() for name in names}
+        if self.table.format in ("csv", "tsv"):
+            rows: Iterator[dict[str, Any]] = (
+                dict(zip(names, cells, strict=True)) for _, cells in self.table.cells(_ignore)
+            )
+        else:
+            rows = (record for _, record in self.table.records(on_problem=_ignore))
+        for row in itertools.islice(rows, _SAMPLE_ROWS):
+            for name in others:
+                others[name].add(str(row.get(name, "")).strip())
+        return [name for name, values in others.items() if values <= labels]
 
     def _text_rows(
         self, texts: list[str], label: str, on_problem: OnProblem

@@ -98,7 +98,7 @@ def test_captions_of_a_benchmark_page_describe_only_what_is_drawn(
         [dataset] = report.datasets.values()
         for index, cell in enumerate(dataset.cells):
             front = ["training_seconds"] if index < num_epochs else []
-            # Each point of the front has a cost of its own.
+            # Each point of the front has a different cost.
             cost = msgspec.structs.replace(cell.cost, training_seconds=9.0 - index)
             dataset.cells[index] = msgspec.structs.replace(cell, pareto=front, cost=cost)
         file = folder / "report.html"

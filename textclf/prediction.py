@@ -59,7 +59,7 @@ class PredictionCounts(NamedTuple):
     Attributes:
         num_texts: all texts.
         num_empty: texts without any visible character.
-        num_unknown: texts with tokens, none of which is in the vocabulary.
+        num_unknown: texts with tokens, but none in the vocabulary.
         num_abstained: texts whose confidence is below the card's `abstain_below`.
     """
 

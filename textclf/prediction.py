@@ -143,8 +143,8 @@ def predict_texts(
         model, as_json, top_k: see `predict_file`.
         texts: raw strings.
         output: a text stream.
-        on_note: called with the numbers of empty texts, of texts without a known token, and of texts
-            from which the model abstains.
+        on_note: called with the numbers of empty texts, of texts without a known token, and of
+            texts from which the model abstains.
 
     Raises:
         ArtifactError: the folder does not contain a model.
@@ -172,8 +172,8 @@ def _note_counts(counts: PredictionCounts, prefix: str, card: "Card", on_note: "
         )
     if counts.num_abstained:
         on_note(
-            f"{prefix}the model abstains from {counts.num_abstained:,} {of_texts}: their confidence "
-            f"is below {card.abstain_below:.4f}; ignore their labels"
+            f"{prefix}the model abstains from {counts.num_abstained:,} {of_texts}: their "
+            f"confidence is below {card.abstain_below:.4f}; ignore their labels"
         )
 
 

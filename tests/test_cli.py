@@ -140,19 +140,19 @@ ERRORS: list[tuple[str, int, str]] = [
     ("info nowhere", 1, "nowhere: does not exist; `textclf train` writes such a folder"),
     ("info other", 1, "other: is not a SavedModel of textclf (assets.extra/card.json is missing); create one with `textclf export`"),
     ("train typo.yaml out", 1, "typo.yaml:4: model.unit: unknown setting; did you mean model.units?\ntypo.yaml:6: training.epochs: expected a whole number of at least 1 and at most 10000, found -1"),
-    ("train nope.yaml out", 1, "nope.yaml: no such configuration file; did you mean typo.yaml?"),
+    ("train nope.yaml out", 1, "nope.yaml: no such configuration file; name a YAML file"),
     ("train variable.yaml out", 1, "data.source: the environment variable TEXTCLF_NOT_SET in '${TEXTCLF_NOT_SET}/x.csv' is not set; set it to the folder, for instance: export TEXTCLF_NOT_SET=..."),
-    ("train missing.yaml out", 1, "nowhere.tsv: no such file; did you mean 'others.csv'?"),
+    ("train missing.yaml out", 1, "nowhere.tsv: no such file; the path is relative to {tmp}"),
     ("train good.yaml model", 1, "{tmp}/model: exists already; name another folder or add --overwrite"),
     ("train good.yaml other --overwrite", 1, "{tmp}/other: holds an exported model; name another folder"),
     ("train good.yaml one.csv", 1, "{tmp}/one.csv: is a file; name a folder that can be written"),
     ("train good.yaml out --set training.epochs=x --set modle.units=3", 1, "--set modle.units: unknown setting; did you mean model.units?\n--set training.epochs: expected a whole number of at least 1 and at most 10000, found 'x'"),
     ("train good.yaml out --set model.embedding_vectors=glove.txt", 1, "glove.txt: no such file; model.embedding_vectors names a GloVe, word2vec or fastText text file"),
-    ("train missing.yaml model --set model.embedding_vectors=glove.txt", 1, "glove.txt: no such file; model.embedding_vectors names a GloVe, word2vec or fastText text file\n{tmp}/model: exists already; name another folder or add --overwrite\nnowhere.tsv: no such file; did you mean 'others.csv'?"),
+    ("train missing.yaml model --set model.embedding_vectors=glove.txt", 1, "glove.txt: no such file; model.embedding_vectors names a GloVe, word2vec or fastText text file\n{tmp}/model: exists already; name another folder or add --overwrite\nnowhere.tsv: no such file; the path is relative to {tmp}"),
     ("train good.yaml out --set training.schedule=plateau --set training.plateau_patience_epochs=3", 1, "--set training.plateau_patience_epochs: training stops after training.patience_epochs=3 epochs without improvement, so the learning rate is never lowered; expected fewer epochs"),
     ("baseline others.csv", 1, "others.csv: is a data file by its name, expected a configuration; create one with `textclf init others.csv others.yaml`"),
     ("evaluate model others.csv --set data.text_columns=Rev --set data.label_column=stars", 1, "others.csv:1: no column 'Rev'; found id, review, stars; use --set 'data.text_columns=[review]'"),
-    ("evaluate model far/away.tsv", 1, "far/away.tsv: no such file: the folder far does not exist; a relative path starts at the current folder"),
+    ("evaluate model far/away.tsv", 1, "far/away.tsv: no such file: the folder far does not exist; the path is relative to {tmp}"),
     ("train good.yaml", 2, USAGE.format("train [OPTIONS] CONFIG|FILE OUTPUT", "train") + "Missing argument 'OUTPUT'."),
     ("evaluate nowhere", 1, "nowhere: does not exist; `textclf train` writes such a folder"),
     ("evaluate model others.csv", 1, "others.csv:1: no column 'text'; found id, review, stars; use --set 'data.text_columns=[review]'\nothers.csv:1: no column 'label'; found id, review, stars; use --set data.label_column=stars"),
@@ -186,7 +186,7 @@ ERRORS: list[tuple[str, int, str]] = [
     ("calibrate model --maximize f1", 2, CALIBRATE + "Invalid value for '--maximize': 'f1' is not one of 'macro_f1', 'micro_f1'."),
     ("calibrate model --maximize micro_f1", 1, "maximize=micro_f1: model has one class per text and no thresholds; omit the option"),
     ("calibrate model --set model.units=3", 1, "--set model.units: `textclf calibrate` reads data.* only; train again to change other settings"),
-    ("calibrate model --output other --set data.source=nope.csv", 1, "{tmp}/other: holds an exported model; name another folder\nnope.csv: no such file; did you mean 'one.csv'?"),
+    ("calibrate model --output other --set data.source=nope.csv", 1, "{tmp}/other: holds an exported model; name another folder\nnope.csv: no such file; the path is relative to {tmp}"),
     ("calibrate model --set data.source=others.csv", 1, "others.csv:1: no column 'text'; found id, review, stars; use --set 'data.text_columns=[review]'\nothers.csv:1: no column 'label'; found id, review, stars; use --set data.label_column=stars"),
     ("export model one.csv", 1, "{tmp}/one.csv/1: cannot be written, because {tmp}/one.csv does not allow it (Not a directory); name another folder"),
     ("export model exports --version 1", 1, "exports/1: exists already; leave the version out to write the next one"),
@@ -204,17 +204,17 @@ ERRORS: list[tuple[str, int, str]] = [
     ("serve exports --label stable", 2, USAGE.format("serve [OPTIONS] MODEL", "serve") + "--label stable: expected LABEL=VERSION, for instance stable=3"),
     ("serve exports --name a/b", 2, USAGE.format("serve [OPTIONS] MODEL", "serve") + "--name a/b: expected a name without / and :"),
     ("serve exports --host 192.0.2.1", 1, "192.0.2.1:8501: cannot listen (Cannot assign requested address); use another --port or --host"),
-    ("init nope.tsv new.yaml", 1, "nope.tsv: no such file; did you mean 'one.csv'?"),
+    ("init nope.tsv new.yaml", 1, "nope.tsv: no such file; the path is relative to {tmp}"),
     ("init nolabel.csv new.yaml", 1, "nolabel.csv: no column looks like labels; write new.yaml by hand, with data.source, data.text_columns and data.label_column"),
     ("init unknown.csv good.yaml", 1, "good.yaml: exists already; name another file or add --overwrite"),
     ("init good.yaml one.csv --overwrite", 2, USAGE.format("init [OPTIONS] FILE CONFIG", "init") + "CONFIG one.csv: expected a name that ends in .yaml"),
     ("init unknown.csv none/new.yaml", 1, "none: no such folder; create it first"),
-    ("config show nope.yaml", 1, "nope.yaml: no such configuration file; did you mean typo.yaml?"),
+    ("config show nope.yaml", 1, "nope.yaml: no such configuration file; name a YAML file"),
     ("config check good.yaml typo.yaml", 1, "typo.yaml:4: model.unit: unknown setting; did you mean model.units?\ntypo.yaml:6: training.epochs: expected a whole number of at least 1 and at most 10000, found -1"),
-    ("data check nope.tsv", 1, "nope.tsv: no such file; did you mean 'one.csv'?"),
+    ("data check nope.tsv", 1, "nope.tsv: no such file; the path is relative to {tmp}"),
     ("data check unknown.txt", 1, "unknown.txt: "),
     ("data check others.csv", 1, "others.csv:1: no column 'text'; found id, review, stars; use --set 'data.text_columns=[review]'\nothers.csv:1: no column 'label'; found id, review, stars; use --set data.label_column=stars"),
-    ("baseline missing.yaml", 1, "nowhere.tsv: no such file; did you mean 'others.csv'?"),
+    ("baseline missing.yaml", 1, "nowhere.tsv: no such file; the path is relative to {tmp}"),
     ("fit", 2, "Usage: textclf [OPTIONS] COMMAND [ARGS]...\nTry 'textclf --help' for help.\n\nError: No such command 'fit'."),
 ]  # fmt: skip
 
@@ -529,7 +529,8 @@ def test_model_without_the_paths_of_its_training_explains_how_to_score_it_in_ano
             assert (result.exit_code, result.stdout) == (1, "")
             assert result.stderr == (
                 f"Error: {path}: no such file or folder in {folder}; the model was trained with "
-                f"{settings} at this path; run the command in the folder to which it is "
+                f"{settings} at this path; the model does not record the folder of these data, "
+                "as an export never does; run the command in the folder to which the path is "
                 "relative, or specify the data: "
                 + (f"{other_data} or {sets}\n" if other_data else f"{sets}\n")
             )
@@ -1176,7 +1177,7 @@ def test_remaining_time_includes_steps_and_validations():
         (
             "data check nope.csv",
             ["checking the settings and the data"],
-            ["Error: nope.csv: no such file; a relative path starts at the current folder"],
+            [f"Error: nope.csv: no such file; the path is relative to {os.getcwd()}"],
         ),
     ],
 )

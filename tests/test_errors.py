@@ -2,7 +2,15 @@
 
 import pytest
 
-from textclf.errors import DataError, RowError, closest, did_you_mean, format_list, raise_problem
+from textclf.errors import (
+    DataError,
+    RowError,
+    closest,
+    closest_file,
+    did_you_mean,
+    format_list,
+    raise_problem,
+)
 
 
 def test_did_you_mean_suggests_only_a_similar_name() -> None:
@@ -11,6 +19,14 @@ def test_did_you_mean_suggests_only_a_similar_name() -> None:
     assert did_you_mean("unit", ["units"], prefix="model.") == "; did you mean model.units?"
     assert closest("lable", {"label": 1}) == "label"
     assert closest("lab", ["label"], cutoff=0.9) is None
+
+
+def test_file_names_are_not_similar_because_of_their_extensions() -> None:
+    names = ["nohead.tsv", "lines.txt", "nohead.yaml", "texts.txt"]
+    for name in ("nope.csv", "nope.txt", "nope.yaml"):
+        assert closest_file(name, names) is None
+    assert closest_file("text.txt", names) == closest_file("texts.tx", names) == "texts.txt"
+    assert closest_file("nohaed.yaml", names) == "nohead.yaml"
 
 
 def test_format_list_cuts_long_values_and_counts_the_rest() -> None:

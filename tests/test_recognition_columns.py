@@ -1,6 +1,7 @@
 """Recognition of headers, text columns and label columns."""
 
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -128,7 +129,12 @@ def test_label_column_is_recognised_by_name_or_left_open(
         assert list(recognised.label_candidates) == candidates
     others = [name for name in recognised.label_candidates if name != label]
     if label is not None and others:
-        assert f"{', '.join(others)} may hold labels too; {label} is taken" in recognised.notes
+        quoted = ", ".join(map(repr, others))
+        setting = shlex.quote(f"data.label_column={others[0]}")
+        assert (
+            f"{quoted} may hold labels too; {label!r} is taken, unless --set {setting} names "
+            "another column"
+        ) in recognised.notes
 
 
 @pytest.mark.parametrize(

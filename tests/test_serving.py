@@ -14,6 +14,8 @@ from server import running_server
 from test_classifier import WEIRD
 
 from textclf import classifier
+from textclf.errors import TextclfError
+from textclf.serving import listening
 
 TEXTS = ["not bad at all", "", "一点也不差", "bad " * 500]
 
@@ -326,3 +328,10 @@ def test_served_page_shows_the_prediction_during_typing(
     page.evaluate("document.querySelector('textarea').dispatchEvent(new Event('input'))")
     page.until("document.querySelector('#label').textContent == ''")
     assert page.problems == []
+
+
+def test_a_second_server_is_refused_the_port_before_the_first_one_is_ready() -> None:
+    with listening.listen("127.0.0.1", 0) as first:
+        port = first.getsockname()[1]
+        with pytest.raises(TextclfError, match=f"127.0.0.1:{port}: cannot listen"):
+            listening.listen("127.0.0.1", port).close()

@@ -235,3 +235,12 @@ def test_groups_of_equal_texts_do_not_depend_on_the_chunk_size(
     assert whole == {tuple(rows) for rows in by_hand.values() if len(rows) > 1}
     monkeypatch.setattr(split_rules, "_CHUNK_ROWS", 16)
     assert groups() == whole
+
+
+def test_error_of_repeated_texts_names_the_text_columns(tmp_path: Path) -> None:
+    rows = [["text", "label"], *([["same", "other"][i % 2], "ab"[i % 2]] for i in range(40))]
+    path = tmp_path / "a.csv"
+    path.write_text("".join(",".join(row) + "\n" for row in rows))
+    message = error_of(source=path)
+    assert "40 rows hold 2 different texts" in message
+    assert "; check that data.text_columns=[text] holds the texts, add rows" in message

@@ -230,3 +230,11 @@ def test_absolute_paths_are_those_of_every_setting_that_holds_a_path(
     ):
         chosen = config.Config.from_dict({"data": values})
         assert config.absolute_paths(chosen) == expected
+
+
+def test_places_in_messages_have_normal_paths(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cfg").mkdir()
+    (tmp_path / "cfg/r.yaml").write_text("data: {source: ../rows.csv}\n")
+    resolved = config.with_paths(config.Config.load("cfg/r.yaml"))
+    assert resolved.data.source == "rows.csv"

@@ -12,6 +12,7 @@ A message is one sentence: place, problem, fix. The command line prints it witho
 exits with 1. Any other exception is a bug of this project and keeps its traceback.
 """
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 
 
@@ -98,6 +99,16 @@ def did_you_mean(
     if near is None:
         return ""
     return f"; did you mean {near!r}?" if prefix is None else f"; did you mean {prefix}{near}?"
+
+
+def closest_file(name: str, known: Iterable[str]) -> str | None:
+    """Return the known file name that is most similar to a name, or None.
+
+    Names are compared without their extensions first: those are alike for most files.
+    """
+    stem = os.path.splitext(name)[0]
+    similar = [other for other in known if closest(stem, [os.path.splitext(other)[0]], 0.65)]
+    return closest(name, similar)
 
 
 def format_list(values: Sequence[str], limit: int = 12, *, width: int | None = 40) -> str:

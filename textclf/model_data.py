@@ -162,7 +162,12 @@ def check_trained_paths(
         + (here if is_relative else "")
         + (f", and no {', '.join(others)}{here}" if others else "")
         + f"; the model was trained with {' and '.join(missing)} at this path; "
-        + ("run the command in the folder to which it is relative, or " if is_relative else "")
+        + (
+            "the model does not record the folder of these data, as an export never does; run the "
+            "command in the folder to which the path is relative, or "
+            if is_relative
+            else ""
+        )
         + f"specify the data: {' or '.join(alternatives)}"
     )
 

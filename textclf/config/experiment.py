@@ -13,7 +13,7 @@ from textclf.config.paths import fix_paths
 from textclf.config.resolution import Layer, Overrides, Resolved, resolve
 from textclf.config.rules import RULES
 from textclf.config.settings import FILE_ENDINGS, Sections, Values, holds_text
-from textclf.errors import ConfigError, did_you_mean
+from textclf.errors import ConfigError, closest_file
 
 
 class Config(Sections, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
@@ -200,7 +200,8 @@ def _read_file(path: Path) -> str:
         return reading.read_text(path)
     except FileNotFoundError:
         prefix = str(path).removesuffix(path.name)
-        hint = did_you_mean(path.name, _list_folder(path.parent), prefix=prefix)
+        near = closest_file(path.name, _list_folder(path.parent))
+        hint = "" if near is None else f"; did you mean {prefix}{near}?"
         raise ConfigError(
             [f"{path}: no such configuration file{hint or '; name a YAML file'}"]
         ) from None

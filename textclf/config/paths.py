@@ -30,7 +30,7 @@ def resolve_path(path: str, setting: str, fixed: str | None = None) -> str:
         ConfigError: the variable is not set.
     """
     if fixed is not None:
-        return _shorten(fixed)
+        return _shorten(_absolute(fixed))
     match = _VARIABLE.match(path)
     if match:
         value = os.environ.get(match[1])

@@ -2,7 +2,7 @@
 
 import os
 
-from textclf.errors import DataError, did_you_mean
+from textclf.errors import DataError, closest_file
 
 _EXPORT = "export the table as CSV (UTF-8)"
 # First bytes of files that are not text, the kind of the file and the fix.
@@ -43,9 +43,11 @@ def missing_file(path: str, kind: str = "file") -> DataError:
         siblings = os.listdir(folder)
     except OSError:
         siblings = []
-    hint = did_you_mean(os.path.basename(full), siblings)
-    if not hint and not os.path.isabs(full):
-        hint = "; a relative path starts at the current folder"
+    near = closest_file(os.path.basename(full), siblings)
+    if near is not None:
+        hint = f"; did you mean {near!r}?"
+    else:
+        hint = "" if os.path.isabs(full) else f"; the path is relative to {os.getcwd()}"
     if full != os.path.expanduser(path):
         return DataError(f"{path}: no such {kind}: the folder {full} does not exist{hint}")
     return DataError(f"{path}: no such {kind}{hint}")

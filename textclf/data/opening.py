@@ -336,10 +336,14 @@ def _make_splits(
         if fraction > 0 and not (route == split).any():
             name = SPLITS[split]
             reason = _too_few(scan, hashes[is_kept], codes[is_kept], len(pinned), fraction)
+            is_repeated = len(np.unique(hashes[is_kept])) < is_kept.sum() / 2
+            columns = ", ".join(map(str, settings.text_columns))
+            check = f"check that data.text_columns=[{columns}] holds the texts, "
+            advice = check if is_repeated else ""
             raise DataError(
                 f"{scan.parts[key].name}: {reason} to "
-                f"set data.{name}_fraction={fraction} of them aside for {name}; add rows, or name "
-                f"a file in data.{name}"
+                f"set data.{name}_fraction={fraction} of them aside for {name}; {advice}add rows, "
+                f"or name a file in data.{name}"
             )
     return is_stratified
 

@@ -34,7 +34,10 @@ def model_name(path: str | os.PathLike) -> str:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket bound to an address; port 0 selects a free port.
+    """Return a listening socket; port 0 selects a free port.
+
+    Connections wait until the server accepts them. Without listening, a second server could bind
+    the same port until the first one has loaded its model.
 
     Raises:
         TextclfError: the port is in use, or this machine does not have the address.
@@ -49,6 +52,7 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
+        bound.listen()
     except OSError as error:
         bound.close()
         raise TextclfError(

@@ -160,7 +160,7 @@ def compare_models(
     ]
     corrected = significance.holm([difference.p_value for difference in differences])
     comparisons = [
-        _compare_pair(a, b, difference, float(p_holm), metric, answers, contributions)
+        _compare_pair(a, b, difference, float(p_holm), metric, answers, contributions, len(pairs))
         if has_enough_rows
         else _without_verdict(a, b, difference, metric)
         for (a, b), difference, p_holm in zip(pairs, differences, corrected, strict=True)
@@ -212,8 +212,10 @@ def _compare_pair(
     metric: str,
     answers: Mapping[str, Answers],
     contributions: Mapping[str, np.ndarray],
+    num_pairs: int,
 ) -> ModelComparison:
     """Return the verdict: "better" needs a small p-value and an interval without 0."""
+    difference = _difference_words(a, b, d, p_holm, metric, is_corrected=num_pairs > 1)
     contains_zero = d.interval is not None and d.interval[0] <= 0 <= d.interval[1]
     if (contributions[a] == contributions[b]).all():
         verdict = IDENTICAL
@@ -225,14 +227,10 @@ def _compare_pair(
         )
     elif p_holm < 1 - d.confidence and not contains_zero:
         verdict = BETTER
-        words = (
-            f"{a} is better than {b} on these texts: {_difference_words(a, b, d, p_holm, metric)}"
-        )
+        words = f"{a} is better than {b} on these texts: {difference}"
     else:
         verdict = NO_DIFFERENCE
-        words = (
-            f"no difference shown between {a} and {b}: {_difference_words(a, b, d, p_holm, metric)}"
-        )
+        words = f"no difference shown between {a} and {b}: {difference}"
     return ModelComparison(
         a=a,
         b=b,
@@ -250,15 +248,18 @@ def _compare_pair(
     )
 
 
-def _difference_words(a: str, b: str, d: ModelDifference, p_holm: float, metric: str) -> str:
+def _difference_words(
+    a: str, b: str, d: ModelDifference, p_holm: float, metric: str, *, is_corrected: bool
+) -> str:
+    p = p_text(p_holm) + (" after Holm" if is_corrected else "")
     words = f"the scores differ by {amount(d.difference, metric)}"
     if d.interval is not None:
         words += f" ({100 * d.confidence:g} % interval {amount_range(d.interval, metric)})"
     if d.mcnemar_p_value is None:
-        return f"{words}, p {p_text(p_holm)} after Holm"
+        return f"{words}, p {p}"
     return (
         f"{words}; only {a} is correct on {d.only_a_right:,} texts, only {b} on "
-        f"{d.only_b_right:,} (McNemar, p {p_text(p_holm)} after Holm)"
+        f"{d.only_b_right:,} (McNemar, mid-p {p})"
     )
 
 

@@ -15,6 +15,7 @@ import collections
 import dataclasses
 import itertools
 import os
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -381,7 +382,11 @@ def _recognise_columns(
     skip_unlabelled = False
     if label is not None:
         if others := [name for name in candidates if name != label.name]:
-            notes.append(f"{format_list(others)} may hold labels too; {label.name} is taken")
+            setting = shlex.quote(f"data.label_column={others[0]}")
+            notes.append(
+                f"{format_list([*map(repr, others)])} may hold labels too; {label.name!r} is "
+                f"taken, unless --set {setting} names another column"
+            )
         skip_unlabelled = label.separator is None and label.counts.total() < num_rows
         notes += label_notes(label, columns[label.name], [columns[name] for name in texts])
         notes += odd_names(sorted(label.atoms))

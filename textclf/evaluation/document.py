@@ -217,8 +217,14 @@ def _coverage(report: Report) -> Iterator[Table]:
         points[_coverage_row(report.abstention)] = " (in use)"
     rows = [[share + mark, *rest] for (share, *rest), mark in points.items()]
     if report.coverage:
-        header = ["answered", "min. confidence", "accuracy"]
-        yield Table(header, rows, "trr", heading="Coverage")
+        header, remark = ["answered", "min. confidence", "accuracy"], ""
+        if report.multi_label:
+            header[-1] = "top class right"
+            remark = (
+                "(top class right: share of the answered texts that have their most probable class; "
+                "a text without labels never has)"
+            )
+        yield Table(header, rows, "trr", heading="Coverage", remark=remark)
 
 
 def _coverage_row(point: CoveragePoint) -> tuple[str, str, str]:

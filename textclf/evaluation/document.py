@@ -83,7 +83,16 @@ def _headline(report: Report) -> Table:
     calibrated, raw = _HEADLINE["calibration_error"], _HEADLINE["uncalibrated_error"]
     if len(rows) > 1 and rows[-1] == [raw, *rows[-2][1:]] and rows[-2][0] == calibrated:
         rows[-2:] = [[calibrated, rows[-2][1], "the same at temperature 1"]]
-    return Table(["metric", "value", ""], rows, "trt", has_header=False)
+    error, at_one = (
+        report.metrics.get(f"{kind}_error") for kind in ("calibration", "uncalibrated")
+    )
+    is_worse = error is not None and at_one is not None and error > at_one
+    remark = (
+        "(the temperature minimises the log loss on validation; the calibration error can grow)"
+        if is_worse and rows[-1][0] == raw
+        else ""
+    )
+    return Table(["metric", "value", ""], rows, "trt", has_header=False, remark=remark)
 
 
 def _classes(report: Report) -> Iterator[Table]:

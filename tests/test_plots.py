@@ -71,6 +71,11 @@ def test_plot_coverage_marks_the_threshold_in_use() -> None:
     )
 
 
+def test_plot_coverage_of_a_multi_label_report_does_not_call_its_measure_accuracy() -> None:
+    assert plots.plot_coverage(report(multi_label=True)).get_ylabel() == "top class right"
+    assert plots.plot_coverage(report()).get_ylabel() == "accuracy"
+
+
 def test_a_plot_is_drawn_into_the_axes_of_the_caller_and_saved(tmp_path) -> None:
     from matplotlib import pyplot
 

@@ -340,3 +340,17 @@ def test_format_comparison_rejects_zero_reports_and_reports_of_different_tasks()
         format_comparison({"one-of": one_of, "multi-label": multi_label})
     with pytest.raises(ValueError, match="no report to compare"):
         format_comparison({})
+
+
+def test_format_report_explains_a_calibration_error_that_is_larger_than_at_temperature_1():
+    y_true = np.arange(40) % 2
+    known: dict[str, Any] = {"class_names": ("a", "b"), "multi_label": False}
+    words = (
+        "\n(the temperature minimises the log loss on validation; the calibration error can grow)\n"
+    )
+    # Half of the answers are correct, so the probability nearer to 0.5 has the smaller error.
+    for p, temperature, is_larger in ((0.6, 3.0, False), (0.9, 0.5, True)):
+        report = evaluate(y_true, np.tile([p, 1 - p], (40, 1)), temperature=temperature, **known)
+        error, at_one = (report.metrics[f"{k}_error"] for k in ("calibration", "uncalibrated"))
+        assert error is not None and at_one is not None and (error > at_one) == is_larger
+        assert (words in format_report(report)) == is_larger

@@ -262,6 +262,19 @@ def test_served_page_loads_no_external_resources(server):
     assert "prefers-color-scheme: dark" in response.text
 
 
+def test_served_page_explains_itself_and_links_the_paths_of_the_api(server, predictor):
+    html = httpx.get(server.root + "/").text
+    assert '<label for="text">Text to classify</label>' in html and "placeholder=" in html
+    assert "The answer appears while you type." in html
+    assert f"2 classes:\n{', '.join(predictor.class_names)}</p>" in html
+    assert "<code>POST /v1/models/reviews:predict</code>" in html
+    links = re.findall(r'<a href="([^"]*)"', html)
+    path = "v1/models/reviews"
+    assert links == [f"{path}/metadata", path, "healthz", "metrics"]
+    for link in links:
+        assert httpx.get(f"{server.root}/{link}").is_success
+
+
 def test_server_reports_health_and_metrics(server):
     assert httpx.get(server.root + "/healthz").json() == {"status": "ok", "version": "1"}
     before = server.metric("textclf_texts_total")

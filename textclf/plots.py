@@ -89,7 +89,7 @@ def plot_coverage(report: Report, axes: "Axes | None" = None) -> "Axes":
         ax.plot([used.coverage], [used.accuracy], "s", markersize=9, label="threshold in use")
         ax.legend()
     ax.set_xlabel("coverage")
-    ax.set_ylabel("accuracy")
+    ax.set_ylabel("top class right" if report.multi_label else "accuracy")
     return ax
 
 

@@ -117,14 +117,15 @@ def _decision_cells(decision: Decision, report: Report | None) -> dict[str, str]
     if report is not None:
         point = report.coverage[0] if below is None else report.abstention
         metrics = report.metrics
-    labels = {"accuracy": "accuracy"}
+    labels, right = {"accuracy": "accuracy"}, "accuracy of the answered"
     if decision.thresholds is not None:
         labels = {"micro_f1": "micro F1", "macro_f1": "macro F1"}
+        right = "top class right, of the answered"
     labels["calibration_error"] = "calibration error"
     return {
         "abstains below": "never" if below is None else number(below, 4),
         "answered": "-" if point is None else f"{100 * point.coverage:.1f} %",
-        "accuracy of the answered": number(None if point is None else point.accuracy, 4),
+        right: number(None if point is None else point.accuracy, 4),
         **{f"{label} of all": number(metrics.get(name), 4) for name, label in labels.items()},
     }
 

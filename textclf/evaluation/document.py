@@ -83,7 +83,16 @@ def _headline(report: Report) -> Table:
     calibrated, raw = _HEADLINE["calibration_error"], _HEADLINE["uncalibrated_error"]
     if len(rows) > 1 and rows[-1] == [raw, *rows[-2][1:]] and rows[-2][0] == calibrated:
         rows[-2:] = [[calibrated, rows[-2][1], "the same at temperature 1"]]
-    return Table(["metric", "value", ""], rows, "trt", has_header=False)
+    error, at_one = (
+        report.metrics.get(f"{kind}_error") for kind in ("calibration", "uncalibrated")
+    )
+    is_worse = error is not None and at_one is not None and error > at_one
+    remark = (
+        "(the temperature minimises the log loss on validation; the calibration error can grow)"
+        if is_worse and rows[-1][0] == raw
+        else ""
+    )
+    return Table(["metric", "value", ""], rows, "trt", has_header=False, remark=remark)
 
 
 def _classes(report: Report) -> Iterator[Table]:
@@ -217,8 +226,14 @@ def _coverage(report: Report) -> Iterator[Table]:
         points[_coverage_row(report.abstention)] = " (in use)"
     rows = [[share + mark, *rest] for (share, *rest), mark in points.items()]
     if report.coverage:
-        header = ["answered", "min. confidence", "accuracy"]
-        yield Table(header, rows, "trr", heading="Coverage")
+        header, remark = ["answered", "min. confidence", "accuracy"], ""
+        if report.multi_label:
+            header[-1] = "top class right"
+            remark = (
+                "(top class right: share of the answered texts that have their most probable class; "
+                "a text without labels never has)"
+            )
+        yield Table(header, rows, "trr", heading="Coverage", remark=remark)
 
 
 def _coverage_row(point: CoveragePoint) -> tuple[str, str, str]:

@@ -13,7 +13,7 @@ from textclf.tasks import Mixture, Task
 PRIOR_ROWS = 50
 NUM_FOLDS = 5
 # Shares that are tried; the loss is smooth and flat near its minimum.
-_SHARES = np.linspace(0, 1, 101)
+_SHARES = np.arange(101) / 100
 _SMALLEST_P = 1e-7
 
 

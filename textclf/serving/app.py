@@ -29,6 +29,7 @@ from textclf.serving.metrics import Metrics, RequestMiddleware
 from textclf.serving.versions import Version, Versions
 
 logger = logging.getLogger(__name__)
+_MAX_PAGE_CLASSES = 50
 _PAGE_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
@@ -210,7 +211,9 @@ class Service:
             "version": version.number,
             "multi_label": version.card.multi_label,
         }
-        html = self._page.render(model=model)
+        html = self._page.render(
+            model=model, class_names=version.card.class_names, max_classes=_MAX_PAGE_CLASSES
+        )
         return Response(html, media_type="text/html", headers=_PAGE_HEADERS)
 
     async def healthz(self, request: Request) -> Response:

@@ -230,8 +230,8 @@ def _coverage(report: Report) -> Iterator[Table]:
         if report.multi_label:
             header[-1] = "top class right"
             remark = (
-                "(top class right: share of the answered texts that have their most probable class; "
-                "a text without labels never has)"
+                "(top class right: share of the answered texts that have their most probable "
+                "class; a text without labels never has)"
             )
         yield Table(header, rows, "trr", heading="Coverage", remark=remark)
 

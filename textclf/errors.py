@@ -104,7 +104,7 @@ def did_you_mean(
 def closest_file(name: str, known: Iterable[str]) -> str | None:
     """Return the known file name that is most similar to a name, or None.
 
-    Names are compared without their extensions first: those are alike for most files.
+    Names are compared without their extensions first: those are similar for most files.
     """
     stem = os.path.splitext(name)[0]
     similar = [other for other in known if closest(stem, [os.path.splitext(other)[0]], 0.65)]

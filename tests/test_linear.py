@@ -149,6 +149,29 @@ def test_linear_model_of_several_labels(tmp_path):
     assert ((result.validation_logits > 0) == result.validation_classes).all()
 
 
+def test_many_labels_are_all_fitted_although_some_choose_the_strength(tmp_path, monkeypatch):
+    monkeypatch.setattr(fitting, "MAX_LABELS_TO_CHOOSE_ON", 2)
+    colours = ["red", "blue", "green", "black"]
+    examples = [
+        (f"{one} and {other} {number}", f"{one},{other}")
+        for number in range(20)
+        for one, other in (colours[:2], colours[1:3], colours[2:], colours[::3])
+    ]
+    dataset = open_rows(tmp_path / "rows.csv", examples, multi_label=True)
+    strengths = []
+    fit_class = solvers.ExactSolver._fit_class
+
+    def counted(self, matrix, target, strength, weight):
+        strengths.append(strength)
+        return fit_class(self, matrix, target, strength, weight)
+
+    monkeypatch.setattr(solvers.ExactSolver, "_fit_class", counted)
+    result = linear.fit(dataset, tokenizer=tokenizer(), folder=tmp_path)
+    assert ((result.validation_logits > 0) == result.validation_classes).all()
+    assert strengths[-4:] == [result.selection.strength] * 4
+    assert (len(strengths) - 4) % (2 * fitting.NUM_FOLDS) == 0
+
+
 def test_class_without_or_with_all_texts_gets_a_constant_logit():
     import scipy.sparse
 

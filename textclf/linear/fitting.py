@@ -28,6 +28,8 @@ MAX_FEATURES_IN_MEMORY = 50_000_000
 # With fewer validation texts, the fit is chosen by cross-validation on the training split.
 MIN_VALIDATION_TEXTS = 1000
 NUM_FOLDS = 5
+# With more labels, weighting and strength are chosen on so many of them.
+MAX_LABELS_TO_CHOOSE_ON = 8
 # Inverse strengths of the L2 penalty ("C" in scikit-learn); the search begins at START.
 STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 START = 3
@@ -111,7 +113,12 @@ def fit(
         solver: Solver = ExactSolver(task, features.matrix(train), class_weights, seed)
     else:
         solver = StreamingSolver(task, features, train, class_weights, seed)
-    choice = _choose(solver, task, train.classes, heldout, validation.classes, seed, on_progress)
+    choice = _choose(
+        *_classes_to_choose_on(solver, train.classes, validation.classes),
+        heldout=heldout,
+        seed=seed,
+        on_progress=on_progress,
+    )
     solver.num_unconverged = 0
     weights, bias = solver.fit(train.classes, choice.weighting, choice.strength)
     model = LinearModel(
@@ -168,12 +175,29 @@ def predict_texts(
 # === Choice of weighting and strength ===
 
 
+def _classes_to_choose_on(
+    solver: Solver, classes: np.ndarray, heldout_classes: np.ndarray
+) -> tuple[Solver, np.ndarray, np.ndarray]:
+    """Return the solver and the classes on which weighting and strength are chosen.
+
+    Several labels are fitted independently of each other: with many of them, a few of all
+    frequencies are enough, and the search takes a part of the time.
+    """
+    num_classes = solver.task.num_outputs
+    if not solver.task.is_multi_label or num_classes <= MAX_LABELS_TO_CHOOSE_ON:
+        return solver, classes, heldout_classes
+    by_frequency = np.argsort(classes.sum(axis=0), kind="stable")
+    places = np.linspace(0, num_classes - 1, MAX_LABELS_TO_CHOOSE_ON).round().astype(int)
+    chosen = by_frequency[places]
+    return solver.of_labels(chosen), classes[:, chosen], heldout_classes[:, chosen]
+
+
 def _choose(
     solver: Solver,
-    task: Task,
     classes: np.ndarray,
-    heldout: Any,
     heldout_classes: np.ndarray,
+    *,
+    heldout: Any,
     seed: int,
     on_progress: Progress,
 ) -> Selection:
@@ -182,6 +206,7 @@ def _choose(
     The loss is that after the best temperature, because the temperature is fitted later in any
     case. It has one minimum in the strength, so the search goes on while it falls.
     """
+    task = solver.task
     # Without all features in memory, folds would take too long.
     is_exact = isinstance(solver, ExactSolver)
     use_validation = len(heldout_classes) >= MIN_VALIDATION_TEXTS or not is_exact

@@ -1,13 +1,14 @@
 """Solvers of the linear model: scikit-learn on a matrix in memory, or in batches."""
 
+import copy
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from textclf.linear.features import Counts, Features
-from textclf.tasks import Task
+from textclf.tasks import Task, task_of
 
 # Logit of a class that all or none of the training texts have.
 CONSTANT_LOGIT = 12.0
@@ -34,6 +35,14 @@ class Solver:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Fit the training texts, or some rows of them."""
         raise NotImplementedError
+
+    def of_labels(self, labels: np.ndarray) -> Self:
+        """Return a solver for some labels of a multi-label task, int64 [k]."""
+        solver = copy.copy(self)
+        solver.task = task_of(multi_label=True, num_classes=len(labels))
+        if self.class_weights is not None:
+            solver.class_weights = [self.class_weights[label] for label in labels]
+        return solver
 
     def _problems(self, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Return the targets, bool [n, problems], and the weights of examples, [n, problems]."""

@@ -1177,7 +1177,7 @@ def test_remaining_time_includes_steps_and_validations():
         (
             "data check nope.csv",
             ["checking the settings and the data"],
-            [f"Error: nope.csv: no such file; the path is relative to {os.getcwd()}"],
+            ["Error: nope.csv: no such file; the path is relative to "],
         ),
     ],
 )
@@ -1193,7 +1193,9 @@ def test_terminal_shows_statuses_during_the_work_and_only_the_result_at_the_end(
         assert shown[0].startswith('{"model"') and shown[-1].startswith("Error: accuracy is")
         assert len(shown) == 2
     else:
-        assert shown == result
+        # A long path of the folder is on a line of its own.
+        text = "".join(shown).replace(str(demo), "")
+        assert text == "".join(result)
 
 
 def test_ctrl_c_while_tensorflow_starts_prints_one_message(demo: Path):

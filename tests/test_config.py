@@ -1161,7 +1161,7 @@ def test_relative_paths_of_a_configuration_file_are_relative_to_its_folder(
     monkeypatch.chdir(elsewhere)  # the configuration holds an absolute folder
     assert config.paths(config.with_paths(chosen)) == {
         "data.train": f"{folder}/train.csv",
-        "data.validation": f"{folder}/../validation.csv",
+        "data.validation": f"{tmp_path}/validation.csv",
         "data.test": f"{folder}/sub/test.csv",
         "data.class_names_file": f"{folder}/names.txt",
         "model.embedding_vectors": f"{folder}/vectors.txt",
@@ -1182,12 +1182,12 @@ def test_resolved_paths_below_the_current_folder_stay_relative(
     monkeypatch.chdir(tmp_path)
     chosen = config.Config.from_yaml("data: {train: a.csv, test: ../b.csv}", folder="configs")
     data = config.with_paths(chosen).data
-    assert (data.train, data.test) == ("configs/a.csv", "configs/../b.csv")
+    assert (data.train, data.test) == ("configs/a.csv", "b.csv")
     chosen = config.Config.from_yaml("data: {train: ./a.csv, test: b.csv}", folder="~")
     assert config.with_paths(chosen).data.test == f"{tmp_path}/~/b.csv", "~ is the home folder"
     chosen = config.Config.from_yaml("data: {train: ./a.csv, test: b.csv}", folder=".")
     assert config.with_paths(chosen).data.to_dict("train", "test") == {
-        "train": "./a.csv",
+        "train": "a.csv",
         "test": "b.csv",
     }
 

@@ -21,7 +21,7 @@ def folder(reviews: Path, tmp_path: Path) -> Path:
 def test_benchmark_tables_contain_each_cell_and_results_csv_each_run(folder: Path):
     benchmark, results, report = summarized(folder, {"gru": [0.8, 0.81, 0.82]})
     markdown = tables.markdown(report)
-    assert "| GRU | 81.0 | 1.0 | 80.0 to 82.0 | 3 | 3.0 | 2.00 |" in markdown
+    assert "| GRU | 81.0 | 1.0 | 80.0 to 82.0 | 3 | training, answer | 3.0 | 2.00 |" in markdown
     report.datasets["tiny"].cells[0] = msgspec.structs.replace(
         report.datasets["tiny"].cells[0], name="a|b"
     )

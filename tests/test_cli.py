@@ -1193,7 +1193,7 @@ def test_terminal_shows_statuses_during_the_work_and_only_the_result_at_the_end(
         assert shown[0].startswith('{"model"') and shown[-1].startswith("Error: accuracy is")
         assert len(shown) == 2
     else:
-        # A long path of the folder is on a line of its own.
+        # A long path of the folder is on a separate line.
         text = "".join(shown).replace(str(demo), "")
         assert text == "".join(result)
 

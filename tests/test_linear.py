@@ -208,6 +208,24 @@ def test_log_count_ratio_follows_the_definition():
     np.testing.assert_allclose(ratios, np.log((p / 6) / (q / 5)), rtol=1e-6)
 
 
+def test_weights_contain_the_log_count_ratios():
+    import scipy.sparse
+    from sklearn.linear_model import LogisticRegression
+
+    draw = np.random.default_rng(0)
+    dense = draw.integers(2, size=(40, 6)).astype(np.float32)
+    classes = (dense[:, 0] + draw.random(40) > 0.8).astype(np.int64)
+    matrix = scipy.sparse.csr_matrix(dense)
+    scaled = dense * solvers._log_count_ratios(matrix, classes == 1)
+    model = LogisticRegression(solver="liblinear", dual=True, tol=0.01, random_state=0)
+    expected = model.fit(scaled, classes).decision_function(scaled)
+    weights, bias = solvers.ExactSolver(OneOf(2), matrix, None, 0).fit(
+        classes, "log_count_ratio", 1.0
+    )
+    logits = matrix @ weights + bias
+    np.testing.assert_allclose(logits[:, 1] - logits[:, 0], expected, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("texts", "unit", "blocks"),
     [

@@ -79,6 +79,15 @@ def test_neighbours_change_nothing_with_a_linear_model(folder):
     assert model.answers(TEXTS)["truncated"].tolist() == [False] * 3 + [True] + [False] * 2
 
 
+def test_text_is_truncated_if_the_limit_of_any_model_cut_it(folder):
+    model = classifier.load(folder)
+    between = "bad " * 500  # the network reads 400 tokens, the linear model 5000
+    assert model.answers([between])["truncated"].tolist() == [has_network(folder)]
+    model.linear.max_tokens = 2
+    encoded = model.read(tf.constant(["one two", "one two three"]))[0]
+    assert encoded.truncated.numpy().tolist() == [False, True]
+
+
 def test_encode_returns_the_linear_logits_without_a_network(folder, tmp_path):
     model = classifier.load(folder)
     version = saved_model.export(model, tmp_path / "exports", is_verified=False)

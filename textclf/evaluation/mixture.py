@@ -4,9 +4,9 @@ import numpy as np
 
 from textclf.evaluation.by_task import scoring_of
 from textclf.evaluation.calibration import fit_temperature
+from textclf.evaluation.decision import fit_thresholds
 from textclf.evaluation.report import Gain
 from textclf.evaluation.scores import contributions
-from textclf.evaluation.selection import choose_thresholds
 from textclf.tasks import Mixture, Task
 
 # The share is drawn towards 1/2 as by so many further rows.
@@ -74,7 +74,7 @@ def estimate_gain(
         for logits in (mixture.mix(linear, network), linear):
             temperature = fit_temperature(task, y_true[fit], logits[fit])
             p = _probabilities(task, logits, temperature)
-            thresholds = choose_thresholds(y_true[fit], p[fit]) if task.has_thresholds else None
+            thresholds = fit_thresholds(task, y_true[fit], p[fit])
             values.append(contributions(task, metric, y_true[held], p[held], thresholds))
         differences[held] = values[0] - values[1]
     from scipy.stats import t

@@ -14,7 +14,7 @@ from textclf.config import Config
 from textclf.data import Dataset
 from textclf.errors import TrainingError
 from textclf.linear import fitting, solvers
-from textclf.linear.features import Counter, Features, choose_blocks, choose_num_buckets
+from textclf.linear.features import Features, NgramCounter, choose_blocks, choose_num_buckets
 from textclf.tasks import MultiLabel, OneOf
 from textclf.text.ngrams import CHARACTER_BLOCKS, WORD_BLOCKS
 
@@ -69,7 +69,7 @@ def test_linear_model_separates_what_one_word_decides(opinions, fitted):
 
 
 def test_graph_of_the_linear_model_equals_the_matrix_product(opinions, fitted, tmp_path):
-    counter = Counter(
+    counter = NgramCounter(
         opinions, tokenizer(), WORD_BLOCKS, fitted.model.num_buckets, 5000, lambda *args: None
     )
     train = counter.split("train", tmp_path / "train")
@@ -83,7 +83,9 @@ def test_graph_of_the_linear_model_equals_the_matrix_product(opinions, fitted, t
 
 def test_features_of_a_block_equal_those_of_scikit_learn(opinions, tmp_path):
     num_buckets = 2**16
-    counter = Counter(opinions, tokenizer(), WORD_BLOCKS, num_buckets, 5000, lambda *args: None)
+    counter = NgramCounter(
+        opinions, tokenizer(), WORD_BLOCKS, num_buckets, 5000, lambda *args: None
+    )
     train = counter.split("train", tmp_path / "train")
     matrix = Features(train, WORD_BLOCKS, num_buckets).matrix(train).toarray()
     columns = np.array(train.columns)

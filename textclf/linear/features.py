@@ -73,7 +73,7 @@ class Counts(NamedTuple):
     num_cut: int
 
 
-class Counter:
+class NgramCounter:
     """Counts of the n-grams of a split, by the graph."""
 
     def __init__(

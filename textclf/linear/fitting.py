@@ -1,7 +1,7 @@
 """Fit of the linear model; held-out texts choose its weighting and the strength of its penalty."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,8 +13,8 @@ from textclf import evaluation, text
 from textclf.data import Dataset
 from textclf.linear.features import (
     CHUNK_TEXTS,
-    Counter,
     Features,
+    NgramCounter,
     Progress,
     choose_blocks,
     choose_num_buckets,
@@ -104,18 +104,17 @@ def fit(
     task = dataset.task
     num_buckets = choose_num_buckets(task.num_outputs)
     blocks = choose_blocks(dataset, tokenizer)
-    read = Counter(dataset, tokenizer, blocks, num_buckets, max_tokens, on_progress)
+    read = NgramCounter(dataset, tokenizer, blocks, num_buckets, max_tokens, on_progress)
     train = read.split("train", folder / "train")
     features = Features(train, blocks, num_buckets)
     validation = read.split("validation", folder / "validation")
-    heldout = features.matrix(validation)
     if features.num_values <= MAX_FEATURES_IN_MEMORY:
         solver: Solver = ExactSolver(task, features.matrix(train), class_weights, seed)
     else:
         solver = StreamingSolver(task, features, train, class_weights, seed)
     choice = _choose(
         *_classes_to_choose_on(solver, train.classes, validation.classes),
-        heldout=heldout,
+        heldout=lambda: features.matrix(validation),
         seed=seed,
         on_progress=on_progress,
     )
@@ -197,7 +196,7 @@ def _choose(
     classes: np.ndarray,
     heldout_classes: np.ndarray,
     *,
-    heldout: Any,
+    heldout: Callable[[], Any],
     seed: int,
     on_progress: Progress,
 ) -> Selection:
@@ -211,6 +210,7 @@ def _choose(
     is_exact = isinstance(solver, ExactSolver)
     use_validation = len(heldout_classes) >= MIN_VALIDATION_TEXTS or not is_exact
     folds = [] if use_validation else _folds(task, classes, seed)
+    matrix = heldout() if use_validation else None
     num_done = 0
 
     def log_loss(weighting: str, strength: float) -> float:
@@ -219,7 +219,7 @@ def _choose(
         on_progress(f"fitting the linear model ({weighting}, C {strength:g})", num_done, 0)
         if use_validation:
             weights, bias = solver.fit(classes, weighting, strength)
-            return _log_loss(task, heldout_classes, heldout @ weights + bias)
+            return _log_loss(task, heldout_classes, matrix @ weights + bias)
         assert isinstance(solver, ExactSolver)
         logits = np.zeros((len(classes), task.num_outputs), np.float32)
         for rows in folds:

@@ -13,19 +13,19 @@ from textclf.cli import main
 from textclf.errors import ConfigError, DataError, TextclfError
 
 
-def test_recipe_of_a_data_file_trains_and_writes_no_file(
-    reviews: Path, tiny: dict[str, Any], tmp_path: Path
-) -> None:
-    recipe = recipes.make_recipe(reviews, config_file=tmp_path / "reviews.yaml")
+def test_recipe_of_a_data_file_trains_and_writes_no_file(reviews: Path, tmp_path: Path) -> None:
     progress: list[str] = []
-    recipe.check(lambda stage, done, total: progress.append(stage))
+    recipe = recipes.make_recipe(
+        reviews,
+        config_file=tmp_path / "reviews.yaml",
+        on_progress=lambda stage, done, total: progress.append(stage),
+    )
     assert progress and (recipe.choices, recipe.open_settings) == ((), ())
     assert not list(tmp_path.iterdir()), "a recipe writes nothing"
     assert config.Config.from_yaml(recipe.text) == recipe.config
     assert recipe.config.data.text_columns == ["text"]
     assert "CSV, comma-separated" in recipe.description
-    values = {f"{s}.{name}": value for s in tiny for name, value in tiny[s].items()}
-    result = textclf.train(recipe.config.replace(values), tmp_path / "run")
+    result = textclf.train(recipe.config, tmp_path / "run")
     assert result.folder.is_dir()
 
 
@@ -37,14 +37,12 @@ def test_recipe_reports_an_unsafe_column_as_a_sentence_and_an_open_setting(tmp_p
     assert recipe.open_settings == ("data.text_columns",)
     assert 'text_columns: ["CHANGE_ME"]  # one or more of ["first", "second"]' in recipe.text
     assert recipe.config.data.label_column == "label"
-    recipe.check()  # the data are not read before the choice
 
 
-def test_recipe_check_refuses_data_refused_by_the_reader(tmp_path: Path) -> None:
+def test_make_recipe_refuses_data_refused_by_the_reader(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("text,label\ngood day,a\nbad day,a\n", encoding="utf-8")
-    recipe = recipes.make_recipe(tmp_path / "a.csv", config_file="a.yaml")
     with pytest.raises(DataError, match="class"):
-        recipe.check()
+        recipes.make_recipe(tmp_path / "a.csv", config_file="a.yaml")
 
 
 def test_make_recipe_refuses_a_missing_file(tmp_path: Path) -> None:
@@ -52,47 +50,52 @@ def test_make_recipe_refuses_a_missing_file(tmp_path: Path) -> None:
         recipes.make_recipe(tmp_path / "none.csv", config_file="a.yaml")
 
 
+def numbered(rows: str) -> str:
+    """Return 20 copies of rows, whose texts differ by a number."""
+    return "".join(rows.replace("#", str(i)) for i in range(20))
+
+
 @pytest.mark.parametrize(
     ("content", "settings", "detected", "seen"),
     [
         # The first row would be taken as the header.
         (
-            "opinion;verdict\n" + "good day;fine\nbad day;poor\n" * 20,
+            "opinion;verdict\n" + numbered("good day #;fine\nbad day #;poor\n"),
             ["data.header=false", "data.label_column=2"],
             {"header": False, "delimiter": ";", "text_columns": ["1"]},
             '"fine", "poor", "verdict"',
         ),
         # A comma would be the delimiter.
         (
-            "so,said|label\n" + "so, so|fine\nwell, no|poor\n" * 20,
+            "so,said|label\n" + numbered("so, so #|fine\nwell, no #|poor\n"),
             ["data.delimiter=|"],
             {"delimiter": "|", "text_columns": ["so,said"]},
             '"fine", "poor"',
         ),
         # Quotes would delimit fields.
         (
-            "text,label\n" + 'so,"fine"\nno,"poor"\n' * 20,
+            "text,label\n" + numbered('so #,"fine"\nno #,"poor"\n'),
             ["data.quoting=none"],
             {"quoting": "none"},
             r'"\"fine\"", "\"poor\""',
         ),
         # Other bytes would be a guess.
         (
-            ("text,label\n" + "dobra,mąka\nmała,żaba\n" * 20).encode("iso8859_2"),
+            ("text,label\n" + numbered("dobra #,mąka\nmała #,żaba\n")).encode("iso8859_2"),
             ["data.encoding=iso8859_2"],
             {"encoding": "iso8859_2"},
             '"mąka", "żaba"',
         ),
         # The commas would separate labels.
         (
-            "text;label\n" + "one day;a,b\ntwo days;a\nno day;b\n" * 20,
+            "text;label\n" + numbered("one day #;a,b\ntwo days;a\nno day #;b\n"),
             ["data.multi_label=false"],
             {"multi_label": False},
             '"a", "a,b", "b"',
         ),
         # Without a separator, one label a text.
         (
-            "text;label\n" + "one day;a/b\ntwo days;a\nno day;b\n" * 20,
+            "text;label\n" + numbered("one day #;a/b\ntwo days;a\nno day #;b\n"),
             ["data.multi_label=true", "data.label_separator=/"],
             {"multi_label": True, "label_separator": "/"},
             '"a", "b"',

@@ -37,12 +37,18 @@ def init(file: Path, config: Path, overrides: tuple[str, ...], overwrite: bool) 
     show_status("reading the file")
     from textclf import artifact, recipes
 
-    recipe = recipes.make_recipe(file, config_file=config, overrides=overrides)
+    notes: list[str] = []
     try:
         with Progress() as progress:
-            recipe.check(progress.update)
+            recipe = recipes.make_recipe(
+                file,
+                config_file=config,
+                overrides=overrides,
+                on_note=notes.append,
+                on_progress=progress.update,
+            )
     except DataError:
-        note_all(recipe.notes)  # they may explain the error
+        note_all(notes)  # they may explain the error
         raise
     artifact.write_file(config, recipe.text)
     if recipe.choices:

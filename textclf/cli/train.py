@@ -13,7 +13,6 @@ from textclf.cli import options
 from textclf.cli.terminal import (
     Progress,
     TimeLeft,
-    note,
     note_all,
     say,
     show_check,
@@ -51,7 +50,13 @@ def train(source: Path, output: Path, overrides: tuple[str, ...], overwrite: boo
     else:
         from textclf import recipes
 
-        run_training(recipes.load_config(source, overrides, on_note=note), output, overwrite)
+        notes: list[str] = []
+        with Progress() as progress:
+            config = recipes.load_config(
+                source, overrides, on_note=notes.append, on_progress=progress.update
+            )
+        note_all(notes)
+        run_training(config, output, overwrite)
         say(f"configuration: {output / 'config.yaml'}")
     say(f"next: textclf evaluate {shlex.quote(str(output))} --split validation")
     click.echo(output)

@@ -1,10 +1,10 @@
 """Recipes: from a data file to a configuration, as of `textclf init`.
 
     recipe = make_recipe("reviews.csv", config_file="reviews.yaml")
-    recipe.check()                      # reads the data once
     result = textclf.train(recipe.config, "runs/reviews")
 
-Format, columns, task and script are detected, and files of other splits beside `train.csv`. The
+Format, columns, task and script are detected, and files of other splits beside `train.csv`. Model
+and training settings are chosen by the number of texts, their lengths and classes (`choice`). The
 configuration is a text with comments on the guesses that a person should review, which `writing`
 makes.
 """
@@ -25,7 +25,7 @@ from textclf.data import Recognised
 from textclf.data.files import refuse_other_kinds
 from textclf.data.tables import TABLE_FORMATS, open_table
 from textclf.errors import ConfigError, DataError, format_list
-from textclf.recipes import writing
+from textclf.recipes import choice, writing
 
 # File names that denote a split.
 _SPLIT_STEMS = {
@@ -45,7 +45,6 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         notes: sentences about uncertain guesses and files that are left out.
         choices: sentences about columns that the user must choose; empty if all were detected.
         open_settings: the settings of these choices.
-        is_whole: whether the data can be read to their end, so that `check` reads them.
     """
 
     text: str
@@ -54,33 +53,22 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...]
     choices: tuple[str, ...]
     open_settings: tuple[str, ...]
-    is_whole: bool
-
-    def check(
-        self, on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None
-    ) -> None:
-        """Check that the data can be read with the configuration, unless a choice is open.
-
-        Args:
-            on_progress: called with a stage, the rows read and their total.
-
-        Raises:
-            DataError: they cannot; `notes` may explain it.
-        """
-        if self.choices:
-            return
-        section = configuration.with_paths(self.config).data
-        data.check_sources(section)
-        if self.is_whole:
-            data.open_dataset(section, on_progress=on_progress)
 
 
 def make_recipe(
-    source: str | os.PathLike, *, config_file: str | os.PathLike, overrides: Overrides = ()
+    source: str | os.PathLike,
+    *,
+    config_file: str | os.PathLike,
+    overrides: Overrides = (),
+    on_note: Callable[[str], None] = lambda note: None,
+    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
 ) -> Recipe:
-    """Detect the format of a data file and return a configuration for it.
+    """Detect the format of a data file, read the data, and return a configuration for them.
 
         print(make_recipe("reviews.csv", config_file="reviews.yaml").text)
+
+    The data are not read to their end if the user must choose a column, or if the file is large;
+    the settings are then chosen by the rows that were read.
 
     Args:
         source: CSV, TSV, JSON or Parquet, or a folder split/label/*.txt.
@@ -89,6 +77,9 @@ def make_recipe(
         overrides: settings that are not detected, as for `Config.load`. A relative path is
             relative to the current folder. With `data.validation` or `data.test`, a file is the
             training split.
+        on_note: called with each of the recipe's notes before the data are read; they may explain
+            an error.
+        on_progress: called with a stage, the rows read and their total.
 
     Raises:
         ConfigError: an override is invalid.
@@ -105,27 +96,81 @@ def make_recipe(
     _check_recognised(file, config_file, recognised)
     notes = list(recognised.notes)
     splits = _find_splits(file, recognised, known, notes)
-    comments = writing.header(file, config_file, overrides)
+    for note in notes:
+        on_note(note)
     lines = writing.draft(config_file, file, splits, recognised)
+    open_choices = dict(_open_choices(recognised))
+    properties = _estimate_properties(recognised)
+    if recognised.is_whole and not open_choices:
+        properties = _measure_properties(config_file, lines, settings, on_progress)
+    comments = writing.header(file, config_file, overrides)
 
-    def parse(lines: Sequence[writing.Line]) -> tuple[str, Config]:
-        text = writing.to_text(comments, lines)
-        return text, Config.from_yaml(text, place=str(config_file), folder=config_file.parent)
-
-    text, config = parse(lines)
-    if settings:
+    def complete(choices: Sequence[choice.Choice]) -> tuple[str, Config, tuple[str, ...]]:
+        """Return text, configuration and notices with the overrides."""
+        chosen = [*lines, *writing.lines_of(choices)]
+        text, config = _parse(config_file, chosen, comments)
+        if not settings:
+            return text, config, ()
         changed = config.replace(overrides)
-        notes += changed.notices
-        text, config = parse(writing.apply_overrides(lines, config, changed, settings, config_file))
-    choices = dict(_open_choices(recognised))
+        chosen = writing.apply_overrides(chosen, config, changed, settings, config_file)
+        return *_parse(config_file, chosen, comments), changed.notices
+
+    try:
+        text, config, notices = complete(choice.choose(properties))
+    except ConfigError:
+        # Settings of a network are an order for one.
+        text, config, notices = complete(choice.choose(properties, with_network=True))
+    for note in notices:
+        on_note(note)
     return Recipe(
         text=text,
         config=config,
         description=_describe(recognised),
-        notes=tuple(notes),
-        choices=tuple(choices.values()),
-        open_settings=tuple(choices),
-        is_whole=recognised.is_whole,
+        notes=(*notes, *notices),
+        choices=tuple(open_choices.values()),
+        open_settings=tuple(open_choices),
+    )
+
+
+def _parse(
+    config_file: Path, lines: Sequence[writing.Line], comments: Sequence[str] = ()
+) -> tuple[str, Config]:
+    """Return a configuration as text and as settings."""
+    text = writing.to_text(comments, lines)
+    return text, Config.from_yaml(text, place=str(config_file), folder=config_file.parent)
+
+
+def _measure_properties(
+    config_file: Path,
+    lines: Sequence[writing.Line],
+    settings: Mapping[str, Any],
+    on_progress: Callable[[str, int, int], None],
+) -> choice.Properties:
+    """Read the data and return their properties.
+
+    Args:
+        settings: the overridden ones; those of the data and their unit are used.
+
+    Raises:
+        DataError: the data cannot be read.
+    """
+    of_data = {
+        setting: value
+        for setting, value in settings.items()
+        if setting.startswith("data.") or setting == "text.unit"
+    }
+    config = configuration.with_paths(_parse(config_file, lines)[1].replace(of_data))
+    data.check_sources(config.data)
+    dataset = data.open_dataset(config.data, on_progress=on_progress)
+    return choice.measure(dataset, config.text.unit)
+
+
+def _estimate_properties(recognised: Recognised) -> choice.Properties:
+    return choice.Properties(
+        num_texts=recognised.num_rows_seen,
+        num_classes=len(recognised.class_names_seen),
+        is_multi_label=recognised.multi_label,
+        length=None,
     )
 
 
@@ -134,6 +179,7 @@ def load_config(
     overrides: Overrides = (),
     *,
     on_note: Callable[[str], None] = lambda note: None,
+    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
 ) -> Config:
     """Return the configuration in a file, or the one that is made from a data file.
 
@@ -146,6 +192,7 @@ def load_config(
         path: a configuration, or a data file as of `config.holds_data`.
         overrides: as for `Config.load`.
         on_note: called with notes on what was detected and on settings that were dropped.
+        on_progress: called with a stage, the rows read and their total, if the data are read.
 
     Raises:
         ConfigError: the configuration or an override is invalid.
@@ -164,7 +211,9 @@ def load_config(
             f"{file}: is a trained folder, expected a configuration or data; name its "
             f"configuration, {file / 'config.yaml'}"
         )
-    recipe = make_recipe(file, config_file=_config_file_of(file), overrides=overrides)
+    recipe = make_recipe(
+        file, config_file=_config_file_of(file), overrides=overrides, on_progress=on_progress
+    )
     if recipe.choices:
         sets = " ".join(f"--set {setting}=COLUMN" for setting in recipe.open_settings)
         raise DataError(

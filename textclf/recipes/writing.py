@@ -13,6 +13,7 @@ from textclf.config import Config, Overrides
 from textclf.data import Recognised
 from textclf.data.column_names import TO_CHOOSE
 from textclf.data.recognition import CERTAIN_ENCODINGS
+from textclf.recipes.choice import Choice
 
 _CLASS_SETTINGS = {"data.class_names", "data.class_names_file", "data.label_ids"}
 
@@ -128,8 +129,7 @@ def apply_overrides(
         value = values[section][name]
         if setting in paths and setting not in config.fixed_paths:
             value = written_path(value, config_file)
-        is_word = isinstance(value, str) and configuration.choices(setting)
-        return value if is_word else _value(value)
+        return _written(setting, value)
 
     kept = []
     for line in lines:
@@ -198,19 +198,16 @@ def draft(
             Line("data", "test_fraction", "0.1", "share of rows never used in training"),
         ]
     script = f"detected script: {recognised.script}; {_unit_comment(recognised)}"
-    epochs = "maximum; stops early when validation no longer improves"
-    return [
-        *lines,
-        Line("text", "unit", recognised.unit, script, is_about_value=True),
-        Line(
-            "model",
-            "encoder",
-            "lstm",
-            "simple_rnn, lstm, gru, bag, or none: the linear model alone",
-        ),
-        Line("model", "linear", "mixture", "a linear model of n-grams joins the network"),
-        Line("training", "epochs", "10", epochs),
-    ]
+    return [*lines, Line("text", "unit", recognised.unit, script, is_about_value=True)]
+
+
+def lines_of(choices: Sequence[Choice]) -> list[Line]:
+    """Return the lines of chosen settings, with the reasons as comments."""
+    lines = []
+    for setting, value, reason in choices:
+        section, name = setting.split(".")
+        lines.append(Line(section, name, _written(setting, value), reason, is_about_value=True))
+    return lines
 
 
 def _unit_comment(recognised: Recognised) -> str:
@@ -272,6 +269,12 @@ def _classes(recognised: Recognised, config_file: Path) -> list[Line]:
 def _comment(text: str, *, is_advice: bool = False) -> Line:
     """Return a comment in section `data`; `is_advice`: it is about a setting that may be set."""
     return Line("data", "", "", text, is_advice)
+
+
+def _written(setting: str, value: Any) -> str:
+    """Return the value of a setting as YAML; a word of a choice is not quoted."""
+    is_word = isinstance(value, str) and configuration.choices(setting)
+    return value if is_word else _value(value)
 
 
 def _value(value: Any) -> str:

@@ -1,0 +1,399 @@
+"""Measure training recipes on validation: the linear model, the network, and their mixture.
+
+    python benchmarks/recipes.py run FOLDER sst2 --rows 200 1000 0 --seeds 0 1 2 --recipes dropout
+    python benchmarks/recipes.py table FOLDER            # the tables of docs/recipes.md
+
+Each run draws rows from the train split of a configuration (0: all), takes a tenth of them as its
+own validation split, and is scored on the validation split of the configuration, which takes no
+part in any choice. The test split is never read. Logits of every epoch are kept in FOLDER, so that
+the table can compare ways to choose the epoch without another training. Runs that FOLDER holds are
+skipped.
+"""
+
+import argparse
+import json
+import shutil
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+MAX_EPOCHS_WITHOUT_GAIN = 3
+DROPOUT = {
+    "model.token_dropout": 0.1,
+    "model.embedding_dropout": 0.4,
+    "model.output_dropout": 0.5,
+}
+# Recipe -> settings that differ from the defaults; `_residual` is an experiment of this script.
+RECIPES = {
+    "plain": {},
+    "dropout": DROPOUT,
+    "gru": {**DROPOUT, "model.encoder": "gru"},
+    "units128": {**DROPOUT, "model.units": 128},
+    "units32": {**DROPOUT, "model.units": 32},
+    "rate2": {**DROPOUT, "training.learning_rate": 0.002},
+    "batch32": {**DROPOUT, "training.batch_size": 32},
+    "batch16": {**DROPOUT, "training.batch_size": 16},
+    "batch16rate2": {**DROPOUT, "training.batch_size": 16, "training.learning_rate": 0.002},
+    "bag": {**DROPOUT, "model.encoder": "bag"},
+    "dim200": {**DROPOUT, "model.embedding_dim": 200},
+    "length200": {**DROPOUT, "text.sequence_length": 200},
+    "smooth": {**DROPOUT, "training.label_smoothing": 0.1},
+    "min_count1": {**DROPOUT, "text.min_count": 1},
+    "cosine": {**DROPOUT, "training.learning_rate": 0.002, "training.schedule": "cosine"},
+    "residual": {**DROPOUT, "_residual": True},
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    run_parser = commands.add_parser("run")
+    run_parser.add_argument("folder", type=Path)
+    run_parser.add_argument("names", nargs="+")
+    run_parser.add_argument("--rows", nargs="+", type=int, default=[0])
+    run_parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    run_parser.add_argument("--recipes", nargs="+", choices=RECIPES, required=True)
+    run_parser.add_argument("--epochs", type=int, default=15)
+    table_parser = commands.add_parser("table")
+    table_parser.add_argument("folder", type=Path)
+    chosen = parser.parse_args()
+    if chosen.command == "table":
+        table(chosen.folder)
+        return
+    chosen.folder.mkdir(parents=True, exist_ok=True)
+    for rows in chosen.rows:
+        for name in chosen.names:
+            for seed in chosen.seeds:
+                run(chosen.folder, name, rows, seed, chosen.recipes, chosen.epochs)
+
+
+def run(folder: Path, name: str, num_rows: int, seed: int, recipes: list[str], epochs: int) -> None:
+    """Run the recipes that the folder does not hold on one sample."""
+    stem = f"{name}-{num_rows}-{seed}"
+    missing = [recipe for recipe in recipes if not (folder / f"{stem}-{recipe}.npz").exists()]
+    if not missing:
+        return
+    with tempfile.TemporaryDirectory() as work:
+        configs = write_sample(Path(work), name, num_rows, seed)
+        linear_file = folder / f"{stem}-linear.npz"
+        if not linear_file.exists():
+            save(linear_file, **fit_linear(configs["linear"], Path(work)))
+        linear = dict(np.load(linear_file))
+        for recipe in missing:
+            values = fit_network(configs["network"], RECIPES[recipe], linear, Path(work), epochs)
+            save(folder / f"{stem}-{recipe}.npz", **values)
+            print(stem, recipe, summary(linear, values), flush=True)
+
+
+def save(path: Path, **arrays: np.ndarray) -> None:
+    np.savez(path.with_suffix(".part.npz"), **arrays)
+    path.with_suffix(".part.npz").rename(path)
+
+
+def write_sample(work: Path, name: str, num_rows: int, seed: int) -> dict:
+    """Write the rows of a sample; return a configuration for the linear model and the network.
+
+    That of the linear model has the rows that are scored as its test split. That of the network
+    has them behind its validation rows, so that the logits of both come out of every epoch.
+    """
+    from textclf import data
+    from textclf.config import Config, with_paths
+
+    config = with_paths(Config.load(ROOT / "configs" / f"{name}.yaml"))
+    dataset = data.open_dataset(config.data)
+    multi_label = dataset.task.is_multi_label
+
+    def rows_of(split: str) -> list[str]:
+        return [
+            json.dumps(
+                {
+                    "text": example.text,
+                    "label": [dataset.class_names[i] for i in example.label_ids]
+                    if multi_label
+                    else dataset.class_names[example.label_ids[0]],
+                },
+                ensure_ascii=False,
+            )
+            for example in dataset.examples(split)
+        ]
+
+    train, scored = rows_of("train"), rows_of("validation")
+    order = np.random.default_rng(seed).permutation(len(train))[: num_rows or None]
+    train = [train[i] for i in order]
+    num_validation = len(train) // 10
+    parts = {
+        "train": train[num_validation:],
+        "validation": train[:num_validation],
+        "both": train[:num_validation] + scored,
+        "scored": scored,
+    }
+    for part, lines in parts.items():
+        (work / f"{part}.jsonl").write_text("\n".join(lines) + "\n")
+    (work / "num_validation").write_text(str(num_validation))
+    settings = {
+        "data": {
+            "train": str(work / "train.jsonl"),
+            "validation": str(work / "validation.jsonl"),
+            "test": str(work / "scored.jsonl"),
+            "class_names": list(dataset.class_names),
+            "multi_label": multi_label,
+        },
+        "training": {"seed": seed},
+    }
+    both = {**settings, "data": {**settings["data"], "validation": str(work / "both.jsonl")}}
+    return {"linear": Config.from_dict(settings), "network": Config.from_dict(both)}
+
+
+def fit_linear(config, work: Path) -> dict[str, np.ndarray]:
+    """Fit the linear model; return its logits, and those out of fold for train."""
+    from textclf import classifier, data, linear, text
+    from textclf.linear.fitting import predict_split
+
+    dataset = data.open_dataset(config.data)
+    tokenizer = text.Tokenizer(**classifier.tokenizer_settings(config))
+    folder = work / "linear"
+    folder.mkdir(exist_ok=True)
+    started = time.monotonic()
+    fitted = linear.fit(dataset, tokenizer=tokenizer, folder=folder, seed=config.training.seed)
+    seconds = time.monotonic() - started
+    y_scored, scored = predict_split(fitted.model, tokenizer, dataset, "test")
+    return {
+        "y": fitted.validation_classes,
+        "logits": fitted.validation_logits,
+        "y_scored": y_scored,
+        "scored": scored,
+        "seconds": np.array(seconds),
+        "weighting": np.array(fitted.selection.weighting),
+        "strength": np.array(fitted.selection.strength),
+    }
+
+
+def out_of_fold_logits(config, linear: dict[str, np.ndarray], work: Path) -> np.ndarray:
+    """Return logits of train by models of the other folds, at the scale of the whole model's.
+
+    Equal texts are in the same fold.
+    """
+    from sklearn.model_selection import GroupKFold
+
+    from textclf import classifier, data, text
+    from textclf.linear.features import Features, NgramCounter, choose_blocks, choose_num_buckets
+    from textclf.linear.solvers import ExactSolver
+
+    dataset = data.open_dataset(config.data)
+    tokenizer = text.Tokenizer(**classifier.tokenizer_settings(config))
+    num_buckets = choose_num_buckets(dataset.task.num_outputs)
+    blocks = choose_blocks(dataset, tokenizer)
+    folder = work / "folds"
+    folder.mkdir(exist_ok=True)
+    counter = NgramCounter(dataset, tokenizer, blocks, num_buckets, 5000, lambda *_: None)
+    train = counter.split("train", folder / "train")
+    solver = ExactSolver(
+        dataset.task, Features(train, blocks, num_buckets).matrix(train), None, config.training.seed
+    )
+    texts = [" ".join(e.text.lower().split()) for e in dataset.examples("train")]
+    groups = np.unique(texts, return_inverse=True)[1]
+    logits = np.zeros((len(texts), dataset.task.num_outputs), np.float32)
+    weighting, strength = str(linear["weighting"]), float(linear["strength"])
+    for others, rows in GroupKFold(5).split(texts, groups=groups):
+        weights, bias = solver.fit(train.classes, weighting, strength, others)
+        logits[rows] = solver.matrix[rows] @ weights + bias
+    shutil.rmtree(folder)
+    return logits * (linear["logits"].std() / logits.std())
+
+
+class WithOffset:
+    """A network whose logits are added to given ones in training."""
+
+    def __init__(self, network, num_classes: int):
+        import tensorflow as tf
+
+        self.network = network
+        self.trainable_variables = network.trainable_variables
+        self.offset = tf.Variable(tf.zeros([1, num_classes]), shape=[None, num_classes])
+
+    @property
+    def losses(self):
+        return self.network.losses
+
+    def __call__(self, features, *, training: bool):
+        return self.network(features, training=training) + self.offset
+
+
+def fit_network(
+    config, recipe: dict, linear: dict[str, np.ndarray], work: Path, epochs: int
+) -> dict[str, np.ndarray]:
+    """Train a network; return the logits of every epoch and the seconds of each."""
+    import keras
+    import tensorflow as tf
+
+    from textclf import batches
+    from textclf.training import run
+    from textclf.training.optimization import learning_rate, make_optimizer, make_step
+
+    keras.utils.clear_session()
+    settings = {key: value for key, value in recipe.items() if not key.startswith("_")}
+    config = config.replace({**settings, "training.epochs": epochs, "training.patience_epochs": 0})
+    folder = Path(tempfile.mkdtemp(dir=work))
+    started = time.monotonic()
+    setup = run._set_up(config, folder, lambda *_: None)
+    loop, task = setup.loop, setup.dataset.task
+    optimizer, step_of, offset = loop.optimizer, loop.train_step, None
+    if "_residual" in recipe:
+        offset = WithOffset(loop.network, task.num_outputs)
+        out_of_fold = out_of_fold_logits(config, linear, work)
+        optimizer = make_optimizer(config.training)
+        optimizer.build(loop.network.trainable_variables)
+        step_of = make_step(
+            offset,
+            optimizer,
+            task,
+            config.training,
+            class_weights=setup.class_weights,
+            strategy=tf.distribute.get_strategy(),
+        )
+    n = len(linear["y"])
+    logits, seconds, losses, num_steps = [], [time.monotonic() - started], [], 0
+    for epoch in range(1, epochs + 1):
+        started = time.monotonic()
+        for batch in batches.training_batches(
+            loop.train,
+            batch_size=config.training.batch_size,
+            length_buckets=config.training.length_buckets,
+            shuffle_buffer=config.training.shuffle_buffer,
+            seed=config.training.seed,
+            epoch=epoch,
+        ):
+            optimizer.learning_rate.assign(
+                learning_rate(
+                    config.training,
+                    step=num_steps,
+                    total_steps=loop.total_steps,
+                    steps_per_epoch=loop.steps_per_epoch,
+                    plateau_factor=1.0,
+                )
+            )
+            if offset is not None:
+                offset.offset.assign(out_of_fold[batch.rows.numpy()])
+            step_of(
+                batch.features["token_ids"], batch.features["lengths"], batch.targets, batch.weights
+            )
+            num_steps += 1
+        values = loop.validator.logits()
+        seconds.append(time.monotonic() - started)
+        logits.append(
+            values + np.concatenate([linear["logits"], linear["scored"]])
+            if offset is not None
+            else values
+        )
+        own = logits[-1][:n]
+        losses.append((log_loss(task, linear["y"], own), -accuracy(task, linear["y"], own)))
+        best = [min(range(epoch), key=lambda i: losses[i][k]) for k in (0, 1)]
+        if epoch - 1 - max(best) >= MAX_EPOCHS_WITHOUT_GAIN:
+            break
+    shutil.rmtree(folder)
+    stacked = np.stack(logits)
+    return {"logits": stacked[:, :n], "scored": stacked[:, n:], "seconds": np.array(seconds)}
+
+
+def task_for(y: np.ndarray, num_classes: int):
+    from textclf.tasks import task_of
+
+    return task_of(multi_label=y.ndim == 2, num_classes=num_classes)
+
+
+def log_loss(task, y: np.ndarray, logits: np.ndarray) -> float:
+    from textclf import evaluation
+
+    p = np.clip(task.probabilities(logits.astype(np.float32)).numpy(), 1e-7, 1 - 1e-7)
+    return float(evaluation.scoring_of(task).log_losses(y, p.astype(np.float64)).mean())
+
+
+def accuracy(task, y: np.ndarray, logits: np.ndarray, y_fit=None, fit=None) -> float:
+    """Return accuracy, or the macro F1 of several labels with thresholds chosen on `fit`."""
+    from textclf import evaluation
+
+    if not task.is_multi_label:
+        return float((logits.argmax(axis=1) == y).mean())
+    p = task.probabilities(logits.astype(np.float32)).numpy()
+    p_fit = p if fit is None else task.probabilities(fit.astype(np.float32)).numpy()
+    thresholds = evaluation.fit_thresholds(task, y if fit is None else y_fit, p_fit)
+    return float(evaluation.macro_f1(task, y, task.select(p, thresholds)))
+
+
+def scores(linear: dict, values: dict, patience: int = 3) -> dict[str, tuple[float, ...]]:
+    """Return the scores of linear model, network and mixture by each way to choose the epoch."""
+    from textclf.evaluation.mixture import fit_mixture
+
+    y, y_scored = linear["y"], linear["y_scored"]
+    task = task_for(y, linear["scored"].shape[1])
+    fit = (y, linear["logits"])
+    result = {"linear": (accuracy(task, y_scored, linear["scored"], *fit),)}
+    epochs = range(len(values["logits"]))
+    mixtures = [fit_mixture(task, y, linear["logits"], values["logits"][i]) for i in epochs]
+    monitors = {
+        "loss": [-log_loss(task, y, values["logits"][i]) for i in epochs],
+        "accuracy": [accuracy(task, y, values["logits"][i]) for i in epochs],
+        "mixture": [
+            -log_loss(task, y, mixtures[i].mix(linear["logits"], values["logits"][i]))
+            for i in epochs
+        ],
+    }
+    for monitor, figures in monitors.items():
+        best = 0
+        for i in epochs:
+            if figures[i] > figures[best]:
+                best = i
+            if i - best >= patience:
+                break
+        mixed = [
+            mixtures[best].mix(linear[part], values[part][best]) for part in ("scored", "logits")
+        ]
+        network = accuracy(task, y_scored, values["scored"][best], y, values["logits"][best])
+        mixture = accuracy(task, y_scored, mixed[0], y, mixed[1])
+        seconds = float(values["seconds"][: min(best + patience, len(epochs)) + 1].sum())
+        result[monitor] = (network, mixture, mixtures[best].share, best + 1, seconds)
+    return result
+
+
+def summary(linear: dict, values: dict) -> str:
+    parts = []
+    for name, figures in scores(linear, values).items():
+        parts.append(f"{name} " + " ".join(f"{figure:.3f}" for figure in figures))
+    return " | ".join(parts)
+
+
+def table(folder: Path) -> None:
+    """Print the mean scores of every data set, number of rows and recipe."""
+    groups: dict[tuple[str, int, str], list[dict]] = {}
+    for file in sorted(folder.glob("*.npz")):
+        name, rows, seed, recipe = file.stem.split("-")
+        if recipe == "linear" or recipe.endswith(".part"):
+            continue
+        linear = dict(np.load(folder / f"{name}-{rows}-{seed}-linear.npz"))
+        groups.setdefault((name, int(rows), recipe), []).append(scores(linear, dict(np.load(file))))
+    print(
+        "| data | rows | recipe | seeds | linear | network | mixture: loss | accuracy | mixture "
+        "| share | epoch | s |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|---|---|")
+    for (name, rows, recipe), runs in sorted(groups.items()):
+        means = {
+            monitor: [
+                statistics.mean(values) for values in zip(*(r[monitor] for r in runs), strict=True)
+            ]
+            for monitor in runs[0]
+        }
+        network, mixture, share, epoch, seconds = means["loss"]
+        print(
+            f"| {name} | {rows or 'all'} | {recipe} | {len(runs)} | {means['linear'][0]:.3f} "
+            f"| {network:.3f} | {mixture:.3f} | {means['accuracy'][1]:.3f} "
+            f"| {means['mixture'][1]:.3f} | {share:.2f} | {epoch:.0f} | {seconds:.0f} |"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -56,7 +56,7 @@ def make(encoder: str = "gru", **settings) -> networks.Network:
 
 
 def randomize(network: networks.Network, seed: int = 1) -> networks.Network:
-    """Draw all weights, also biases and the n-gram table, whose zeros would hide errors."""
+    """Draw all weights, also biases, whose zeros would hide errors."""
     rng = np.random.default_rng(seed)
     for variable in network.parameters:
         variable.assign(rng.normal(scale=0.5, size=variable.shape))

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -115,3 +116,32 @@ def test_reading_a_card_imports_neither_numpy_nor_tensorflow(trained):
         [sys.executable, "-c", code, str(trained)], capture_output=True, text=True, check=True
     )
     assert done.stdout == "[]\n"
+
+
+def write_old_card(folder: Path, ngram_buckets: int) -> None:
+    """Write a card whose configuration has a setting that no longer exists."""
+    config = {"model": {**CARD.config["model"], "ngram_buckets": ngram_buckets}}
+    card = msgspec.structs.replace(CARD, config=config)
+    (folder / "card.json").write_text(card.to_json())
+
+
+def test_a_removed_setting_without_effect_is_left_out_of_the_card_of_a_trained_folder(tmp_path):
+    write_old_card(tmp_path, 0)
+    (tmp_path / "weights.npz").touch()
+    assert artifact.read_card(tmp_path) == CARD
+
+
+def test_a_folder_trained_with_a_removed_setting_must_be_trained_again(tmp_path):
+    write_old_card(tmp_path, 4096)
+    (tmp_path / "weights.npz").touch()
+    with pytest.raises(ArtifactError) as caught:
+        artifact.read_card(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path}: was trained with model.ngram_buckets, which this textclf does not have; train "
+        "the model again without it"
+    )
+
+
+def test_the_card_of_an_export_is_read_without_its_removed_settings(tmp_path):
+    write_old_card(tmp_path, 4096)  # an export has no weights file: its graph is complete
+    assert artifact.read_card(tmp_path) == CARD

@@ -83,6 +83,11 @@ IN_FILE: dict[str, tuple[str, ...]] = {
         SOURCE + "model:\n  batch_size: 3",
         "f.yaml:4: model.batch_size: unknown setting; did you mean training.batch_size?",
     ),
+    "a removed setting": (
+        SOURCE + "model: {ngram_buckets: 0}",
+        "f.yaml:3: model.ngram_buckets: was replaced by model.linear; remove it, and set "
+        "model.linear to mixture for n-grams beside the network",
+    ),
     "a setting unlike any other": (
         SOURCE + "evaluation:\n  zzz: 3",
         "f.yaml:4: evaluation.zzz: unknown setting; the settings of evaluation are bootstrap_samples, "

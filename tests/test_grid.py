@@ -56,6 +56,7 @@ def test_a_grid_contains_each_combination_with_each_seed_and_the_simple_classifi
         (GRID + "seed: 3", "grid.yaml:6: seed: no such entry; did you mean 'seeds'?"),
         (GRID.replace("tiny.yaml", "tini.yaml"), "no such configuration file; did you mean"),
         (GRID.replace("embedding_dim", "embeding_dim"), "did you mean 'model.embedding_dim'?"),
+        (GRID + "settings: {model.ngram_buckets: 0}", "was replaced by model.linear; remove it"),
         (GRID.replace("[2, 3]", "[2, 2]"), "[2, 2] repeats a value"),
         (GRID.replace("[2, 3]", "3"), "expected a list of values, found 3"),
         (GRID.replace("[2, 3]", "[2, -3]"), "model.embedding_dim: expected"),

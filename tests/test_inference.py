@@ -80,7 +80,7 @@ def test_fused_lstm_equals_the_keras_loop_at_every_batch_size(bidirectional, num
 def test_serving_networks_pool_like_trained_networks_with_and_without_padding(
     pooling, bidirectional
 ):
-    network = randomize(make("lstm", bidirectional=bidirectional, pooling=pooling, ngram_buckets=8))
+    network = randomize(make("lstm", bidirectional=bidirectional, pooling=pooling))
     answers = traced(networks.ServingNetwork(network))
     for inputs in (batch(), batch(np.array([5, 5])), batch(np.array([1]))):
         np.testing.assert_allclose(answers(inputs), network(inputs), atol=1e-6)
@@ -92,7 +92,7 @@ def test_serving_variables_hold_every_weight_once_and_no_dropout_state(
     encoder, bidirectional, tmp_path
 ):
     settings = {"input_dropout": 0.3, "recurrent_dropout": 0.3, "output_dropout": 0.3}
-    network = randomize(make(encoder, bidirectional=bidirectional, ngram_buckets=8, **settings))
+    network = randomize(make(encoder, bidirectional=bidirectional, **settings))
     serving = networks.ServingNetwork(network)
     sizes = [variable.numpy().size for variable in serving.variables]
     assert sum(sizes) == sum(weight.numpy().size for weight in network.parameters)

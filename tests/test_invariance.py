@@ -64,7 +64,7 @@ def models(vocabulary):
             {
                 "data": {"source": "demo"},
                 "text": {"sequence_length": 64},
-                "model": {**model, "ngram_buckets": 97},
+                "model": model,
             }
         )
         text_encoder = text_encoder or classifier.build_text_encoder(config, vocabulary)

@@ -44,9 +44,7 @@ def test_padding_does_not_change_the_logits_of_a_stack_with_layer_norm(encoder):
     [*zip(itertools.cycle(CELLS), networks.POOLINGS), ("bag", "max_mean")],
 )
 def test_logits_are_finite_for_any_text_and_extreme_weights(encoder, pooling):
-    network = randomize(
-        make(encoder, bidirectional=encoder != "bag", pooling=pooling, ngram_buckets=32)
-    )
+    network = randomize(make(encoder, bidirectional=encoder != "bag", pooling=pooling))
     logits = traced(network)
     assert np.isfinite(logits(features([[1], [1]], [1, 1]))).all()
     rng = np.random.default_rng(0)
@@ -68,7 +66,7 @@ def test_width_of_a_network_is_the_size_of_the_encoded_vector():
 def test_logits_are_float32_in_mixed_precision():
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        network = make("gru", pooling="attention", ngram_buckets=8)
+        network = make("gru", pooling="attention")
     finally:
         keras.config.set_dtype_policy("float32")
     assert network.encode(batch()).dtype == tf.bfloat16
@@ -90,7 +88,7 @@ def test_logits_are_float32_in_mixed_precision():
     ],
 )
 def test_gradients_of_a_network_match_finite_differences(float64, encoder, settings):
-    network = randomize(make(encoder, l1=0.01, l2=0.1, ngram_buckets=16, **settings))
+    network = randomize(make(encoder, l1=0.01, l2=0.1, **settings))
     texts = batch()
     rng = np.random.default_rng(3)
     direction = rng.normal(size=(len(texts["lengths"]), NUM_CLASSES))
@@ -159,8 +157,8 @@ def test_a_training_step_changes_every_weight_of_a_network(encoder, bidirectiona
 
 
 @pytest.mark.parametrize("encoder", ["bag", "simple_rnn"])
-def test_a_training_step_changes_only_the_embeddings_of_real_tokens_and_ngrams(encoder):
-    network = make(encoder, pooling="mean", ngram_buckets=64)
+def test_a_training_step_changes_only_the_embeddings_of_real_tokens(encoder):
+    network = make(encoder, pooling="mean")
     texts = batch(extra=2)
     inside = is_real(texts)
     token_ids = np.where(inside, texts["token_ids"], 11)  # no real token has this id
@@ -168,20 +166,14 @@ def test_a_training_step_changes_only_the_embeddings_of_real_tokens_and_ngrams(e
 
     rows = np.flatnonzero(moved["network/embedding/embeddings"].max(axis=1))
     assert list(rows) == sorted(set(token_ids[inside]))
-    buckets, real = network.branches[0].buckets(token_ids, texts["lengths"])
-    touched = set(buckets.numpy()[real.numpy()])
-    assert 0 < len(touched) < 64
-    assert list(np.flatnonzero(moved["network/ngrams/table"].min(axis=1))) == sorted(touched)
 
 
 def test_frozen_embeddings_are_saved_and_not_trained():
-    network = make(train_embedding=False, ngram_buckets=8)
+    network = make(train_embedding=False)
     moved = one_step(network, batch())
     assert moved.pop("network/embedding/embeddings").max() == 0
     assert all(change.max() > 0 for change in moved.values())
-    assert [v.path for v in network.parameters] == [
-        v.path for v in make(ngram_buckets=8).parameters
-    ]
+    assert [v.path for v in network.parameters] == [v.path for v in make().parameters]
 
 
 def accuracy_after_training(network, texts, labels, steps: int) -> float:
@@ -235,19 +227,10 @@ def test_every_encoder_learns_which_word_a_text_contains(encoder):
 
 
 @pytest.mark.parametrize(
-    ("encoder", "settings", "learns"),
-    [
-        ("bag", {}, False),
-        ("bag", {"ngram_buckets": 256}, True),
-        ("simple_rnn", {}, True),
-        ("lstm", {}, True),
-        ("gru", {}, True),
-    ],
+    ("encoder", "learns"), [("bag", False), ("simple_rnn", True), ("lstm", True), ("gru", True)]
 )
-def test_recurrent_layers_and_ngrams_learn_word_order_and_a_bag_does_not(encoder, settings, learns):
-    network = make(
-        encoder, pooling="mean", units=8, embedding_dim=8, bidirectional=False, **settings
-    )
+def test_recurrent_layers_learn_word_order_and_a_bag_does_not(encoder, learns):
+    network = make(encoder, pooling="mean", units=8, embedding_dim=8, bidirectional=False)
     accuracy = accuracy_after_training(network, *word_order_texts(), steps=80)
     assert (accuracy == 1.0) if learns else (0.3 < accuracy < 0.7)
 
@@ -257,7 +240,7 @@ def test_recurrent_layers_and_ngrams_learn_word_order_and_a_bag_does_not(encoder
 
 @pytest.mark.parametrize("encoder", networks.ENCODERS)
 def test_seed_determines_all_initial_weights_of_a_network(encoder):
-    settings = {"pooling": "attention", "num_layers": 2, "layer_norm": True, "ngram_buckets": 8}
+    settings = {"pooling": "attention", "num_layers": 2, "layer_norm": True}
     first, second = make(encoder, seed=7, **settings), make(encoder, seed=7, **settings)
     other = make(encoder, seed=8, **settings)
     drawn = 0
@@ -277,7 +260,7 @@ def test_seed_determines_all_initial_weights_of_a_network(encoder):
 
 def test_networks_with_equal_seeds_have_equal_initial_weights_in_common_layers():
     one_way = {v.path: v.numpy() for v in make("gru", bidirectional=False).parameters}
-    richer = make("gru", bidirectional=True, num_layers=2, layer_norm=True, ngram_buckets=8)
+    richer = make("gru", bidirectional=True, num_layers=2, layer_norm=True)
     both_ways = {v.path.replace("bidirectional_0/", ""): v.numpy() for v in richer.parameters}
     for path in one_way:
         if "dense" not in path:
@@ -299,7 +282,7 @@ strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 with strategy.scope():
     architecture = networks.Architecture(
         encoder="simple_rnn", bidirectional=True, units=4, num_layers=1, pooling="attention",
-        embedding_dim=5, ngram_buckets=8, token_dropout=0.1, embedding_dropout=0.1,
+        embedding_dim=5, token_dropout=0.1, embedding_dropout=0.1,
         input_dropout=0.1, recurrent_dropout=0.1, output_dropout=0.1,
     )
     network = networks.build(architecture, vocabulary_size=12, num_classes=3, seed=7)
@@ -330,7 +313,7 @@ print(digest.hexdigest())
 
 
 def test_initial_weights_have_equal_bytes_in_a_process_with_two_replicas():
-    network = make("simple_rnn", pooling="attention", ngram_buckets=8, seed=7)
+    network = make("simple_rnn", pooling="attention", seed=7)
     digest = hashlib.sha256()
     for variable in network.parameters:
         digest.update(variable.path.encode() + variable.numpy().tobytes())
@@ -390,9 +373,8 @@ def test_an_embedding_matrix_with_a_wrong_shape_is_refused():
 
 def test_l1_and_l2_penalize_the_kernels_only():
     network = randomize(
-        make("gru", pooling="attention", num_layers=2, layer_norm=True, l1=0.3, l2=0.07,
-             ngram_buckets=8)
-    )  # fmt: skip
+        make("gru", pooling="attention", num_layers=2, layer_norm=True, l1=0.3, l2=0.07)
+    )
     kernels = [v.numpy() for v in network.parameters if v.path.endswith("kernel")]
     assert len(kernels) == 2 * 2 * 2 + 1 + 1
     expected = sum(
@@ -446,7 +428,7 @@ def test_dropout_states_are_not_parameters():
 
 
 def test_saved_graphs_read_the_parameters_and_no_dropout_state(tmp_path):
-    network = randomize(make("lstm", ngram_buckets=8, **dict.fromkeys(DROPOUTS, 0.4)))
+    network = randomize(make("lstm", **dict.fromkeys(DROPOUTS, 0.4)))
     module = tf.Module()
     module.logits = traced(network)
     module.parameters = [variable.value for variable in network.parameters]

@@ -29,7 +29,7 @@ def test_plugin_functions_receive_the_settings_and_a_derived_seed():
 @pytest.mark.parametrize("name", ["convolution", "recurrent"])
 @pytest.mark.parametrize("pooling", networks.POOLINGS)
 def test_networks_with_a_plugin_ignore_padding_and_answer_equally_when_served(name, pooling):
-    network = randomize(make(f"encoder_plugins:{name}", pooling=pooling, ngram_buckets=8))
+    network = randomize(make(f"encoder_plugins:{name}", pooling=pooling))
     networks.check_padding_invariance(network.encoder)
     expected = network(batch())
     np.testing.assert_allclose(network(batch(extra=5)), expected, atol=1e-5)

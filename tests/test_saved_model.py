@@ -24,7 +24,7 @@ def trained(reviews, tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "trained"
     values = {**tiny, "data": {"source": str(reviews)}}
     # Wide vectors, so that the weights make up most of the size of the variables.
-    values["model"] = tiny["model"] | {"embedding_dim": 64, "ngram_buckets": 4096}
+    values["model"] = tiny["model"] | {"embedding_dim": 64}
     for _ in training.train_events(Config.from_dict(values), folder):
         pass
     return folder

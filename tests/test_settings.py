@@ -283,7 +283,6 @@ def table() -> Iterator[tuple[str, Row]]:
         ("kernel_initializer", "glorot_uniform", "he_normal"),
         ("recurrent_initializer", "orthogonal", "normal"),
         ("reset_after", True, False),
-        ("ngram_buckets", 0, 8),
     ):
         yield f"model.{name}", Row(network, one, other, RECURRENT)
     yield "model.linear", Row(run, "none", "mixture", TINY)

@@ -1,4 +1,4 @@
-"""Paths of a training: a trained folder leads to its data from any folder."""
+"""Configurations of trained folders: their data are found from any folder; removed settings."""
 
 import contextlib
 import json
@@ -238,3 +238,17 @@ def test_places_in_messages_have_normal_paths(tmp_path: Path, monkeypatch: Any) 
     (tmp_path / "cfg/r.yaml").write_text("data: {source: ../rows.csv}\n")
     resolved = config.with_paths(config.Config.load("cfg/r.yaml"))
     assert resolved.data.source == "rows.csv"
+
+
+def test_a_removed_setting_without_effect_is_ignored_in_trained_folders_only(
+    home: Path, tmp_path: Path
+) -> None:
+    file = home / "work/runs/r/config.yaml"
+    written = file.read_text()
+    expected = config.Config.load(file)
+    file.write_text(written.replace("model:\n", "model:\n  ngram_buckets: 0\n"))
+    assert config.Config.load(file) == expected
+    for path, value in ((file, "4096"), (tmp_path / "own.yaml", "0")):
+        path.write_text(written.replace("model:\n", f"model:\n  ngram_buckets: {value}\n"))
+        with pytest.raises(ConfigError, match="ngram_buckets: was replaced by model.linear"):
+            config.Config.load(path)

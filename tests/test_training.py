@@ -216,9 +216,7 @@ def test_test_split_has_no_influence_on_training(reviews, bag, tmp_path):
 
 
 def test_training_changes_every_weight(reviews, tiny, tmp_path, trained):
-    resolved = config(
-        tiny, "model.ngram_buckets=64", "model.pooling=attention", source=str(reviews)
-    )
+    resolved = config(tiny, "model.pooling=attention", source=str(reviews))
     run(resolved, tmp_path / "run")
     after = classifier.load(tmp_path / "run").network
     before = networks.build(

@@ -248,7 +248,7 @@ class Classifier(Predictor):
         if self.network is None:
             logits = linear_logits
         else:
-            logits = self.network.logits(vectors, _features(encoded))
+            logits = self.network.logits(vectors)
             if self.card.mixture is not None:
                 logits = self.card.mixture.mix(linear_logits, logits)
         answer = self.card.task.decide(logits, self.card.decision)

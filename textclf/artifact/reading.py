@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textclf.artifact.folders import restore_folder
-from textclf.artifact.layout import CARD, FORMAT_VERSION, SAVED_MODEL, exported_version
+from textclf.artifact.layout import CARD, FORMAT_VERSION, SAVED_MODEL, WEIGHTS, exported_version
 from textclf.errors import ArtifactError
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ def read_card(folder: str | os.PathLike) -> "Card":
     If a process was killed while it replaced the folder, the former folder is restored first.
 
     Raises:
-        ArtifactError: the folder is not a trained folder, its card is damaged, or its format is
-            newer than this textclf.
+        ArtifactError: the folder is not a trained folder, its card is damaged, its format is newer
+            than this textclf, or its network has a part that this textclf no longer has.
     """
     folder = Path(folder)
     path = folder / CARD
@@ -48,7 +48,15 @@ def read_card(folder: str | os.PathLike) -> "Card":
     import msgspec
 
     from textclf.artifact.card import Card
+    from textclf.config import drop_removed_settings
 
+    # An export has its graph and no weights file: it does not need the settings of the network.
+    used = drop_removed_settings(values.get("config"), keep_used=False)
+    if used and (folder / WEIGHTS).exists():
+        raise ArtifactError(
+            f"{folder}: was trained with {' and '.join(used)}, which this textclf does not have; "
+            "train the model again without it"
+        )
     try:
         return msgspec.convert(values, Card)
     except msgspec.ValidationError as error:

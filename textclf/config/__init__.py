@@ -13,7 +13,7 @@ suggestion.
     reading          conversion of YAML to plain values with their locations, and back
     resolution       files and overrides merged and checked, with all errors
     paths            environment variables and folders in paths
-    trained          absolute paths of a training, in its trained folder
+    trained          configurations of trained folders: paths, removed settings
     experiment       `Config`
     environment      check of the packages and files that a configuration needs
     schema           JSON Schema
@@ -33,6 +33,7 @@ from textclf.config.schema import json_schema
 from textclf.config.settings import (
     FILE_ENDINGS,
     PATH_SETTINGS,
+    REMOVED_SETTINGS,
     SECTIONS,
     SETTINGS,
     Data,
@@ -42,6 +43,7 @@ from textclf.config.settings import (
     holds_text,
 )
 from textclf.config.trained import (
+    drop_removed_settings,
     existing_paths,
     is_trained,
     read_trained_paths,
@@ -51,6 +53,7 @@ from textclf.config.trained import (
 __all__ = [
     "FILE_ENDINGS",
     "PATH_SETTINGS",
+    "REMOVED_SETTINGS",
     "RULES",
     "SECTIONS",
     "SETTINGS",
@@ -63,6 +66,7 @@ __all__ = [
     "check_sections",
     "choices",
     "data_format",
+    "drop_removed_settings",
     "existing_paths",
     "expected",
     "format_value",

@@ -55,7 +55,11 @@ class Config(Sections, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         text, folder = _read_file(path), path.parent
         if trained.is_trained(folder):
             return cls._of_text(
-                text, overrides, str(path), lambda values: trained.fix_trained_paths(values, folder)
+                text,
+                overrides,
+                str(path),
+                lambda values: trained.fix_trained_paths(values, folder),
+                is_trained=True,
             )
         is_pipe = str(path).startswith(("/dev/", "/proc/"))
         return cls.from_yaml(text, overrides, place=str(path), folder=None if is_pipe else folder)
@@ -93,13 +97,20 @@ class Config(Sections, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         overrides: Overrides,
         place: str,
         fix: Callable[[Any], dict[str, str]],
+        *,
+        is_trained: bool = False,
     ) -> "Config":
-        """Return the configuration in a text; `fix` maps its plain values to its fixed paths."""
+        """Return the configuration in a text; `fix` maps its plain values to its fixed paths.
+
+        With `is_trained`, it is the text of a trained folder, perhaps of an older textclf.
+        """
         try:
             parsed = reading.parse(text, place, holds_text)
         except ValueError as error:
             raise ConfigError([str(error)]) from None
         values = {} if parsed.value is None else parsed.value
+        if is_trained:
+            trained.drop_removed_settings(values, keep_used=True)
         unreadable = frozenset(parsed.unreadable)
         base = Layer(values, parsed.locations, place, unreadable, fix(values))
         return cls._of_resolved(resolve(base, overrides, parsed.problems, is_experiment=True))

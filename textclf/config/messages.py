@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from msgspec import Meta
 
-from textclf.config.settings import PATH_SETTINGS, SECTIONS, SETTINGS, choices
+from textclf.config.settings import PATH_SETTINGS, REMOVED_SETTINGS, SECTIONS, SETTINGS, choices
 from textclf.errors import did_you_mean
 
 # === Names and values ===
@@ -120,7 +120,9 @@ def unknown_section(section: str) -> str:
 
 
 def unknown_setting(path: str) -> str:
-    """Return the message for an unknown setting, written as "section.setting"."""
+    """Return the message for an unknown or removed setting, written as "section.setting"."""
+    if path in REMOVED_SETTINGS:
+        return REMOVED_SETTINGS[path].advice
     section, _, name = path.partition(".")
     if section not in SECTIONS:
         # The likeliest error is a setting without its section (`--set epochs=3`).

@@ -249,7 +249,6 @@ _NETWORK_SETTINGS = (
     "model.l1",
     "model.l2",
     "model.kernel_initializer",
-    "model.ngram_buckets",
     "training.epochs",
     "training.max_steps",
     "training.batch_size",

@@ -235,11 +235,6 @@ class Model(_Section, frozen=True):
     reset_after: Annotated[
         bool, _about("GRU: apply the reset gate after the matrix product, as cuDNN does")
     ] = True
-    ngram_buckets: Annotated[
-        int,
-        Meta(ge=0, le=2**24),
-        _about("buckets of a linear branch over hashed 1- to 3-grams; 0: no branch"),
-    ] = 0
 
 
 class Training(_Section, frozen=True):
@@ -401,6 +396,28 @@ PATH_SETTINGS = tuple(
     for path, setting in SETTINGS.items()
     if any((limit.extra_json_schema or {}).get("format") == "path" for limit in setting.limits)
 )
+
+
+class RemovedSetting(NamedTuple):
+    """A setting of former versions.
+
+    Attributes:
+        without_effect: the value without effect, which the configuration of a trained folder
+            contains although nobody wrote it: it lists all settings.
+        advice: the end of a message that begins with the name of the setting.
+    """
+
+    without_effect: Any
+    advice: str
+
+
+REMOVED_SETTINGS = {
+    "model.ngram_buckets": RemovedSetting(
+        0,
+        "was replaced by model.linear; remove it, and set model.linear to mixture for n-grams "
+        "beside the network",
+    ),
+}
 
 
 def holds_text(path: Sequence[str]) -> bool:

@@ -1,4 +1,4 @@
-"""Paths of a training: the absolute paths that a trained folder keeps in `paths.json`.
+"""Configurations of trained folders: paths of the training, and settings that no longer exist.
 
 The card and `config.yaml` of a trained folder hold the paths as written, so that the same training
 in another place gives the same bytes. `paths.json` holds where they were. No card, export, report
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from textclf.config.paths import value_of
-from textclf.config.settings import PATH_SETTINGS
+from textclf.config.settings import PATH_SETTINGS, REMOVED_SETTINGS
 from textclf.errors import ConfigError
 
 _FILE = "paths.json"
@@ -87,3 +87,29 @@ def fix_trained_paths(values: Any, folder: Path) -> dict[str, str]:
         for setting, path in fixed.items()
         if value_of(values, setting) == value_of(trained, setting)
     }
+
+
+def drop_removed_settings(values: Any, *, keep_used: bool) -> list[str]:
+    """Delete settings that no longer exist from the configuration of a trained folder.
+
+        drop_removed_settings({"model": {"ngram_buckets": 0}}, keep_used=True)    # []
+
+    Args:
+        values: plain values, which are not checked yet; they are changed.
+        keep_used: whether settings that had an effect in the training are kept.
+
+    Returns:
+        The removed settings that had an effect in the training.
+    """
+    used = []
+    for setting, removed in REMOVED_SETTINGS.items():
+        value = value_of(values, setting)
+        if value is None:
+            continue
+        is_used = value != removed.without_effect
+        if is_used:
+            used.append(setting)
+        if not (is_used and keep_used):
+            section, name = setting.split(".")
+            del values[section][name]
+    return used

@@ -1,8 +1,7 @@
 """Networks: features of texts to logits.
 
-    token_ids [R, T] ── embedding ── stack ── pooling ── dense ──┐
-        │               └──── Encoder ───┘    └──── Head ───┘    + ── logits [B, C]
-        └── branches: hashed 1-, 2- and 3-grams ─────────────────┘
+    token_ids [R, T] ── embedding ── stack ── pooling ── dense ── logits [B, C]
+                        └──── Encoder ───┘    └──── Head ───┘
 
 R rows, one for each of B texts; T token positions, E = embedding_dim, D = features of a position
 after the encoder, C classes. Rows are padded on the right, and `lengths` holds the number of real
@@ -23,7 +22,6 @@ This is exact at every real position, faster than masking on a CPU, and free of 
 about masks that cuDNN kernels need.
 """
 
-from textclf.networks.branches import HashedNgrams
 from textclf.networks.encoder import ENCODERS, BidirectionalWithinLengths, Encoder
 from textclf.networks.features import Features
 from textclf.networks.head import POOLINGS, Head, Pooling
@@ -40,7 +38,6 @@ __all__ = [
     "BidirectionalWithinLengths",
     "Encoder",
     "Features",
-    "HashedNgrams",
     "Head",
     "Network",
     "PluginEncoder",

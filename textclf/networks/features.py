@@ -15,8 +15,8 @@ class Features(TypedDict):
         token_ids: int32 [R, T], T >= 1, padded on the right with any ids.
         lengths: int32 [R], the number of real tokens of each row, 1 to T.
         text_of: int32 [R], ascending, 0 to B - 1: the text of each row, where a long text is
-            split into several rows (windows). Vectors and branch logits of rows are averaged by
-            text. Without it, row i is text i.
+            split into several rows (windows). Vectors of rows are averaged by text. Without it,
+            row i is text i.
         numbers: float32 [B, N], numeric columns.
         categories: int32 [B, K], ids of K categorical columns.
     """

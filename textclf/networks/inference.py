@@ -67,7 +67,7 @@ class ServingNetwork:
 
     def __call__(self, features: Features) -> tf.Tensor:
         """Return the logits of a batch of texts, float32 [B, C]."""
-        return self.logits(self.encode(features), features)
+        return self.logits(self.encode(features))
 
     def encode(self, features: Features) -> tf.Tensor:
         """Return the pooled vectors of a batch of texts, [B, width]."""
@@ -85,9 +85,9 @@ class ServingNetwork:
             ],
         )
 
-    def logits(self, vectors: tf.Tensor, features: Features) -> tf.Tensor:
-        """Return the logits, float32 [B, C], from vectors of `encode` and the same features."""
-        return self._network.logits(vectors, features)
+    def logits(self, vectors: tf.Tensor) -> tf.Tensor:
+        """Return the logits, float32 [B, C], from vectors of `encode`."""
+        return self._network.logits(vectors)
 
     def _pooled(
         self, token_ids: tf.Tensor, lengths: tf.Tensor | None, is_small: bool = False

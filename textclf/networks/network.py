@@ -1,7 +1,7 @@
-"""The network: an encoder, a head and branches."""
+"""The network: an encoder and a head."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -9,7 +9,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from textclf.networks.branches import HashedNgrams
 from textclf.networks.encoder import ENCODERS, Encoder, build_recurrent_layers
 from textclf.networks.features import Features
 from textclf.networks.head import POOLINGS, Head
@@ -46,7 +45,6 @@ class Architecture:
         recurrent_initializer: a key of `INITIALIZERS`, for the recurrent kernels.
         reset_after: GRU only: True to apply the reset gate after the product with the recurrent
             kernel (cuDNN's form), False for before it (Cho et al. 2014).
-        ngram_buckets: rows of the table of hashed n-grams beside the encoder; 0 for none.
     """
 
     encoder: str
@@ -67,7 +65,6 @@ class Architecture:
     kernel_initializer: str = "glorot_uniform"
     recurrent_initializer: str = "orthogonal"
     reset_after: bool = True
-    ngram_buckets: int = 0
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> "Architecture":
@@ -92,25 +89,19 @@ class Network(keras.Model):
     Args:
         encoder: features to a vector for each position.
         head: these vectors to logits.
-        branches: features to logits; these are added to the head's.
     """
 
-    def __init__(
-        self, *, encoder: Encoder, head: Head, branches: Sequence[keras.layers.Layer] = ()
-    ):
+    def __init__(self, *, encoder: Encoder, head: Head):
         super().__init__(name="network")
         # Keras finds weights in the attributes that are layers, and keeps the order of `weights`.
-        self._tracked_layers = [*encoder.layers, *head.layers, *branches]
+        self._tracked_layers = [*encoder.layers, *head.layers]
         self.encoder = encoder
         self.head = head
-        self.branches = list(branches)
 
     def build(self, features_shape: Any = None) -> None:
         """Create all weights; their order and names do not depend on a first call."""
         # Number of features of the vectors that `encode` returns.
         self.width = self.head.build(self.encoder.build())
-        for branch in self.branches:
-            branch.build()
 
     @property
     def parameters(self) -> list[keras.Variable]:
@@ -152,19 +143,16 @@ class Network(keras.Model):
         Returns:
             float32 [B, C].
         """
-        return self.logits(self.encode(features, training), features, training)
+        return self.logits(self.encode(features, training), training)
 
     def encode(self, features: Features, training: bool = False) -> tf.Tensor:
         """Return the pooled vectors of a batch of texts, before the output dropout, [B, width]."""
         outputs = self.encoder(features, training)  # [R, T, D]
         return self.head.pool(outputs, features["lengths"])
 
-    def logits(self, vectors: tf.Tensor, features: Features, training: bool = False) -> tf.Tensor:
-        """Return the logits, float32 [B, C], from vectors of `encode` and the same features."""
-        logits = self.head.logits(vectors, training)
-        for branch in self.branches:
-            logits += branch(features)
-        return logits
+    def logits(self, vectors: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Return the logits, float32 [B, C], from vectors of `encode`."""
+        return self.head.logits(vectors, training)
 
 
 def build(
@@ -211,11 +199,7 @@ def build(
     # With mixed precision, logits keep the type of the weights, float32.
     logits_dtype = keras.config.dtype_policy().variable_dtype
     head = _make_head(architecture, num_classes=num_classes, logits_dtype=logits_dtype, seed=seed)
-    branches: list[keras.layers.Layer] = []
-    if architecture.ngram_buckets:
-        buckets = architecture.ngram_buckets
-        branches.append(HashedNgrams(buckets, num_classes, dtype=logits_dtype, name="ngrams"))
-    network = Network(encoder=encoder, head=head, branches=branches)
+    network = Network(encoder=encoder, head=head)
     network.build()
     if embedding_matrix is not None:
         network.encoder.embedding.embeddings.assign(embedding_matrix)

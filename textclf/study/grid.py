@@ -1,7 +1,7 @@
 """Reader of grid files: settings, data sets and seeds to compare, as YAML.
 
     datasets: {sst2: ../configs/sst2.yaml}     # configuration files, relative to the grid file
-    settings: {model.ngram_buckets: 0}         # settings of all runs; they override the files
+    settings: {model.linear: none}             # settings of all runs; they override the files
     grid:
       model.encoder: [simple_rnn, lstm, gru]
       model.bidirectional: [false, true]
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from textclf import baselines
-from textclf.config import SETTINGS, Config, format_value, holds_text, reading
+from textclf.config import REMOVED_SETTINGS, SETTINGS, Config, format_value, holds_text, reading
 from textclf.errors import ConfigError, did_you_mean
 from textclf.study.budget import Budget, recurrent_weights, with_weights
 from textclf.study.runs import BAG, Grid, Run, cell_name, make_run, override
@@ -240,6 +240,8 @@ class _Reader:
                 "all runs of a data set use the same data and evaluation; vary settings of text, "
                 "model or training",
             )
+        elif name in REMOVED_SETTINGS:
+            self.report(f"{key}.{name}", REMOVED_SETTINGS[name].advice)
         elif name not in SETTINGS:
             hint = did_you_mean(name, SETTINGS) or "; `textclf config schema` lists all"
             self.report(f"{key}.{name}", f"no such setting{hint}")

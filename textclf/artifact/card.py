@@ -121,6 +121,8 @@ class LinearSummary(_Section, frozen=True):
         num_features: n-grams that have weights.
         weighting, strength, held_out: how it was fitted, see `linear.Selection`.
         num_texts_cut: training texts with more tokens than `text.linear_length`.
+        decision: of the linear model of a mixture, if it answered alone; fitted on validation. None
+            without a mixture.
     """
 
     blocks: tuple[tuple[str, int, int], ...]
@@ -130,6 +132,7 @@ class LinearSummary(_Section, frozen=True):
     strength: float
     held_out: str
     num_texts_cut: int
+    decision: Decision | None = None
 
 
 class Card(_Section, frozen=True):

@@ -14,6 +14,7 @@ from textclf.evaluation.intervals import (
     score_intervals,
     too_few_examples,
 )
+from textclf.evaluation.mixture import measure_gain
 from textclf.evaluation.report import CalibrationBin, Report
 from textclf.evaluation.scores import (
     averages,
@@ -42,6 +43,8 @@ def evaluate(
     truncated: np.ndarray | None = None,
     temperature: float | Sequence[float] | None = None,
     abstain_below: float | None = None,
+    linear_p: np.ndarray | None = None,
+    linear_thresholds: Sequence[float] | np.ndarray | None = None,
     bootstrap_samples: int = 1000,
     confidence: float = 0.95,
     calibration_bins: int = 15,
@@ -67,6 +70,9 @@ def evaluate(
             report has the calibration error at temperature 1.
         abstain_below: confidence below which the model abstains; None if it never does. Only
             `Report.abstention` uses it; all other metrics include every example.
+        linear_p: float [n, C], probabilities of the linear model of a mixture alone; if given, the
+            report has the gain of the network.
+        linear_thresholds: float [C], multi-label only: thresholds of the linear model alone.
         bootstrap_samples: number of resamples for the intervals of macro and micro F1; 0 for no
             intervals at all.
         confidence: level of the intervals, in (0, 1).
@@ -117,7 +123,28 @@ def evaluate(
         abstention=None if abstain_below is None else coverage_at(task, y_true, p, abstain_below),
         **_scores_by_length(scoring, y_true, y_pred, num_tokens, truncated, length_bins),
         notes=tuple(notes),
+        gain=None
+        if linear_p is None
+        else measure_gain(
+            task,
+            y_true,
+            p,
+            _check_linear(scoring, linear_p, p.shape),
+            mixture_thresholds=thresholds,
+            linear_thresholds=linear_thresholds,
+            confidence=float(confidence),
+        ),
     )
+
+
+def _check_linear(scoring: Scoring, linear_p: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the probabilities of the linear model; ValueError if they are none of the shape."""
+    linear_p = np.asarray(linear_p)
+    if linear_p.shape != shape:
+        raise ValueError(f"linear_p {linear_p.shape} must have the shape of p, {shape}")
+    check_probabilities(linear_p)
+    scoring.check_probabilities(linear_p)
+    return linear_p
 
 
 def _check_settings(

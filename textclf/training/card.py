@@ -26,6 +26,7 @@ def make_card(
     y_true: np.ndarray,
     network_logits: np.ndarray | None,
     fitted: linear.Fitted | None,
+    linear_decision: Decision | None,
 ) -> artifact.Card:
     """Fit mixture and decision to the validation logits and return the card.
 
@@ -36,6 +37,7 @@ def make_card(
         y_true: classes of the validation split.
         network_logits: float32 [n, C], of the best epoch; None without a network.
         fitted: the linear model; None without one.
+        linear_decision: of the linear model alone.
     """
     task, mixture, gain = dataset.task, None, None
     if fitted is None:
@@ -63,13 +65,15 @@ def make_card(
         ),
         versions=_versions(),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        linear=None if fitted is None else _linear_summary(fitted),
+        linear=None
+        if fitted is None
+        else _linear_summary(fitted, None if mixture is None else linear_decision),
         mixture=mixture,
         gain=gain,
     )
 
 
-def _linear_summary(fitted: linear.Fitted) -> artifact.LinearSummary:
+def _linear_summary(fitted: linear.Fitted, decision: Decision | None) -> artifact.LinearSummary:
     selection = fitted.selection
     return artifact.LinearSummary(
         blocks=tuple((block.kind, block.shortest, block.longest) for block in fitted.model.blocks),
@@ -79,6 +83,7 @@ def _linear_summary(fitted: linear.Fitted) -> artifact.LinearSummary:
         strength=selection.strength,
         held_out=selection.held_out,
         num_texts_cut=selection.num_texts_cut,
+        decision=decision,
     )
 
 

@@ -261,7 +261,7 @@ def test_report_of_several_labels_uses_the_thresholds_of_the_linear_model_alone(
     )  # fmt: skip
     card = artifact.Card(("a", "b"), True, {}, thresholds=(0.9, 0.9), linear=of_linear)
     y_true = np.eye(2, dtype=bool)[np.arange(30) % 2]
-    p = np.where(y_true, 0.5, 0.05).astype(np.float32)
+    p = np.where(y_true, 0.3, 0.05).astype(np.float32)
     lengths = np.ones(30, np.int64)
     scores = classifier.Scores(y_true, p, lengths, lengths > 1, linear_p=p)
     report = classifier.Predictor(lambda texts: {}, card).report(scores, bootstrap_samples=0)

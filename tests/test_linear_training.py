@@ -266,3 +266,35 @@ def test_report_of_several_labels_uses_the_thresholds_of_the_linear_model_alone(
     scores = classifier.Scores(y_true, p, lengths, lengths > 1, linear_p=p)
     report = classifier.Predictor(lambda texts: {}, card).report(scores, bootstrap_samples=0)
     assert (report.get("micro_f1"), report.gain.linear, report.gain.difference) == (0, 1, -1)
+
+
+@pytest.mark.parametrize("kind", ["none", "mixture"])
+def test_cuts_of_each_limit_are_reported_by_class_in_training_card_and_evaluation(
+    kind, bag, tmp_path
+):
+    examples = [(f"good film {n}", "yes") for n in range(60)]
+    examples += [(f"bad film {n}", "no") for n in range(58)] + [("bad " * 8, "no")] * 2
+    paths = {}
+    for name, chosen in (("train", examples), ("validation", examples), ("test", examples[50:])):
+        paths[name] = str(tmp_path / f"{name}.csv")
+        with open(paths[name], "w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([("text", "label"), *chosen])
+    values = settings(kind, bag, tmp_path) | {"data": paths}
+    values["text"] = {"linear_length": 5, **({"sequence_length": 2} if kind == "mixture" else {})}
+    events = list(training.train_events(Config.from_dict(values), tmp_path / "run"))
+    # 58 texts of 3 tokens and 2 of 8.
+    shares = "no 3.3% of texts and 3.2% of tokens"
+    reader = " for the linear model" if kind == "mixture" else ""
+    assert events[1].notices == (f"text.linear_length 5 cuts training texts{reader}: {shares}",)
+    network = [notice for notice in events[0].notices if "sequence_length" in notice]
+    assert len(network) == (kind == "mixture")
+    card = artifact.read_card(tmp_path / "run")
+    assert card.class_names == ("no", "yes")
+    assert (card.linear.num_texts_cut, card.linear.truncated_texts) == (2, (2, 0))
+    assert card.linear.cut_tokens == (6, 0)
+    truncated = (60, 60) if kind == "mixture" else ()
+    assert card.text.train.truncated_texts == truncated
+    report = textclf.score(tmp_path / "run").report
+    counts = {setting: part.num_examples for setting, part in report.truncated_by.items()}
+    cut = {"text.linear_length": 2}
+    assert counts == ({"text.sequence_length": 70, **cut} if kind == "mixture" else cut)

@@ -179,6 +179,7 @@ class Predictor:
             multi_label=self.card.multi_label,
             num_tokens=scores.num_tokens,
             truncated=scores.truncated,
+            length_limits=self.card.length_limits,
             linear_p=scores.linear_p,
             linear_thresholds=None if linear is None else linear.thresholds,
             **msgspec.structs.asdict(self.card.decision),

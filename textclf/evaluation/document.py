@@ -198,8 +198,10 @@ def _lengths(report: Report) -> Iterator[Table]:
         [_token_range(part), f"{part.num_examples:,}", number(part.score)]
         for part in report.by_length
     ]
-    if (truncated := report.truncated) is not None:
-        rows.append(["truncated texts", f"{truncated.num_examples:,}", number(truncated.score)])
+    cut = {f"cut by {setting}": part for setting, part in report.truncated_by.items()}
+    if not cut and report.truncated is not None:
+        cut = {"truncated texts": report.truncated}
+    rows += [[label, f"{part.num_examples:,}", number(part.score)] for label, part in cut.items()]
     if rows:
         header = ["tokens", "examples", _HEADLINE[report.length_metric]]
         yield Table(header, rows, "trr", heading="Text length")

@@ -1,7 +1,7 @@
 """Result of an evaluation: `Report` and its parts."""
 
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from textclf.errors import DataError, did_you_mean
@@ -125,6 +125,8 @@ class Report:
         by_length: quantile bins of the number of tokens, shortest first; empty without lengths.
         truncated: score of the texts longer than the length limit; None if there is none.
         notes: sentences that qualify the metrics.
+        truncated_by: score of the texts longer than each length limit, by its setting, such as
+            `text.sequence_length`; only limits that cut a text.
         gain: what the network of a mixture adds to its linear model on these examples; None without
             a mixture, and with too few examples.
     """
@@ -144,6 +146,7 @@ class Report:
     by_length: tuple[LengthBin, ...]
     truncated: LengthBin | None
     notes: tuple[str, ...]
+    truncated_by: dict[str, LengthBin] = field(default_factory=dict)
     gain: Gain | None = None
 
     @property
@@ -196,9 +199,9 @@ class Report:
             DataError: an entry is missing, is unknown or has the wrong type.
         """
         expected = {field.name for field in fields(cls)}
-        # An older report lacks fields that have a default.
-        optional = {field.name for field in fields(cls) if field.default is not MISSING}
-        if wrong := expected.symmetric_difference(values) - (optional - set(values)):
+        # An older report lacks the last two.
+        missing, unknown = expected - {"truncated_by", "gain"} - set(values), set(values) - expected
+        if wrong := missing | unknown:
             raise DataError(
                 f"not an evaluation report: missing or unknown {', '.join(sorted(wrong))}; "
                 "expected the result of `Report.to_dict` in this version of textclf"
@@ -223,6 +226,10 @@ class Report:
                     "by_length": tuple(LengthBin(**row) for row in values["by_length"]),
                     "truncated": None if truncated is None else LengthBin(**truncated),
                     "notes": tuple(values["notes"]),
+                    "truncated_by": {
+                        setting: LengthBin(**row)
+                        for setting, row in values.get("truncated_by", {}).items()
+                    },
                     "gain": None if gain is None else Gain(**gain),
                 }
             )

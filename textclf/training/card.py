@@ -58,7 +58,7 @@ def make_card(
         config=config.to_dict(),
         **msgspec.structs.asdict(decision),
         data=_data_summary(dataset),
-        text=_text_summary(vocabulary_size, prepared),
+        text=_text_summary(vocabulary_size, prepared, has_network=network_logits is not None),
         training=summary,
         validation=validation_report(
             task, y_true, logits, decision, config=config, class_names=dataset.class_names
@@ -83,6 +83,8 @@ def _linear_summary(fitted: linear.Fitted, decision: Decision | None) -> artifac
         strength=selection.strength,
         held_out=selection.held_out,
         num_texts_cut=selection.num_texts_cut,
+        truncated_texts=selection.truncated_texts,
+        cut_tokens=selection.cut_tokens,
         decision=decision,
     )
 
@@ -145,7 +147,9 @@ def _data_summary(dataset: data.Dataset) -> artifact.DataSummary:
     )
 
 
-def _text_summary(vocabulary_size: int, prepared: batches.Prepared) -> artifact.TextSummary:
+def _text_summary(
+    vocabulary_size: int, prepared: batches.Prepared, *, has_network: bool
+) -> artifact.TextSummary:
     train, validation = prepared.train.statistics, prepared.validation.statistics
     return artifact.TextSummary(
         vocabulary_size=vocabulary_size,
@@ -155,7 +159,7 @@ def _text_summary(vocabulary_size: int, prepared: batches.Prepared) -> artifact.
         else 0.0,
         train=artifact.TrainTokens(
             num_tokens=train.num_tokens,
-            truncated_texts=tuple(train.truncated_texts.tolist()),
-            cut_tokens=tuple(train.cut_tokens.tolist()),
+            truncated_texts=tuple(train.truncated_texts.tolist()) if has_network else (),
+            cut_tokens=tuple(train.cut_tokens.tolist()) if has_network else (),
         ),
     )

@@ -49,7 +49,7 @@ class TrainingResult(msgspec.Struct, frozen=True):
         history: the figures of each epoch, as in `history.jsonl`.
         why: how the training ended, see `Finished`.
         message: for "interrupted" and "not finite", a sentence for the user.
-        notices: sentences for the user, from the start.
+        notices: sentences for the user, from before the first epoch.
     """
 
     folder: Path
@@ -107,7 +107,7 @@ def train(
         config = recipes.load_config(config, on_note=notes.append)
         notices += tuple(notes)
     for event in train_events(config, output, overwrite=overwrite, on_progress=on_progress):
-        if isinstance(event, Started):
+        if isinstance(event, Started | LinearFitted):
             notices += event.notices
         elif isinstance(event, Epoch):
             history.append(event.figures)
@@ -175,7 +175,15 @@ def _events(
             linear_decision = evaluation.fit_decision(
                 setup.dataset.task, fitted.validation_classes, fitted.validation_logits
             )
-            yield LinearFitted(fitted.selection, _linear_report(setup, fitted, linear_decision))
+            yield LinearFitted(
+                fitted.selection,
+                _linear_report(setup, fitted, linear_decision),
+                tuple(
+                    diagnostics.linear_notices(
+                        setup.config, setup.dataset, setup.prepared, fitted.selection
+                    )
+                ),
+            )
         state = State()
         why, message = "linear", ""
         with _history_writer(work, config) as write_history:

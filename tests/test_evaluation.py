@@ -604,6 +604,17 @@ def test_report_scores_truncated_texts_only_if_there_are_any():
     assert alone is not None and alone.min_tokens is None and alone.num_examples == 3
 
 
+def test_report_scores_the_texts_that_each_limit_cuts():
+    limits = {"text.sequence_length": 8, "text.linear_length": 9, "unreached": 12}
+    report = one_of("aabb", "abbb", num_tokens=np.array([1, 9, 8, 12]), length_limits=limits)
+    assert list(report.truncated_by) == ["text.sequence_length", "text.linear_length"]
+    network, linear = report.truncated_by.values()
+    assert (network.num_examples, network.min_tokens, network.max_tokens) == (2, 9, 12)
+    assert (network.score, linear.num_examples, linear.score) == (0.5, 1, 1)
+    assert Report.from_dict(json.loads(json.dumps(report.to_dict()))) == report
+    assert one_of("ab", "ab", length_limits=limits).truncated_by == {}, "no lengths are known"
+
+
 # === Predictions and thresholds ===
 
 

@@ -267,3 +267,30 @@ def test_idf_of_an_ngram_in_every_text_is_one(opinions, fitted):
     assert arrays["idf_0"].min() == pytest.approx(1.0)
     n = opinions.splits["train"].num_examples
     assert arrays["idf_0"].max() == pytest.approx(math.log((1 + n) / 3) + 1)
+
+
+def test_fit_counts_the_training_texts_and_tokens_that_its_limit_cuts_by_class(tmp_path):
+    long = [(f"{n} " + "good " * 13, "yes") for n in range(9)]
+    long += [(f"{n} " + "bad " * 20, "no") for n in range(9)]
+    train = open_rows(tmp_path / "rows.csv", rows(100) + long)
+    expected = {name: np.zeros(2, int) for name in train.class_names}
+    for example in train.examples("train"):
+        beyond = len(example.text.split()) - 10
+        if beyond > 0:
+            expected[train.class_names[example.label_ids[0]]] += [1, beyond]
+    assert all(texts > 0 for texts, _ in expected.values()), "each class needs a long text"
+    counter = NgramCounter(train, tokenizer(), WORD_BLOCKS, 2**10, 10, lambda *args: None)
+    counts = counter.split("train", tmp_path / "train")
+    assert counts.num_cut == sum(texts for texts, _ in expected.values())
+    for c, name in enumerate(train.class_names):
+        found = (counts.truncated_texts[c], counts.cut_tokens[c])
+        assert found == tuple(expected[name])
+
+
+def test_features_of_some_rows_are_those_rows_of_all_features(opinions, tmp_path):
+    counter = NgramCounter(opinions, tokenizer(), WORD_BLOCKS, 2**12, 50, lambda *args: None)
+    train = counter.split("train", tmp_path / "train")
+    features = Features(train, WORD_BLOCKS, 2**12)
+    chosen = np.array([5, 0, 17, 5])
+    difference = features.matrix(train, chosen) - features.matrix(train)[chosen]
+    assert abs(difference).max() == 0

@@ -1,6 +1,8 @@
 """Classifiers with a linear model, alone or in a mixture: training, export, calibration."""
 
+import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,11 @@ import tensorflow as tf
 from click.testing import CliRunner
 
 import textclf
-from textclf import artifact, classifier, saved_model, training
+from textclf import artifact, classifier, evaluation, saved_model, scoring, training
 from textclf.cli import main
 from textclf.config import Config
 from textclf.errors import ConfigError
+from textclf.tasks import Decision
 
 TEXTS = ["not bad at all", "", "一点也不差", "bad " * 6000, "x" * 100, "Été \x00 🙂"]
 
@@ -175,3 +178,123 @@ def test_linear_length_needs_a_linear_model():
     values = {"data": {"source": "a.csv"}, "text": {"linear_length": 9}}
     with pytest.raises(ConfigError, match="has no effect, because model.linear is none"):
         Config.from_dict(values)
+
+
+def test_evaluate_shows_what_the_network_adds_to_the_linear_model(folder, reviews):
+    result = CliRunner().invoke(main, ["evaluate", str(folder), "--json"])
+    assert result.exit_code == 0, result.stderr
+    gain = json.loads(result.stdout)["report"]["gain"]
+    text = CliRunner().invoke(main, ["evaluate", str(folder)]).stdout
+    if not has_network(folder):
+        assert gain is None and "Gain of the network" not in text
+        return
+    model = classifier.load(folder)
+    dataset = textclf.open_dataset(source=str(reviews))
+    examples = list(dataset.examples("test"))
+    logits = model.linear_logits([example.text for example in examples])
+    is_right = logits.argmax(axis=1) == [example.label_ids[0] for example in examples]
+    assert gain["metric"] == "accuracy" and gain["linear"] == pytest.approx(is_right.mean())
+    accuracy = json.loads(result.stdout)["report"]["metrics"]["accuracy"]
+    assert gain["linear"] + gain["difference"] == pytest.approx(accuracy)
+    assert gain["low"] <= 0 <= gain["high"] and "no gain shown" in text
+
+
+def test_linear_logits_are_those_of_the_graph_and_of_validation(folder, reviews):
+    model = classifier.load(folder)
+    _, _, expected = model.read(tf.constant([text.encode() for text in TEXTS]))
+    np.testing.assert_allclose(model.linear_logits(TEXTS), expected, atol=1e-5)
+    assert model.linear_logits([]).shape == (0, 2)
+    if not has_network(folder):
+        assert model.card.linear.decision is None and model.linear_proba(TEXTS) is None
+        return
+    decision, task = model.card.linear.decision, model.card.task
+    dataset = textclf.open_dataset(source=str(reviews))
+    logits = model.linear_logits([example.text for example in dataset.examples("validation")])
+    y_true = task.classes_of([example.label_ids for example in dataset.examples("validation")])
+    fitted = evaluation.fit_decision(task, y_true, logits)
+    assert decision.temperature == pytest.approx(fitted.temperature, rel=1e-3)
+    p = tf.nn.softmax(model.linear_logits(TEXTS) / decision.temperature).numpy()
+    np.testing.assert_allclose(model.linear_proba(TEXTS), p, atol=1e-6)
+
+
+def test_classifier_without_a_linear_model_has_no_linear_logits(model):
+    assert model.linear_proba(["good"]) is None
+    with pytest.raises(ValueError, match="has no linear model"):
+        model.linear_logits(["good"])
+
+
+def test_report_without_leaked_rows_has_its_own_gain(folder, tmp_path):
+    if not has_network(folder):
+        pytest.skip("this classifier has no network")
+    train = [("good", "positive"), ("bad", "negative")]
+    others = [
+        (f"good {n}" if n % 2 else f"bad {n}", ("negative", "positive")[n % 2]) for n in range(24)
+    ]
+    paths = {}
+    for name, rows in (("train", train), ("validation", train), ("test", train + others)):
+        paths[name] = str(tmp_path / f"{name}.csv")
+        with open(paths[name], "w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([("text", "label"), *rows])
+    dataset = textclf.open_dataset(**paths)
+    result = scoring.score_dataset(classifier.load(folder), dataset, bootstrap_samples=0)
+    assert result.without_leaked.num_examples == 24
+    assert result.report.gain is not None and result.without_leaked.gain is not None
+
+
+def test_calibration_of_a_mixture_fits_the_decision_of_its_linear_model_again(folder, tmp_path):
+    before = artifact.read_card(folder)
+    shutil.copytree(folder, tmp_path / "run")
+    changed = before.to_json()
+    if has_network(folder):
+        temperature = before.linear.decision.temperature
+        changed = changed.replace(f'"temperature": {temperature}', '"temperature": 9.0')
+        assert changed != before.to_json()
+    (tmp_path / "run" / "card.json").write_text(changed)
+    textclf.calibrate(tmp_path / "run")
+    assert artifact.read_card(tmp_path / "run").linear == before.linear
+
+
+def test_report_of_several_labels_uses_the_thresholds_of_the_linear_model_alone():
+    of_linear = artifact.LinearSummary(
+        blocks=(), num_buckets=2, num_features=1, weighting="tfidf", strength=1.0,
+        held_out="validation", num_texts_cut=0, decision=Decision(thresholds=(0.1, 0.1)),
+    )  # fmt: skip
+    card = artifact.Card(("a", "b"), True, {}, thresholds=(0.9, 0.9), linear=of_linear)
+    y_true = np.eye(2, dtype=bool)[np.arange(30) % 2]
+    p = np.where(y_true, 0.3, 0.05).astype(np.float32)
+    lengths = np.ones(30, np.int64)
+    scores = classifier.Scores(y_true, p, lengths, lengths > 1, linear_p=p)
+    report = classifier.Predictor(lambda texts: {}, card).report(scores, bootstrap_samples=0)
+    assert (report.get("micro_f1"), report.gain.linear, report.gain.difference) == (0, 1, -1)
+
+
+@pytest.mark.parametrize("kind", ["none", "mixture"])
+def test_cuts_of_each_limit_are_reported_by_class_in_training_card_and_evaluation(
+    kind, bag, tmp_path
+):
+    examples = [(f"good film {n}", "yes") for n in range(60)]
+    examples += [(f"bad film {n}", "no") for n in range(58)] + [("bad " * 8, "no")] * 2
+    paths = {}
+    for name, chosen in (("train", examples), ("validation", examples), ("test", examples[50:])):
+        paths[name] = str(tmp_path / f"{name}.csv")
+        with open(paths[name], "w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([("text", "label"), *chosen])
+    values = settings(kind, bag, tmp_path) | {"data": paths}
+    values["text"] = {"linear_length": 5, **({"sequence_length": 2} if kind == "mixture" else {})}
+    events = list(training.train_events(Config.from_dict(values), tmp_path / "run"))
+    # 58 texts of 3 tokens and 2 of 8.
+    shares = "no 3.3% of texts and 3.2% of tokens"
+    reader = " for the linear model" if kind == "mixture" else ""
+    assert events[1].notices == (f"text.linear_length 5 cuts training texts{reader}: {shares}",)
+    network = [notice for notice in events[0].notices if "sequence_length" in notice]
+    assert len(network) == (kind == "mixture")
+    card = artifact.read_card(tmp_path / "run")
+    assert card.class_names == ("no", "yes")
+    assert (card.linear.num_texts_cut, card.linear.truncated_texts) == (2, (2, 0))
+    assert card.linear.cut_tokens == (6, 0)
+    truncated = (60, 60) if kind == "mixture" else ()
+    assert card.text.train.truncated_texts == truncated
+    report = textclf.score(tmp_path / "run").report
+    counts = {setting: part.num_examples for setting, part in report.truncated_by.items()}
+    cut = {"text.linear_length": 2}
+    assert counts == ({"text.sequence_length": 70, **cut} if kind == "mixture" else cut)

@@ -1,10 +1,14 @@
 """Mixture of the linear model and a network, and the gain that the network brings."""
 
+import json
+
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy import stats
 
 from textclf import evaluation
+from textclf.report import format_report
 from textclf.tasks import Mixture, MultiLabel, OneOf
 
 ONE = OneOf(3)
@@ -78,3 +82,80 @@ def test_gain_of_several_labels_is_in_micro_f1():
 def test_gain_of_very_few_rows_is_not_estimated():
     assert evaluation.estimate_gain(ONE, *simulated(19, 1, 1)) is None
     assert evaluation.estimate_gain(ONE, *simulated(20, 1, 1)) is not None
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    return tf.nn.softmax(logits).numpy()
+
+
+def test_measured_gain_is_the_difference_of_the_scores_with_a_paired_interval():
+    y_true = np.array([0, 1] * 20)
+    linear = np.tile([[0.9, 0.1]], (40, 1))  # right in 20 of 40
+    mixture = linear.copy()
+    mixture[[1, 3, 5, 7, 9, 11]] = [0.2, 0.8]  # corrects 6 texts
+    mixture[[0, 2]] = [0.4, 0.6]  # and breaks 2
+    gain = evaluation.measure_gain(OneOf(2), y_true, mixture, linear)
+    differences = np.array([1] * 6 + [-1] * 2 + [0] * 32)
+    width = stats.t.ppf(0.975, 39) * differences.std(ddof=1) / np.sqrt(40)
+    assert (gain.metric, gain.linear, gain.confidence) == ("accuracy", 0.5, 0.95)
+    found = (gain.difference, gain.low, gain.high)
+    assert found == pytest.approx((0.1, 0.1 - width, 0.1 + width))
+    assert gain.verdict == "no gain shown"
+    assert evaluation.measure_gain(OneOf(2), y_true[:19], mixture[:19], linear[:19]) is None
+
+
+def test_verdict_of_a_gain_names_gain_loss_or_neither():
+    y_true, weak, strong = simulated(500, 0, 3)
+    for mixture, linear, verdict in (
+        (strong, weak, "a gain is shown"),
+        (weak, strong, "a loss is shown"),
+        (weak, weak, "no gain shown"),
+    ):
+        gain = evaluation.measure_gain(ONE, y_true, softmax(mixture), softmax(linear))
+        assert gain.verdict == verdict
+
+
+def test_measured_gain_of_several_labels_uses_the_thresholds_of_each_model():
+    y_true = np.eye(3, dtype=bool)[np.arange(60) % 3]
+    p = np.where(y_true, 0.4, 0.2)
+    kwargs = {"mixture_thresholds": [0.3] * 3, "linear_thresholds": [0.5] * 3}
+    gain = evaluation.measure_gain(MultiLabel(3), y_true, p, p, **kwargs)
+    assert (gain.metric, gain.linear, gain.difference) == ("micro_f1", 0, 1)
+
+
+def gain_report() -> evaluation.Report:
+    y_true, linear, network = simulated(200, 1, 3)
+    p, linear_p = softmax(linear + network), softmax(linear)
+    return evaluation.evaluate(
+        y_true, p, class_names=["a", "b", "c"], multi_label=False, linear_p=linear_p, confidence=0.9
+    )
+
+
+def test_report_shows_the_gain_as_text_and_as_html():
+    report = gain_report()
+    gain = report.gain
+    assert gain.confidence == 0.9
+    assert gain.linear + gain.difference == pytest.approx(report.get("accuracy"))
+    text = format_report(report)
+    lines = text[text.index("Gain of the network") :].splitlines()
+    assert lines[2].split() == ["linear", "model", "alone", f"{gain.linear:.4f}"]
+    assert lines[3].split() == ["mixture", f"{report.get('accuracy'):.4f}"]
+    interval = f"90 % interval {gain.low:+.4f} to {gain.high:+.4f}: a gain is shown"
+    assert lines[4].split(maxsplit=2) == ["difference", f"{gain.difference:+.4f}", interval]
+    assert "Gain of the network" in report._repr_html_() and interval in report._repr_html_()
+
+
+def test_report_with_a_gain_survives_json_and_one_without_is_as_before():
+    report = gain_report()
+    assert evaluation.Report.from_dict(json.loads(json.dumps(report.to_dict()))) == report
+    older = report.to_dict()
+    del older["gain"]
+    assert evaluation.Report.from_dict(older).gain is None
+    assert "Gain" not in format_report(evaluation.Report.from_dict(older))
+
+
+def test_probabilities_of_the_linear_model_must_have_the_shape_of_the_mixture():
+    with pytest.raises(ValueError, match=r"linear_p \(2, 3\) must have the shape of p, \(2, 2\)"):
+        evaluation.evaluate(
+            [0, 1], np.eye(2), class_names=["a", "b"], multi_label=False, linear_p=np.eye(3)[:2]
+        )

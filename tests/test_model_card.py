@@ -1,6 +1,7 @@
 """Card page: the contents of card.md."""
 
 import msgspec
+import pytest
 
 from textclf import artifact, evaluation, model_card
 
@@ -62,7 +63,7 @@ def test_card_page_has_scores_and_weaknesses_only_with_a_validation_report():
         "| accuracy | 0.750 |",
         "- `no`: F1 0.667 on 2 texts (precision 1.000, recall 0.500)",
         "- 12.5% of the tokens of validation are not in the vocabulary",
-        "- 25.0% of the tokens of train exceed the length limit",
+        "- 25.0% of the tokens of train exceed `text.sequence_length`",
     ):
         assert line in page
     assert page.index("- `no`") < page.index("- `yes`"), "the weakest class is first"
@@ -88,4 +89,30 @@ def test_card_page_states_abstention_thresholds_and_contract_only_if_set():
     page = model_card.markdown(several)
     assert "any number of classes per text" in page
     assert "the epoch, the temperature and the thresholds" in page
-    assert "exceed the length limit" not in page
+    assert "of the tokens of train exceed" not in page
+
+
+def linear_summary() -> artifact.LinearSummary:
+    return artifact.LinearSummary(
+        blocks=(("tokens", 1, 3),), num_buckets=2, num_features=1, weighting="tfidf", strength=1.0,
+        held_out="folds", num_texts_cut=1, truncated_texts=(0, 1), cut_tokens=(0, 20),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("encoder", "limits"),
+    [
+        ("gru", {"text.sequence_length": "25.0%", "text.linear_length": "10.0%"}),
+        ("none", {"text.linear_length": "10.0%"}),
+    ],
+)
+def test_card_page_states_the_tokens_beyond_each_limit_of_the_models(encoder, limits):
+    text = {"sequence_length": 4000, "keep": "start", "linear_length": 5000}
+    config = {"text": text, "model": {"encoder": encoder}, "data": {}}
+    made = card(config=config, linear=linear_summary(), validation=report())
+    assert list(made.length_limits) == list(limits)
+    page = model_card.markdown(made)
+    lines = [line for line in page.splitlines() if "tokens of train exceed" in line]
+    assert lines == [
+        f"- {share} of the tokens of train exceed `{setting}`" for setting, share in limits.items()
+    ]

@@ -333,6 +333,19 @@ def test_report_without_lengths_shows_truncated_texts():
     ]
 
 
+def test_report_names_the_limit_that_cut_texts():
+    report = evaluate(
+        np.array([0, 1]), np.eye(2), class_names=("a", "b"), multi_label=False,
+        num_tokens=np.array([5, 20]), truncated=np.array([True, True]),
+        length_limits={"text.sequence_length": 4, "text.linear_length": 10},
+    )  # fmt: skip
+    lines = [line.split() for line in block(format_report(report), "Text length")[-2:]]
+    assert lines == [
+        ["cut", "by", "text.sequence_length", "2", "1.000"],
+        ["cut", "by", "text.linear_length", "1", "1.000"],
+    ]
+
+
 def test_format_comparison_rejects_zero_reports_and_reports_of_different_tasks():
     one_of = example_report(("a", "b"))
     multi_label = example_report(("a", "b"), multi_label=True)

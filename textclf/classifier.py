@@ -52,12 +52,21 @@ class Scores(NamedTuple):
         p: float32 [n, classes], probabilities.
         num_tokens: int64 [n], lengths of the texts before truncation.
         truncated: bool [n], True for texts longer than the length limit.
+        linear_p: float32 [n, classes], probabilities of the linear model of a mixture alone; None
+            without them, see `Predictor.linear_proba`.
     """
 
     y_true: np.ndarray
     p: np.ndarray
     num_tokens: np.ndarray
     truncated: np.ndarray
+    linear_p: np.ndarray | None = None
+
+    def take(self, rows: np.ndarray) -> "Scores":
+        """Return the scores of some rows, bool [n] or int64 [k]."""
+        linear_p = None if self.linear_p is None else self.linear_p[rows]
+        kept = (self.y_true[rows], self.p[rows], self.num_tokens[rows], self.truncated[rows])
+        return Scores(*kept, linear_p)
 
 
 class Predictor:
@@ -87,23 +96,21 @@ class Predictor:
             DataError: `texts` is not a sequence of texts. The message has the positions of values
                 that are not texts.
         """
-        encoded = encode_texts(texts)
-        # Batches contain texts of similar length, so that there is little padding.
-        order = np.argsort([len(t) for t in encoded], kind="stable")
-        parts: list[dict[str, tf.Tensor]] = []
-        for start in range(0, max(len(encoded), 1), batch_size):
-            batch = [encoded[index] for index in order[start : start + batch_size]]
-            parts.append(self._answer(tf.constant(batch, tf.string, shape=[len(batch)])))
-        inverse = np.empty_like(order)
-        inverse[order] = np.arange(len(order))
-        return {
-            name: np.concatenate([part[name].numpy() for part in parts])[inverse]
-            for name in OUTPUTS
-        }
+        answers = _in_batches(self._answer, texts, batch_size)
+        return {name: answers[name] for name in OUTPUTS}
 
     def predict_proba(self, texts: Iterable[str | bytes], batch_size: int = 64) -> np.ndarray:
         """Return probabilities, float32 [texts, classes]; rows sum to one unless multi-label."""
         return self.answers(texts, batch_size)["probabilities"]
+
+    def linear_proba(self, texts: Iterable[str | bytes], batch_size: int = 64) -> np.ndarray | None:
+        """Return the probabilities of the linear model of a mixture alone.
+
+        Returns:
+            float32 [texts, classes], with the temperature of the linear model alone; None without
+            a mixture, and for an exported version, which only has the outputs of the mixture.
+        """
+        return None
 
     def predict(self, texts: Iterable[str | bytes]) -> list[str] | list[tuple[str, ...]]:
         """Return the most probable class of each text; multi-label: its selected classes."""
@@ -133,9 +140,13 @@ class Predictor:
         num_tokens, truncated = np.empty(n, np.int64), np.empty(n, bool)
         task = self.card.task
         y_true = [task.classes_of([])]
+        linear_p: list[np.ndarray] = []
         done = 0
         for chunk in chunks(dataset.examples(split), 1024):
-            answers = self.answers([example.text for example in chunk])
+            texts = [example.text for example in chunk]
+            answers = self.answers(texts)
+            if (of_linear := self.linear_proba(texts)) is not None:
+                linear_p.append(of_linear)
             rows = slice(done, done + len(chunk))
             p[rows], num_tokens[rows] = answers["probabilities"], answers["num_tokens"]
             truncated[rows] = answers["truncated"]
@@ -146,7 +157,13 @@ class Predictor:
             )
             done += len(chunk)
             on_progress(f"answering {split}", done, n)
-        return Scores(np.concatenate(y_true), p, num_tokens, truncated)
+        return Scores(
+            np.concatenate(y_true),
+            p,
+            num_tokens,
+            truncated,
+            np.concatenate(linear_p) if linear_p else None,
+        )
 
     def evaluate(self, dataset: Dataset, split: str = "test", **settings: Any) -> evaluation.Report:
         """Return the report of one split; `settings` as in `evaluation.evaluate`."""
@@ -154,6 +171,7 @@ class Predictor:
 
     def report(self, scores: Scores, **settings: Any) -> evaluation.Report:
         """Return the report of scores; `settings` as in `evaluation.evaluate`."""
+        linear = None if self.card.linear is None else self.card.linear.decision
         return evaluation.evaluate(
             scores.y_true,
             scores.p,
@@ -161,6 +179,9 @@ class Predictor:
             multi_label=self.card.multi_label,
             num_tokens=scores.num_tokens,
             truncated=scores.truncated,
+            length_limits=self.card.length_limits,
+            linear_p=scores.linear_p,
+            linear_thresholds=None if linear is None else linear.thresholds,
             **msgspec.structs.asdict(self.card.decision),
             **settings,
         )
@@ -199,6 +220,37 @@ class Classifier(Predictor):
         self.card = card
         signature = [tf.TensorSpec([None], tf.string, name="text")]
         super().__init__(tf.function(self.answer, input_signature=signature, autograph=False), card)
+        self._linear_answer = tf.function(
+            self._answer_of_linear, input_signature=signature, autograph=False
+        )
+
+    def linear_logits(self, texts: Iterable[str | bytes], batch_size: int = 64) -> np.ndarray:
+        """Return the logits of the linear model alone, float32 [texts, classes].
+
+            classifier.load("runs/reviews").linear_logits(["not bad at all"])
+
+        Args:
+            texts, batch_size: as for `answers`.
+
+        Raises:
+            ValueError: the classifier has no linear model.
+            DataError: `texts` is not a sequence of texts.
+        """
+        if self.linear is None:
+            raise ValueError("this classifier has no linear model; train it with model.linear")
+        return _in_batches(self._linear_answer, texts, batch_size)["logits"]
+
+    def linear_proba(self, texts: Iterable[str | bytes], batch_size: int = 64) -> np.ndarray | None:
+        if self.card.linear is None or (decision := self.card.linear.decision) is None:
+            return None
+        logits = self.linear_logits(texts, batch_size)
+        return self.card.task.probabilities(tf.constant(logits), decision.temperature).numpy()
+
+    def _answer_of_linear(self, texts: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Compute the logits of the linear model in the graph."""
+        assert self.linear is not None
+        tokens, positions = self.text_encoder.tokenizer.split_tokens(texts)
+        return {"logits": self.linear(tokens, positions, tf.shape(texts, tf.int64)[0])[0]}
 
     def answer(self, texts: tf.Tensor) -> dict[str, tf.Tensor]:
         """Compute the outputs of texts with core TensorFlow operations.
@@ -266,6 +318,26 @@ class Classifier(Predictor):
             "unknown_fraction": unknown_fraction,
             "truncated": encoded.truncated,
         }
+
+
+def _in_batches(
+    answer: Callable[[tf.Tensor], dict[str, tf.Tensor]],
+    texts: Iterable[str | bytes],
+    batch_size: int,
+) -> dict[str, np.ndarray]:
+    """Return the outputs of texts in their order, computed in batches."""
+    encoded = encode_texts(texts)
+    # Batches contain texts of similar length, so that there is little padding.
+    order = np.argsort([len(t) for t in encoded], kind="stable")
+    parts: list[dict[str, tf.Tensor]] = []
+    for start in range(0, max(len(encoded), 1), batch_size):
+        batch = [encoded[index] for index in order[start : start + batch_size]]
+        parts.append(answer(tf.constant(batch, tf.string, shape=[len(batch)])))
+    inverse = np.empty_like(order)
+    inverse[order] = np.arange(len(order))
+    return {
+        name: np.concatenate([part[name].numpy() for part in parts])[inverse] for name in parts[0]
+    }
 
 
 def encode_texts(texts: Iterable[str | bytes], *, name: str = "texts") -> list[bytes]:

@@ -144,8 +144,14 @@ def _weakness_lines(card: Card, report: Report) -> list[str]:
         )
     train = card.text.train
     if train.num_tokens and not card.multi_label:  # several labels count a text several times
-        removed = sum(train.cut_tokens) / train.num_tokens
-        lines.append(f"- {removed:.1%} of the tokens of train exceed the length limit")
+        cut = {"text.sequence_length": train.cut_tokens}
+        if card.linear is not None:
+            cut["text.linear_length"] = card.linear.cut_tokens
+        lines += [
+            f"- {sum(cut[setting]) / train.num_tokens:.1%} of the tokens of train exceed "
+            f"`{setting}`"
+            for setting in card.length_limits
+        ]
     return lines
 
 

@@ -277,15 +277,21 @@ def refit(
 
     options = plan.options
     precision = options.get("precision")
-    y_true, logits = _validation_logits(plan, dataset, on_progress)
+    y_true, logits, linear_logits = _validation_logits(plan, dataset, on_progress)
+    maximize = options.get("maximize", THRESHOLD_METRICS[0])
     decision = evaluation.fit_decision(
         plan.task,
         y_true,
         logits,
         abstain_precision=precision,
         abstain_coverage=options.get("coverage"),
-        maximize=options.get("maximize", THRESHOLD_METRICS[0]),
+        maximize=maximize,
     )
+    linear_decision = None
+    if linear_logits is not None:
+        linear_decision = evaluation.fit_decision(
+            plan.task, y_true, linear_logits, maximize=maximize
+        )
     report = training.validation_report(
         plan.task,
         y_true,
@@ -301,7 +307,7 @@ def refit(
             f"most confident {half.coverage:.0%} of the answers {half.accuracy:.3f} are correct); "
             "use a lower precision"
         )
-    _write(plan, decision, report)
+    _write(plan, decision, report, linear_decision)
     return CalibrationResult(
         folder=plan.output,
         former=plan.card.decision,
@@ -315,22 +321,24 @@ def refit(
 
 def _validation_logits(
     plan: Plan, dataset: "Dataset", on_progress: Progress
-) -> tuple["np.ndarray", "np.ndarray"]:
+) -> tuple["np.ndarray", "np.ndarray", "np.ndarray | None"]:
     """Return true classes and logits, float32 [n, C], of the validation split.
 
+    The last value has the logits of the linear model of a mixture; None without a mixture.
     Texts are encoded and batched as in training, so that the logits are equal bit by bit.
     """
     from textclf import classifier, linear
 
     model = classifier.load(plan.folder)
     if model.linear is None:
-        return _network_logits(plan, model, dataset, on_progress)
+        return *_network_logits(plan, model, dataset, on_progress), None
     tokenizer = model.text_encoder.tokenizer
     y_true, linear_logits = linear.predict_split(model.linear, tokenizer, dataset, "validation")
     if plan.card.mixture is None:
-        return y_true, linear_logits
+        return y_true, linear_logits, None
     _, network_logits = _network_logits(plan, model, dataset, on_progress)
-    return y_true, plan.card.mixture.mix(linear_logits, network_logits)
+    logits = plan.card.mixture.mix(linear_logits, network_logits)
+    return y_true, logits, linear_logits
 
 
 def _network_logits(
@@ -356,8 +364,14 @@ def _network_logits(
 # === The trained folder ===
 
 
-def _write(plan: Plan, decision: Decision, report: Report) -> None:
-    """Write the trained folder with the new decision, atomically."""
+def _write(
+    plan: Plan, decision: Decision, report: Report, linear_decision: Decision | None = None
+) -> None:
+    """Write the trained folder with the new decision, atomically.
+
+    Args:
+        linear_decision: of the linear model of a mixture; None without a mixture.
+    """
     from textclf import model_card
 
     card = plan.card
@@ -376,6 +390,9 @@ def _write(plan: Plan, decision: Decision, report: Report) -> None:
         calibration=artifact.Calibration(created=now, options=plan.options),
         history=(*card.history, past),
     )
+    if card.linear is not None and linear_decision is not None:
+        of_linear = msgspec.structs.replace(card.linear, decision=linear_decision)
+        card = msgspec.structs.replace(card, linear=of_linear)
     with artifact.write_folder(plan.output, overwrite=plan.overwrite) as temporary:
         page = temporary / artifact.CARD_PAGE
         page.write_text(model_card.markdown(card), encoding="utf-8")

@@ -147,8 +147,7 @@ def score_dataset(
     report = predictor.report(scores, **settings)
     leaked, without_leaked = dataset.leaked(split), None
     if 0 < leaked.sum() < len(leaked):
-        kept = type(scores)(*(values[~leaked] for values in scores))
-        without_leaked = predictor.report(kept, **settings)
+        without_leaked = predictor.report(scores.take(~leaked), **settings)
     return ScoringResult(
         split=split,
         report=report,

@@ -45,8 +45,9 @@ class TrainTokens(_Section, frozen=True):
 
     Attributes:
         num_tokens: tokens before the length limit.
-        truncated_texts: texts of each class that exceed the limit.
-        cut_tokens: tokens of each class that the limit removed.
+        truncated_texts: texts of each class that exceed `text.sequence_length`; empty without a
+            network, which alone has this limit.
+        cut_tokens: tokens of each class that the limit removed; empty without a network.
     """
 
     num_tokens: int = 0
@@ -120,7 +121,10 @@ class LinearSummary(_Section, frozen=True):
         num_buckets: hash buckets of each block.
         num_features: n-grams that have weights.
         weighting, strength, held_out: how it was fitted, see `linear.Selection`.
-        num_texts_cut: training texts with more tokens than `text.linear_length`.
+        num_texts_cut, truncated_texts, cut_tokens: training texts with more tokens than
+            `text.linear_length`, see `linear.Selection`.
+        decision: of the linear model of a mixture, if it answered alone; fitted on validation. None
+            without a mixture.
     """
 
     blocks: tuple[tuple[str, int, int], ...]
@@ -130,6 +134,9 @@ class LinearSummary(_Section, frozen=True):
     strength: float
     held_out: str
     num_texts_cut: int
+    truncated_texts: tuple[int, ...] = ()
+    cut_tokens: tuple[int, ...] = ()
+    decision: Decision | None = None
 
 
 class Card(_Section, frozen=True):
@@ -188,6 +195,16 @@ class Card(_Section, frozen=True):
     def task(self) -> Task:
         """Task of the classifier."""
         return task_of(multi_label=self.multi_label, num_classes=len(self.class_names))
+
+    @property
+    def length_limits(self) -> dict[str, int]:
+        """Setting -> number of tokens that the network or the linear model reads at most."""
+        text = self.config.get("text", {})
+        has_network = self.config.get("model", {}).get("encoder") != "none"
+        settings = ["text.sequence_length"] if has_network else []
+        settings += [] if self.linear is None else ["text.linear_length"]
+        names = {setting: setting.partition(".")[2] for setting in settings}
+        return {setting: text[name] for setting, name in names.items() if name in text}
 
     @property
     def decision(self) -> Decision:

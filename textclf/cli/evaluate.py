@@ -46,6 +46,9 @@ def evaluate(
     or another value of data.source; default: the training data. Classes are matched by name.
     --require sets a minimum for scores and a maximum for losses and errors.
 
+    For a trained folder with model.linear: mixture, the report has the score of the linear model
+    alone and what the network adds, with an interval: "no gain shown" if it contains 0.
+
     On a terminal, tables have its width; elsewhere 96 columns.
 
     \b

@@ -167,11 +167,7 @@ def _say_linear(event: "LinearFitted") -> None:
             f"{selection.num_unconverged} of its classes with C {selection.strength:g}; this fit "
             "had the lowest log loss and is used"
         )
-    if selection.num_texts_cut:
-        say(
-            f"note: text.linear_length cuts {selection.num_texts_cut:,} training texts for the "
-            "linear model"
-        )
+    note_all(event.notices)
 
 
 def _say_gain(finished: "Finished") -> None:

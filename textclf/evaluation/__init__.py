@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from textclf.evaluation.calibration import choose_abstention, fit_temperature
     from textclf.evaluation.decision import fit_decision, fit_thresholds
     from textclf.evaluation.measure import evaluate
-    from textclf.evaluation.mixture import estimate_gain, fit_mixture
+    from textclf.evaluation.mixture import estimate_gain, fit_mixture, measure_gain
     from textclf.evaluation.report import (
         CalibrationBin,
         ClassScores,
@@ -44,7 +44,7 @@ _MODULES = {
     "calibration": ("choose_abstention", "fit_temperature"),
     "decision": ("fit_decision", "fit_thresholds"),
     "measure": ("evaluate",),
-    "mixture": ("estimate_gain", "fit_mixture"),
+    "mixture": ("estimate_gain", "fit_mixture", "measure_gain"),
     "report": ("CalibrationBin", "ClassScores", "CoveragePoint", "Gain", "LengthBin", "Report"),
     "requirements": ("Requirement", "check_requirements"),
     "scores": ("contributions", "macro_f1"),
@@ -70,6 +70,7 @@ __all__ = [
     "fit_temperature",
     "fit_thresholds",
     "macro_f1",
+    "measure_gain",
     "scoring_of",
 ]
 

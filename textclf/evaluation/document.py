@@ -38,6 +38,7 @@ def document(report: Report, title: str, *, max_matrix_classes: int = 12) -> Doc
     has_matrix = 1 < num_classes <= max_matrix_classes
     parts = [
         _headline(report),
+        *_gain(report),
         *_classes(report),
         *_confusions(report, 5 if has_matrix else 10),
         *(_matrix(report) if has_matrix else ()),
@@ -93,6 +94,20 @@ def _headline(report: Report) -> Table:
         else ""
     )
     return Table(["metric", "value", ""], rows, "trt", has_header=False, remark=remark)
+
+
+def _gain(report: Report) -> Iterator[Table]:
+    """Yield the scores of the linear model alone and of the mixture, and their difference."""
+    if (gain := report.gain) is None:
+        return
+    ends = f"{100 * gain.confidence:.4g} % interval {gain.low:+.4f} to {gain.high:+.4f}"
+    rows = [
+        ["linear model alone", number(gain.linear, 4), ""],
+        ["mixture", number(report.metrics[gain.metric], 4), ""],
+        ["difference", f"{gain.difference:+.4f}", f"{ends}: {gain.verdict}"],
+    ]
+    header = ["", _HEADLINE[gain.metric], ""]
+    yield Table(header, rows, "trt", heading="Gain of the network")
 
 
 def _classes(report: Report) -> Iterator[Table]:
@@ -183,8 +198,10 @@ def _lengths(report: Report) -> Iterator[Table]:
         [_token_range(part), f"{part.num_examples:,}", number(part.score)]
         for part in report.by_length
     ]
-    if (truncated := report.truncated) is not None:
-        rows.append(["truncated texts", f"{truncated.num_examples:,}", number(truncated.score)])
+    cut = {f"cut by {setting}": part for setting, part in report.truncated_by.items()}
+    if not cut and report.truncated is not None:
+        cut = {"truncated texts": report.truncated}
+    rows += [[label, f"{part.num_examples:,}", number(part.score)] for label, part in cut.items()]
     if rows:
         header = ["tokens", "examples", _HEADLINE[report.length_metric]]
         yield Table(header, rows, "trr", heading="Text length")

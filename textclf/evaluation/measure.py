@@ -1,6 +1,7 @@
 """Computation of a `Report` from true classes and probabilities."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from textclf.evaluation.intervals import (
     score_intervals,
     too_few_examples,
 )
+from textclf.evaluation.mixture import measure_gain
 from textclf.evaluation.report import CalibrationBin, Report
 from textclf.evaluation.scores import (
     averages,
@@ -40,8 +42,11 @@ def evaluate(
     thresholds: Sequence[float] | np.ndarray | None = None,
     num_tokens: np.ndarray | None = None,
     truncated: np.ndarray | None = None,
+    length_limits: Mapping[str, int] = MappingProxyType({}),
     temperature: float | Sequence[float] | None = None,
     abstain_below: float | None = None,
+    linear_p: np.ndarray | None = None,
+    linear_thresholds: Sequence[float] | np.ndarray | None = None,
     bootstrap_samples: int = 1000,
     confidence: float = 0.95,
     calibration_bins: int = 15,
@@ -63,10 +68,15 @@ def evaluate(
         thresholds: float [C], multi-label only; default: 0.5 for each class.
         num_tokens: int [n], text lengths; if given, the report has scores by length.
         truncated: bool [n], True for texts that were longer than the length limit.
+        length_limits: setting -> number of tokens that are read; with `num_tokens`, the report has
+            the texts that each limit cuts.
         temperature: divisor of the logits behind `p`, one number or C numbers; if given, the
             report has the calibration error at temperature 1.
         abstain_below: confidence below which the model abstains; None if it never does. Only
             `Report.abstention` uses it; all other metrics include every example.
+        linear_p: float [n, C], probabilities of the linear model of a mixture alone; if given, the
+            report has the gain of the network.
+        linear_thresholds: float [C], multi-label only: thresholds of the linear model alone.
         bootstrap_samples: number of resamples for the intervals of macro and micro F1; 0 for no
             intervals at all.
         confidence: level of the intervals, in (0, 1).
@@ -115,9 +125,32 @@ def evaluate(
         calibration=bins,
         coverage=coverage_points(task, y_true, p, COVERAGES),
         abstention=None if abstain_below is None else coverage_at(task, y_true, p, abstain_below),
-        **_scores_by_length(scoring, y_true, y_pred, num_tokens, truncated, length_bins),
+        **_scores_by_length(
+            scoring, y_true, y_pred, num_tokens, truncated, length_limits, length_bins
+        ),
         notes=tuple(notes),
+        gain=None
+        if linear_p is None
+        else measure_gain(
+            task,
+            y_true,
+            p,
+            _check_linear(scoring, linear_p, p.shape),
+            mixture_thresholds=thresholds,
+            linear_thresholds=linear_thresholds,
+            confidence=float(confidence),
+        ),
     )
+
+
+def _check_linear(scoring: Scoring, linear_p: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the probabilities of the linear model; ValueError if they are none of the shape."""
+    linear_p = np.asarray(linear_p)
+    if linear_p.shape != shape:
+        raise ValueError(f"linear_p {linear_p.shape} must have the shape of p, {shape}")
+    check_probabilities(linear_p)
+    scoring.check_probabilities(linear_p)
+    return linear_p
 
 
 def _check_settings(
@@ -184,9 +217,10 @@ def _scores_by_length(
     y_pred: np.ndarray,
     num_tokens: np.ndarray | None,
     truncated: np.ndarray | None,
+    limits: Mapping[str, int],
     num_bins: int,
 ) -> dict[str, Any]:
-    """Return the fields `by_length` and `truncated` of a report."""
+    """Return the fields `by_length`, `truncated` and `truncated_by` of a report."""
     lengths = None if num_tokens is None else np.asarray(num_tokens)
     is_truncated = np.zeros(len(y_true), bool) if truncated is None else np.asarray(truncated, bool)
     return {
@@ -196,6 +230,13 @@ def _scores_by_length(
         "truncated": length_bin(scoring, is_truncated, lengths, y_true, y_pred)
         if is_truncated.any()
         else None,
+        "truncated_by": {}
+        if lengths is None
+        else {
+            setting: length_bin(scoring, lengths > limit, lengths, y_true, y_pred)
+            for setting, limit in limits.items()
+            if (lengths > limit).any()
+        },
     }
 
 

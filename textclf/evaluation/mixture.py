@@ -1,5 +1,7 @@
 """Mixture of the linear model and a network, and the estimate of what the network adds."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from textclf.evaluation.by_task import scoring_of
@@ -12,6 +14,8 @@ from textclf.tasks import Mixture, Task
 # The share is drawn towards 1/2 as by so many further rows.
 PRIOR_ROWS = 50
 NUM_FOLDS = 5
+# With fewer rows, there is no interval of the gain.
+MIN_GAIN_ROWS = 20
 # Shares that are tried; the loss is smooth and flat near its minimum.
 _SHARES = np.arange(101) / 100
 _SMALLEST_P = 1e-7
@@ -55,14 +59,14 @@ def estimate_gain(
     """Estimate what the network adds to the linear model, by cross-fitting.
 
     Mixture, temperatures and thresholds are fitted to four fifths of the rows and applied to the
-    other fifth; the interval is that of a mean of paired differences. None with fewer than 20 rows.
+    other fifth. None with fewer than `MIN_GAIN_ROWS` rows.
 
     Args:
         task, y_true, linear, network: see `fit_mixture`.
         seed: seed of the folds.
     """
     n = len(y_true)
-    if n < 20:
+    if n < MIN_GAIN_ROWS:
         return None
     metric = task.headline
     fold = np.random.default_rng(seed).permutation(n) % NUM_FOLDS
@@ -77,11 +81,47 @@ def estimate_gain(
             thresholds = fit_thresholds(task, y_true[fit], p[fit])
             values.append(contributions(task, metric, y_true[held], p[held], thresholds))
         differences[held] = values[0] - values[1]
+    return Gain(metric, *_paired_interval(differences, confidence), confidence)
+
+
+def measure_gain(
+    task: Task,
+    y_true: np.ndarray,
+    mixture: np.ndarray,
+    linear: np.ndarray,
+    *,
+    mixture_thresholds: Sequence[float] | np.ndarray | None = None,
+    linear_thresholds: Sequence[float] | np.ndarray | None = None,
+    confidence: float = 0.95,
+) -> Gain | None:
+    """Measure what the network adds to the linear model, on rows that fitted neither.
+
+    None with fewer than `MIN_GAIN_ROWS` rows.
+
+        measure_gain(task, y_true, p, linear_p).difference
+
+    Args:
+        task, y_true: see `fit_mixture`.
+        mixture, linear: float [n, C], probabilities of the mixture and of the linear model alone.
+        mixture_thresholds, linear_thresholds: [C] for multi-label, each fitted on validation.
+    """
+    if len(y_true) < MIN_GAIN_ROWS:
+        return None
+    metric = task.headline
+    linear_values = contributions(task, metric, y_true, linear, linear_thresholds)
+    mixture_values = contributions(task, metric, y_true, mixture, mixture_thresholds)
+    ends = _paired_interval(mixture_values - linear_values, confidence)
+    return Gain(metric, *ends, confidence, float(linear_values.mean()))
+
+
+def _paired_interval(differences: np.ndarray, confidence: float) -> tuple[float, float, float]:
+    """Return the mean of the differences of n texts and the ends of its t-interval."""
     from scipy.stats import t
 
+    n = len(differences)
     width = t.ppf(0.5 + confidence / 2, n - 1) * differences.std(ddof=1) / np.sqrt(n)
     mean = float(differences.mean())
-    return Gain(metric, mean, float(mean - width), float(mean + width), confidence)
+    return mean, float(mean - width), float(mean + width)
 
 
 def _probabilities(

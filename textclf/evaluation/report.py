@@ -1,7 +1,7 @@
 """Result of an evaluation: `Report` and its parts."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from textclf.errors import DataError, did_you_mean
@@ -82,13 +82,16 @@ class CoveragePoint:
 
 @dataclass(frozen=True)
 class Gain:
-    """Estimate of what the network adds to the linear model, see `estimate_gain`.
+    """Estimate of what the network adds to the linear model.
+
+    `estimate_gain` makes it from validation, `measure_gain` from another split.
 
     Attributes:
         metric: name of the metric.
         difference: metric of the mixture minus that of the linear model alone.
         low, high: ends of the interval.
         confidence: level of the interval.
+        linear: metric of the linear model alone; None in the card.
     """
 
     metric: str
@@ -96,6 +99,14 @@ class Gain:
     low: float
     high: float
     confidence: float
+    linear: float | None = None
+
+    @property
+    def verdict(self) -> str:
+        """What the interval shows, in words."""
+        if self.low > 0:
+            return "a gain is shown"
+        return "no gain shown" if self.high >= 0 else "a loss is shown"
 
 
 @dataclass(frozen=True)
@@ -114,6 +125,10 @@ class Report:
         by_length: quantile bins of the number of tokens, shortest first; empty without lengths.
         truncated: score of the texts longer than the length limit; None if there is none.
         notes: sentences that qualify the metrics.
+        truncated_by: score of the texts longer than each length limit, by its setting, such as
+            `text.sequence_length`; only limits that cut a text.
+        gain: what the network of a mixture adds to its linear model on these examples; None without
+            a mixture, and with too few examples.
     """
 
     multi_label: bool
@@ -131,6 +146,8 @@ class Report:
     by_length: tuple[LengthBin, ...]
     truncated: LengthBin | None
     notes: tuple[str, ...]
+    truncated_by: dict[str, LengthBin] = field(default_factory=dict)
+    gain: Gain | None = None
 
     @property
     def task(self) -> Task:
@@ -182,14 +199,16 @@ class Report:
             DataError: an entry is missing, is unknown or has the wrong type.
         """
         expected = {field.name for field in fields(cls)}
-        if wrong := expected.symmetric_difference(values):
+        # An older report lacks the last two.
+        missing, unknown = expected - {"truncated_by", "gain"} - set(values), set(values) - expected
+        if wrong := missing | unknown:
             raise DataError(
                 f"not an evaluation report: missing or unknown {', '.join(sorted(wrong))}; "
                 "expected the result of `Report.to_dict` in this version of textclf"
             )
         try:
             matrix, truncated = values["confusion_matrix"], values["truncated"]
-            abstention = values["abstention"]
+            abstention, gain = values["abstention"], values.get("gain")
             return cls(
                 **{
                     **values,
@@ -207,6 +226,11 @@ class Report:
                     "by_length": tuple(LengthBin(**row) for row in values["by_length"]),
                     "truncated": None if truncated is None else LengthBin(**truncated),
                     "notes": tuple(values["notes"]),
+                    "truncated_by": {
+                        setting: LengthBin(**row)
+                        for setting, row in values.get("truncated_by", {}).items()
+                    },
+                    "gain": None if gain is None else Gain(**gain),
                 }
             )
         except (TypeError, ValueError, AttributeError) as error:

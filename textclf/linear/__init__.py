@@ -17,7 +17,22 @@ the features by the log-count ratios of the class (Wang & Manning 2012, "Baselin
 section 2.1) before the fit; the weights of the model contain them.
 """
 
-from textclf.linear.fitting import Fitted, Selection, fit, predict_split, predict_texts
+from textclf.linear.fitting import (
+    WEIGHTINGS,
+    Fitted,
+    Selection,
+    fit,
+    predict_split,
+    predict_texts,
+)
 from textclf.linear.model import LinearModel
 
-__all__ = ["Fitted", "LinearModel", "Selection", "fit", "predict_split", "predict_texts"]
+__all__ = [
+    "WEIGHTINGS",
+    "Fitted",
+    "LinearModel",
+    "Selection",
+    "fit",
+    "predict_split",
+    "predict_texts",
+]

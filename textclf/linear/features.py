@@ -64,6 +64,8 @@ class Counts(NamedTuple):
         columns: int32 [entries], block * num_buckets + bucket, ascending within a row.
         counts: uint8 [entries].
         num_cut: number of texts with more tokens than the limit.
+        truncated_texts: int64 [C], these texts by class.
+        cut_tokens: int64 [C], tokens beyond the limit by class of the text.
     """
 
     classes: np.ndarray
@@ -71,6 +73,8 @@ class Counts(NamedTuple):
     columns: np.ndarray
     counts: np.ndarray
     num_cut: int
+    truncated_texts: np.ndarray
+    cut_tokens: np.ndarray
 
 
 class NgramCounter:
@@ -93,27 +97,32 @@ class NgramCounter:
         def count(texts: tf.Tensor) -> tuple[list[tuple[tf.Tensor, ...]], tf.Tensor]:
             tokens, positions = tokenizer.split_tokens(texts)
             num_texts = tf.shape(texts, tf.int64)[0]
-            text_of, kept, truncated = cut_tokens(tokens, positions, num_texts, max_tokens)
-            return [tuple(count_ngrams(b, kept, text_of, num_buckets)) for b in blocks], truncated
+            text_of, kept, num_tokens = cut_tokens(tokens, positions, num_texts, max_tokens)
+            return [tuple(count_ngrams(b, kept, text_of, num_buckets)) for b in blocks], num_tokens
 
         self._count = count
+        self._max_tokens = max_tokens
 
     def split(self, split: str, prefix: Path) -> Counts:
         """Count the n-grams of a split and store them in two files."""
         num_examples = self._dataset.splits[split].num_examples
         lengths, label_ids, num_cut, done = [], [], 0, 0
+        cuts = np.zeros((2, self._dataset.task.num_outputs), np.int64)  # texts and tokens by class
         paths = prefix.with_suffix(".columns"), prefix.with_suffix(".counts")
         examples = self._dataset.examples(split)
         with open(paths[0], "wb") as columns_file, open(paths[1], "wb") as counts_file:
             for chunk in text.chunk_texts(examples, CHUNK_TEXTS, text_of=_text_of):
                 texts = tf.constant([text.to_utf8(example.text) for example in chunk])
-                blocks, truncated = self._count(texts)
+                blocks, num_tokens = self._count(texts)
                 rows, columns, counts = self._entries(blocks)
                 columns.tofile(columns_file)
                 counts.tofile(counts_file)
                 lengths.append(np.bincount(rows, minlength=len(chunk)))
                 label_ids += [example.label_ids for example in chunk]
-                num_cut += int(tf.math.count_nonzero(truncated))
+                beyond = np.maximum(num_tokens.numpy() - self._max_tokens, 0)
+                num_cut += int(np.count_nonzero(beyond))
+                for row in np.flatnonzero(beyond):
+                    cuts[:, list(chunk[row].label_ids)] += [[1], [beyond[row]]]
                 done += len(chunk)
                 self._on_progress(f"counting n-grams of {split}", done, num_examples)
         starts = np.concatenate([[0], *lengths]).cumsum()
@@ -123,6 +132,7 @@ class NgramCounter:
             _mapped(paths[0], np.int32, starts[-1]),
             _mapped(paths[1], np.uint8, starts[-1]),
             num_cut,
+            *cuts,
         )
 
     def _entries(self, blocks: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -178,25 +188,29 @@ class Features:
         """Return the features of a split or of some of its rows, sparse float32 [n, F]."""
         import scipy.sparse
 
-        if rows is None:
-            ranges = _row_ranges(counts.starts)
-            parts = [self._part(counts, start, stop) for start, stop in ranges]
-            empty = [scipy.sparse.csr_matrix((0, len(self.columns)), dtype=np.float32)]
-            return scipy.sparse.vstack(parts or empty, format="csr")
-        parts = [self._part(counts, row, row + 1) for row in rows]
+        if rows is not None:
+            lengths = counts.starts[rows + 1] - counts.starts[rows]
+            # Place of each entry in the file: its place in its row, after the start of the row.
+            shifts = counts.starts[rows] - (lengths.cumsum() - lengths)
+            entries = np.arange(lengths.sum()) + np.repeat(shifts, lengths)
+            return self._weigh(lengths, counts.columns[entries], counts.counts[entries])
+        parts = [scipy.sparse.csr_matrix((0, len(self.columns)), dtype=np.float32)]
+        for start, stop in _row_ranges(counts.starts):
+            part = slice(counts.starts[start], counts.starts[stop])
+            lengths = np.diff(counts.starts[start : stop + 1])
+            parts.append(self._weigh(lengths, counts.columns[part], counts.counts[part]))
         return scipy.sparse.vstack(parts, format="csr")
 
-    def _part(self, counts: Counts, start: int, stop: int) -> Any:
-        """Return the features of the rows start to stop."""
+    def _weigh(self, lengths: np.ndarray, columns: np.ndarray, counts: np.ndarray) -> Any:
+        """Return the features of rows, given the number of entries of each row."""
         import scipy.sparse
 
-        entries = slice(counts.starts[start], counts.starts[stop])
-        num_rows = stop - start
-        row = np.repeat(np.arange(num_rows), np.diff(counts.starts[start : stop + 1]))
-        feature = self._feature_of[counts.columns[entries]]
+        num_rows = len(lengths)
+        row = np.repeat(np.arange(num_rows), lengths)
+        feature = self._feature_of[columns]
         known = feature >= 0
         row, feature = row[known], feature[known]
-        values = (1 + np.log(counts.counts[entries][known], dtype=np.float32)) * self.idf[feature]
+        values = (1 + np.log(counts[known], dtype=np.float32)) * self.idf[feature]
         # One norm for each row and block.
         group = row * len(self._blocks) + self.columns[feature] // self._num_buckets
         squares = np.bincount(group, values.astype(np.float64) ** 2, num_rows * len(self._blocks))

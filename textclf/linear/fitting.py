@@ -46,6 +46,8 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
         held_out: "validation" or "folds", the texts on which weighting and strength were chosen.
         num_features: n-grams that have weights.
         num_texts_cut: training texts with more tokens than the limit.
+        truncated_texts: these texts by class; a text of several classes counts in each.
+        cut_tokens: tokens beyond the limit, by class of the text.
         num_unconverged: classes for which the solver reached its maximum of iterations.
         seconds: time of the fit.
     """
@@ -56,6 +58,8 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     held_out: str
     num_features: int
     num_texts_cut: int
+    truncated_texts: tuple[int, ...]
+    cut_tokens: tuple[int, ...]
     num_unconverged: int
     seconds: float
 
@@ -83,6 +87,7 @@ def fit(
     folder: Path,
     max_tokens: int = 5000,
     class_weights: Sequence[float] | None = None,
+    weightings: Sequence[str] = WEIGHTINGS,
     seed: int = 0,
     on_progress: Progress = lambda stage, done, total: None,
 ) -> Fitted:
@@ -94,6 +99,7 @@ def fit(
         folder: an existing folder for temporary files, of about 5 bytes for each n-gram of a text.
         max_tokens: number of tokens of a text that are read.
         class_weights: weight of each class in the loss; default: 1.
+        weightings: those of `WEIGHTINGS` that are tried.
         seed: seed of folds and solvers.
         on_progress: called with a stage, the number done and their total.
 
@@ -115,6 +121,7 @@ def fit(
     choice = _choose(
         *_classes_to_choose_on(solver, train.classes, validation.classes),
         heldout=lambda: features.matrix(validation),
+        weightings=weightings,
         seed=seed,
         on_progress=on_progress,
     )
@@ -130,6 +137,8 @@ def fit(
         choice,
         num_features=len(weights),
         num_texts_cut=train.num_cut,
+        truncated_texts=tuple(train.truncated_texts.tolist()),
+        cut_tokens=tuple(train.cut_tokens.tolist()),
         num_unconverged=solver.num_unconverged,
         seconds=round(time.monotonic() - started, 1),
     )
@@ -197,6 +206,7 @@ def _choose(
     heldout_classes: np.ndarray,
     *,
     heldout: Callable[[], Any],
+    weightings: Sequence[str],
     seed: int,
     on_progress: Progress,
 ) -> Selection:
@@ -229,7 +239,7 @@ def _choose(
         return _log_loss(task, classes, logits)
 
     best: dict[str, tuple[float, float]] = {}
-    for weighting in WEIGHTINGS:
+    for weighting in weightings:
         losses = {START: log_loss(weighting, STRENGTHS[START])}
         for step in (1, -1):
             i = START
@@ -250,6 +260,8 @@ def _choose(
         held_out="validation" if use_validation else "folds",
         num_features=0,
         num_texts_cut=0,
+        truncated_texts=(),
+        cut_tokens=(),
         num_unconverged=0,
         seconds=0,
     )

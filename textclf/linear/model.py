@@ -65,7 +65,7 @@ class LinearModel(tf.Module):
         Returns:
             float32 [B, C] and bool [B].
         """
-        text_of, kept, truncated = cut_tokens(tokens, positions, num_texts, self.max_tokens)
+        text_of, kept, num_tokens = cut_tokens(tokens, positions, num_texts, self.max_tokens)
         logits = tf.tile(self._variables["bias"][tf.newaxis, :], [num_texts, 1])  # [B, C]
         for i, block in enumerate(self.blocks):
             buckets, idf, weights = (
@@ -89,14 +89,19 @@ class LinearModel(tf.Module):
             logits += tf.sparse.sparse_dense_matmul(
                 tf.SparseTensor(indices, values, shape), weights.value()
             )
-        return logits, truncated
+        return logits, num_tokens > self.max_tokens
 
 
 def cut_tokens(
     tokens: tf.Tensor, positions: tf.Tensor, num_texts: tf.Tensor, max_tokens: int
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Return text of each kept token, int64 [N'], the kept tokens, and bool [B], which were cut."""
+    """Keep the first tokens of each text.
+
+    Returns:
+        The text of each kept token, int64 [N'], the kept tokens, string [N'], and the number of
+        tokens of each text before the cut, int64 [B].
+    """
     text_of, position = tf.unstack(positions, axis=1)  # int64 [N]
     num_tokens = tf.math.unsorted_segment_sum(tf.ones_like(text_of), text_of, num_texts)
     kept = tf.where(position < max_tokens)[:, 0]
-    return tf.gather(text_of, kept), tf.gather(tokens, kept), num_tokens > max_tokens
+    return tf.gather(text_of, kept), tf.gather(tokens, kept), num_tokens

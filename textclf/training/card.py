@@ -26,6 +26,7 @@ def make_card(
     y_true: np.ndarray,
     network_logits: np.ndarray | None,
     fitted: linear.Fitted | None,
+    linear_decision: Decision | None,
 ) -> artifact.Card:
     """Fit mixture and decision to the validation logits and return the card.
 
@@ -36,6 +37,7 @@ def make_card(
         y_true: classes of the validation split.
         network_logits: float32 [n, C], of the best epoch; None without a network.
         fitted: the linear model; None without one.
+        linear_decision: of the linear model alone.
     """
     task, mixture, gain = dataset.task, None, None
     if fitted is None:
@@ -56,20 +58,22 @@ def make_card(
         config=config.to_dict(),
         **msgspec.structs.asdict(decision),
         data=_data_summary(dataset),
-        text=_text_summary(vocabulary_size, prepared),
+        text=_text_summary(vocabulary_size, prepared, has_network=network_logits is not None),
         training=summary,
         validation=validation_report(
             task, y_true, logits, decision, config=config, class_names=dataset.class_names
         ),
         versions=_versions(),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        linear=None if fitted is None else _linear_summary(fitted),
+        linear=None
+        if fitted is None
+        else _linear_summary(fitted, None if mixture is None else linear_decision),
         mixture=mixture,
         gain=gain,
     )
 
 
-def _linear_summary(fitted: linear.Fitted) -> artifact.LinearSummary:
+def _linear_summary(fitted: linear.Fitted, decision: Decision | None) -> artifact.LinearSummary:
     selection = fitted.selection
     return artifact.LinearSummary(
         blocks=tuple((block.kind, block.shortest, block.longest) for block in fitted.model.blocks),
@@ -79,6 +83,9 @@ def _linear_summary(fitted: linear.Fitted) -> artifact.LinearSummary:
         strength=selection.strength,
         held_out=selection.held_out,
         num_texts_cut=selection.num_texts_cut,
+        truncated_texts=selection.truncated_texts,
+        cut_tokens=selection.cut_tokens,
+        decision=decision,
     )
 
 
@@ -140,7 +147,9 @@ def _data_summary(dataset: data.Dataset) -> artifact.DataSummary:
     )
 
 
-def _text_summary(vocabulary_size: int, prepared: batches.Prepared) -> artifact.TextSummary:
+def _text_summary(
+    vocabulary_size: int, prepared: batches.Prepared, *, has_network: bool
+) -> artifact.TextSummary:
     train, validation = prepared.train.statistics, prepared.validation.statistics
     return artifact.TextSummary(
         vocabulary_size=vocabulary_size,
@@ -150,7 +159,7 @@ def _text_summary(vocabulary_size: int, prepared: batches.Prepared) -> artifact.
         else 0.0,
         train=artifact.TrainTokens(
             num_tokens=train.num_tokens,
-            truncated_texts=tuple(train.truncated_texts.tolist()),
-            cut_tokens=tuple(train.cut_tokens.tolist()),
+            truncated_texts=tuple(train.truncated_texts.tolist()) if has_network else (),
+            cut_tokens=tuple(train.cut_tokens.tolist()) if has_network else (),
         ),
     )

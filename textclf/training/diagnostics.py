@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from textclf import batches, data, networks
+from textclf import batches, data, linear, networks
 from textclf.config import Config
 
 
@@ -51,17 +51,56 @@ def data_notices(
             f"training.warmup_steps {warmup_steps} covers all {total_steps} steps, so the peak "
             "learning rate is never reached"
         )
-    statistics = prepared.train.statistics
-    if int(statistics.truncated_texts.sum()):
-        by_class = zip(
-            dataset.class_names,
-            statistics.truncated_texts / np.maximum(statistics.texts, 1),
-            statistics.cut_tokens / np.maximum(statistics.tokens, 1),
-            strict=True,
+    if config.model.encoder != "none":
+        statistics = prepared.train.statistics
+        yield from _cut_notices(
+            f"text.sequence_length {config.text.sequence_length} cuts training texts",
+            dataset,
+            statistics,
+            truncated_texts=statistics.truncated_texts,
+            cut_tokens=statistics.cut_tokens,
         )
-        shares = ", ".join(
-            f"{name} {texts:.1%} of texts and {tokens:.1%} of tokens"
-            for name, texts, tokens in by_class
-            if texts
-        )
-        yield f"text.sequence_length {config.text.sequence_length} cuts training texts: {shares}"
+
+
+def linear_notices(
+    config: Config, dataset: data.Dataset, prepared: batches.Prepared, selection: linear.Selection
+) -> Iterator[str]:
+    """Yield what a user should know about the length limit of the linear model."""
+    model = "" if config.model.encoder == "none" else " for the linear model"
+    yield from _cut_notices(
+        f"text.linear_length {config.text.linear_length} cuts training texts{model}",
+        dataset,
+        prepared.train.statistics,
+        truncated_texts=np.array(selection.truncated_texts),
+        cut_tokens=np.array(selection.cut_tokens),
+    )
+
+
+def _cut_notices(
+    subject: str,
+    dataset: data.Dataset,
+    statistics: batches.TextStatistics,
+    *,
+    truncated_texts: np.ndarray,
+    cut_tokens: np.ndarray,
+) -> Iterator[str]:
+    """Yield a sentence with the shares that a limit cuts in each class, if it cuts a text.
+
+    Args:
+        subject: the limit, as the beginning of the sentence.
+        statistics: of the training split.
+        truncated_texts, cut_tokens: int64 [C].
+    """
+    by_class = zip(
+        dataset.class_names,
+        truncated_texts / np.maximum(statistics.texts, 1),
+        cut_tokens / np.maximum(statistics.tokens, 1),
+        strict=True,
+    )
+    shares = ", ".join(
+        f"{name} {texts:.1%} of texts and {tokens:.1%} of tokens"
+        for name, texts, tokens in by_class
+        if texts
+    )
+    if shares:
+        yield f"{subject}: {shares}"

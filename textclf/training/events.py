@@ -37,10 +37,12 @@ class LinearFitted(msgspec.Struct, frozen=True):
     Attributes:
         selection: how it was fitted.
         validation: its report on the validation split.
+        notices: sentences for the user.
     """
 
     selection: Selection
     validation: Report
+    notices: tuple[str, ...]
 
 
 class Step(msgspec.Struct, frozen=True):

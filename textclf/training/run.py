@@ -26,7 +26,7 @@ from textclf import (
 from textclf.config import Config, absolute_paths, with_paths
 from textclf.display import Document, Notes, Table, to_html
 from textclf.errors import ConfigError, DataError, TrainingError
-from textclf.tasks import Task
+from textclf.tasks import Decision, Task
 from textclf.training import diagnostics
 from textclf.training.card import make_card, num_weights, validation_report
 from textclf.training.checks import check, check_output
@@ -49,7 +49,7 @@ class TrainingResult(msgspec.Struct, frozen=True):
         history: the figures of each epoch, as in `history.jsonl`.
         why: how the training ended, see `Finished`.
         message: for "interrupted" and "not finite", a sentence for the user.
-        notices: sentences for the user, from the start.
+        notices: sentences for the user, from before the first epoch.
     """
 
     folder: Path
@@ -107,7 +107,7 @@ def train(
         config = recipes.load_config(config, on_note=notes.append)
         notices += tuple(notes)
     for event in train_events(config, output, overwrite=overwrite, on_progress=on_progress):
-        if isinstance(event, Started):
+        if isinstance(event, Started | LinearFitted):
             notices += event.notices
         elif isinstance(event, Epoch):
             history.append(event.figures)
@@ -169,10 +169,21 @@ def _events(
         check_output(output, overwrite)
         setup = _set_up(config, work, on_progress)
         yield _started(setup)
-        fitted = None
+        fitted, linear_decision = None, None
         if config.model.encoder == "none" or config.model.linear != "none":
             fitted = _fit_linear(setup, work, on_progress)
-            yield LinearFitted(fitted.selection, _linear_report(setup, fitted))
+            linear_decision = evaluation.fit_decision(
+                setup.dataset.task, fitted.validation_classes, fitted.validation_logits
+            )
+            yield LinearFitted(
+                fitted.selection,
+                _linear_report(setup, fitted, linear_decision),
+                tuple(
+                    diagnostics.linear_notices(
+                        setup.config, setup.dataset, setup.prepared, fitted.selection
+                    )
+                ),
+            )
         state = State()
         why, message = "linear", ""
         with _history_writer(work, config) as write_history:
@@ -189,6 +200,7 @@ def _events(
             y_true=_validation_classes(setup, fitted),
             network_logits=state.best.logits if state.best else None,
             fitted=fitted,
+            linear_decision=linear_decision,
         )
         classifier.save(
             output,
@@ -300,13 +312,11 @@ def _fit_linear(setup: _Setup, work: Path, on_progress: batches.Progress) -> lin
     return fitted
 
 
-def _linear_report(setup: _Setup, fitted: linear.Fitted) -> evaluation.Report:
+def _linear_report(setup: _Setup, fitted: linear.Fitted, decision: Decision) -> evaluation.Report:
     """Return the report of the linear model alone on the validation split."""
-    task, y_true = setup.dataset.task, fitted.validation_classes
-    decision = evaluation.fit_decision(task, y_true, fitted.validation_logits)
     return validation_report(
-        task,
-        y_true,
+        setup.dataset.task,
+        fitted.validation_classes,
         fitted.validation_logits,
         decision,
         config=setup.config,

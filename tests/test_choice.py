@@ -90,7 +90,7 @@ def test_recipe_of_a_file_has_the_settings_chosen_for_its_rows(tmp_path: Path) -
     recipe = recipes.make_recipe(few, config_file=tmp_path / "few.yaml")
     assert recipe.config.model.encoder == "none"
     assert "train has 80" in recipe.text
-    many = write_numbered(tmp_path / "many.csv", 3000)
+    many = write_numbered(tmp_path / "many.csv", 5100)
     recipe = recipes.make_recipe(many, config_file=tmp_path / "many.yaml")
     assert (recipe.config.model.encoder, recipe.config.model.linear) == ("lstm", "mixture")
     assert recipe.config.text.sequence_length == 100

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from textclf import config, data
+from textclf.recipes import choice
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted(path for path in (ROOT / "configs").rglob("*") if path.suffix in (".yaml", ".yml"))
@@ -70,3 +71,20 @@ def test_data_of_a_shipped_configuration_can_be_opened(
     monkeypatch.setenv("TEXTCLF_DATA", str(real_data))
     resolved = config.Config.load(path)
     data.check_sources(config.with_paths(resolved).data)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["ag_news", "chnsenticorp", "goemotions", "imdb_reviews", "sms_spam", "sst2", "trec"],
+)
+def test_configuration_of_published_data_has_the_settings_chosen_by_init(
+    name: str, real_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEXTCLF_DATA", str(real_data))
+    shipped = config.with_paths(config.Config.load(ROOT / "configs" / f"{name}.yaml"))
+    properties = choice.measure(data.open_dataset(shipped.data), shipped.text.unit)
+    chosen: dict[str, dict[str, object]] = {"data": shipped.to_dict()["data"]}
+    for setting, value, _ in choice.choose(properties):
+        section, key = setting.split(".")
+        chosen.setdefault(section, {})[key] = value
+    assert config.Config.from_dict(chosen).to_dict() == shipped.to_dict()

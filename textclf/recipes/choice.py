@@ -11,8 +11,10 @@ import numpy as np
 
 from textclf.data import Dataset
 
-# With fewer training texts, the network lowers the score of the linear model or does not change it.
-MIN_TEXTS_FOR_NETWORK = 2000
+# With fewer training texts, the network lowers the score of the linear model on some data.
+MIN_TEXTS_FOR_NETWORK = 4000
+# From so many training texts on, the best epoch is one of the first three.
+_MANY_TEXTS = 20_000
 # Texts whose lengths are counted.
 _SAMPLE_TEXTS = 5000
 # A limit is the first of these that cuts at most one text in a hundred, or the last.
@@ -107,4 +109,19 @@ def _choose_length(properties: Properties) -> list[Choice]:
 
 
 def _choose_training(properties: Properties) -> list[Choice]:
+    if properties.is_multi_label:
+        return [
+            Choice("training.epochs", 15, "of the cosine schedule; may stop early"),
+            Choice("training.learning_rate", 0.002, "at the start of the schedule"),
+            Choice("training.schedule", "cosine", ""),
+            Choice(
+                "training.monitor", "val_macro_f1", "rare labels count as much as frequent ones"
+            ),
+            Choice("training.patience_epochs", 4, ""),
+        ]
+    if properties.num_texts >= _MANY_TEXTS:
+        return [
+            Choice("training.epochs", 5, "maximum; many texts: the best is one of the first"),
+            Choice("training.patience_epochs", 2, "stops after so many epochs without improvement"),
+        ]
     return [Choice("training.epochs", 10, "maximum; stops early when validation is not better")]

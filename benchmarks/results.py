@@ -4,7 +4,7 @@
     python benchmarks/results.py run FOLDER sms_spam --split-seeds 0 1 2 3 4
     python benchmarks/results.py table                                # prints the table
 
-Each configuration is trained once per seed in a process of its own and scored once on its test
+Each configuration is trained once per seed in a separate process and scored once on its test
 split. On the same rows stand the linear model that is a part of it (with its own temperature and
 thresholds), and the TF-IDF baseline. FOLDER keeps the selected classes of each run, so that the
 differences can be computed, and lets an interrupted command continue. Wall time covers everything

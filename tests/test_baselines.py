@@ -340,3 +340,16 @@ def test_all_baselines_are_scored_with_and_without_leaked_rows(tmp_path: Path) -
         assert result.report.get("accuracy") == 1 and "logistic regression" in result.description
     with pytest.raises(DataError, match="have no split dev, only train, validation, test; choose"):
         baselines.evaluate_baselines(dataset, "dev")
+
+
+def test_linear_model_selects_labels_by_thresholds_of_validation(tmp_path: Path) -> None:
+    # Two of five texts have the label, whatever their words: its probability is about 0.4.
+    rows = [f"a coin of year {i},{'heads' if i % 5 < 2 else ''}\n" for i in range(200)]
+    (tmp_path / "coins.csv").write_text("text,label\n" + "".join(rows))
+    dataset = data.open_dataset(
+        source=str(tmp_path / "coins.csv"), class_names=["heads", "tails"], multi_label=True
+    )
+    (result,) = baselines.evaluate_baselines(
+        dataset, names=[baselines.LINEAR], settings={"bootstrap_samples": 0}
+    )
+    assert result.report.classes[0].recall > 0.5

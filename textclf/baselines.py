@@ -20,7 +20,7 @@ import numpy as np
 
 from textclf.data import Dataset
 from textclf.errors import ConfigError, DataError
-from textclf.evaluation import Report, evaluate, fit_temperature
+from textclf.evaluation import Report, evaluate, fit_decision
 from textclf.startup import import_tensorflow
 from textclf.tasks import MultiLabel, OneOf, Task, task_of
 
@@ -163,15 +163,18 @@ def evaluate_baselines(
     for name in ("majority", LINEAR, *available()[1:]) if names is None else names:
         on_fit(name, len(texts))
         started = time.monotonic()
+        thresholds = None
         if name == LINEAR:
-            model: Baseline = _fit_linear(dataset, tokenizer, seed)
+            model: Baseline = (own := _fit_linear(dataset, tokenizer, seed))
+            thresholds = own.thresholds
         else:
             model = fit(name, texts, y, unit=unit, seed=seed, **task)
         p = model.predict_proba(split_texts)
         seconds = time.monotonic() - started
-        report, without_leaked = evaluate(y_true, p, **task, **settings), None
+        options = {**task, "thresholds": thresholds, **settings}
+        report, without_leaked = evaluate(y_true, p, **options), None
         if 0 < leaked.sum() < len(leaked):
-            without_leaked = evaluate(y_true[~leaked], p[~leaked], **task, **settings)
+            without_leaked = evaluate(y_true[~leaked], p[~leaked], **options)
         results.append(
             BaselineResult(
                 name=name,
@@ -209,19 +212,22 @@ def texts_and_classes(
 
 
 class _Linear:
-    """The linear model of `textclf.linear`, with its temperature."""
+    """The linear model of `textclf.linear`, with temperature and thresholds by validation."""
 
     def __init__(self, fitted: "Fitted", tokenizer: "Tokenizer", task: Task):
         self._fitted, self._tokenizer, self._task = fitted, tokenizer, task
-        self._temperature = fit_temperature(
-            task, fitted.validation_classes, fitted.validation_logits
-        )
+        self._decision = fit_decision(task, fitted.validation_classes, fitted.validation_logits)
+
+    @property
+    def thresholds(self) -> Sequence[float] | None:
+        """Smallest probabilities with which labels are selected; None for one class a text."""
+        return self._decision.thresholds
 
     def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
         from textclf import linear
 
         logits = linear.predict_texts(self._fitted.model, self._tokenizer, texts)
-        return np.asarray(self._task.probabilities(logits, self._temperature), np.float64)
+        return np.asarray(self._task.probabilities(logits, self._decision.temperature), np.float64)
 
     def describe(self) -> str:
         selection = self._fitted.selection
@@ -235,7 +241,7 @@ class _Linear:
 
 
 def _fit_linear(dataset: Dataset, tokenizer: Mapping[str, Any], seed: int) -> _Linear:
-    """Fit the linear model; its temperature is fitted on validation."""
+    """Fit the linear model; its temperature and thresholds are fitted on validation."""
     import_tensorflow()
     from textclf import linear, text
 

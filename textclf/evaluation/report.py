@@ -103,7 +103,7 @@ class Gain:
 
     @property
     def verdict(self) -> str:
-        """What the interval shows, in words."""
+        """Verdict of the interval, in words."""
         if self.low > 0:
             return "a gain is shown"
         return "no gain shown" if self.high >= 0 else "a loss is shown"

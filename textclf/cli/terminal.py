@@ -78,9 +78,9 @@ for _fallback in ("replace", "backslashreplace"):
 
 @contextlib.contextmanager
 def stop_on_interrupt(
-    message: str = "stopping at the next step; Ctrl-C again stops at once and saves nothing",
+    message: str = "stopping at the next step; Ctrl-C again stops at once",
 ) -> Iterator[Callable[[], bool]]:
-    """Handle Ctrl-C: the first prints `message` and requests a stop, the second stops at once.
+    """Handle Ctrl-C and SIGTERM: the first prints `message`, the second stops at once.
 
     Yields:
         A function that returns whether a stop was requested.
@@ -96,11 +96,27 @@ def stop_on_interrupt(
         line = message.encode() + b"\n"
         os.write(2, b"\n" + line if os.isatty(2) else line)
 
-    previous = signal.signal(signal.SIGINT, on_interrupt)
+    signals = (signal.SIGINT, signal.SIGTERM)
+    previous = [signal.signal(number, on_interrupt) for number in signals]
     try:
         yield lambda: interrupted
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number, handler in zip(signals, previous, strict=True):
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def termination_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM raise KeyboardInterrupt, so that temporary files are removed."""
+
+    def on_termination(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, on_termination)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def output_width() -> int:
@@ -225,8 +241,8 @@ class TimeLeft:
 
     def start(self, started: "Started") -> None:
         """Set the number of remaining steps and validations."""
-        self._steps_left = started.total_steps
-        self._validations_left = math.ceil(started.total_steps / started.steps_per_epoch)
+        self._steps_left = started.total_steps - started.step
+        self._validations_left = math.ceil(self._steps_left / started.steps_per_epoch)
         # Used before the first validation; a text takes less time there than in training.
         share = started.splits["validation"] / max(started.splits["train"], 1)
         self._steps_per_validation = share * started.steps_per_epoch

@@ -3,9 +3,9 @@
 import contextlib
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,13 +17,14 @@ from textclf.cli.terminal import (
     say,
     show_check,
     stop_on_interrupt,
+    termination_as_interrupt,
 )
 from textclf.errors import TextclfError, TrainingError
 from textclf.startup import import_tensorflow
 
 if TYPE_CHECKING:
     from textclf.config import Config
-    from textclf.training import Epoch, Finished, LinearFitted, Started
+    from textclf.training import Finished, LinearFitted, Started
 
 
 @click.command()
@@ -31,22 +32,33 @@ if TYPE_CHECKING:
 @click.argument("output", type=options.path)
 @options.set_option
 @click.option("--overwrite", is_flag=True, help="Replace an existing trained folder.")
-def train(source: Path, output: Path, overrides: tuple[str, ...], overwrite: bool) -> None:
+@click.option(
+    "--resume", is_flag=True, help="Continue an interrupted training; begin if there is none."
+)
+def train(
+    source: Path, output: Path, overrides: tuple[str, ...], overwrite: bool, resume: bool
+) -> None:
     """Train the model of CONFIG and write it to the folder OUTPUT.
 
     Without a configuration, FILE is the data: CSV, TSV, JSON or Parquet, or a folder
     split/label/*.txt. It is recognised as by `textclf init`, and the configuration is written to
-    OUTPUT/config.yaml. Ctrl-C stops at the next step and saves the best epoch so far.
+    OUTPUT/config.yaml.
+
+    Checkpoints are written to OUTPUT.unfinished after each epoch and every
+    `training.checkpoint_minutes`. Ctrl-C or SIGTERM stops at the next step, writes a checkpoint,
+    and saves the best epoch so far. After that, and after a crash, the same command with --resume
+    continues as if nothing had happened. With --resume, a finished training ends at once.
 
     \b
     Examples:
       textclf train reviews.yaml runs/reviews
       textclf train reviews.csv runs/reviews --set data.label_column=stars
+      textclf train reviews.yaml runs/reviews --resume
       textclf train reviews.yaml runs/gru --set model.encoder=gru --set training.epochs=3
     """
     show_check()
     if source.suffix in (".yaml", ".yml"):  # a wrong setting is reported without NumPy
-        run_training(options.load_config(source, overrides), output, overwrite)
+        config = options.load_config(source, overrides)
     else:
         from textclf import recipes
 
@@ -56,13 +68,16 @@ def train(source: Path, output: Path, overrides: tuple[str, ...], overwrite: boo
                 source, overrides, on_note=notes.append, on_progress=progress.update
             )
         note_all(notes)
-        run_training(config, output, overwrite)
+    run_training(config, output, overwrite=overwrite, resume=resume)
+    if source.suffix not in (".yaml", ".yml"):
         say(f"configuration: {output / 'config.yaml'}")
     say(f"next: textclf evaluate {shlex.quote(str(output))} --split validation")
     click.echo(output)
 
 
-def run_training(config: "Config", output: Path, overwrite: bool) -> None:
+def run_training(
+    config: "Config", output: Path, *, overwrite: bool = False, resume: bool = False
+) -> None:
     """Train a model with progress on stderr and write it to a folder.
 
     Raises:
@@ -70,17 +85,27 @@ def run_training(config: "Config", output: Path, overwrite: bool) -> None:
     """
     from textclf import training
 
-    training.check(config, output, overwrite=overwrite)
+    training.check(config, output, overwrite=overwrite, resume=resume)
     import_tensorflow()
     try:
-        finished = _show_events(config, output, overwrite)
+        with termination_as_interrupt():
+            finished = _show_events(config, output, overwrite=overwrite, resume=resume)
     except KeyboardInterrupt:
-        raise TrainingError("interrupted; nothing was saved") from None
+        left = training.unfinished_training(output)
+        raise TrainingError(
+            "interrupted; nothing was saved"
+            if left is None
+            else f"interrupted; there is {left}; continue it with --resume"
+        ) from None
     if finished.message:
+        continuation = "; continue with --resume" if finished.is_resumable else ""
         raise TextclfError(
             f"{finished.message}; the best epoch so far ({finished.best_epoch}) is saved in "
-            f"{finished.folder}"
+            f"{finished.folder}{continuation}"
         )
+    if finished.why == "finished before":
+        say(f"{finished.folder} is finished: nothing is left to do")
+        return
     if finished.share is not None:
         _say_gain(finished)
     if finished.why == "linear":
@@ -92,7 +117,7 @@ def run_training(config: "Config", output: Path, overwrite: bool) -> None:
     )
 
 
-def _show_events(config: "Config", output: Path, overwrite: bool) -> "Finished":
+def _show_events(config: "Config", output: Path, *, overwrite: bool, resume: bool) -> "Finished":
     """Train, show the events and return the last one."""
     from textclf import training
 
@@ -106,6 +131,7 @@ def _show_events(config: "Config", output: Path, overwrite: bool) -> "Finished":
             config,
             output,
             overwrite=overwrite,
+            resume=resume,
             should_stop=lambda: should_stop(),
             on_progress=progress.update,
         )
@@ -128,16 +154,17 @@ def _show_events(config: "Config", output: Path, overwrite: bool) -> "Finished":
                 if has_network:
                     time_left.start(event)
                     if config.model.linear == "none":
-                        _say_head()
+                        _say_head(event.history, num_epochs)
+                former = event.history
                 # There is nothing to save before; until then Ctrl-C ends it at once.
                 should_stop = stack.enter_context(stop_on_interrupt())
             elif isinstance(event, training.LinearFitted):
                 _say_linear(event)
                 if has_network:
-                    _say_head()
+                    _say_head(former, num_epochs)
             elif isinstance(event, training.Epoch):
                 time_left.add_validation(time.monotonic())
-                _say_epoch(event, num_epochs)
+                _say_epoch(event.figures, num_epochs, event.seconds, is_best=event.is_best)
             else:
                 finished = event
     return finished
@@ -185,18 +212,22 @@ def _say_gain(finished: "Finished") -> None:
         say("no gain is shown; the linear model alone would do (--set model.encoder=none)")
 
 
-def _say_head() -> None:
+def _say_head(history: Sequence[dict[str, Any]], epochs: int) -> None:
+    """Write the head of the table, and the epochs that were complete before."""
     say(
         f"{'epoch':>7} {'loss':>8} {'val_loss':>9} {'val_accuracy':>13} "
         f"{'val_macro_f1':>13} {'seconds':>8}"
     )
+    for figures in history:
+        _say_epoch(figures, epochs, figures["seconds"])
 
 
-def _say_epoch(event: "Epoch", epochs: int) -> None:
-    figures = event.figures
-    number = f"{event.epoch}/{epochs}"
+def _say_epoch(
+    figures: dict[str, Any], epochs: int, seconds: float, *, is_best: bool = False
+) -> None:
+    number = f"{figures['epoch']}/{epochs}"
     say(
         f"{number:>7} {figures['loss']:>8.4f} {figures['val_loss']:>9.4f} "
         f"{figures['val_accuracy']:>13.4f} {figures['val_macro_f1']:>13.4f} "
-        f"{event.seconds:>8.1f}" + ("  best" if event.is_best else "")
+        f"{seconds:>8.1f}" + ("  best" if is_best else "")
     )

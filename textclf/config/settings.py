@@ -310,6 +310,11 @@ class Training(_Section, frozen=True):
         PathName | None,
         _about("folder that keeps encoded texts for later runs; default: a temporary folder"),
     ] = None
+    checkpoint_minutes: Annotated[
+        float,
+        Meta(gt=0),
+        _about("interval of the checkpoints within an epoch; one is written after each epoch too"),
+    ] = 10.0
     tensorboard: Annotated[bool, _about("write TensorBoard scalars; needs tensorboard")] = False
 
 

@@ -5,23 +5,26 @@
 
     checks         checks that need neither TensorFlow nor the whole data
     state          all that the loop remembers from step to step
-    optimization   optimizer, learning rate schedule, training step
+    optimization   optimizer, learning rate schedule, class weights, training step
     loop           epochs and steps
     validation     logits and figures of the validation split
     diagnostics    notices, gradient norms, losses that are not finite
+    checkpoints    the state in files, from which a training continues
+    history        figures of the epochs in files
     cluster        devices that share a training
     work_folder    the folder of an unfinished training, and its lock
     card           decision, validation report and card of the best epoch
     run            `train` and `train_events`, which put these together
 
 Nothing here prints: the caller decides what to show of the events. Only `check`
-is imported at once; the other names need TensorFlow and are imported on first use.
+and `unfinished_training` are imported at once; the other names need TensorFlow and are imported on first use.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 from textclf.training.checks import check
+from textclf.training.work_folder import unfinished_training
 
 if TYPE_CHECKING:
     from textclf.training.card import validation_report
@@ -48,6 +51,7 @@ __all__ = [
     "check",
     "train",
     "train_events",
+    "unfinished_training",
     "validation_report",
 ]
 

@@ -1,13 +1,22 @@
 """Checks before a training, which need neither TensorFlow nor the whole data."""
 
 import os
+from pathlib import Path
+from typing import Any
 
 from textclf import artifact, data
 from textclf.config import Config, check_environment, with_paths
-from textclf.errors import check_all
+from textclf.errors import ArtifactError, ConfigError, DataError, check_all
+from textclf.training.work_folder import Record, check_free, unfinished_training
+
+# Settings that may differ when a training continues: they do not change its results.
+_FREE = frozenset({"training.checkpoint_minutes", "training.tensorboard", "training.cache_dir"})
+_GROWING = ("training.epochs", "training.max_steps")
 
 
-def check(config: Config, output: str | os.PathLike, *, overwrite: bool = False) -> None:
+def check(
+    config: Config, output: str | os.PathLike, *, overwrite: bool = False, resume: bool = False
+) -> None:
     """Check all that can be checked before the data are read in full.
 
     Raises:
@@ -16,16 +25,80 @@ def check(config: Config, output: str | os.PathLike, *, overwrite: bool = False)
     resolved = with_paths(config)
     check_all(
         lambda: check_environment(resolved),
-        lambda: check_output(output, overwrite),
+        lambda: check_output(output, overwrite=overwrite, resume=resume),
         lambda: data.check_sources(resolved.data),
     )
 
 
-def check_output(output: str | os.PathLike, overwrite: bool) -> None:
+def check_output(
+    output: str | os.PathLike, *, overwrite: bool, resume: bool = False, is_locked: bool = False
+) -> None:
     """Check that a training can write its folder.
+
+    Args:
+        is_locked: whether this process holds the lock of the work folder.
 
     Raises:
         ArtifactError: it cannot; an existing folder is replaced only with `overwrite`, and only
-            if it was trained by textclf.
+            if it was trained by textclf; an unfinished training is replaced only with
+            `overwrite`, and continued only with `resume`.
     """
-    artifact.check_output(output, overwrite=overwrite, is_ours=(artifact.CARD,))
+    if overwrite and resume:
+        raise ArtifactError(
+            f"{output}: --resume continues a training and --overwrite starts again; give one"
+        )
+    if not is_locked:
+        check_free(output)
+    if not (overwrite or resume) and (unfinished := unfinished_training(output)) is not None:
+        raise ArtifactError(
+            f"{output}: has {unfinished}; add --resume to continue it, or --overwrite to start "
+            "again"
+        )
+    artifact.check_output(output, overwrite=overwrite or resume, is_ours=(artifact.CARD,))
+
+
+def flat_settings(config: Config) -> dict[str, Any]:
+    """Return every setting by its path, such as `training.epochs`."""
+    return {
+        f"{section}.{name}": value
+        for section, settings in config.to_dict().items()
+        for name, value in settings.items()
+    }
+
+
+def check_record(record: Record, config: Config, fingerprint: str, folder: Path) -> None:
+    """Check that settings and data are those of an unfinished training.
+
+    The number of epochs and of steps may grow, except with the schedule `cosine`, which depends on
+    them.
+
+    Args:
+        folder: of the unfinished training, for the message.
+
+    Raises:
+        ConfigError: settings differ.
+        DataError: the data differ.
+    """
+    settings = flat_settings(config)
+    problems = []
+    for name in sorted(settings.keys() | record.settings.keys()):
+        former, value = record.settings.get(name), settings.get(name)
+        if former == value or name in _FREE:
+            continue
+        if name in _GROWING and (value is None or (former is not None and value > former)):
+            if config.training.schedule != "cosine":
+                continue
+            fix = "the schedule `cosine` depends on it"
+        else:
+            fix = "restore it"
+        problems.append(
+            f"{name}: is {value}, but the unfinished training in {folder} has {former}; {fix}, or "
+            "start again with --overwrite"
+        )
+    if problems:
+        raise ConfigError(problems)
+    if fingerprint != record.fingerprint:
+        raise DataError(
+            f"the data differ from those of the unfinished training in {folder}; restore them, or "
+            "start again with --overwrite"
+        )

@@ -19,6 +19,8 @@ class Started(msgspec.Struct, frozen=True):
         num_weights: number of scalars in the network.
         steps_per_epoch: steps of one epoch; 0 without a network.
         total_steps: maximum number of training steps; 0 without a network.
+        step: steps done before; 0 unless the training continues.
+        history: figures of the epochs that were complete before.
         notices: sentences for the user, before the long work.
     """
 
@@ -28,6 +30,8 @@ class Started(msgspec.Struct, frozen=True):
     num_weights: int
     steps_per_epoch: int
     total_steps: int
+    step: int
+    history: tuple[dict[str, Any], ...]
     notices: tuple[str, ...]
 
 
@@ -87,11 +91,13 @@ class Finished(msgspec.Struct, frozen=True):
         best_epoch: the epoch whose weights it holds.
         epochs: number of epochs that began.
         why: "epochs", "steps" (`training.max_steps`), "early stopping", "interrupted", "not
-            finite", or "linear" without a network.
+            finite", "linear" without a network, or "finished before" where nothing was left to
+            do.
         message: for "interrupted" and "not finite", a sentence for the user.
         validation: the validation report of the best epoch.
         share: of the linear model in the mixture; None without a mixture.
         gain: what the network adds to the linear model; None without both.
+        is_resumable: whether the training can be continued with `resume`.
     """
 
     folder: Path
@@ -102,6 +108,7 @@ class Finished(msgspec.Struct, frozen=True):
     validation: Report
     share: float | None = None
     gain: Gain | None = None
+    is_resumable: bool = False
 
 
 Event = Started | LinearFitted | Step | Epoch | Finished

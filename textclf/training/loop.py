@@ -4,6 +4,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -12,6 +13,7 @@ import numpy as np
 from textclf import batches, classifier, data, networks
 from textclf.config import Training
 from textclf.training import diagnostics
+from textclf.training.checkpoints import Checkpoints, restore_iterator
 from textclf.training.events import Epoch, Event, Step
 from textclf.training.optimization import TrainStep, learning_rate
 from textclf.training.state import BestEpoch, State
@@ -40,6 +42,7 @@ class Loop:
         train: the encoded training split.
         train_step: the graph of one step, which changes network and optimizer.
         validator: computes the validation figures.
+        checkpoints: written at every epoch's end, and within an epoch when one is due.
     """
 
     settings: Training
@@ -49,6 +52,7 @@ class Loop:
     optimizer: keras.optimizers.Optimizer
     train_step: TrainStep
     validator: Validator
+    checkpoints: Checkpoints
 
     @property
     def steps_per_epoch(self) -> int:
@@ -60,12 +64,18 @@ class Loop:
         steps = self.settings.epochs * self.steps_per_epoch
         return steps if self.settings.max_steps is None else min(steps, self.settings.max_steps)
 
-    def run(self, state: State, should_stop: Callable[[], bool]) -> Iterator[Event]:
+    def run(
+        self,
+        state: State,
+        should_stop: Callable[[], bool],
+        iterator_path: Path | None = None,
+    ) -> Iterator[Event]:
         """Train epoch after epoch until the planned end or early stopping.
 
         Args:
             state: advanced with every step.
-            should_stop: called before every step.
+            should_stop: called before every step; if it returns true, a checkpoint is written.
+            iterator_path: where a checkpoint stores the position in the epoch's batches.
 
         Yields:
             A `Step` after each step and an `Epoch` after each validation.
@@ -74,10 +84,12 @@ class Loop:
             Interrupted: `should_stop` returned true, or a loss, a gradient or an output for
                 validation is not finite.
         """
-        while state.epoch < self.settings.epochs:
-            started = time.monotonic()
-            state.begin_epoch()
-            yield from self._steps(state, should_stop)
+        while not self._is_over(state):
+            started = time.monotonic() - state.seconds
+            if not state.is_in_epoch:
+                state.begin_epoch()
+            yield from self._steps(state, should_stop, started, iterator_path)
+            iterator_path = None
             logits = self.validator.logits()
             if not np.isfinite(logits).all():
                 raise Interrupted(
@@ -93,32 +105,60 @@ class Loop:
                 "gradient_norms": diagnostics.norms_by_layer(self.network, state.sums.norms),
             }
             is_best = self._remember(state, figures, logits)
-            yield Epoch(state.epoch, figures, is_best, time.monotonic() - started)
-            patience = self.settings.patience_epochs
-            if patience and state.epochs_without_gain >= patience:
-                state.stopped_early = state.step < self.total_steps
-                return
-            if state.step == self.total_steps:
-                return
+            state.seconds = time.monotonic() - started
+            state.end_epoch({**figures, "seconds": round(state.seconds, 3)})
+            self.checkpoints.save(state, None)
+            yield Epoch(state.epoch, figures, is_best, state.seconds)
 
-    def _steps(self, state: State, should_stop: Callable[[], bool]) -> Iterator[Step]:
-        """Train the steps of one epoch."""
-        epoch_batches = batches.training_batches(
-            self.train,
-            batch_size=self.settings.batch_size,
-            length_buckets=self.settings.length_buckets,
-            shuffle_buffer=self.settings.shuffle_buffer,
-            seed=self.settings.seed,
-            epoch=state.epoch,
+    def _is_over(self, state: State) -> bool:
+        """Return whether no step remains; note whether early stopping is the reason."""
+        if state.is_in_epoch:
+            return False
+        is_last = state.epoch == self.settings.epochs or state.step >= self.total_steps
+        patience = self.settings.patience_epochs
+        state.stopped_early = bool(
+            patience and state.epochs_without_gain >= patience and state.step < self.total_steps
         )
-        for batch in epoch_batches:
+        return is_last or state.stopped_early
+
+    def _steps(
+        self,
+        state: State,
+        should_stop: Callable[[], bool],
+        started: float,
+        iterator_path: Path | None,
+    ) -> Iterator[Step]:
+        """Train the steps of one epoch, or the rest of them.
+
+        Args:
+            started: when the epoch began, in seconds of `time.monotonic`.
+            iterator_path: position in the epoch's batches, see `Restored`; None at their start.
+        """
+        iterator = iter(
+            batches.training_batches(
+                self.train,
+                batch_size=self.settings.batch_size,
+                length_buckets=self.settings.length_buckets,
+                shuffle_buffer=self.settings.shuffle_buffer,
+                seed=self.settings.seed,
+                epoch=state.epoch,
+            )
+        )
+        if iterator_path is not None:
+            restore_iterator(iterator, iterator_path)
+        while state.step < self.total_steps:
+            if (is_stopping := should_stop()) or self.checkpoints.is_due:
+                state.seconds = time.monotonic() - started
+                self.checkpoints.save(state, iterator)
             number = state.sums.steps + 1  # within the epoch
-            if should_stop():
+            if is_stopping:
                 raise Interrupted(
                     "interrupted",
                     f"interrupted in epoch {state.epoch} at step {number} of "
                     f"{self.steps_per_epoch}",
                 )
+            if (batch := next(iterator, None)) is None:
+                return
             state.learning_rate = learning_rate(
                 self.settings,
                 step=state.step,
@@ -142,8 +182,6 @@ class Loop:
                 )
             state.sums.add(loss, len(batch.rows), norms)
             yield Step(state.epoch, number, self.steps_per_epoch, loss, state.sums.mean_loss)
-            if state.step == self.total_steps:
-                return
 
     def _remember(self, state: State, figures: dict[str, Any], logits: np.ndarray) -> bool:
         """Keep the weights if the epoch is the best so far; return whether it is."""

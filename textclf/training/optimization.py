@@ -1,4 +1,4 @@
-"""The optimizer, the learning rate schedule and the training step."""
+"""The optimizer, the learning rate schedule, class weights, and the training step."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -8,6 +8,8 @@ import tensorflow as tf
 
 from textclf import networks
 from textclf.config import Training
+from textclf.data import Dataset
+from textclf.errors import ConfigError
 from textclf.tasks import Task
 
 # Token ids int32 [B, T], lengths int32 [B], targets float32 [B, C] and weights float32 [B] to the
@@ -52,6 +54,30 @@ def learning_rate(
     elif settings.schedule == "exponential":
         factor = settings.decay_rate ** (step / steps_per_epoch)
     return settings.learning_rate * factor
+
+
+def weigh_classes(setting: str | dict[str, float], task: Task, dataset: Dataset) -> list[float]:
+    """Return the weight of each class in the loss.
+
+    Args:
+        setting: `training.class_weights`: "none", "balanced", or a weight for each class.
+
+    Raises:
+        ConfigError: the weights are not those of the classes.
+    """
+    names, train = dataset.class_names, dataset.splits["train"]
+    if isinstance(setting, dict):
+        if set(setting) != set(names):
+            raise ConfigError(
+                [
+                    "training.class_weights: expected a weight for each of "
+                    f"{', '.join(names)}, found {', '.join(setting)}"
+                ]
+            )
+        return [float(setting[name]) for name in names]
+    if setting == "none":
+        return [1.0] * len(names)
+    return task.balanced_weights(train.num_examples, train.class_counts)
 
 
 def make_step(

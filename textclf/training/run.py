@@ -1,7 +1,6 @@
 """Training from a configuration to a trained folder: data, loop and files put together."""
 
 import contextlib
-import json
 import os
 import shutil
 from collections.abc import Callable, Generator, Iterator
@@ -25,18 +24,20 @@ from textclf import (
 )
 from textclf.config import Config, absolute_paths, with_paths
 from textclf.display import Document, Notes, Table, to_html
-from textclf.errors import ConfigError, DataError, TrainingError
-from textclf.tasks import Decision, Task
+from textclf.errors import DataError, TrainingError
+from textclf.tasks import Decision
 from textclf.training import diagnostics
 from textclf.training.card import make_card, num_weights, validation_report
-from textclf.training.checks import check, check_output
+from textclf.training.checkpoints import Checkpoints
+from textclf.training.checks import check, check_output, check_record, flat_settings
 from textclf.training.cluster import make_strategy
 from textclf.training.events import Epoch, Event, Finished, LinearFitted, Started
+from textclf.training.history import history_writer
 from textclf.training.loop import Interrupted, Loop
-from textclf.training.optimization import make_optimizer, make_step
+from textclf.training.optimization import make_optimizer, make_step, weigh_classes
 from textclf.training.state import State
 from textclf.training.validation import Validator
-from textclf.training.work_folder import work_folder
+from textclf.training.work_folder import Record, WorkFolder, unfinished_training, work_folder
 
 
 class TrainingResult(msgspec.Struct, frozen=True):
@@ -85,6 +86,7 @@ def train(
     output: str | os.PathLike,
     *,
     overwrite: bool = False,
+    resume: bool = False,
     on_progress: batches.Progress = lambda stage, done, total: None,
 ) -> TrainingResult:
     """Train a classifier and write its folder.
@@ -95,7 +97,7 @@ def train(
 
     Args:
         config: the experiment; or a configuration or a data file, as for `recipes.load_config`.
-        output, overwrite, on_progress: as for `train_events`.
+        output, overwrite, resume, on_progress: as for `train_events`.
 
     Raises:
         TextclfError: as for `train_events` and `recipes.load_config`.
@@ -106,10 +108,14 @@ def train(
         notes: list[str] = []
         config = recipes.load_config(config, on_note=notes.append)
         notices += tuple(notes)
-    for event in train_events(config, output, overwrite=overwrite, on_progress=on_progress):
+    for event in train_events(
+        config, output, overwrite=overwrite, resume=resume, on_progress=on_progress
+    ):
         if isinstance(event, Started | LinearFitted):
             notices += event.notices
-        elif isinstance(event, Epoch):
+        if isinstance(event, Started):
+            history += event.history
+        if isinstance(event, Epoch):
             history.append(event.figures)
         elif isinstance(event, Finished):
             finished = event
@@ -129,6 +135,7 @@ def train_events(
     output: str | os.PathLike,
     *,
     overwrite: bool = False,
+    resume: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
     on_progress: batches.Progress = lambda stage, done, total: None,
 ) -> Generator[Event, None, None]:
@@ -140,7 +147,11 @@ def train_events(
     Args:
         config: the experiment.
         output: the folder to write; replaced only with `overwrite`, and only by a complete one.
-        should_stop: called at every step; if it returns true, the best epoch so far is saved.
+        resume: continue the unfinished training of this folder, bit for bit as if it had never
+            been interrupted; begin where nothing was saved; of a finished training, only
+            `Finished` is yielded.
+        should_stop: called at every step; if it returns true, a checkpoint is written and the
+            best epoch so far is saved.
         on_progress: called with stage, done and total before the first step.
 
     Yields:
@@ -150,28 +161,34 @@ def train_events(
         TextclfError: an error in settings or data, or a training that has no complete epoch. What
             can be checked before the data are read is raised by the call itself.
     """
-    check(config, output, overwrite=overwrite)
-    return _events(config, Path(output), overwrite, should_stop, on_progress)
+    check(config, output, overwrite=overwrite, resume=resume)
+    return _events(config, Path(output), overwrite, resume, should_stop, on_progress)
 
 
 def _events(
     config: Config,
     output: Path,
     overwrite: bool,
+    resume: bool,
     should_stop: Callable[[], bool],
     on_progress: batches.Progress,
 ) -> Generator[Event, None, None]:
+    if resume and (finished := _finished_before(output)) is not None:
+        yield finished
+        return
     paths = absolute_paths(config)
     if config.training.deterministic:
         tf.config.experimental.enable_op_determinism()
-    with work_folder(output) as work, _tensorflow_errors():
+    with work_folder(output, resume=resume) as work, _tensorflow_errors():
         # Again, now that the lock is held: another training may have ended in between.
-        check_output(output, overwrite)
+        check_output(output, overwrite=overwrite, resume=resume, is_locked=True)
         setup = _set_up(config, work, on_progress)
-        yield _started(setup)
+        restored = setup.loop.checkpoints.restore() if setup.loop else None
+        state = restored.state if restored else State()
+        yield _started(setup, state, restored.notices if restored else ())
         fitted, linear_decision = None, None
         if config.model.encoder == "none" or config.model.linear != "none":
-            fitted = _fit_linear(setup, work, on_progress)
+            fitted = _fit_linear(setup, work.path, on_progress)
             linear_decision = evaluation.fit_decision(
                 setup.dataset.task, fitted.validation_classes, fitted.validation_logits
             )
@@ -184,13 +201,19 @@ def _events(
                     )
                 ),
             )
-        state = State()
         why, message = "linear", ""
-        with _history_writer(work, config) as write_history:
+        with history_writer(
+            work.path, state.history, tensorboard=config.training.tensorboard
+        ) as write_history:
             if setup.loop is not None:
-                why, message = yield from _epochs(setup.loop, state, should_stop, write_history)
+                events = setup.loop.run(
+                    state, should_stop, restored.iterator_path if restored else None
+                )
+                why, message = yield from _epochs(setup.loop, events, state, write_history)
+        work.is_resumable = why == "interrupted"
         if setup.loop is not None and state.best is None:
-            raise TrainingError(f"{message}; no epoch was complete, so nothing was saved")
+            saved = "; continue with --resume" if work.is_resumable else ", so nothing was saved"
+            raise TrainingError(f"{message}; no epoch was complete{saved}")
         card = make_card(
             config,
             dataset=setup.dataset,
@@ -202,21 +225,46 @@ def _events(
             fitted=fitted,
             linear_decision=linear_decision,
         )
-        classifier.save(
-            output,
-            config=config,
-            card=card,
-            vocabulary_path=setup.prepared.vocabulary_path,
-            weights=state.best.weights if state.best else {},
-            linear_arrays=fitted.model.arrays if fitted else {},
-            extra_files=_extra_files(work),
-            paths=paths,
-            overwrite=overwrite,
-        )
+        try:
+            classifier.save(
+                output,
+                config=config,
+                card=card,
+                vocabulary_path=setup.prepared.vocabulary_path,
+                weights=state.best.weights if state.best else {},
+                linear_arrays=fitted.model.arrays if fitted else {},
+                extra_files=_extra_files(work.path),
+                paths=paths,
+                overwrite=overwrite or resume,
+            )
+        except BaseException:  # the last checkpoint allows to write the folder again
+            work.is_resumable = True
+            raise
+    yield _finished(output, card, why, message, is_resumable=work.is_resumable)
+
+
+def _finished(
+    output: Path, card: artifact.Card, why: str, message: str, *, is_resumable: bool = False
+) -> Finished:
     assert card.validation is not None
-    share = None if card.mixture is None else card.mixture.share
-    best_epoch = card.training.best_epoch
-    yield Finished(output, best_epoch, state.epoch, why, message, card.validation, share, card.gain)
+    return Finished(
+        folder=output,
+        best_epoch=card.training.best_epoch,
+        epochs=card.training.epochs,
+        why=why,
+        message=message,
+        validation=card.validation,
+        share=None if card.mixture is None else card.mixture.share,
+        gain=card.gain,
+        is_resumable=is_resumable,
+    )
+
+
+def _finished_before(output: Path) -> Finished | None:
+    """Return the last event of a training that is finished already, if it is."""
+    if unfinished_training(output) is not None or not (output / artifact.CARD).exists():
+        return None
+    return _finished(output, artifact.read_card(output), "finished before", "")
 
 
 class _Setup(NamedTuple):
@@ -241,18 +289,23 @@ class _Setup(NamedTuple):
     notices: list[str]
 
 
-def _set_up(config: Config, work: Path, on_progress: batches.Progress) -> _Setup:
+def _set_up(config: Config, work: WorkFolder, on_progress: batches.Progress) -> _Setup:
     """Open the data, encode them, and make the network."""
     config = with_paths(config)
     dataset = data.open_dataset(config.data, on_progress=on_progress)
+    if (record := work.record) is not None:
+        check_record(record, config, dataset.fingerprint, work.path)
     if "train" not in dataset.splits:
         raise DataError("there is no training split; name its file as data.train")
+    work.write_record(Record(settings=flat_settings(config), fingerprint=dataset.fingerprint))
     class_weights = weigh_classes(config.training.class_weights, dataset.task, dataset)
-    prepared = _prepare(config, dataset, work, on_progress)
+    prepared = _prepare(config, dataset, work.path, on_progress)
     num_tokens = len(text.read_vocabulary(prepared.vocabulary_path))
     loop, notices = None, list[str]()
     if config.model.encoder != "none":
-        loop, notices = _make_loop(config, dataset, prepared, dataset.task, class_weights)
+        loop, notices = _make_loop(
+            config, dataset, prepared, work.checkpoints, class_weights=class_weights
+        )
     total_steps = loop.total_steps if loop else 0
     return _Setup(
         config=config,
@@ -265,7 +318,7 @@ def _set_up(config: Config, work: Path, on_progress: batches.Progress) -> _Setup
     )
 
 
-def _started(setup: _Setup) -> Started:
+def _started(setup: _Setup, state: State, notices: tuple[str, ...]) -> Started:
     loop = setup.loop
     return Started(
         class_names=setup.dataset.class_names,
@@ -274,7 +327,9 @@ def _started(setup: _Setup) -> Started:
         num_weights=num_weights(loop.network) if loop else 0,
         steps_per_epoch=loop.steps_per_epoch if loop else 0,
         total_steps=loop.total_steps if loop else 0,
-        notices=tuple(setup.notices),
+        step=state.step,
+        history=tuple(state.history),
+        notices=(*setup.notices, *notices),
     )
 
 
@@ -326,15 +381,15 @@ def _linear_report(setup: _Setup, fitted: linear.Fitted, decision: Decision) -> 
 
 def _epochs(
     loop: Loop,
+    events: Iterator[Event],
     state: State,
-    should_stop: Callable[[], bool],
-    write_history: Callable[[Epoch], None],
+    write_history: Callable[[dict[str, Any]], None],
 ) -> Generator[Event, None, tuple[str, str]]:
     """Yield the events of the loop; return how the training ended and a message, see `Finished`."""
     try:
-        for event in loop.run(state, should_stop):
+        for event in events:
             if isinstance(event, Epoch):
-                write_history(event)
+                write_history(state.history[-1])
             yield event
     except Interrupted as interruption:
         return interruption.why, str(interruption)
@@ -367,10 +422,12 @@ def _make_loop(
     config: Config,
     dataset: data.Dataset,
     prepared: batches.Prepared,
-    task: Task,
+    checkpoint_folder: Path,
+    *,
     class_weights: list[float],
 ) -> tuple[Loop, list[str]]:
     """Make network, optimizer, step and validation; return them with notices about vectors."""
+    task = dataset.task
     vocabulary = text.read_vocabulary(prepared.vocabulary_path)
     notices, matrix = [], None
     if (path := config.model.embedding_vectors) is not None:
@@ -402,34 +459,22 @@ def _make_loop(
         network, optimizer, task, config.training, class_weights=class_weights, strategy=strategy
     )
     validator = Validator(network, task, prepared.validation)
-    loop = Loop(config.training, dataset, prepared.train, network, optimizer, train_step, validator)
+    checkpoints = Checkpoints(
+        checkpoint_folder,
+        [*network.variables, *optimizer.variables],
+        minutes=config.training.checkpoint_minutes,
+    )
+    loop = Loop(
+        settings=config.training,
+        dataset=dataset,
+        train=prepared.train,
+        network=network,
+        optimizer=optimizer,
+        train_step=train_step,
+        validator=validator,
+        checkpoints=checkpoints,
+    )
     return loop, notices
-
-
-def weigh_classes(
-    setting: str | dict[str, float], task: Task, dataset: data.Dataset
-) -> list[float]:
-    """Return the weight of each class in the loss.
-
-    Args:
-        setting: `training.class_weights`: "none", "balanced", or a weight for each class.
-
-    Raises:
-        ConfigError: the weights are not those of the classes.
-    """
-    names, train = dataset.class_names, dataset.splits["train"]
-    if isinstance(setting, dict):
-        if set(setting) != set(names):
-            raise ConfigError(
-                [
-                    "training.class_weights: expected a weight for each of "
-                    f"{', '.join(names)}, found {', '.join(setting)}"
-                ]
-            )
-        return [float(setting[name]) for name in names]
-    if setting == "none":
-        return [1.0] * len(names)
-    return task.balanced_weights(train.num_examples, train.class_counts)
 
 
 def _extra_files(work: Path) -> dict[str, Path]:
@@ -454,29 +499,3 @@ def _tensorflow_errors() -> Iterator[None]:
             f"the encoded texts were damaged while they were in use ({error.message}); remove "
             "the folder training.cache_dir, if it is set, and start again"
         ) from error
-
-
-@contextlib.contextmanager
-def _history_writer(work: Path, config: Config) -> Iterator[Callable[[Epoch], None]]:
-    """Give a function that writes an epoch's figures to the history and to TensorBoard."""
-    with contextlib.ExitStack() as stack:
-        history = stack.enter_context(open(work / artifact.HISTORY, "w", encoding="utf-8"))
-        board = None
-        if config.training.tensorboard:
-            board = tf.summary.create_file_writer(str(work / artifact.TENSORBOARD))
-            stack.callback(board.close)
-
-        def write(event: Epoch) -> None:
-            line = {**event.figures, "seconds": round(event.seconds, 3)}
-            history.write(json.dumps(line) + "\n")
-            history.flush()
-            if board is not None:
-                with board.as_default(step=event.epoch):
-                    for name, value in event.figures.items():
-                        if name == "gradient_norms":
-                            for layer, norm in value.items():
-                                tf.summary.scalar(f"gradient_norm/{layer}", norm)
-                        elif name != "epoch":
-                            tf.summary.scalar(name, value)
-
-        yield write

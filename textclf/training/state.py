@@ -1,5 +1,7 @@
 """The state of a training: all that the loop remembers from step to step."""
 
+from typing import Any
+
 import msgspec
 import numpy as np
 
@@ -55,6 +57,7 @@ class State(msgspec.Struct):
 
     Attributes:
         epoch: the current epoch, from 1; 0 before the first.
+        is_in_epoch: whether the epoch is not complete: steps or its validation are missing.
         step: training steps done, over all epochs.
         sums: of the current epoch.
         best: None before the first complete epoch.
@@ -62,9 +65,12 @@ class State(msgspec.Struct):
         plateau_factor: factor of the learning rate of the schedule `plateau`.
         learning_rate: of the last step.
         stopped_early: whether early stopping ended the training.
+        history: figures of the complete epochs.
+        seconds: duration of the current epoch so far, interruptions not included.
     """
 
     epoch: int = 0
+    is_in_epoch: bool = False
     step: int = 0
     sums: EpochSums = msgspec.field(default_factory=EpochSums)
     best: BestEpoch | None = None
@@ -72,8 +78,17 @@ class State(msgspec.Struct):
     plateau_factor: float = 1.0
     learning_rate: float = 0.0
     stopped_early: bool = False
+    history: list[dict[str, Any]] = msgspec.field(default_factory=list)
+    seconds: float = 0.0
 
     def begin_epoch(self) -> None:
         """Count the epoch and clear the sums."""
         self.epoch += 1
+        self.is_in_epoch = True
         self.sums = EpochSums()
+        self.seconds = 0.0
+
+    def end_epoch(self, figures: dict[str, Any]) -> None:
+        """Add the figures of the epoch, which is complete."""
+        self.is_in_epoch = False
+        self.history.append(figures)

@@ -1,50 +1,207 @@
-"""The folder of an unfinished training, which one process at a time may use."""
+"""The folder of an unfinished training, which one process at a time may use.
+
+`OUTPUT.unfinished` holds:
+
+    lock            held by the running training
+    training.json   settings and data of the training, see `Record`
+    batches/        vocabulary and encoded texts
+    checkpoints/    see `checkpoints`
+    history.jsonl   one line per complete epoch
+    tensorboard/    event files, if requested
+
+It is removed when the training is finished. Nothing here imports TensorFlow.
+"""
 
 import contextlib
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import filelock
+import msgspec
 
+from textclf import artifact
 from textclf.errors import ArtifactError
 
 _LOCK = "lock"
+_RECORD = "training.json"
+_CHECKPOINTS = "checkpoints"
+CHECKPOINT = "checkpoint.json"
+# Raised when a training cannot be continued from the files of an older version.
+FORMAT = 1
+
+
+class Position(msgspec.Struct, frozen=True):
+    """Where a training is: the epoch, from 1, and the steps done over all epochs."""
+
+    epoch: int
+    step: int
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings and data of an unfinished training; content of `training.json`.
+
+    Attributes:
+        format: number of the format.
+        settings: every setting by its path, such as `training.epochs`.
+        fingerprint: of the data.
+    """
+
+    format: int = FORMAT
+    settings: dict[str, Any]
+    fingerprint: str
+
+
+class WorkFolder:
+    """The folder of a training that runs.
+
+    Attributes:
+        path: the folder.
+        is_resumable: set to False when the training is finished; the folder is then removed.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.is_resumable = True
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.path / _CHECKPOINTS
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """True if there is a checkpoint."""
+        return bool(checkpoint_folders(self.checkpoints))
+
+    @property
+    def record(self) -> Record | None:
+        """The record of the training; None before it is written.
+
+        Raises:
+            ArtifactError: it is damaged, or of a newer version of textclf.
+        """
+        return _read_record(self.path)
+
+    def write_record(self, record: Record) -> None:
+        """Write or replace the record."""
+        artifact.write_file(self.path / _RECORD, msgspec.json.encode(record).decode())
+
+    def clear(self) -> None:
+        """Remove all files but the lock."""
+        for path in self.path.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path.name != _LOCK:
+                path.unlink()
+
+
+def check_free(output: str | os.PathLike) -> None:
+    """Check that no other process is training into an output folder.
+
+    Raises:
+        ArtifactError: one is.
+    """
+    lock = _folder_of(output) / _LOCK
+    if lock.exists():
+        try:
+            with filelock.FileLock(lock, blocking=False):
+                pass
+        except filelock.Timeout:
+            raise _in_use(output) from None
+        except OSError:  # `work_folder` tells what is wrong
+            pass
+
+
+def unfinished_training(output: str | os.PathLike) -> str | None:
+    """Return a phrase that describes the unfinished training of an output folder, or None.
+
+    Raises:
+        ArtifactError: its record is damaged, or of a newer version of textclf.
+    """
+    folder = _folder_of(output)
+    if _read_record(folder) is None:
+        return None
+    for checkpoint in reversed(checkpoint_folders(folder / _CHECKPOINTS)):
+        with contextlib.suppress(OSError, msgspec.MsgspecError, KeyError):
+            content = msgspec.json.decode((checkpoint / CHECKPOINT).read_bytes())
+            position = msgspec.convert(content["position"], Position)
+            return f"an unfinished training (epoch {position.epoch}, step {position.step})"
+    return "an unfinished training without a checkpoint"
+
+
+def checkpoint_folders(folder: Path) -> list[Path]:
+    """Return the complete checkpoints of a folder, the oldest first."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.name.isdecimal())
 
 
 @contextlib.contextmanager
-def work_folder(output: Path) -> Iterator[Path]:
-    """Make the folder `OUTPUT.unfinished` and remove it at the end.
+def work_folder(output: str | os.PathLike, *, resume: bool = False) -> Iterator[WorkFolder]:
+    """Make the folder `OUTPUT.unfinished`; keep it at the end if the training can be resumed.
 
-    It holds what only the running training needs. A folder that a killed training left is emptied.
+    Args:
+        output: the folder that the training will write.
+        resume: keep the files of a former training; otherwise the folder is emptied.
 
     Raises:
         ArtifactError: another process is training into the same output, or the folder holds files
             that are not ours.
     """
-    output = Path(os.path.abspath(output))
-    folder = output.with_name(output.name + ".unfinished")
+    folder = _folder_of(output)
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(_locked(folder))
         except filelock.Timeout:
-            raise ArtifactError(
-                f"{output}: another training is writing there; wait for it or name another folder"
-            ) from None
+            raise _in_use(output) from None
         except OSError as error:
             raise ArtifactError(
                 f"{folder}: cannot be written ({error.strerror}); name another output folder"
             ) from None
-        for path in folder.iterdir():
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            elif path.name != _LOCK:
-                path.unlink()
+        work = WorkFolder(folder)
+        if not resume:
+            work.clear()
         try:
-            yield folder
+            yield work
+        except ArtifactError as error:  # for instance a full disk
+            if work.has_checkpoint:
+                raise ArtifactError(f"{error}; then continue with --resume") from error
+            raise
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            if not (work.is_resumable and work.has_checkpoint):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _in_use(output: str | os.PathLike) -> ArtifactError:
+    return ArtifactError(
+        f"{output}: another training is writing there; wait for it or name another folder"
+    )
+
+
+def _folder_of(output: str | os.PathLike) -> Path:
+    output = Path(os.path.abspath(output))
+    return output.with_name(output.name + ".unfinished")
+
+
+def _read_record(folder: Path) -> Record | None:
+    path = folder / _RECORD
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    try:
+        number = msgspec.json.decode(content)["format"]
+        if number > FORMAT:
+            raise ArtifactError(
+                f"{folder}: was written by a newer version of textclf (format {number}, this one "
+                f"reads {FORMAT}); use that version, or start again with --overwrite"
+            )
+        return msgspec.json.decode(content, type=Record)
+    except (msgspec.MsgspecError, KeyError, TypeError) as error:
+        raise ArtifactError(f"{path}: is damaged ({error}); start again with --overwrite") from None
 
 
 @contextlib.contextmanager

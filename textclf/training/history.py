@@ -1,0 +1,49 @@
+"""Figures of the epochs in files: `history.jsonl`, and event files for TensorBoard."""
+
+import contextlib
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from textclf import artifact
+
+
+@contextlib.contextmanager
+def history_writer(
+    folder: Path, history: list[dict[str, Any]], *, tensorboard: bool
+) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Give a function that writes an epoch's figures to the history and to TensorBoard.
+
+    Args:
+        folder: where to write.
+        history: figures of the epochs before; they are written again, because a killed training
+            may have written one that its newest checkpoint does not have.
+        tensorboard: whether to write event files.
+    """
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(open(folder / artifact.HISTORY, "w", encoding="utf-8"))
+        board = None
+        if tensorboard:
+            shutil.rmtree(folder / artifact.TENSORBOARD, ignore_errors=True)
+            board = tf.summary.create_file_writer(str(folder / artifact.TENSORBOARD))
+            stack.callback(board.close)
+
+        def write(figures: dict[str, Any]) -> None:
+            file.write(json.dumps(figures) + "\n")
+            file.flush()
+            if board is not None:
+                with board.as_default(step=figures["epoch"]):
+                    for name, value in figures.items():
+                        if name == "gradient_norms":
+                            for layer, norm in value.items():
+                                tf.summary.scalar(f"gradient_norm/{layer}", norm)
+                        elif name not in ("epoch", "seconds"):
+                            tf.summary.scalar(name, value)
+
+        for figures in history:
+            write(figures)
+        yield write

@@ -26,13 +26,13 @@ from textclf.training.checks import check
 if TYPE_CHECKING:
     from textclf.training.card import validation_report
     from textclf.training.events import Epoch, Event, Finished, LinearFitted, Started, Step
-    from textclf.training.run import TrainingResult, train, train_events
+    from textclf.training.run import TrainingResult, fit_linear, train, train_events
     from textclf.training.validation import Validator
 
 _MODULES = {
     "card": ("validation_report",),
     "events": ("Epoch", "Event", "Finished", "LinearFitted", "Started", "Step"),
-    "run": ("TrainingResult", "train", "train_events"),
+    "run": ("TrainingResult", "fit_linear", "train", "train_events"),
     "validation": ("Validator",),
 }
 
@@ -46,6 +46,7 @@ __all__ = [
     "TrainingResult",
     "Validator",
     "check",
+    "fit_linear",
     "train",
     "train_events",
     "validation_report",

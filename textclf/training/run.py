@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-import shutil
+import tempfile
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -129,6 +129,7 @@ def train_events(
     output: str | os.PathLike,
     *,
     overwrite: bool = False,
+    linear_model: linear.Fitted | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     on_progress: batches.Progress = lambda stage, done, total: None,
 ) -> Generator[Event, None, None]:
@@ -140,6 +141,8 @@ def train_events(
     Args:
         config: the experiment.
         output: the folder to write; replaced only with `overwrite`, and only by a complete one.
+        linear_model: a result of `fit_linear` on the same data and settings, for several trainings
+            that share it; default: it is fitted if the settings ask for it.
         should_stop: called at every step; if it returns true, the best epoch so far is saved.
         on_progress: called with stage, done and total before the first step.
 
@@ -149,15 +152,17 @@ def train_events(
     Raises:
         TextclfError: an error in settings or data, or a training that has no complete epoch. What
             can be checked before the data are read is raised by the call itself.
+        ValueError: `linear_model` was fitted to other data or with another `text.linear_length`.
     """
     check(config, output, overwrite=overwrite)
-    return _events(config, Path(output), overwrite, should_stop, on_progress)
+    return _events(config, Path(output), overwrite, linear_model, should_stop, on_progress)
 
 
 def _events(
     config: Config,
     output: Path,
     overwrite: bool,
+    linear_model: linear.Fitted | None,
     should_stop: Callable[[], bool],
     on_progress: batches.Progress,
 ) -> Generator[Event, None, None]:
@@ -171,7 +176,10 @@ def _events(
         yield _started(setup)
         fitted, linear_decision = None, None
         if config.model.encoder == "none" or config.model.linear != "none":
-            fitted = _fit_linear(setup, work, on_progress)
+            fitted = linear_model
+            if fitted is None:
+                fitted = fit_linear(setup.config, setup.dataset, folder=work, on_progress=on_progress)
+            _check_linear(setup, fitted)
             linear_decision = evaluation.fit_decision(
                 setup.dataset.task, fitted.validation_classes, fitted.validation_logits
             )
@@ -227,7 +235,6 @@ class _Setup(NamedTuple):
         dataset: the examples.
         prepared: vocabulary and shards.
         vocabulary_size: number of token ids.
-        class_weights: weight of each class in the loss.
         loop: trains the network; None if the linear model is alone.
         notices: sentences for the user.
     """
@@ -236,7 +243,6 @@ class _Setup(NamedTuple):
     dataset: data.Dataset
     prepared: batches.Prepared
     vocabulary_size: int
-    class_weights: list[float]
     loop: Loop | None
     notices: list[str]
 
@@ -259,7 +265,6 @@ def _set_up(config: Config, work: Path, on_progress: batches.Progress) -> _Setup
         dataset=dataset,
         prepared=prepared,
         vocabulary_size=text.NUM_RESERVED + num_tokens + config.text.hash_buckets,
-        class_weights=class_weights,
         loop=loop,
         notices=[*diagnostics.data_notices(config, dataset, prepared, total_steps), *notices],
     )
@@ -295,21 +300,51 @@ def _validation_classes(setup: _Setup, fitted: linear.Fitted | None) -> np.ndarr
     return fitted.validation_classes
 
 
-def _fit_linear(setup: _Setup, work: Path, on_progress: batches.Progress) -> linear.Fitted:
-    """Fit the linear model, with temporary files in the work folder."""
-    folder = work / "linear"
-    folder.mkdir()
-    fitted = linear.fit(
-        setup.dataset,
-        tokenizer=text.Tokenizer(**classifier.tokenizer_settings(setup.config)),
-        folder=folder,
-        max_tokens=setup.config.text.linear_length,
-        class_weights=setup.class_weights,
-        seed=setup.config.training.seed,
-        on_progress=on_progress,
-    )
-    shutil.rmtree(folder)
-    return fitted
+def fit_linear(
+    config: Config,
+    dataset: data.Dataset,
+    *,
+    folder: Path | None = None,
+    on_progress: batches.Progress = lambda stage, done, total: None,
+) -> linear.Fitted:
+    """Fit the linear model of a configuration, alone or of a mixture.
+
+        fitted = fit_linear(config, dataset)
+        events = train_events(config, "runs/lstm", linear_model=fitted)
+
+    It depends on `training.class_weights`, `training.seed`, `text.linear_length` and the settings
+    of the tokenizer, and on no setting of the network.
+
+    Args:
+        config: the experiment, with resolved paths.
+        dataset: its data.
+        folder: for temporary files, see `linear.fit`; default: the system's.
+        on_progress: see `linear.fit`.
+
+    Raises:
+        TextclfError: as for `linear.fit`.
+    """
+    class_weights = weigh_classes(config.training.class_weights, dataset.task, dataset)
+    with tempfile.TemporaryDirectory(prefix="textclf-", dir=folder) as temporary:
+        return linear.fit(
+            dataset,
+            tokenizer=text.Tokenizer(**classifier.tokenizer_settings(config)),
+            folder=Path(temporary),
+            max_tokens=config.text.linear_length,
+            class_weights=class_weights,
+            seed=config.training.seed,
+            on_progress=on_progress,
+        )
+
+
+def _check_linear(setup: _Setup, fitted: linear.Fitted) -> None:
+    """Check that a linear model fits the validation split and the length limit."""
+    if (
+        not np.array_equal(fitted.validation_classes, _validation_classes(setup, fitted))
+        or fitted.model.num_classes != setup.dataset.task.num_outputs
+        or fitted.model.max_tokens != setup.config.text.linear_length
+    ):
+        raise ValueError("linear_model was fitted to other data or with other settings")
 
 
 def _linear_report(setup: _Setup, fitted: linear.Fitted, decision: Decision) -> evaluation.Report:

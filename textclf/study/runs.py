@@ -15,12 +15,15 @@ from textclf.study.budget import Budget
 
 BAG = "bag_of_embeddings"
 LINEAR = "linear_model"
+# Headings of the parts of a report about mixtures.
+NETWORK_TITLE = "Network alone"
+MIXTURE_TITLE = "Mixture with the linear model"
 _MAX_NAME_BYTES = 100  # names of files add to the name of a cell and hold at most 255 bytes
 
 Kind = Literal["network", "baseline", "linear", "calibration", "measurement"]
 
-# Settings on which the linear model of a mixture depends, besides the data. It depends on the seed
-# too, but hardly: that of all runs has the default seed.
+# Settings on which the linear model of a mixture depends, in addition to the data. It also
+# depends on the seed, but hardly: all runs have the one of the default seed.
 _LINEAR_SETTINGS = (
     "text.unit",
     "text.lowercase",

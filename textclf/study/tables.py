@@ -10,12 +10,10 @@ from msgspec.structs import asdict
 from textclf.display import Document, Notes, Table, to_text
 from textclf.study.comparison import CellComparison
 from textclf.study.records import Result
-from textclf.study.runs import Grid, Run
+from textclf.study.runs import MIXTURE_TITLE, NETWORK_TITLE, Grid, Run
 from textclf.study.summary import CellSummary, DatasetSummary, Summary
 
 TITLE = "Comparison of architectures"
-NETWORK_TITLE = "Network alone"
-MIXTURE_TITLE = "Mixture with the linear model"
 _COST_COLUMNS = {
     "weights": ("weights", "{:,.0f}"),
     "training_seconds": ("training s", "{:,.1f}"),

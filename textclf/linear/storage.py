@@ -2,6 +2,8 @@
 
 import os
 import tempfile
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,13 @@ def load_fitted(path: Path) -> Fitted:
         FileNotFoundError: there is none.
         ValueError: it is damaged.
     """
+    try:
+        return _load(path)
+    except (EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path}: is not a fitted linear model ({error})") from error
+
+
+def _load(path: Path) -> Fitted:
     with np.load(path, allow_pickle=False) as stored:
         description = msgspec.json.decode(stored["description"].tobytes(), type=_Description)
         model = LinearModel(

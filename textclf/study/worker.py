@@ -239,7 +239,7 @@ def _linear_model(
         return None
     try:
         return linear.load_fitted(Path(job.linear_model))
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError):
         raise TrainingError(
             f"{job.linear_model}: cannot be read; remove the result of the linear model in "
             "results/ to fit it again"

@@ -35,6 +35,7 @@ grid:
 exclude: [{model.encoder: simple_rnn, model.bidirectional: false}]
 seeds: 3
 """
+MIXTURES = CELLS.replace("settings: {", "settings: {model.linear: mixture, ")
 Y_TRUE = np.arange(4000) % 2
 
 
@@ -81,6 +82,14 @@ def made_up_result(run: Run, accuracy: float) -> dict[str, Any]:
         **(network if run.kind == "network" else {}),
         "y_true": packed(Y_TRUE.astype(np.int16)),
     }  # fmt: skip
+
+
+def with_network_alone(result: dict[str, Any], run: Run, accuracy: float) -> dict[str, Any]:
+    """Return the JSON of a mixture whose network alone has another accuracy."""
+    alone = made_up_result(run, accuracy)
+    return result | {
+        "network_alone": {name: alone[name] for name in ("test", "thresholds", "probabilities")}
+    }
 
 
 def typed(results: Mapping[str, dict[str, Any]]) -> dict[str, Result]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from msgspec.structs import replace
-from studies import CELLS, GRID, TINY, run_benchmark, write_grids
+from studies import CELLS, GRID, MIXTURES, TINY, run_benchmark, write_grids
 
 from textclf import networks
 from textclf.cli import main
@@ -47,6 +47,48 @@ def test_a_grid_contains_each_combination_with_each_seed_and_the_simple_classifi
     ]
     fingerprints = {run.fingerprint for run in benchmark.runs}
     assert len(fingerprints) == len(names)
+
+
+def test_mixtures_with_the_same_settings_of_the_linear_model_share_one_fit(folder: Path):
+    (folder / "cells.yaml").write_text(MIXTURES)
+    first = grid.read(folder / "cells.yaml")
+    [linear] = first.linear_models
+    assert (linear.name, linear.in_grid, linear.is_random) == ("tiny.linear_model", False, False)
+    networks_of_grid = [run for run in first.runs if run.kind == "network"]
+    assert len(networks_of_grid) == 3 * 4 and all(run.linear == linear for run in networks_of_grid)
+    assert linear.config.model.encoder == "none"
+    changes = {
+        "seeds: 3": "seeds: [7]",
+        "model.embedding_dropout: 0.0": "training.epochs: 3",
+        "[simple_rnn, gru]": "[lstm, simple_rnn]",
+        "model.linear: mixture, ": "model.linear: mixture, text.max_tokens: 9, ",
+    }
+    for old, new in changes.items():
+        (folder / "cells.yaml").write_text(MIXTURES.replace(old, new))
+        [other] = grid.read(folder / "cells.yaml").linear_models
+        assert other.fingerprint == linear.fingerprint, new
+    for setting in ("text.lowercase: false", "text.linear_length: 9",
+                    "training.class_weights: balanced"):  # fmt: skip
+        text = MIXTURES.replace("model.linear: mixture", f"model.linear: mixture, {setting}")
+        (folder / "cells.yaml").write_text(text)
+        [other] = grid.read(folder / "cells.yaml").linear_models
+        assert other.fingerprint != linear.fingerprint, setting
+    (folder / "cells.yaml").write_text(CELLS)
+    assert grid.read(folder / "cells.yaml").linear_models == ()
+
+
+def test_cells_with_different_tokens_have_different_linear_models(folder: Path):
+    text = MIXTURES.replace("grid:", "grid:\n  text.unit: [word, character]")
+    (folder / "cells.yaml").write_text(text)
+    benchmark = grid.read(folder / "cells.yaml")
+    by_unit = {run.config.text.unit: run.name for run in benchmark.linear_models}
+    assert by_unit == {
+        "word": "tiny.linear_model-unit=word",
+        "character": "tiny.linear_model-unit=character",
+    }
+    for run in benchmark.runs:
+        if run.in_grid:
+            assert run.linear.name == by_unit[run.config.text.unit]
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ import tensorflow as tf
 from click.testing import CliRunner
 
 import textclf
-from textclf import artifact, classifier, evaluation, saved_model, scoring, training
+from textclf import artifact, classifier, evaluation, linear, saved_model, scoring, training
 from textclf.cli import main
 from textclf.config import Config
-from textclf.errors import ConfigError
+from textclf.errors import ArtifactError, ConfigError
 from textclf.tasks import Decision
 
 TEXTS = ["not bad at all", "", "一点也不差", "bad " * 6000, "x" * 100, "Été \x00 🙂"]
@@ -251,7 +251,8 @@ def test_calibration_of_a_mixture_fits_the_decision_of_its_linear_model_again(fo
         assert changed != before.to_json()
     (tmp_path / "run" / "card.json").write_text(changed)
     textclf.calibrate(tmp_path / "run")
-    assert artifact.read_card(tmp_path / "run").linear == before.linear
+    after = artifact.read_card(tmp_path / "run")
+    assert after.linear == before.linear and after.network_decision == before.network_decision
 
 
 def test_report_of_several_labels_uses_the_thresholds_of_the_linear_model_alone():
@@ -298,3 +299,68 @@ def test_cuts_of_each_limit_are_reported_by_class_in_training_card_and_evaluatio
     counts = {setting: part.num_examples for setting, part in report.truncated_by.items()}
     cut = {"text.linear_length": 2}
     assert counts == ({"text.sequence_length": 70, **cut} if kind == "mixture" else cut)
+
+
+def test_network_of_a_mixture_alone_is_the_classifier_trained_without_the_linear_model(
+    folder, bag, reviews, tmp_path
+):
+    if not has_network(folder):
+        with pytest.raises(ArtifactError, match="has no network"):
+            classifier.load(folder).network_alone()
+        return
+    values = settings("mixture", bag, reviews)
+    values["model"] = {**values["model"], "linear": "none"}
+    textclf.train(Config.from_dict(values), tmp_path / "network")
+    expected = classifier.load(tmp_path / "network")
+    alone = classifier.load(folder).network_alone()
+    assert alone.card.decision == expected.card.decision
+    assert alone.card.config == expected.card.config and alone.linear is None
+    np.testing.assert_allclose(alone.predict_proba(TEXTS), expected.predict_proba(TEXTS), atol=1e-6)
+    assert (alone.predict_proba(TEXTS) != classifier.load(folder).predict_proba(TEXTS)).any()
+    assert expected.network_alone() is expected
+
+
+def test_network_alone_needs_a_decision_in_the_card_which_calibration_adds(folder, tmp_path):
+    if not has_network(folder):
+        pytest.skip("this classifier has no network")
+    shutil.copytree(folder, tmp_path / "run")
+    card = json.loads((folder / "card.json").read_text())
+    decision = card.pop("network_decision")
+    (tmp_path / "run" / "card.json").write_text(json.dumps(card))
+    with pytest.raises(ArtifactError, match="`textclf calibrate FOLDER` adds it"):
+        classifier.load(tmp_path / "run").network_alone()
+    textclf.calibrate(tmp_path / "run")
+    card = json.loads((tmp_path / "run" / "card.json").read_text())
+    assert card["network_decision"] == decision
+
+
+def test_training_with_a_stored_linear_model_gives_the_same_bytes(folder, bag, reviews, tmp_path):
+    kind = "mixture" if has_network(folder) else "none"
+    config = Config.from_dict(settings(kind, bag, reviews))
+    dataset = textclf.open_dataset(source=str(reviews))
+    linear.save_fitted(training.fit_linear(config, dataset), tmp_path / "linear.npz")
+    fitted = linear.load_fitted(tmp_path / "linear.npz")
+    assert [path.name for path in tmp_path.iterdir()] == ["linear.npz"]
+    for _ in training.train_events(config, tmp_path / "run", linear_model=fitted):
+        pass
+    for name in ("weights.npz", "vocabulary.txt"):
+        assert (tmp_path / "run" / name).read_bytes() == (folder / name).read_bytes(), name
+    card = artifact.read_card(tmp_path / "run")
+    assert card.linear == artifact.read_card(folder).linear
+    fitted.model._variables["bias"].assign([5.0, -5.0])
+    for _ in training.train_events(config, tmp_path / "changed", linear_model=fitted):
+        pass
+    changed = classifier.load(tmp_path / "changed").linear.arrays["bias"]
+    assert changed.tolist() == [5.0, -5.0], "the model that was passed in is used"
+
+
+def test_linear_model_of_other_data_or_settings_is_refused(bag, reviews, tmp_path):
+    config = Config.from_dict(settings("mixture", bag, reviews))
+    dataset = textclf.open_dataset(source=str(reviews))
+    fitted = training.fit_linear(config, dataset)
+    others = fitted._replace(validation_classes=1 - fitted.validation_classes)
+    longer = config.replace({"text.linear_length": 99})
+    for settings_of_run, model in ((config, others), (longer, fitted)):
+        with pytest.raises(ValueError, match="fitted to other data or with other settings"):
+            list(training.train_events(settings_of_run, tmp_path / "run", linear_model=model))
+    assert not (tmp_path / "run").exists()

@@ -19,7 +19,7 @@ import pytest
 from studies import GRID, run_benchmark, write_grids
 from test_cli import on_terminal, screen_lines
 
-from textclf import artifact
+from textclf import artifact, classifier, linear
 from textclf.cli import main
 from textclf.study import folder as folders
 from textclf.study import grid, running
@@ -267,5 +267,53 @@ def test_runs_of_a_cell_fail_if_their_calibration_failed(folder: Path):
     assert result.exit_code == 1 and "4 of 4 runs have no result" in result.stderr
     names = {path.name for path in (folder / "out" / "failures").iterdir()}
     assert "tiny.embedding_dim=2.calibration.json" in names
+    assert "tiny.embedding_dim=2.seed0.json" not in names, "it was never started"
+    assert "tiny.embedding_dim=2.seed0 failed: stopped at" in result.stdout
+
+
+def test_mixtures_of_a_benchmark_share_a_linear_model_that_is_fitted_once(folder: Path):
+    text = GRID.replace("[2, 3]", "[2]").replace("seeds: 1", "seeds: 2")
+    (folder / "grid.yaml").write_text(text + "settings: {model.linear: mixture}\n")
+    benchmark = grid.read(folder / "grid.yaml")
+    out = folder / "out"
+    output = run_benchmark(folder, "grid.yaml", "out", "--jobs", "2", "--json")
+    assert output.exit_code == 0, output.output
+    [path] = (out / "linear").iterdir()
+    [fit] = benchmark.linear_models
+    assert path == folders.linear_model_path(fit, out)
+    stored = linear.load_fitted(path)
+    results = folders.finished(benchmark, out)
+    for seed in (0, 1):
+        result = results[f"tiny.embedding_dim=2.seed{seed}"]
+        model = classifier.load(out / "models" / result.run)
+        for name, array in stored.model.arrays.items():
+            assert (model.linear.arrays[name] == array).all(), name
+        alone = result.network_alone
+        p, y_true = alone.probabilities.unpack(), result.y_true.unpack()
+        assert alone.test["accuracy"] == (p.argmax(axis=1) == y_true).mean()
+        assert (p != result.probabilities.unpack()).any()
+        assert result.test_reads == 1
+    result = results["tiny.linear_model"]
+    assert result.network_alone is None and result.cost.shared_cores is False
+    assert result.cost.training_seconds > 0 and result.cost.size_mb > 0
+    [dataset] = json.loads(output.stdout)["datasets"].values()
+    assert "the linear model" in {cell["name"] for cell in dataset["cells"]}
+    assert len(dataset["network_alone"]["cells"]) == len(dataset["cells"])
+    # A run that is repeated uses the fitted model; only the run that fits it writes the file.
+    before = path.stat().st_mtime_ns
+    (out / "results" / "tiny.embedding_dim=2.seed1.json").unlink()
+    shutil.rmtree(out / "models")
+    assert run_benchmark(folder, "grid.yaml", "out").exit_code == 0
+    assert path.stat().st_mtime_ns == before
+    assert [file.name for file in (out / "models").iterdir()] == ["tiny.embedding_dim=2.seed1"]
+
+
+def test_mixtures_fail_if_the_fit_of_their_linear_model_failed(folder: Path):
+    text = GRID.replace("[2, 3]", "[2]") + "settings: {model.linear: mixture}\n"
+    (folder / "grid.yaml").write_text(text + "memory_mb_per_run: 30\n")
+    result = run_benchmark(folder, "grid.yaml", "out", "--jobs", "2")
+    assert result.exit_code == 1 and "5 of 5 runs have no result" in result.stderr
+    names = {path.name for path in (folder / "out" / "failures").iterdir()}
+    assert "tiny.linear_model.json" in names
     assert "tiny.embedding_dim=2.seed0.json" not in names, "it was never started"
     assert "tiny.embedding_dim=2.seed0 failed: stopped at" in result.stdout

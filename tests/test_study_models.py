@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -12,7 +13,7 @@ from click.testing import CliRunner
 from studies import TINY
 
 import textclf
-from textclf import artifact
+from textclf import artifact, classifier, saved_model
 from textclf.cli import main
 from textclf.config import Config
 from textclf.study import model_report, models
@@ -254,3 +255,51 @@ def test_textclf_compare_returns_the_report_of_the_command(folder: Path, reviews
         textclf.compare([folder / "two", folder / "two"])
     with pytest.raises(ValueError, match="recall is not available for this task"):
         textclf.compare(models_to_compare, metric="recall")
+
+
+@pytest.fixture(scope="module")
+def mixtures(folder: Path) -> list[str]:
+    """Return two trained mixtures, which differ in their embeddings."""
+    names = [str(folder / "mixture-two"), str(folder / "mixture-three")]
+    for name, dim in zip(names, (2, 3), strict=True):
+        arguments = ["train", str(folder / "tiny.yaml"), name, "--set", "model.linear=mixture"]
+        result = CliRunner().invoke(main, [*arguments, "--set", f"model.embedding_dim={dim}"])
+        assert result.exit_code == 0, result.output
+    return names
+
+
+def test_networks_of_mixtures_are_compared_alone_too(folder: Path, mixtures: list[str]):
+    network = str(folder / "two")
+    result = CliRunner().invoke(main, ["compare", *mixtures, network, "--json"])
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert len(report["models"]) == 3 and len(report["comparisons"]) == 3
+    alone = report["network_alone"]
+    assert {model["name"] for model in alone["models"]} == set(mixtures)
+    scores = {model["name"]: model["score"] for model in report["models"]}
+    of_networks = {model["name"]: model["score"] for model in alone["models"]}
+    # The network of a mixture is trained like a network without a linear model.
+    assert of_networks[mixtures[0]] == scores[network]
+    printed = CliRunner().invoke(main, ["compare", *mixtures]).stdout
+    assert printed.index("Network alone\n") < printed.index("Mixture with the linear model\n")
+    for others in ([mixtures[0], network], [network, str(folder / "three")]):
+        result = CliRunner().invoke(main, ["compare", *others, "--json"])
+        assert "network_alone" not in json.loads(result.stdout)
+
+
+def test_mixtures_whose_network_cannot_answer_alone_are_noted(mixtures: list[str], tmp_path: Path):
+    old = tmp_path / "old"
+    shutil.copytree(mixtures[1], old)
+    card = json.loads((old / "card.json").read_text())
+    del card["network_decision"]
+    (old / "card.json").write_text(json.dumps(card))
+    version = saved_model.export(
+        classifier.load(mixtures[1]), tmp_path / "exports", is_verified=False
+    )
+    for model, note in (
+        (old, f"`textclf calibrate {old}` makes this possible"),
+        (version, "an export answers with the mixture only"),
+    ):
+        result = CliRunner().invoke(main, ["compare", mixtures[0], str(model)])
+        assert result.exit_code == 0 and note in result.stderr, result.output
+        assert "Network alone" not in result.stdout

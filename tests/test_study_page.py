@@ -6,8 +6,9 @@ from pathlib import Path
 import chromium
 import msgspec
 import pytest
-from studies import summarized, typed, write_grids
+from studies import MIXTURES, summarized, typed, with_network_alone, write_grids
 
+from textclf.study import summary
 from textclf.study.page import render
 
 
@@ -121,3 +122,29 @@ def test_captions_of_a_benchmark_page_describe_only_what_is_drawn(
         (False, False),
         (True, True),
     ]
+
+
+def test_benchmark_page_of_mixtures_has_a_part_for_the_networks_alone(
+    page: chromium.Page, folder: Path
+):
+    benchmark, results, _ = summarized(folder, {"gru": 0.8}, MIXTURES)
+    for run in benchmark.runs:
+        if run.linear is not None:
+            results[run.name] = with_network_alone(results[run.name], run, 0.6)
+    records = typed(results)
+    report = summary.summarize(benchmark, records, {})
+    file = folder / "report.html"
+    file.write_text(render(benchmark, folder, records, report), encoding="utf-8")
+    page.open(file.as_uri(), width=1280, height=800)
+    headings = page.evaluate("[...document.querySelectorAll('h3')].map(e => e.textContent)")
+    assert headings == ["Network alone", "Mixture with the linear model"]
+    groups = page.evaluate("[...document.querySelectorAll('h4')].map(e => e.textContent)")
+    assert groups == 2 * ["Between cells", "With the simple classifiers", "Confusion matrix"]
+    labels = page.evaluate(
+        "[...document.querySelectorAll('svg')].map(s => s.getAttribute('aria-label'))"
+    )
+    assert sum(label.startswith("Network alone: ") for label in labels) == 3
+    assert len(labels) == 3 + 7
+    ids = page.evaluate("[...document.querySelectorAll('[id]')].map(e => e.id)")
+    assert len(ids) == len(set(ids)), "two plots share an id"
+    assert page.problems == []

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from studies import summarized, typed, write_grids
+from studies import MIXTURES, summarized, typed, with_network_alone, write_grids
 
-from textclf.study import tables
+from textclf.study import summary, tables
 from textclf.study.summary import Summary
 
 RUNS = Path(__file__).parents[1] / "benchmarks" / "runs"
@@ -48,3 +48,24 @@ def test_benchmark_tables_with_long_names_fit_the_terminal():
     _, rows = tables.scores_table(dataset)
     for figure in (cell for row in rows for cell in row[1:-1]):
         assert figure in text, f"{figure} is cut"
+
+
+def test_tables_of_mixtures_have_a_part_for_the_networks_alone(folder: Path):
+    benchmark, results, _ = summarized(folder, {"gru": 0.8}, MIXTURES)
+    for run in benchmark.runs:
+        if run.linear is not None:
+            results[run.name] = with_network_alone(results[run.name], run, 0.6)
+    report = summary.summarize(benchmark, typed(results), {})
+    alone, mixtures = tables.markdown(report).split("### Mixture with the linear model")
+    assert "### Network alone" in alone
+    assert "| GRU | 60.0 | 0.0 | 60.0 to 60.0 | 3 |\n" in alone, "its cost is not known"
+    assert "| GRU | 80.0 | 0.0 | 80.0 to 80.0 | 3 | training, answer | 6.0 |" in mixtures
+    assert "Pareto" not in alone and "Pareto front" in mixtures
+    text = tables.plain(report, width=80)
+    assert "tiny: Network alone\n" in text and "tiny: Mixture with the linear model\n" in text
+    assert max(map(len, text.splitlines())) <= 80
+    rows = csv.DictReader(tables.results_csv(benchmark, typed(results), {}).splitlines())
+    scores = {
+        row["run"]: (row["test_accuracy"], row["network_alone_test_accuracy"]) for row in rows
+    }
+    assert scores["tiny.gru.seed1"] == ("0.8", "0.6") and scores["tiny.linear_model"][1] == ""

@@ -2,9 +2,21 @@
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
-from studies import CELLS, TINY, by_pair, made_up_result, packed, summarized, typed, write_grids
+from studies import (
+    CELLS,
+    MIXTURES,
+    TINY,
+    by_pair,
+    made_up_result,
+    packed,
+    summarized,
+    typed,
+    with_network_alone,
+    write_grids,
+)
 
 from textclf import evaluation
 from textclf.errors import ConfigError
@@ -195,3 +207,49 @@ def test_multi_label_cells_are_compared_by_macro_f1(folder: Path):
     assert by_pair(dataset.comparisons)["bigru", "gru"].verdict == "better"
     page = render(benchmark, folder, typed(results), report)
     assert "share of correct labels" in page and "Confusion matrix" not in page
+
+
+def test_networks_alone_and_mixtures_have_their_own_verdicts(folder: Path):
+    benchmark, results, _ = summarized(folder, {"linear_model": 0.7, "gru": 0.8}, MIXTURES)
+    networks = {"gru": 0.6, "bigru": 0.9}
+    for run in benchmark.runs:
+        if run.linear is not None:
+            accuracy = networks.get(run.cell, 0.5)
+            results[run.name] = with_network_alone(results[run.name], run, accuracy)
+    dataset = summary.summarize(benchmark, typed(results), {}).datasets["tiny"]
+    mixtures, alone = by_pair(dataset.comparisons), by_pair(dataset.network_alone.comparisons)
+    assert mixtures["gru", "bigru"].verdict == alone["bigru", "gru"].verdict == "better"
+    assert by_pair(dataset.with_simple)["gru", "linear_model"].verdict == "better"
+    assert by_pair(dataset.network_alone.with_simple)["linear_model", "gru"].verdict == "better"
+    assert "GRU is better than the linear model." in dataset.words
+    assert "No mixture is shown to be better than TF-IDF + logistic regression." not in " ".join(
+        dataset.network_alone.words
+    )
+    assert "The linear model is better than BiSimpleRNN and GRU." in dataset.network_alone.words
+    means = {cell.cell: cell.mean for cell in dataset.network_alone.cells}
+    assert (means["gru"], means["bigru"]) == pytest.approx((0.6, 0.9))
+    assert means["linear_model"] == pytest.approx(0.7), "simple classifiers are in both parts"
+    assert all(cell.cost is None for cell in dataset.network_alone.cells)
+
+
+def test_training_time_of_a_mixture_includes_the_fit_of_the_linear_model(folder: Path):
+    benchmark, results, _ = summarized(folder, {}, MIXTURES)
+    results["tiny.linear_model"]["cost"]["training_seconds"] = 20.0
+    cells = summary.summarize(benchmark, typed(results), {}).datasets["tiny"].cells
+    seconds = {cell.cell: cell.cost.training_seconds for cell in cells}
+    assert (seconds["gru"], seconds["linear_model"], seconds["majority"]) == (23.0, 20.0, 3.0)
+
+
+def test_mixtures_of_an_older_version_are_summarized_without_networks_alone(folder: Path):
+    benchmark, results, report = summarized(folder, {"gru": 0.8}, MIXTURES)
+    assert report.datasets["tiny"].network_alone is None
+    assert "network_alone" not in msgspec.to_builtins(report)["datasets"]["tiny"]
+    assert any("12 of 12 mixtures were trained by an older version" in n for n in report.notes)
+    for run in benchmark.runs:
+        if run.cell == "gru" and run.seed != 2:
+            results[run.name] = with_network_alone(results[run.name], run, 0.6)
+    dataset = summary.summarize(benchmark, typed(results), {}).datasets["tiny"]
+    seeds = {cell.cell: cell.seeds for cell in dataset.network_alone.cells}
+    assert seeds["gru"] == [0, 1] and "bigru" not in seeds
+    _, _, without = summarized(folder, {})
+    assert without.datasets["tiny"].network_alone is None and without.notes == []

@@ -10,7 +10,7 @@ import pytest
 from studies import TINY, write_grids
 
 from textclf import networks
-from textclf.errors import DataError
+from textclf.errors import DataError, TrainingError
 from textclf.study import grid, measuring, worker
 from textclf.study.records import Job, PackedArray, to_float16
 from textclf.tasks import task_of
@@ -37,6 +37,23 @@ def test_data_changed_between_runs_of_a_benchmark_are_refused(folder: Path, revi
         worker.execute(job, lambda *_: None)
     changed.write_text(rows, encoding="utf-8")
     worker.execute(job, lambda *_: None)
+
+
+def test_a_missing_or_damaged_linear_model_of_a_mixture_is_reported_with_its_file(folder: Path):
+    text = (folder / "grid.yaml").read_text() + "settings: {model.linear: mixture}\n"
+    (folder / "grid.yaml").write_text(text)
+    run = grid.read(folder / "grid.yaml").runs[-1]
+    path = folder / "linear.npz"
+    job = Job(
+        run=run.name, dataset=run.dataset, cell=run.cell, kind=run.kind, seed=run.seed,
+        job=run.kind, config=run.config.to_dict(), fixed_paths=dict(run.config.fixed_paths), folder=str(folder),
+        linear_model=str(path),
+    )  # fmt: skip
+    for content in (None, b"", b"PK no archive"):
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(TrainingError, match=r"linear\.npz: cannot be read; remove the result"):
+            worker.execute(job, lambda *_: None)
 
 
 def test_a_damaged_log_of_test_reads_is_continued(tmp_path: Path):

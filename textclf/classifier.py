@@ -246,6 +246,45 @@ class Classifier(Predictor):
         logits = self.linear_logits(texts, batch_size)
         return self.card.task.probabilities(tf.constant(logits), decision.temperature).numpy()
 
+    def network_alone(self) -> "Classifier":
+        """Return the network of a mixture as a classifier without the linear model.
+
+            textclf.load("runs/reviews").network_alone().predict_proba(["not bad at all"])
+
+        Its temperature and thresholds were fitted to its own logits of the validation split. Its
+        card has no report of validation. A classifier without a linear model is returned itself.
+
+        Raises:
+            ArtifactError: the classifier has no network, or its folder does not hold the decision
+                of the network alone.
+        """
+        if self.linear is None:
+            return self
+        if self.network is None:
+            raise ArtifactError(
+                "a linear model has no network; train it with model.linear: mixture"
+            )
+        decision = self.card.network_decision
+        if decision is None:
+            raise ArtifactError(
+                "the card has no temperature of the network alone, because an older version of "
+                "textclf wrote it; `textclf calibrate FOLDER` adds it"
+            )
+        config = Config.from_dict(self.card.config).replace({"model.linear": "none"})
+        card = msgspec.structs.replace(
+            self.card,
+            **msgspec.structs.asdict(decision),
+            config=config.to_dict(),
+            validation=None,
+            calibration=None,
+            history=(),
+            linear=None,
+            mixture=None,
+            gain=None,
+            network_decision=None,
+        )
+        return Classifier(self.text_encoder, self.network, card)
+
     def _answer_of_linear(self, texts: tf.Tensor) -> dict[str, tf.Tensor]:
         """Compute the logits of the linear model in the graph."""
         assert self.linear is not None

@@ -277,7 +277,8 @@ def refit(
 
     options = plan.options
     precision = options.get("precision")
-    y_true, logits, linear_logits = _validation_logits(plan, dataset, on_progress)
+    validation = _validation_logits(plan, dataset, on_progress)
+    y_true, logits = validation.y_true, validation.logits
     maximize = options.get("maximize", THRESHOLD_METRICS[0])
     decision = evaluation.fit_decision(
         plan.task,
@@ -287,11 +288,10 @@ def refit(
         abstain_coverage=options.get("coverage"),
         maximize=maximize,
     )
-    linear_decision = None
-    if linear_logits is not None:
-        linear_decision = evaluation.fit_decision(
-            plan.task, y_true, linear_logits, maximize=maximize
-        )
+    of_parts = tuple(
+        evaluation.fit_decision(plan.task, y_true, part, maximize=maximize)
+        for part in validation.parts
+    )
     report = training.validation_report(
         plan.task,
         y_true,
@@ -307,7 +307,7 @@ def refit(
             f"most confident {half.coverage:.0%} of the answers {half.accuracy:.3f} are correct); "
             "use a lower precision"
         )
-    _write(plan, decision, report, linear_decision)
+    _write(plan, decision, report, of_parts)
     return CalibrationResult(
         folder=plan.output,
         former=plan.card.decision,
@@ -319,26 +319,37 @@ def refit(
     )
 
 
-def _validation_logits(
-    plan: Plan, dataset: "Dataset", on_progress: Progress
-) -> tuple["np.ndarray", "np.ndarray", "np.ndarray | None"]:
-    """Return true classes and logits, float32 [n, C], of the validation split.
+class _Validation(NamedTuple):
+    """True classes and logits, float32 [n, C], of the validation split.
 
-    The last value has the logits of the linear model of a mixture; None without a mixture.
+    Attributes:
+        y_true: int64 [n], or bool [n, C] for multi-label.
+        logits: of the classifier.
+        parts: of the linear model and of the network of a mixture; empty without a mixture.
+    """
+
+    y_true: "np.ndarray"
+    logits: "np.ndarray"
+    parts: tuple["np.ndarray", ...] = ()
+
+
+def _validation_logits(plan: Plan, dataset: "Dataset", on_progress: Progress) -> _Validation:
+    """Return true classes and logits of the validation split.
+
     Texts are encoded and batched as in training, so that the logits are equal bit by bit.
     """
     from textclf import classifier, linear
 
     model = classifier.load(plan.folder)
     if model.linear is None:
-        return *_network_logits(plan, model, dataset, on_progress), None
+        return _Validation(*_network_logits(plan, model, dataset, on_progress))
     tokenizer = model.text_encoder.tokenizer
     y_true, linear_logits = linear.predict_split(model.linear, tokenizer, dataset, "validation")
     if plan.card.mixture is None:
-        return y_true, linear_logits, None
+        return _Validation(y_true, linear_logits)
     _, network_logits = _network_logits(plan, model, dataset, on_progress)
-    logits = plan.card.mixture.mix(linear_logits, network_logits)
-    return y_true, logits, linear_logits
+    parts = linear_logits, network_logits
+    return _Validation(y_true, plan.card.mixture.mix(*parts), parts)
 
 
 def _network_logits(
@@ -365,12 +376,12 @@ def _network_logits(
 
 
 def _write(
-    plan: Plan, decision: Decision, report: Report, linear_decision: Decision | None = None
+    plan: Plan, decision: Decision, report: Report, of_parts: tuple[Decision, ...] = ()
 ) -> None:
     """Write the trained folder with the new decision, atomically.
 
     Args:
-        linear_decision: of the linear model of a mixture; None without a mixture.
+        of_parts: of the linear model and of the network of a mixture; empty without a mixture.
     """
     from textclf import model_card
 
@@ -390,9 +401,10 @@ def _write(
         calibration=artifact.Calibration(created=now, options=plan.options),
         history=(*card.history, past),
     )
-    if card.linear is not None and linear_decision is not None:
+    if card.linear is not None and of_parts:
+        linear_decision, network_decision = of_parts
         of_linear = msgspec.structs.replace(card.linear, decision=linear_decision)
-        card = msgspec.structs.replace(card, linear=of_linear)
+        card = msgspec.structs.replace(card, linear=of_linear, network_decision=network_decision)
     with artifact.write_folder(plan.output, overwrite=plan.overwrite) as temporary:
         page = temporary / artifact.CARD_PAGE
         page.write_text(model_card.markdown(card), encoding="utf-8")

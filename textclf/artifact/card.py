@@ -168,6 +168,8 @@ class Card(_Section, frozen=True):
         linear: the linear model; None if there is none.
         mixture: how the logits of linear model and network are joined; None unless both exist.
         gain: what the network adds to the linear model on validation.
+        network_decision: of the network of a mixture, if it answered alone; fitted on validation.
+            None without a mixture, and in cards of older versions.
     """
 
     class_names: tuple[str, ...]
@@ -190,6 +192,7 @@ class Card(_Section, frozen=True):
     linear: LinearSummary | None = None
     mixture: Mixture | None = None
     gain: Gain | None = None
+    network_decision: Decision | None = None
 
     @property
     def task(self) -> Task:
@@ -220,7 +223,7 @@ class Card(_Section, frozen=True):
         values = msgspec.to_builtins(self)
         if self.calibration is None and not self.history:
             del values["calibration"], values["history"]
-        for name in ("linear", "mixture", "gain"):
+        for name in ("linear", "mixture", "gain", "network_decision"):
             if values[name] is None:
                 del values[name]
         return json.dumps(values, ensure_ascii=False, indent=2) + "\n"

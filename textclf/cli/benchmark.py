@@ -151,7 +151,7 @@ def _execute(
             if isinstance(event, running.Started):
                 if event.taken_over:
                     say(f"{event.run.name}: taken over from {event.taken_over}")
-            elif event.run.kind in ("network", "baseline"):
+            elif event.run.kind in ("network", "linear", "baseline"):
                 # Other processes that share the folder may have executed some of them.
                 num_over = sum(folder.is_over(run, output) for run in missing)
                 durations.append(event.seconds)

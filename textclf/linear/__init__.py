@@ -26,6 +26,7 @@ from textclf.linear.fitting import (
     predict_texts,
 )
 from textclf.linear.model import LinearModel
+from textclf.linear.storage import load_fitted, save_fitted
 
 __all__ = [
     "WEIGHTINGS",
@@ -33,6 +34,8 @@ __all__ = [
     "LinearModel",
     "Selection",
     "fit",
+    "load_fitted",
     "predict_split",
     "predict_texts",
+    "save_fitted",
 ]

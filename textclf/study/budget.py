@@ -98,6 +98,11 @@ def with_steps(config: Config, steps: int) -> Config:
     return config.replace({"training.epochs": _UNLIMITED_EPOCHS, "training.max_steps": steps})
 
 
+def without_linear(config: Config) -> Config:
+    """Return the configuration of the network without the linear model of a mixture."""
+    return config.replace({"model.linear": "none"}) if config.model.linear != "none" else config
+
+
 def without_end(config: Config) -> Config:
     """Return the configuration that trains until it is stopped from outside."""
     return config.replace(

@@ -5,6 +5,7 @@
     failures/RUN.json      a failed run and its reason
     claims/RUN.json        a run that a process is executing (see `claims`)
     models/RUN/, logs/     trained folders, and the output of TensorFlow
+    linear/RUN-HASH.npz    fitted linear models, each for all mixtures with its settings
     data/, cache/          description of each data set; its encoded texts
     test_reads.jsonl       a line for each time that a run read a test split
 
@@ -27,7 +28,7 @@ from textclf.study.records import Calibration, Failure, Identity, Result
 from textclf.study.runs import Grid, Run
 
 _IDENTITY = artifact.BENCHMARK
-FOLDERS = ("results", "failures", "claims", "models", "logs", "data", "cache")
+FOLDERS = ("results", "failures", "claims", "models", "linear", "logs", "data", "cache")
 
 
 def check(grid: Grid, folder: Path) -> None:
@@ -138,6 +139,17 @@ def read_calibration(run: Run, folder: Path) -> Calibration | None:
     return _read(result_path(run.calibration.name, folder), Calibration)
 
 
+def linear_model_path(run: Run, folder: Path) -> Path | None:
+    """Return the path of the fitted linear model that a run writes or reads; None without one.
+
+    It has the hash of the settings, so that models with other settings are never confused.
+    """
+    fitting = run if run.linear is None else run.linear
+    if fitting.kind != "linear":
+        return None
+    return folder / "linear" / f"{fitting.name}-{fitting.fingerprint[:16]}.npz"
+
+
 def _read(path: Path, record_type: Any) -> Any:
     try:
         record = msgspec.json.decode(path.read_bytes(), type=record_type)
@@ -174,16 +186,14 @@ def failure_path(run: Run, folder: Path) -> Path:
 def failures(grid: Grid, folder: Path) -> dict[str, str]:
     """Return the reasons why runs have no result, by name of the run.
 
-    A run fails with its calibration. For finished runs: the reason why measuring the cost again
+    A run fails with its prerequisites. For finished runs: the reason why measuring the cost again
     failed, by name of the measurement.
     """
     reasons = {}
     for run in grid.runs:
         is_finished = result_path(run.name, folder).exists()
-        candidates = [run.measurement] if is_finished else [run.calibration, run]
+        candidates = [run.measurement] if is_finished else [*run.prerequisites, run]
         for candidate in candidates:
-            if candidate is None:
-                continue
             with contextlib.suppress(OSError, msgspec.DecodeError):
                 content = failure_path(candidate, folder).read_bytes()
                 failure = msgspec.json.decode(content, type=Failure)
@@ -194,9 +204,8 @@ def failures(grid: Grid, folder: Path) -> dict[str, str]:
 def forget_failures(grid: Grid, folder: Path) -> None:
     """Remove all failures, so that the runs are executed again."""
     for run in grid.runs:
-        for candidate in (run, run.calibration, run.measurement):
-            if candidate is not None:
-                failure_path(candidate, folder).unlink(missing_ok=True)
+        for candidate in (run, *run.prerequisites, run.measurement):
+            failure_path(candidate, folder).unlink(missing_ok=True)
 
 
 # === State of the runs ===
@@ -204,7 +213,7 @@ def forget_failures(grid: Grid, folder: Path) -> None:
 
 def is_over(run: Run, folder: Path) -> bool:
     """Decide whether a run has a result or has failed."""
-    if any(failure_path(r, folder).exists() for r in (run, run.calibration) if r is not None):
+    if any(failure_path(r, folder).exists() for r in (run, *run.prerequisites)):
         return True
     if run.kind == "measurement":
         return not read_result(run.measured, folder).cost.shared_cores

@@ -23,7 +23,7 @@ from textclf import baselines
 from textclf.config import REMOVED_SETTINGS, SETTINGS, Config, format_value, holds_text, reading
 from textclf.errors import ConfigError, did_you_mean
 from textclf.study.budget import Budget, recurrent_weights, with_weights
-from textclf.study.runs import BAG, Grid, Run, cell_name, make_run, override
+from textclf.study.runs import BAG, Grid, Run, cell_name, make_linear_run, make_run, override
 from textclf.tasks import MultiLabel, OneOf, task_of
 
 MINUTES_PER_RUN = 240.0
@@ -276,6 +276,7 @@ class _Expansion:
         """Return the runs in the order of execution; without seeds, those that need none."""
         cells = self._cells(combinations)
         baseline_runs: list[Run] = []
+        linear_runs: dict[str, Run] = {}
         network_runs: list[Run] = []
         # Without seeds the configurations are checked with the seed 0.
         for index, seed in enumerate(seeds or [0]):
@@ -293,8 +294,11 @@ class _Expansion:
                     for name in baselines.BASELINES
                     if index == 0 or name in baselines.RANDOM
                 ]  # fmt: skip
-                network_runs += self._network_runs(dataset, configs, seed)
-        return [run for run in (*baseline_runs, *network_runs) if seeds or not run.is_random]
+                new_runs = self._network_runs(dataset, configs, cells, seed)
+                linear_runs |= {run.linear.name: run.linear for run in new_runs if run.linear}
+                network_runs += new_runs
+        runs = (*baseline_runs, *linear_runs.values(), *network_runs)
+        return [run for run in runs if seeds or not run.is_random]
 
     def _cells(self, combinations: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
         cells: dict[str, Mapping[str, Any]] = {}
@@ -325,10 +329,17 @@ class _Expansion:
             configs[cell] = config
         return configs
 
-    def _network_runs(self, dataset: str, configs: Mapping[str, Config], seed: int) -> list[Run]:
+    def _network_runs(
+        self,
+        dataset: str,
+        configs: Mapping[str, Config],
+        cells: Mapping[str, Mapping[str, Any]],
+        seed: int,
+    ) -> list[Run]:
         runs = [
             make_run(dataset=dataset, cell=cell, kind="network", seed=seed, config=config,
-                     in_grid=True, minutes=self._budget.minutes)
+                     in_grid=True, minutes=self._budget.minutes,
+                     linear=make_linear_run(dataset, cells[cell], config))
             for cell, config in configs.items()
         ]  # fmt: skip
         if all(config.model.encoder != "bag" for config in configs.values()):
@@ -337,7 +348,7 @@ class _Expansion:
             bag = first.replace({"model.encoder": "bag", "model.pooling": "max_mean"})
             runs.append(
                 make_run(dataset=dataset, cell=BAG, kind="network", seed=seed, config=bag,
-                         in_grid=False, minutes=self._budget.minutes)
+                         in_grid=False, minutes=self._budget.minutes, linear=runs[0].linear)
             )  # fmt: skip
         return runs
 

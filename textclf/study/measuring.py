@@ -88,8 +88,8 @@ def network_cost(
     Args:
         model: the classifier.
         texts: to measure answers with.
-        training_seconds: of all epochs.
-        epochs: number of epochs; a fraction if the last one ended early.
+        training_seconds: of all epochs, or of the fit of a linear model.
+        epochs: number of epochs; a fraction if the last one ended early; 0 without a network.
         peak_memory: of training, MiB.
         shared_cores: True if another run used the cores.
         on_progress: called with each stage.
@@ -106,9 +106,11 @@ def network_cost(
         speed = measure_speed(served.predict_proba, texts)
         size = sum(path.stat().st_size for path in Path(version).rglob("*") if path.is_file())
     return Cost(
-        weights=model.card.training.num_weights,
+        weights=model.card.training.num_weights or None,
         training_seconds=round(training_seconds, 2),
-        tokens_per_second=round(tokens_per_epoch * epochs / training_seconds, 1),
+        tokens_per_second=round(tokens_per_epoch * epochs / training_seconds, 1)
+        if epochs
+        else None,
         peak_memory_mb=round(peak_memory, 1),
         size_mb=round(size / 2**20, 3),
         shared_cores=shared_cores,
@@ -157,9 +159,9 @@ def gradient_by_distance(model: Any, texts: Sequence[str]) -> dict[str, float] |
     """
     import tensorflow as tf
 
-    encoder = model.network.encoder
-    if not encoder.recurrent_layers:
+    if model.network is None or not model.network.encoder.recurrent_layers:
         return None
+    encoder = model.network.encoder
     units = encoder.recurrent_layers[-1].units
     signs = np.random.default_rng(0).choice([-1.0, 1.0], units).astype(np.float32)
 

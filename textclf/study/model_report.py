@@ -26,6 +26,7 @@ from textclf.study.comparison import (
     sign,
     too_few_rows,
 )
+from textclf.study.runs import MIXTURE_TITLE, NETWORK_TITLE
 from textclf.study.significance import ModelDifference
 from textclf.tasks import Task
 
@@ -94,7 +95,7 @@ class ModelComparison(msgspec.Struct, frozen=True, kw_only=True):
     words: str
 
 
-class ModelReport(msgspec.Struct, frozen=True, kw_only=True):
+class ModelReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Comparison of several models.
 
     Attributes:
@@ -103,6 +104,8 @@ class ModelReport(msgspec.Struct, frozen=True, kw_only=True):
         models: the best one first.
         comparisons: of all pairs of models.
         cells: comparisons of all pairs of cells; empty if each cell has one seed.
+        network_alone: the same for the networks of the mixtures, without the linear model and with
+            their own temperatures and thresholds; None with fewer than two mixtures.
     """
 
     metric: str
@@ -110,6 +113,7 @@ class ModelReport(msgspec.Struct, frozen=True, kw_only=True):
     models: list[ModelScore]
     comparisons: list[ModelComparison]
     cells: list[CellComparison]
+    network_alone: "ModelReport | None" = None
 
     def _repr_html_(self) -> str:
         """Return the report as HTML, which a notebook shows for the last value of a cell."""
@@ -298,14 +302,24 @@ def text(report: ModelReport, place: str, *, width: int = WIDTH) -> str:
 
 def _document(report: ModelReport, place: str = "") -> Document:
     """Return the scores and the verdicts."""
+    parts = [*_parts(report, "Models")]
+    if (alone := report.network_alone) is not None:
+        is_only_mixtures = len(alone.models) == len(report.models)
+        heading = MIXTURE_TITLE if is_only_mixtures else "Models"
+        parts = [*_parts(alone, NETWORK_TITLE), *_parts(report, heading)]
+    return Document(f"Comparison of models{place}: {report.num_test:,} texts", parts)
+
+
+def _parts(report: ModelReport, heading: str) -> list[Table | Notes]:
+    """Return the scores and the verdicts of the models, or of their networks alone."""
     models = [[model.name, f"{model.score:.4f}"] for model in report.models]
     verdicts = [comparison.words for comparison in report.comparisons]
     parts: list[Table | Notes] = [
-        Table(["model", report.metric], models, "fr", heading="Models"),
+        Table(["model", report.metric], models, "fr", heading=heading),
         Notes("Verdicts on these models; other trainings of the same cells may differ", verdicts),
     ]
     if report.cells:
         verdicts = [comparison.words for comparison in report.cells]
         heading = "Verdicts on architectures; each model is one training with its own seed"
         parts.append(Notes(heading, verdicts))
-    return Document(f"Comparison of models{place}: {report.num_test:,} texts", parts)
+    return parts

@@ -4,10 +4,12 @@ report = compare(["runs/lstm", "runs/gru"], "new.csv")
 report.comparisons[0].words
 """
 
+import functools
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 
 from textclf import artifact
@@ -125,11 +127,13 @@ class ToCompare(NamedTuple):
         cards: by folder of the model, in the order of the models.
         to_score: the data.
         metric: one of `Task.comparison_metrics`.
+        networks: the mixtures whose networks are compared alone too; none, or at least two.
     """
 
     cards: dict[str, Card]
     to_score: DataToScore
     metric: str
+    networks: tuple[str, ...] = ()
 
 
 def check_models(
@@ -161,7 +165,26 @@ def check_models(
         advice="`--data FILE`",
         on_note=on_note,
     )
-    return ToCompare(cards, to_score, metric)
+    return ToCompare(cards, to_score, metric, _networks(cards, on_note))
+
+
+def _networks(cards: Mapping[str, Card], on_note: OnNote) -> tuple[str, ...]:
+    """Return the mixtures whose networks can be compared alone."""
+    mixtures = [name for name, card in cards.items() if card.mixture is not None]
+    if len(mixtures) < 2:
+        return ()
+    networks = []
+    for name in mixtures:
+        if artifact.exported_version(name) is not None:
+            on_note(f"{name}: an export answers with the mixture only; its network is not compared")
+        elif cards[name].network_decision is None:
+            on_note(
+                f"{name}: was written by an older version of textclf, so its network is not "
+                f"compared alone; `textclf calibrate {name}` makes this possible"
+            )
+        else:
+            networks.append(name)
+    return tuple(networks) if len(networks) > 1 else ()
 
 
 def compare(
@@ -204,6 +227,8 @@ def compare_on(
 ) -> ModelReport:
     """Load models one after the other and compare their answers to a split.
 
+    The networks of mixtures are compared alone too.
+
     Args:
         to_compare: of `check_models`.
         dataset: its data, of `scoring.open_data`.
@@ -211,19 +236,26 @@ def compare_on(
     import_tensorflow()
     from textclf import classifier
 
-    cards, to_score, metric = to_compare
+    cards, to_score = to_compare.cards, to_compare.to_score
     first = next(iter(cards.values()))
-    answers = {
-        name: answer_split(
-            first, classifier.load_predictor(name), dataset, to_score.split, on_progress
-        )
-        for name in cards
-    }
-    return compare_models(
-        answers,
+    answers: dict[str, Answers] = {}
+    of_networks: dict[str, Answers] = {}
+    for name in cards:
+        model = classifier.load_predictor(name)
+        answers[name] = answer_split(first, model, dataset, to_score.split, on_progress)
+        if name in to_compare.networks:
+            assert isinstance(model, classifier.Classifier)
+            network = model.network_alone()
+            of_networks[name] = answer_split(first, network, dataset, to_score.split, on_progress)
+    compare_answers = functools.partial(
+        compare_models,
         cells=group_by_cell(cards),
-        metric=metric,
+        metric=to_compare.metric,
         confidence=to_score.settings["confidence"],
         num_resamples=to_score.settings["bootstrap_samples"],
         seed=to_score.settings["seed"],
     )
+    report = compare_answers(answers)
+    if not of_networks:
+        return report
+    return msgspec.structs.replace(report, network_alone=compare_answers(of_networks))

@@ -17,6 +17,7 @@ def notes(grid: Grid, results: Mapping[str, Result], failures: Mapping[str, str]
     """
     yield from _budget_notes(grid, results)
     yield from _missing_notes(grid, results, failures)
+    yield from _mixture_notes(grid, results)
     for name, reason in failures.items():
         yield f"{name} failed: {reason}"
     for name, result in results.items():
@@ -58,6 +59,15 @@ def _missing_notes(
         yield (
             "fastText is not compared because it is not installed; install it with "
             f"{install_command('fasttext')}"
+        )
+
+
+def _mixture_notes(grid: Grid, results: Mapping[str, Result]) -> Iterator[str]:
+    mixtures = [results[run.name] for run in grid.runs if run.linear and run.name in results]
+    if num_old := sum(result.network_alone is None for result in mixtures):
+        yield (
+            f"{num_old} of {len(mixtures)} mixtures were trained by an older version, which did "
+            "not score the network alone"
         )
 
 

@@ -14,7 +14,14 @@ from textclf.study.plots import Plots
 from textclf.study.records import Result
 from textclf.study.runs import Grid, display_name
 from textclf.study.summary import DatasetSummary, Summary
-from textclf.study.tables import PARETO_WORDS, TITLE, comparison_groups, scores_table
+from textclf.study.tables import (
+    PARETO_WORDS,
+    TITLE,
+    comparison_groups,
+    has_cost,
+    parts,
+    scores_table,
+)
 from textclf.tasks import Task
 
 if TYPE_CHECKING:
@@ -67,21 +74,35 @@ def _with_code(note: str) -> "Markup":
 
 def _dataset(name: str, dataset: DatasetSummary, results: Sequence[Result]) -> dict[str, Any]:
     """Return the values of the template for one data set."""
+    return {
+        **msgspec.structs.asdict(dataset),
+        "name": name,
+        "parts": [
+            _part(heading, part, results if part is dataset else [r.of_network() for r in results])
+            for heading, part in parts(dataset)
+        ],
+    }
+
+
+def _part(heading: str, dataset: DatasetSummary, results: Sequence[Result]) -> dict[str, Any]:
+    """Return the values of the template for the mixtures or for the networks alone."""
     # In the order of the table: the best cell first.
     by_cell = {
-        cell.cell: [result for result in results if result.cell == cell.cell]
+        cell.cell: [r for r in results if r.cell == cell.cell and r.seed in cell.seeds]
         for cell in dataset.cells
     }
     header, rows = scores_table(dataset)
     task, y_true = results[0].data.task, results[0].y_true.unpack()
     y_true = task.check_classes(y_true, len(y_true))
+    plots = Plots(task, dataset, by_cell, y_true, heading)
     return {
-        **msgspec.structs.asdict(dataset),
-        "name": name,
+        "heading": heading,
+        "words": dataset.words,
         "header": header,
         "rows": rows,
-        "shared": any(cell.cost.shared_cores for cell in dataset.cells),
-        "plots": list(Plots(task, dataset, by_cell, y_true).draw_all()),
+        "has_cost": has_cost(dataset),
+        "shared": any(cell.cost is not None and cell.cost.shared_cores for cell in dataset.cells),
+        "plots": list(plots.draw_all() if has_cost(dataset) else plots.draw_answers()),
         "comparisons": comparison_groups(dataset),
         "confusions": list(_confusions(task, dataset.class_names, by_cell, y_true)),
     }

@@ -42,6 +42,7 @@ class Plots:
         dataset: DatasetSummary,
         by_cell: Mapping[str, Sequence[Result]],
         y_true: np.ndarray,
+        heading: str = "",
     ):
         """
         Args:
@@ -49,7 +50,9 @@ class Plots:
             dataset: the summary.
             by_cell: the finished runs of each cell, the best cell first.
             y_true: int64 [n], or bool [n, C] for multi-label data.
+            heading: of the part of the page, if it has several.
         """
+        self._heading = heading
         self._task = task
         self._scoring = evaluation.scoring_of(task)
         self._dataset = dataset
@@ -70,15 +73,27 @@ class Plots:
     def draw_all(self) -> Iterator[dict[str, str]]:
         """Yield the SVG and the caption of each plot that the results allow."""
         networks = [r for rs in self._by_cell.values() for r in rs if r.num_tokens is not None]
-        yield _svg("scores", self._scores, has_legend=False)
+        yield self._svg("scores", self._scores, has_legend=False)
         if networks:
-            yield _svg("learning curves", self._learning_curves)
-            yield _svg("score by length", self._scores_by_length)
+            yield self._svg("learning curves", self._learning_curves)
+            yield self._svg("score by length", self._scores_by_length)
         if any(result.gradient_by_distance for result in networks):
-            yield _svg("gradient by distance", self._gradients)
-        yield _svg("calibration", self._calibration)
-        yield _svg("score and training time", self._training_pareto)
-        yield _svg("score and answer time", self._answer_pareto)
+            yield self._svg("gradient by distance", self._gradients)
+        yield self._svg("calibration", self._calibration)
+        yield self._svg("score and training time", self._training_pareto)
+        yield self._svg("score and answer time", self._answer_pareto)
+
+    def draw_answers(self) -> Iterator[dict[str, str]]:
+        """Yield the plots that depend on the answers alone, of networks with their lengths."""
+        yield self._svg("scores", self._scores, has_legend=False)
+        yield self._svg("score by length", self._scores_by_length)
+        yield self._svg("calibration", self._calibration)
+
+    def _svg(
+        self, title: str, draw: Callable[[Any], str], *, has_legend: bool = True
+    ) -> dict[str, str]:
+        title = f"{self._heading}: {title}" if self._heading else title
+        return _svg(title, draw, has_legend=has_legend)
 
     def _scores(self, axes: Any) -> str:
         from_below = self._plotted[::-1]

@@ -160,6 +160,20 @@ class Calibration(RunRecord, frozen=True, kw_only=True):
     seconds: float
 
 
+class Tested(msgspec.Struct, frozen=True, kw_only=True):
+    """Answers of a classifier to the test texts, and their scores.
+
+    Attributes:
+        test: metrics on the test split by name.
+        thresholds: of each class, for multi-label data.
+        probabilities: float16 [n, C] of the test texts.
+    """
+
+    test: dict[str, Any]
+    thresholds: list[float] | None
+    probabilities: PackedArray
+
+
 class Result(RunRecord, frozen=True, kw_only=True, omit_defaults=True):
     """Result of a finished run: everything that statistics and reports read.
 
@@ -180,7 +194,9 @@ class Result(RunRecord, frozen=True, kw_only=True, omit_defaults=True):
         vocabulary: SHA-256 of the vocabulary.
         num_tokens: int32 [n], length of each test text.
         calibration: the calibration that determined the steps.
-        description: of a fitted baseline.
+        description: of a fitted baseline or linear model.
+        network_alone: answers of the network of a mixture without the linear model; None without
+            a mixture, and in results of older versions.
     """
 
     test: dict[str, Any]
@@ -200,6 +216,15 @@ class Result(RunRecord, frozen=True, kw_only=True, omit_defaults=True):
     num_tokens: PackedArray | None = None
     calibration: Calibration | None = None
     description: str | None = None
+    network_alone: Tested | None = None
+
+    def of_network(self) -> "Result":
+        """Return the result of the network of a mixture without the linear model."""
+        if self.network_alone is None:
+            return self
+        return msgspec.structs.replace(
+            self, **msgspec.structs.asdict(self.network_alone), network_alone=None
+        )
 
     def validate(self) -> None:
         """Check what the types cannot express.
@@ -208,6 +233,7 @@ class Result(RunRecord, frozen=True, kw_only=True, omit_defaults=True):
             ValueError: an array is damaged or the metrics are missing.
         """
         self.probabilities.unpack()
+        self.of_network().probabilities.unpack()
         self.y_true.unpack()
         if not self.test:
             raise ValueError("no metrics")
@@ -267,6 +293,8 @@ class Job(RunKey, frozen=True, kw_only=True):
         measured_kind: kind of the run that a measurement measures.
         measured_steps: training steps of that run.
         calibration: the calibration that determined the steps.
+        linear_model: path of the fitted linear model; a mixture reads it, and the run that fits it
+            writes it.
     """
 
     job: Kind | Literal["estimate"]
@@ -278,6 +306,7 @@ class Job(RunKey, frozen=True, kw_only=True):
     measured_kind: Kind | None = None
     measured_steps: int | None = None
     calibration: Calibration | None = None
+    linear_model: str | None = None
 
 
 class Measurement(RunRecord, frozen=True, kw_only=True):

@@ -107,7 +107,7 @@ def execute(
     """Execute the runs that have no result.
 
     Runs that other processes execute are waited for, and taken over if their claim is abandoned.
-    At the end the cost of each cell is measured again, one cell at a time, unless one of its runs
+    Linear models are fitted before the trainings that share them. At the end the cost of each cell is measured again, one cell at a time, unless one of its runs
     had the cores to itself.
 
     Args:
@@ -127,6 +127,7 @@ def execute(
     folders.create(grid, folder)
     if retry_failed:
         folders.forget_failures(grid, folder)
+    yield from _execute(grid.linear_models, grid, folder, jobs, should_stop)
     yield from _execute(grid.calibrations, grid, folder, 1, should_stop)
     yield from _execute(grid.runs, grid, folder, jobs, should_stop)
     if not should_stop():
@@ -208,6 +209,7 @@ def _job(run: Run, folder: Path, is_shared: bool) -> Job:
     """Return the job of a run, with the steps that its calibration determined."""
     calibration = folders.read_calibration(run, folder)
     config = run.config
+    linear_model = folders.linear_model_path(run, folder)
     if calibration is not None:
         config = with_steps(config, calibration.steps)
     job = Job(
@@ -224,6 +226,7 @@ def _job(run: Run, folder: Path, is_shared: bool) -> Job:
         shared_cores=is_shared,
         minutes=run.minutes,
         calibration=calibration,
+        linear_model=None if linear_model is None else str(linear_model),
     )
     if run.kind != "measurement":
         return job
@@ -389,7 +392,8 @@ class Plan(msgspec.Struct, frozen=True):
 
     Attributes:
         calibration_seconds: time of each missing calibration.
-        runs: the missing runs, each with the estimate of its training; None for a baseline.
+        runs: the missing runs, each with the estimate of its training; None for a baseline or a
+            linear model.
         total_seconds: expected time until the end, with `jobs` processes.
     """
 

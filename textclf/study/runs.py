@@ -14,9 +14,24 @@ from textclf.config import SETTINGS, Config
 from textclf.study.budget import Budget
 
 BAG = "bag_of_embeddings"
+LINEAR = "linear_model"
+# Headings of the parts of a report about mixtures.
+NETWORK_TITLE = "Network alone"
+MIXTURE_TITLE = "Mixture with the linear model"
 _MAX_NAME_BYTES = 100  # names of files add to the name of a cell and hold at most 255 bytes
 
-Kind = Literal["network", "baseline", "calibration", "measurement"]
+Kind = Literal["network", "baseline", "linear", "calibration", "measurement"]
+
+# Settings on which the linear model of a mixture depends, in addition to the data. It also
+# depends on the seed, but hardly: all runs have the one of the default seed.
+_LINEAR_SETTINGS = (
+    "text.unit",
+    "text.lowercase",
+    "text.fold_width",
+    "text.unescape_entities",
+    "text.linear_length",
+    "training.class_weights",
+)
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,7 +41,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         name: unique in the grid and valid as a file name.
         dataset: name of the data set.
         cell: name of the combination of settings, or of the baseline.
-        kind: "network"; "baseline" for one of `baselines.BASELINES`; "calibration" for a training
+        kind: "network"; "baseline" for one of `baselines.BASELINES`; "linear" for a fit of the
+            linear model that the mixtures of a data set share; "calibration" for a training
             that counts the steps an architecture makes in `minutes`; "measurement" for measuring
             the cost of a finished run while no other run uses the cores.
         seed: of the training.
@@ -35,6 +51,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
             benchmark contains.
         minutes: training time allowed for the architecture, if the budget is a time.
         measured: name of the run whose cost a measurement measures.
+        linear: the run that fits the linear model, if the classifier is a mixture.
     """
 
     name: str
@@ -46,11 +63,12 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     in_grid: bool
     minutes: float | None = None
     measured: str = ""
+    linear: "Run | None" = None
 
     @property
     def is_random(self) -> bool:
         """True if another seed gives another result."""
-        return self.kind != "baseline" or self.cell in baselines.RANDOM
+        return self.kind not in ("baseline", "linear") or self.cell in baselines.RANDOM
 
     @property
     def is_available(self) -> bool:
@@ -81,6 +99,13 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
             return None
         name = f"{self.dataset}.{self.cell}.calibration"
         return replace(self, name=name, kind="calibration")
+
+    @property
+    def prerequisites(self) -> "tuple[Run, ...]":
+        """The runs whose results this one needs."""
+        if self.kind != "network":
+            return ()
+        return tuple(run for run in (self.linear, self.calibration) if run is not None)
 
     @property
     def measurement(self) -> "Run":
@@ -117,6 +142,11 @@ class Grid(msgspec.Struct, frozen=True, kw_only=True):
     notices: tuple[str, ...]
 
     @property
+    def linear_models(self) -> tuple[Run, ...]:
+        """The fits of the linear models that the mixtures need."""
+        return tuple(run for run in self.runs if run.kind == "linear")
+
+    @property
     def calibrations(self) -> tuple[Run, ...]:
         """One calibration for each cell of each data set, if the budget is a time."""
         runs: dict[str, Run] = {}
@@ -135,6 +165,7 @@ def make_run(
     config: Config,
     in_grid: bool,
     minutes: float | None = None,
+    linear: Run | None = None,
 ) -> Run:
     """Return a run with its name; a run that does not depend on a seed has the seed 0."""
     run = Run(
@@ -146,10 +177,41 @@ def make_run(
         config=config,
         in_grid=in_grid,
         minutes=minutes,
+        linear=linear,
     )
     if run.is_random:
         return replace(run, name=f"{run.name}.seed{seed}")
     return replace(run, seed=0)
+
+
+def make_linear_run(dataset: str, combination: Mapping[str, Any], config: Config) -> Run | None:
+    """Return the run that fits the linear model of a mixture; None without a mixture.
+
+    Cells with the same settings of the linear model have the same run.
+
+    Args:
+        dataset: name of the data set.
+        combination: of the grid, for the name of the run.
+        config: of a run of the cell.
+    """
+    if config.model.encoder == "none" or config.model.linear == "none":
+        return None
+    settings = config.to_dict()
+    values: dict[str, dict[str, Any]] = {name: settings[name] for name in ("data", "evaluation")}
+    for path in _LINEAR_SETTINGS:
+        section, name = path.split(".")
+        values.setdefault(section, {})[name] = settings[section][name]
+    values["model"] = {"encoder": "none"}
+    paths = {name: path for name, path in config.fixed_paths.items() if name.startswith("data.")}
+    varied = {name: value for name, value in combination.items() if name in _LINEAR_SETTINGS}
+    return make_run(
+        dataset=dataset,
+        cell="-".join([LINEAR, *([cell_name(varied)] if varied else [])]),
+        kind="linear",
+        seed=0,
+        config=Config.from_dict(values, fixed_paths=paths),
+        in_grid=False,
+    )
 
 
 def override(name: str, value: Any) -> str:
@@ -188,6 +250,7 @@ _DISPLAY_NAMES = {
     "tfidf_logistic_regression": "TF-IDF + logistic regression",
     "fasttext": "fastText",
     BAG: "a bag of embeddings",
+    LINEAR: "the linear model",
     "simple_rnn": "SimpleRNN",
     "bisimple_rnn": "BiSimpleRNN",
     "lstm": "LSTM",

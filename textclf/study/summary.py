@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 import numpy as np
 
-from textclf import baselines, evaluation
+from textclf import evaluation
 from textclf.study.comparison import (
     BETTER,
     IDENTICAL,
@@ -19,7 +19,7 @@ from textclf.study.comparison import (
 )
 from textclf.study.notes import notes
 from textclf.study.records import Cost, Result
-from textclf.study.runs import Grid, Kind, display_name
+from textclf.study.runs import Grid, Kind, Run, display_name
 
 
 class CellSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,14 +28,16 @@ class CellSummary(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         cell: name of the cell.
         name: name for people.
-        kind: "network" or "baseline".
+        kind: "network", "linear" or "baseline".
         is_random: True if another seed gives another result.
         seeds: of the finished runs.
         mean: of the scores.
         sd: standard deviation of the scores between seeds; None for one run.
         min: lowest score.
         max: highest score.
-        cost: medians over the runs that had the cores to themselves, or over all runs.
+        cost: medians over the runs that had the cores to themselves, or over all runs; the time of
+            training of a mixture includes the fit of its linear model. None if the cell is one of
+            networks alone, whose cost is not measured.
         pareto: costs in which no other cell has an equal or better mean at lower cost.
     """
 
@@ -48,11 +50,11 @@ class CellSummary(msgspec.Struct, frozen=True, kw_only=True):
     sd: float | None
     min: float
     max: float
-    cost: Cost
+    cost: Cost | None
     pareto: list[str]
 
 
-class DatasetSummary(msgspec.Struct, frozen=True, kw_only=True):
+class DatasetSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Scores and verdicts on one data set.
 
     Attributes:
@@ -66,6 +68,8 @@ class DatasetSummary(msgspec.Struct, frozen=True, kw_only=True):
         comparisons: of all pairs of cells of the grid.
         with_simple: of each cell of the grid with each simple classifier.
         words: the verdicts as sentences.
+        network_alone: the same for the networks of the mixtures without the linear model, which
+            have their own temperatures and thresholds; None without mixtures.
     """
 
     metric: str
@@ -78,6 +82,7 @@ class DatasetSummary(msgspec.Struct, frozen=True, kw_only=True):
     comparisons: list[CellComparison]
     with_simple: list[CellComparison]
     words: list[str]
+    network_alone: "DatasetSummary | None" = None
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,11 +113,12 @@ def summarize(grid: Grid, results: Mapping[str, Result], failures: Mapping[str, 
     """
     datasets = {}
     for dataset in dict.fromkeys(run.dataset for run in grid.runs):
-        runs = [run for run in grid.runs if run.dataset == dataset]
-        finished = [results[run.name] for run in runs if run.name in results]
-        if finished:
-            grid_cells = {run.cell for run in runs if run.in_grid}
-            datasets[dataset] = _Dataset(grid, finished, grid_cells).summary()
+        runs = [run for run in grid.runs if run.dataset == dataset and run.name in results]
+        if runs:
+            datasets[dataset] = msgspec.structs.replace(
+                _Dataset(grid, runs, results).summary(),
+                network_alone=_of_networks(grid, runs, results),
+            )
     return Summary(
         grid=grid.place,
         confidence=grid.confidence,
@@ -122,20 +128,49 @@ def summarize(grid: Grid, results: Mapping[str, Result], failures: Mapping[str, 
     )
 
 
+def _of_networks(
+    grid: Grid, runs: Sequence[Run], results: Mapping[str, Result]
+) -> DatasetSummary | None:
+    """Return the summary of the networks alone; None if no result has their answers."""
+    if not any(results[run.name].network_alone for run in runs):
+        return None
+    alone = {run.name: results[run.name].of_network() for run in runs}
+    known = [run for run in runs if run.linear is None or results[run.name].network_alone]
+    return _Dataset(grid, known, alone, is_alone=True).summary()
+
+
 class _Dataset:
     """Finished runs of one data set, by cell."""
 
-    def __init__(self, grid: Grid, results: Sequence[Result], grid_cells: set[str]):
+    def __init__(
+        self,
+        grid: Grid,
+        runs: Sequence[Run],
+        results: Mapping[str, Result],
+        *,
+        is_alone: bool = False,
+    ):
+        """
+        Args:
+            grid: the benchmark.
+            runs: the finished runs of the data set.
+            results: by name of the run.
+            is_alone: True for the results of the networks of mixtures alone.
+        """
         self.by_cell: dict[str, list[Result]] = {}
-        for result in results:
-            self.by_cell.setdefault(result.cell, []).append(result)
+        for run in runs:
+            self.by_cell.setdefault(run.cell, []).append(results[run.name])
+        grid_cells = {run.cell for run in runs if run.in_grid}
         self.grid_cells = [cell for cell in self.by_cell if cell in grid_cells]
         self.simple_cells = [cell for cell in self.by_cell if cell not in grid_cells]
-        self.data = results[0].data
-        self.hosts = {result.machine.host for result in results}
+        self.is_alone = is_alone
+        self.linear_of = {run.cell: run.linear.cell for run in runs if run.linear is not None}
+        first = results[runs[0].name]
+        self.data = first.data
+        self.hosts = {results[run.name].machine.host for run in runs}
         task = self.data.task
         self.metric = grid.metric or task.comparison_metrics[0]
-        y_true = results[0].y_true.unpack()
+        y_true = first.y_true.unpack()
         self.y_true = task.check_classes(y_true, len(y_true))
         self.comparison = Comparison(
             self.metric,
@@ -143,7 +178,7 @@ class _Dataset:
                 cell: np.stack([self._contributions(result) for result in cell_results])
                 for cell, cell_results in self.by_cell.items()
             },
-            fixed=set(baselines.BASELINES) - baselines.RANDOM,
+            fixed={run.cell for run in runs if not run.is_random},
             confidence=grid.confidence,
             smallest_difference=grid.smallest_difference,
             has_enough_rows=enough_rows(task, self.metric, self.y_true),
@@ -197,14 +232,27 @@ class _Dataset:
             sd=float(np.std(scores, ddof=1)) if len(scores) > 1 else None,
             min=min(scores),
             max=max(scores),
-            cost=_median_cost([result.cost for result in results]),
+            cost=None if self.is_alone else self._cost(cell),
             pareto=[],
+        )
+
+    def _cost(self, cell: str) -> Cost:
+        """Return the median cost of a cell, with the fit of the linear model of a mixture."""
+        cost = _median_cost([result.cost for result in self.by_cell[cell]])
+        linear = self.by_cell.get(self.linear_of.get(cell, ""))
+        if linear is None:
+            return cost
+        fit = _median_cost([result.cost for result in linear])
+        return msgspec.structs.replace(
+            cost,
+            training_seconds=cost.training_seconds + fit.training_seconds,
+            shared_cores=cost.shared_cores or fit.shared_cores,
         )
 
     def _with_pareto(self, cells: Sequence[CellSummary]) -> list[CellSummary]:
         """Return the cells with the costs in which they are on the Pareto front."""
         # Times on shared cores or of different machines are not comparable.
-        if len(self.hosts) > 1 or any(cell.cost.shared_cores for cell in cells):
+        if len(self.hosts) > 1 or any(c.cost is None or c.cost.shared_cores for c in cells):
             return list(cells)
         fronts = {}
         for cost in ("training_seconds", "latency_p50_ms"):
@@ -244,6 +292,10 @@ class _Dataset:
     def _simple_verdict(self, with_simple: Sequence[CellComparison]) -> Iterator[str]:
         """Yield sentences on the cells of the grid and the simple classifiers."""
         better = [c for c in with_simple if c.verdict == BETTER]
+        mixtures = set() if self.is_alone else self.linear_of.keys() & set(self.grid_cells)
+        noun = "recurrent network"
+        if mixtures:
+            noun = "mixture" if len(mixtures) == len(self.grid_cells) else "cell"
         for simple in self.simple_cells:
             if simple == "majority" or not self.grid_cells:
                 continue
@@ -254,10 +306,11 @@ class _Dataset:
                 verb = "are" if len(winners) > 1 else "is"
                 yield f"{_enumerate(winners)} {verb} better than {name}."
             else:
-                yield f"No recurrent network is shown to be better than {name}."
+                yield f"No {noun} is shown to be better than {name}."
             if losers:
                 # Only an article is capitalised: "fastText" stays.
-                first = name[0].upper() if name.startswith("a ") else name[0]
+                has_article = name.startswith(("a ", "the "))
+                first = name[0].upper() if has_article else name[0]
                 yield f"{first}{name[1:]} is better than {_enumerate(losers)}."
 
 

@@ -10,7 +10,7 @@ from msgspec.structs import asdict
 from textclf.display import Document, Notes, Table, to_text
 from textclf.study.comparison import CellComparison
 from textclf.study.records import Result
-from textclf.study.runs import Grid, Run
+from textclf.study.runs import MIXTURE_TITLE, NETWORK_TITLE, Grid, Run
 from textclf.study.summary import CellSummary, DatasetSummary, Summary
 
 TITLE = "Comparison of architectures"
@@ -65,6 +65,9 @@ def _row(run: Run, result: Result | None, reason: str | None) -> dict[str, Any]:
     if result is None:
         return row
     row |= {f"test_{name}": value for name, value in result.test.items()}
+    if result.network_alone is not None:
+        alone = result.network_alone.test
+        row |= {f"network_alone_test_{name}": value for name, value in alone.items()}
     row |= {f"validation_{name}": value for name, value in (result.validation or {}).items()}
     row["best_epoch"] = result.best_epoch
     row["steps"] = result.steps
@@ -75,16 +78,31 @@ def _row(run: Run, result: Result | None, reason: str | None) -> dict[str, Any]:
     return row
 
 
+def parts(dataset: DatasetSummary) -> list[tuple[str, DatasetSummary]]:
+    """Return the parts of the report of a data set with their headings; "" without mixtures."""
+    if dataset.network_alone is None:
+        return [("", dataset)]
+    return [(NETWORK_TITLE, dataset.network_alone), (MIXTURE_TITLE, dataset)]
+
+
+def has_cost(dataset: DatasetSummary) -> bool:
+    """Decide whether the cost of the cells is known."""
+    return any(cell.cost is not None for cell in dataset.cells)
+
+
 def scores_table(dataset: DatasetSummary) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows: the score over the seeds, and the cost."""
+    """Return header and rows: the score over the seeds, and the cost if it is known."""
     costs = [
         name
         for name in _COST_COLUMNS
-        if any(getattr(cell.cost, name) is not None for cell in dataset.cells)
+        if any(getattr(cell.cost, name, None) is not None for cell in dataset.cells)
     ]
     header = ["cell", dataset.metric, *_SCORE_COLUMNS]
     header += [_COST_COLUMNS[name][0] for name in costs]
-    return header, [_score_row(cell, dataset.metric, costs) for cell in dataset.cells]
+    rows = [_score_row(cell, dataset.metric, costs) for cell in dataset.cells]
+    if not costs:  # without costs, there is no Pareto front
+        return header[:-1], [row[:-1] for row in rows]
+    return header, rows
 
 
 def _score_row(cell: CellSummary, metric: str, costs: Sequence[str]) -> list[str]:
@@ -95,7 +113,7 @@ def _score_row(cell: CellSummary, metric: str, costs: Sequence[str]) -> list[str
 
     def cost(name: str) -> str:
         value = getattr(cell.cost, name)
-        if value is None:
+        if cell.cost is None or value is None:
             return "-"
         mark = "*" if cell.cost.shared_cores and name not in _NOT_TIMES else ""
         return _COST_COLUMNS[name][1].format(value) + mark
@@ -123,18 +141,20 @@ def comparison_groups(dataset: DatasetSummary) -> list[tuple[str, Sequence[CellC
 
 def markdown(summary: Summary) -> str:
     """Return the verdicts and tables of all data sets as Markdown."""
-    parts = [f"# {TITLE}"]
+    blocks = [f"# {TITLE}"]
     if summary.notes:
-        parts.append("\n".join(f"- {note}" for note in summary.notes))
+        blocks.append("\n".join(f"- {note}" for note in summary.notes))
     for name, dataset in summary.datasets.items():
-        parts.append(f"## {name}")
-        parts.append("\n".join(dataset.words))
-        parts.append(_markdown_table(*scores_table(dataset)))
-        parts.append(PARETO_WORDS)
-        for title, comparisons in comparison_groups(dataset):
-            lines = "\n".join(f"- {comparison.words}" for comparison in comparisons)
-            parts.append(f"{title} (Holm correction):\n\n{lines}")
-    return "\n\n".join(parts) + "\n"
+        blocks.append(f"## {name}")
+        for heading, part in parts(dataset):
+            blocks += [f"### {heading}"] if heading else []
+            blocks.append("\n".join(part.words))
+            blocks.append(_markdown_table(*scores_table(part)))
+            blocks += [PARETO_WORDS] if has_cost(part) else []
+            for title, comparisons in comparison_groups(part):
+                lines = "\n".join(f"- {comparison.words}" for comparison in comparisons)
+                blocks.append(f"{title} (Holm correction):\n\n{lines}")
+    return "\n\n".join(blocks) + "\n"
 
 
 def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -146,16 +166,18 @@ def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str
 
 def plain(summary: Summary, *, width: int) -> str:
     """Return the verdicts and tables of all data sets as text of at most `width` columns."""
-    parts = [to_text(Document("", [Notes("", summary.notes)]), width)] if summary.notes else []
+    documents = [Document("", [Notes("", summary.notes)])] if summary.notes else []
     for name, dataset in summary.datasets.items():
-        content: list[Table | Notes] = [Notes("", dataset.words, has_bullets=False)]
-        content.append(_plain_table(*scores_table(dataset)))
-        content.append(Notes("", [PARETO_WORDS], has_bullets=False))
-        for title, comparisons in comparison_groups(dataset):
-            words = [comparison.words for comparison in comparisons]
-            content.append(Notes(f"{title} (Holm correction)", words))
-        parts.append(to_text(Document(name, content), width))
-    return "\n".join(parts)
+        for heading, part in parts(dataset):
+            content: list[Table | Notes] = [Notes("", part.words, has_bullets=False)]
+            content.append(_plain_table(*scores_table(part)))
+            if has_cost(part):
+                content.append(Notes("", [PARETO_WORDS], has_bullets=False))
+            for title, comparisons in comparison_groups(part):
+                words = [comparison.words for comparison in comparisons]
+                content.append(Notes(f"{title} (Holm correction)", words))
+            documents.append(Document(f"{name}: {heading}" if heading else name, content))
+    return "\n".join(to_text(document, width) for document in documents)
 
 
 def _plain_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

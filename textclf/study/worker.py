@@ -22,7 +22,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -34,7 +34,7 @@ from textclf.config import Config, with_paths
 from textclf.errors import DataError, TextclfError, TrainingError
 from textclf.startup import import_tensorflow
 from textclf.study import measuring
-from textclf.study.budget import without_end
+from textclf.study.budget import without_end, without_linear
 from textclf.study.records import (
     Calibration,
     Cost,
@@ -49,8 +49,13 @@ from textclf.study.records import (
     Result,
     RunKey,
     Succeeded,
+    Tested,
     to_float16,
 )
+
+if TYPE_CHECKING:
+    from textclf.classifier import Classifier, Scores
+    from textclf.linear import Fitted
 
 ESTIMATE_STEPS = 30
 _MEASURED_TEXTS = 512
@@ -193,7 +198,7 @@ def log_test_read(run: str, folder: Path) -> int:
         return file.read().count(json.dumps(run))
 
 
-# === Networks and baselines ===
+# === Networks, linear models and baselines ===
 
 
 class _TrainedRun(msgspec.Struct):
@@ -216,14 +221,42 @@ class _TrainedRun(msgspec.Struct):
     peak_memory: float
 
 
-def _train(config: Config, output: Path, on_progress: OnProgress) -> _TrainedRun:
+def _linear_model(job: Job, run_data: _RunData, on_progress: OnProgress) -> "Fitted | None":
+    """Return the linear model of a run: fitted by this run, or by another one for a mixture.
+
+    Raises:
+        TrainingError: the file of the other run is missing or damaged.
+    """
+    from textclf import linear, training
+
+    if "linear" in (job.kind, job.measured_kind):
+        return training.fit_linear(
+            with_paths(run_data.config), run_data.dataset, on_progress=on_progress
+        )
+    if job.linear_model is None:
+        return None
+    try:
+        return linear.load_fitted(Path(job.linear_model))
+    except (OSError, ValueError):
+        raise TrainingError(
+            f"{job.linear_model}: cannot be read; remove the result of the linear model in "
+            "results/ to fit it again"
+        ) from None
+
+
+def _train(
+    config: Config, output: Path, linear_model: "Fitted | None", on_progress: OnProgress
+) -> _TrainedRun:
     from textclf import training
 
     shutil.rmtree(output, ignore_errors=True)  # of a run that was killed
     total = steps = steps_per_epoch = 0
     epochs = 0.0
     history, epoch_seconds = [], []
-    for event in training.train_events(config, output, overwrite=False, on_progress=on_progress):
+    events = training.train_events(
+        config, output, linear_model=linear_model, on_progress=on_progress
+    )
+    for event in events:
         if isinstance(event, training.Started):
             total = event.total_steps
         elif isinstance(event, training.Step):
@@ -238,34 +271,42 @@ def _train(config: Config, output: Path, on_progress: OnProgress) -> _TrainedRun
 
 
 def _network(job: Job, config: Config, on_progress: OnProgress) -> dict[str, Any]:
-    """Train a network and return the values of its `Result`."""
-    from textclf import classifier
+    """Train a network, a mixture or a linear model and return the values of its `Result`."""
+    from textclf import classifier, linear
 
     run_data = _RunData(job, config, on_progress)
     folder = Path(job.folder)
-    trained = _train(run_data.config, folder / "models" / job.run, on_progress)
+    linear_model = _linear_model(job, run_data, on_progress)
+    trained = _train(run_data.config, folder / "models" / job.run, linear_model, on_progress)
+    seconds = sum(trained.epoch_seconds)
+    if job.kind == "linear":
+        assert linear_model is not None and job.linear_model is not None
+        linear.save_fitted(linear_model, Path(job.linear_model))
+        seconds = linear_model.selection.seconds
     model = classifier.load(trained.output)
     num_reads = log_test_read(job.run, folder)
     scores = model.score(run_data.dataset, "test", on_progress)
+    alone = None
+    if model.card.mixture is not None:
+        network = model.network_alone()
+        alone = _tested(network, network.score(run_data.dataset, "test", on_progress), config)
     on_progress("measuring gradients", 0, 0)
     gradients = measuring.gradient_by_distance(model, run_data.texts)
-    report = model.report(scores, **config.evaluation.to_dict())
     assert model.card.validation is not None
-    thresholds = model.card.thresholds
     return {
+        **msgspec.structs.asdict(_tested(model, scores, config)),
+        "network_alone": alone,
         "validation": model.card.validation.metrics,
-        "test": report.to_dict()["metrics"],
         "test_reads": num_reads,
-        "history": trained.history,
+        "history": trained.history or None,
         "steps": trained.steps,
         "best_epoch": model.card.training.best_epoch,
         "ended_by": model.card.training.ended_by,
-        "thresholds": None if thresholds is None else list(thresholds),
         "gradient_by_distance": gradients,
         "cost": measuring.network_cost(
             model,
             run_data.texts,
-            training_seconds=sum(trained.epoch_seconds),
+            training_seconds=seconds,
             epochs=trained.epochs,
             peak_memory=trained.peak_memory,
             shared_cores=job.shared_cores,
@@ -273,11 +314,20 @@ def _network(job: Job, config: Config, on_progress: OnProgress) -> dict[str, Any
         ),
         "data": run_data.description,
         "vocabulary": artifact.sha256(trained.output / artifact.VOCABULARY),
-        "probabilities": PackedArray.pack(to_float16(model.card.task, scores.p, thresholds)),
         "num_tokens": PackedArray.pack(scores.num_tokens.astype(np.int32)),
         "y_true": _pack_labels(scores.y_true),
         "calibration": job.calibration,
     }
+
+
+def _tested(model: "Classifier", scores: "Scores", config: Config) -> Tested:
+    """Return the answers of a classifier to the test texts."""
+    thresholds = model.card.thresholds
+    return Tested(
+        test=model.report(scores, **config.evaluation.to_dict()).to_dict()["metrics"],
+        thresholds=None if thresholds is None else list(thresholds),
+        probabilities=PackedArray.pack(to_float16(model.card.task, scores.p, thresholds)),
+    )
 
 
 def _baseline(job: Job, config: Config, on_progress: OnProgress) -> dict[str, Any]:
@@ -366,7 +416,7 @@ def _count_steps(config: Config, allowed: float, on_progress: OnProgress) -> tup
     spent, steps, before = 0.0, 0, time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         events = training.train_events(
-            without_end(config),
+            without_end(without_linear(config)),
             Path(folder) / "run",
             should_stop=lambda: spent >= allowed,
             on_progress=on_progress,
@@ -393,27 +443,35 @@ def _measurement(job: Job, config: Config, on_progress: OnProgress) -> dict[str,
     """Measure the cost of a finished run again.
 
     A network is trained for two epochs. The first one includes tracing; all others are assumed to
-    take as long as the second one.
+    take as long as the second one. A linear model is fitted again.
     """
     run_data = _RunData(job, config, on_progress)
     if job.measured_kind == "baseline":
         return {"cost": _fit(job, run_data, config, on_progress)[1]}
     from textclf import classifier
 
-    assert job.measured_steps is not None
+    linear_model = _linear_model(job, run_data, on_progress)
     with tempfile.TemporaryDirectory() as temporary:
-        two_epochs = run_data.config.replace(
-            {"training.epochs": 2, "training.max_steps": None, "training.patience_epochs": 0}
-        )
-        trained = _train(two_epochs, Path(temporary) / "run", on_progress)
-        if len(trained.epoch_seconds) < 2:
-            raise TrainingError("the loss or a gradient was not finite in the measurement")
-        first, second = trained.epoch_seconds
-        epochs = job.measured_steps / (trained.steps / 2)
+        output = Path(temporary) / "run"
+        if job.measured_kind == "linear":
+            assert linear_model is not None
+            trained = _train(run_data.config, output, linear_model, on_progress)
+            seconds, epochs = linear_model.selection.seconds, 0.0
+        else:
+            assert job.measured_steps is not None
+            two_epochs = run_data.config.replace(
+                {"training.epochs": 2, "training.max_steps": None, "training.patience_epochs": 0}
+            )
+            trained = _train(two_epochs, output, linear_model, on_progress)
+            if len(trained.epoch_seconds) < 2:
+                raise TrainingError("the loss or a gradient was not finite in the measurement")
+            first, second = trained.epoch_seconds
+            epochs = job.measured_steps / (trained.steps / 2)
+            seconds = first + second * (epochs - 1)
         cost = measuring.network_cost(
             classifier.load(trained.output),
             run_data.texts,
-            training_seconds=first + second * (epochs - 1),
+            training_seconds=seconds,
             epochs=epochs,
             peak_memory=trained.peak_memory,
             shared_cores=job.shared_cores,
@@ -431,7 +489,7 @@ def _estimate(config: Config, on_progress: OnProgress) -> Estimate:
     total = 0
     with tempfile.TemporaryDirectory() as folder:
         events = training.train_events(
-            config,
+            without_linear(config),
             Path(folder) / "run",
             should_stop=lambda: len(step_times) > ESTIMATE_STEPS,
             on_progress=on_progress,
@@ -456,6 +514,7 @@ def _estimate(config: Config, on_progress: OnProgress) -> Estimate:
 
 _KINDS: dict[str, tuple[Any, Callable[[Job, Config, OnProgress], dict[str, Any]]]] = {
     "network": (Result, _network),
+    "linear": (Result, _network),
     "baseline": (Result, _baseline),
     "calibration": (Calibration, _calibration),
     "measurement": (Measurement, _measurement),

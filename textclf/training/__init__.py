@@ -17,7 +17,8 @@
     run            `train` and `train_events`, which put these together
 
 Nothing here prints: the caller decides what to show of the events. Only `check`
-and `unfinished_training` are imported at once; the other names need TensorFlow and are imported on first use.
+and `unfinished_training` are imported at once; the other names need TensorFlow and are imported on
+first use.
 """
 
 import importlib
@@ -29,13 +30,13 @@ from textclf.training.work_folder import unfinished_training
 if TYPE_CHECKING:
     from textclf.training.card import validation_report
     from textclf.training.events import Epoch, Event, Finished, LinearFitted, Started, Step
-    from textclf.training.run import TrainingResult, train, train_events
+    from textclf.training.run import TrainingResult, fit_linear, train, train_events
     from textclf.training.validation import Validator
 
 _MODULES = {
     "card": ("validation_report",),
     "events": ("Epoch", "Event", "Finished", "LinearFitted", "Started", "Step"),
-    "run": ("TrainingResult", "train", "train_events"),
+    "run": ("TrainingResult", "fit_linear", "train", "train_events"),
     "validation": ("Validator",),
 }
 
@@ -49,6 +50,7 @@ __all__ = [
     "TrainingResult",
     "Validator",
     "check",
+    "fit_linear",
     "train",
     "train_events",
     "unfinished_training",

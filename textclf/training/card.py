@@ -39,7 +39,7 @@ def make_card(
         fitted: the linear model; None without one.
         linear_decision: of the linear model alone.
     """
-    task, mixture, gain = dataset.task, None, None
+    task, mixture, gain, network_decision = dataset.task, None, None, None
     if fitted is None:
         assert network_logits is not None
         logits = network_logits
@@ -51,6 +51,7 @@ def make_card(
         logits = mixture.mix(*pair)
         confidence, seed = config.evaluation.confidence, config.evaluation.seed
         gain = evaluation.estimate_gain(task, y_true, *pair, confidence=confidence, seed=seed)
+        network_decision = evaluation.fit_decision(task, y_true, network_logits)
     decision = evaluation.fit_decision(task, y_true, logits)
     return artifact.Card(
         class_names=dataset.class_names,
@@ -70,6 +71,7 @@ def make_card(
         else _linear_summary(fitted, None if mixture is None else linear_decision),
         mixture=mixture,
         gain=gain,
+        network_decision=network_decision,
     )
 
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-import shutil
+import tempfile
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -136,6 +136,7 @@ def train_events(
     *,
     overwrite: bool = False,
     resume: bool = False,
+    linear_model: linear.Fitted | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     on_progress: batches.Progress = lambda stage, done, total: None,
 ) -> Generator[Event, None, None]:
@@ -150,6 +151,8 @@ def train_events(
         resume: continue the unfinished training of this folder, bit for bit as if it had never
             been interrupted; begin where nothing was saved; of a finished training, only
             `Finished` is yielded.
+        linear_model: a result of `fit_linear` on the same data and settings, for several trainings
+            that share it; default: it is fitted if the settings ask for it.
         should_stop: called at every step; if it returns true, a checkpoint is written and the
             best epoch so far is saved.
         on_progress: called with stage, done and total before the first step.
@@ -160,9 +163,10 @@ def train_events(
     Raises:
         TextclfError: an error in settings or data, or a training that has no complete epoch. What
             can be checked before the data are read is raised by the call itself.
+        ValueError: `linear_model` was fitted to other data or with another `text.linear_length`.
     """
     check(config, output, overwrite=overwrite, resume=resume)
-    return _events(config, Path(output), overwrite, resume, should_stop, on_progress)
+    return _events(config, Path(output), overwrite, resume, linear_model, should_stop, on_progress)
 
 
 def _events(
@@ -170,6 +174,7 @@ def _events(
     output: Path,
     overwrite: bool,
     resume: bool,
+    linear_model: linear.Fitted | None,
     should_stop: Callable[[], bool],
     on_progress: batches.Progress,
 ) -> Generator[Event, None, None]:
@@ -188,7 +193,13 @@ def _events(
         yield _started(setup, state, restored.notices if restored else ())
         fitted, linear_decision = None, None
         if config.model.encoder == "none" or config.model.linear != "none":
-            fitted = _fit_linear(setup, work.path, on_progress)
+            fitted = linear_model or _fitted_before(work)
+            if fitted is None:
+                fitted = fit_linear(
+                    setup.config, setup.dataset, folder=work.path, on_progress=on_progress
+                )
+                linear.save_fitted(fitted, work.linear_model)
+            _check_linear(setup, fitted)
             linear_decision = evaluation.fit_decision(
                 setup.dataset.task, fitted.validation_classes, fitted.validation_logits
             )
@@ -243,6 +254,14 @@ def _events(
     yield _finished(output, card, why, message, is_resumable=work.is_resumable)
 
 
+def _fitted_before(work: WorkFolder) -> linear.Fitted | None:
+    """Return the linear model that a training fitted before it was interrupted, if it did."""
+    try:
+        return linear.load_fitted(work.linear_model)
+    except (FileNotFoundError, ValueError):  # ValueError: damaged
+        return None
+
+
 def _finished(
     output: Path, card: artifact.Card, why: str, message: str, *, is_resumable: bool = False
 ) -> Finished:
@@ -275,7 +294,6 @@ class _Setup(NamedTuple):
         dataset: the examples.
         prepared: vocabulary and shards.
         vocabulary_size: number of token ids.
-        class_weights: weight of each class in the loss.
         loop: trains the network; None if the linear model is alone.
         notices: sentences for the user.
     """
@@ -284,7 +302,6 @@ class _Setup(NamedTuple):
     dataset: data.Dataset
     prepared: batches.Prepared
     vocabulary_size: int
-    class_weights: list[float]
     loop: Loop | None
     notices: list[str]
 
@@ -312,7 +329,6 @@ def _set_up(config: Config, work: WorkFolder, on_progress: batches.Progress) -> 
         dataset=dataset,
         prepared=prepared,
         vocabulary_size=text.NUM_RESERVED + num_tokens + config.text.hash_buckets,
-        class_weights=class_weights,
         loop=loop,
         notices=[*diagnostics.data_notices(config, dataset, prepared, total_steps), *notices],
     )
@@ -350,21 +366,51 @@ def _validation_classes(setup: _Setup, fitted: linear.Fitted | None) -> np.ndarr
     return fitted.validation_classes
 
 
-def _fit_linear(setup: _Setup, work: Path, on_progress: batches.Progress) -> linear.Fitted:
-    """Fit the linear model, with temporary files in the work folder."""
-    folder = work / "linear"
-    folder.mkdir()
-    fitted = linear.fit(
-        setup.dataset,
-        tokenizer=text.Tokenizer(**classifier.tokenizer_settings(setup.config)),
-        folder=folder,
-        max_tokens=setup.config.text.linear_length,
-        class_weights=setup.class_weights,
-        seed=setup.config.training.seed,
-        on_progress=on_progress,
-    )
-    shutil.rmtree(folder)
-    return fitted
+def fit_linear(
+    config: Config,
+    dataset: data.Dataset,
+    *,
+    folder: Path | None = None,
+    on_progress: batches.Progress = lambda stage, done, total: None,
+) -> linear.Fitted:
+    """Fit the linear model of a configuration, alone or of a mixture.
+
+        fitted = fit_linear(config, dataset)
+        events = train_events(config, "runs/lstm", linear_model=fitted)
+
+    It depends on `training.class_weights`, `training.seed`, `text.linear_length` and the settings
+    of the tokenizer, and on no setting of the network.
+
+    Args:
+        config: the experiment, with resolved paths.
+        dataset: its data.
+        folder: for temporary files, see `linear.fit`; default: the system's.
+        on_progress: see `linear.fit`.
+
+    Raises:
+        TextclfError: as for `linear.fit`.
+    """
+    class_weights = weigh_classes(config.training.class_weights, dataset.task, dataset)
+    with tempfile.TemporaryDirectory(prefix="textclf-", dir=folder) as temporary:
+        return linear.fit(
+            dataset,
+            tokenizer=text.Tokenizer(**classifier.tokenizer_settings(config)),
+            folder=Path(temporary),
+            max_tokens=config.text.linear_length,
+            class_weights=class_weights,
+            seed=config.training.seed,
+            on_progress=on_progress,
+        )
+
+
+def _check_linear(setup: _Setup, fitted: linear.Fitted) -> None:
+    """Check that a linear model fits the validation split and the length limit."""
+    if (
+        not np.array_equal(fitted.validation_classes, _validation_classes(setup, fitted))
+        or fitted.model.num_classes != setup.dataset.task.num_outputs
+        or fitted.model.max_tokens != setup.config.text.linear_length
+    ):
+        raise ValueError("linear_model was fitted to other data or with other settings")
 
 
 def _linear_report(setup: _Setup, fitted: linear.Fitted, decision: Decision) -> evaluation.Report:

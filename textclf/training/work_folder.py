@@ -5,6 +5,7 @@
     lock            held by the running training
     training.json   settings and data of the training, see `Record`
     batches/        vocabulary and encoded texts
+    linear.npz      the linear model, once it is fitted
     checkpoints/    see `checkpoints`
     history.jsonl   one line per complete epoch
     tensorboard/    event files, if requested
@@ -70,6 +71,11 @@ class WorkFolder:
     def checkpoints(self) -> Path:
         """The folder of the checkpoints."""
         return self.path / _CHECKPOINTS
+
+    @property
+    def linear_model(self) -> Path:
+        """The file of the linear model."""
+        return self.path / "linear.npz"
 
     @property
     def has_checkpoint(self) -> bool:

@@ -152,7 +152,7 @@ def test_linear_model_of_several_labels(tmp_path):
 
 
 def test_many_labels_are_all_fitted_although_some_choose_the_strength(tmp_path, monkeypatch):
-    monkeypatch.setattr(fitting, "MAX_LABELS_TO_CHOOSE_ON", 2)
+    monkeypatch.setattr(fitting, "MAX_CLASSES_TO_CHOOSE_ON", 2)
     colours = ["red", "blue", "green", "black"]
     examples = [
         (f"{one} and {other} {number}", f"{one},{other}")
@@ -205,7 +205,8 @@ def test_log_count_ratio_follows_the_definition():
     import scipy.sparse
 
     matrix = scipy.sparse.csr_matrix(np.array([[1, 1, 0], [1, 0, 0], [0, 1, 1]], np.float32))
-    ratios = solvers._log_count_ratios(matrix, np.array([True, True, False]))
+    total = np.array([2, 2, 1])
+    ratios = solvers._log_count_ratios(matrix, np.array([True, True, False]), total)
     p, q = np.array([3, 2, 1]), np.array([1, 2, 2])
     np.testing.assert_allclose(ratios, np.log((p / 6) / (q / 5)), rtol=1e-6)
 
@@ -218,7 +219,8 @@ def test_weights_contain_the_log_count_ratios():
     dense = draw.integers(2, size=(40, 6)).astype(np.float32)
     classes = (dense[:, 0] + draw.random(40) > 0.8).astype(np.int64)
     matrix = scipy.sparse.csr_matrix(dense)
-    scaled = dense * solvers._log_count_ratios(matrix, classes == 1)
+    total = (dense > 0).sum(axis=0)
+    scaled = dense * solvers._log_count_ratios(matrix, classes == 1, total)
     model = LogisticRegression(solver="liblinear", dual=True, tol=0.01, random_state=0)
     expected = model.fit(scaled, classes).decision_function(scaled)
     weights, bias = solvers.ExactSolver(OneOf(2), matrix, None, 0).fit(

@@ -11,6 +11,11 @@ from textclf.tasks import Task
 
 # Logit of a class that all or none of the training texts have.
 CONSTANT_LOGIT = 12.0
+# Passes of coordinate descent. With many classes, the slow ones get fewer: on 190 classes, 15 passes
+# gave the log loss of 100 to four digits.
+MANY_CLASSES = 32
+_MAX_ITERATIONS = 100
+_MAX_ITERATIONS_OF_MANY_CLASSES = 30
 _SGD_EPOCHS = 5
 _SGD_ROWS = 1024
 
@@ -121,9 +126,11 @@ class ExactSolver(Solver):
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
 
+        is_many = self.task.num_outputs > MANY_CLASSES
         model = LogisticRegression(
-            C=strength, solver="liblinear", dual=True, tol=0.01, random_state=self.seed
-        )
+            C=strength, solver="liblinear", dual=True, tol=0.01, random_state=self.seed,
+            max_iter=_MAX_ITERATIONS_OF_MANY_CLASSES if is_many else _MAX_ITERATIONS,
+        )  # fmt: skip
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(matrix, target, sample_weight=weight)

@@ -4,12 +4,13 @@ import csv
 import math
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import tensorflow as tf
 from sklearn.feature_extraction.text import TfidfTransformer
 
-from textclf import data, linear, text
+from textclf import data, evaluation, linear, text
 from textclf.config import Config
 from textclf.data import Dataset
 from textclf.errors import TrainingError
@@ -174,6 +175,109 @@ def test_many_labels_are_all_fitted_although_some_choose_the_strength(tmp_path, 
     assert (len(strengths) - 4) % (2 * fitting.NUM_FOLDS) == 0
 
 
+def test_many_classes_are_all_fitted_although_some_choose_the_strength(tmp_path, monkeypatch):
+    monkeypatch.setattr(fitting, "MAX_CLASSES_TO_CHOOSE_ON", 3)
+    colours = ["red", "blue", "green", "black", "white"]
+    examples = [(f"{colour} car {number % 7}", colour) for number in range(20) for colour in colours]
+    dataset = open_rows(tmp_path / "rows.csv", examples)
+    strengths = []
+    fit_class = solvers.ExactSolver._fit_class
+
+    def counted(self, matrix, target, strength, weight):
+        strengths.append(strength)
+        return fit_class(self, matrix, target, strength, weight)
+
+    monkeypatch.setattr(solvers.ExactSolver, "_fit_class", counted)
+    result = linear.fit(dataset, tokenizer=tokenizer(), folder=tmp_path)
+    assert (result.validation_logits.argmax(axis=1) == result.validation_classes).all()
+    assert strengths[-5:] == [result.selection.strength] * 5
+    assert (len(strengths) - 5) % (3 * fitting.NUM_FOLDS) == 0
+
+
+def random_problem(num_texts: int = 120, num_classes: int = 4) -> tuple:
+    """Return a matrix of word counts and classes that the words suggest."""
+    import scipy.sparse
+
+    draw = np.random.default_rng(0)
+    classes = draw.integers(num_classes, size=num_texts)
+    dense = draw.poisson(1.0, size=(num_texts, 3 * num_classes)).astype(np.float32)
+    dense[np.arange(num_texts), classes] += draw.integers(3, size=num_texts)
+    return scipy.sparse.csr_matrix(dense), classes
+
+
+@pytest.mark.parametrize("weighting", linear.WEIGHTINGS)
+@pytest.mark.parametrize("task", [OneOf(4), MultiLabel(4)], ids=["classes", "labels"])
+def test_classes_fitted_alone_have_the_weights_of_a_fit_of_all_classes(weighting, task):
+    matrix, classes = random_problem()
+    if task.is_multi_label:
+        classes = np.equal.outer(classes, np.arange(4))
+    solver = solvers.ExactSolver(task, matrix, [1.0, 5.0, 0.2, 1.0], 0)
+    rows, outputs = np.arange(20, 120), np.array([3, 1])
+    all_weights, all_bias = solver.fit(classes, weighting, 3.0, rows)
+    weights, bias = solver.fit(classes, weighting, 3.0, rows, outputs)
+    assert (weights == all_weights[:, outputs]).all() and (bias == all_bias[outputs]).all()
+    assert not (weights[:, 0] == weights[:, 1]).any(), "the classes must differ"
+
+
+def test_log_loss_of_a_search_on_some_classes_is_that_of_their_texts_among_them(monkeypatch):
+    monkeypatch.setattr(fitting, "MIN_VALIDATION_TEXTS", 1)
+    matrix, classes = random_problem()
+    heldout, heldout_classes = matrix[80:], classes[80:]
+    solver = solvers.ExactSolver(OneOf(4), matrix[:80], None, 0)
+    outputs = np.array([3, 1])
+    choice = fitting._choose(
+        solver, classes[:80], heldout_classes, outputs=outputs, heldout=lambda: heldout,
+        weightings=("tfidf",), seed=0, on_progress=lambda *args: None,
+    )  # fmt: skip
+    weights, bias = solver.fit(classes[:80], "tfidf", choice.strength)
+    logits = (heldout @ weights + bias)[:, outputs]
+    has_class = np.isin(heldout_classes, outputs)
+    y = (heldout_classes[has_class] == 1).astype(np.int64)
+    temperature = evaluation.fit_temperature(OneOf(2), y, logits[has_class])
+    p = OneOf(2).probabilities(tf.constant(logits[has_class]), temperature).numpy()
+    assert choice.log_loss == pytest.approx(-np.log(p[np.arange(len(y)), y]).mean(), rel=1e-5)
+
+
+def test_classes_that_choose_the_strength_have_all_frequencies():
+    classes = np.repeat(np.arange(100), np.arange(1, 101))
+    outputs = fitting._outputs_to_choose_on(OneOf(100), classes)
+    assert len(set(outputs)) == 32 and outputs[[0, -1]].tolist() == [0, 99]
+    assert np.diff(outputs).max() <= 4
+    assert fitting._outputs_to_choose_on(OneOf(32), classes % 32) is None
+
+
+def test_fit_at_the_end_of_the_searched_values_of_c_is_noted(fitted):
+    def notes(strength: float) -> str:
+        return " ".join(msgspec.structs.replace(fitted.selection, strength=strength).notes)
+
+    assert "C 100, the largest value that was tried" in notes(100.0)
+    assert "C 0.1, the smallest value that was tried" in notes(0.1)
+    assert notes(3.0) == ""
+
+
+@pytest.mark.parametrize(
+    ("many_classes", "limit"),
+    [(1, "_MAX_ITERATIONS_OF_MANY_CLASSES"), (32, "_MAX_ITERATIONS")],
+)
+def test_fit_that_did_not_converge_is_used_and_noted_with_its_c(
+    opinions, tmp_path, monkeypatch, many_classes, limit
+):
+    monkeypatch.setattr(solvers, "MANY_CLASSES", many_classes)
+    monkeypatch.setattr(solvers, limit, 1)
+    selection = linear.fit(opinions, tokenizer=tokenizer(), folder=tmp_path).selection
+    assert selection.num_unconverged == 1
+    expected = f"did not converge for 1 of its classes with C {selection.strength:g}; this fit"
+    assert expected in selection.notes[-1]
+
+
+def test_only_the_named_weightings_are_tried(opinions, tmp_path):
+    for weighting in linear.WEIGHTINGS:
+        result = linear.fit(
+            opinions, tokenizer=tokenizer(), folder=tmp_path, weightings=(weighting,)
+        )
+        assert result.selection.weighting == weighting
+
+
 def test_class_without_or_with_all_texts_gets_a_constant_logit():
     import scipy.sparse
 
@@ -205,7 +309,8 @@ def test_log_count_ratio_follows_the_definition():
     import scipy.sparse
 
     matrix = scipy.sparse.csr_matrix(np.array([[1, 1, 0], [1, 0, 0], [0, 1, 1]], np.float32))
-    ratios = solvers._log_count_ratios(matrix, np.array([True, True, False]))
+    total = np.array([2, 2, 1])
+    ratios = solvers._log_count_ratios(matrix, np.array([True, True, False]), total)
     p, q = np.array([3, 2, 1]), np.array([1, 2, 2])
     np.testing.assert_allclose(ratios, np.log((p / 6) / (q / 5)), rtol=1e-6)
 
@@ -218,7 +323,8 @@ def test_weights_contain_the_log_count_ratios():
     dense = draw.integers(2, size=(40, 6)).astype(np.float32)
     classes = (dense[:, 0] + draw.random(40) > 0.8).astype(np.int64)
     matrix = scipy.sparse.csr_matrix(dense)
-    scaled = dense * solvers._log_count_ratios(matrix, classes == 1)
+    total = (dense > 0).sum(axis=0)
+    scaled = dense * solvers._log_count_ratios(matrix, classes == 1, total)
     model = LogisticRegression(solver="liblinear", dual=True, tol=0.01, random_state=0)
     expected = model.fit(scaled, classes).decision_function(scaled)
     weights, bias = solvers.ExactSolver(OneOf(2), matrix, None, 0).fit(

@@ -99,6 +99,12 @@ def linear_summary() -> artifact.LinearSummary:
     )  # fmt: skip
 
 
+def test_card_page_states_the_notes_on_the_linear_model():
+    summary = msgspec.structs.replace(linear_summary(), notes=("C 100 is large",))
+    page = model_card.markdown(card(linear=summary))
+    assert "Note: C 100 is large." in page.splitlines()
+
+
 @pytest.mark.parametrize(
     ("encoder", "limits"),
     [

@@ -237,6 +237,7 @@ class _Linear:
         return (
             f"n-grams ({', '.join(kinds)}; {selection.num_features:,} features) + logistic "
             f"regression ({selection.weighting}, C {selection.strength:g})"
+            f"{''.join(f'; {note}' for note in selection.notes)}"
         )
 
 

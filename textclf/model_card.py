@@ -169,6 +169,7 @@ def _training_lines(card: Card) -> list[str]:
             f"The linear model has {linear.num_features:,} n-grams ({linear.weighting}, C "
             f"{linear.strength:g}, chosen on {linear.held_out}).",
             "",
+            *(line for note in linear.notes for line in (f"Note: {note}.", "")),
         ]
     if card.mixture is not None:
         share = card.mixture.share

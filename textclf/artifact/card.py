@@ -123,6 +123,7 @@ class LinearSummary(_Section, frozen=True):
         weighting, strength, held_out: how it was fitted, see `linear.Selection`.
         num_texts_cut, truncated_texts, cut_tokens: training texts with more tokens than
             `text.linear_length`, see `linear.Selection`.
+        notes: sentences on limits of the fit.
         decision: of the linear model of a mixture, if it answered alone; fitted on validation. None
             without a mixture.
     """
@@ -136,6 +137,7 @@ class LinearSummary(_Section, frozen=True):
     num_texts_cut: int
     truncated_texts: tuple[int, ...] = ()
     cut_tokens: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
     decision: Decision | None = None
 
 

@@ -188,12 +188,7 @@ def _say_linear(event: "LinearFitted") -> None:
         f"linear model: {selection.num_features:,} n-grams, C {selection.strength:g}, "
         f"{selection.seconds:.1f} s; on validation {scores}"
     )
-    if selection.num_unconverged:
-        say(
-            f"note: the solver of the linear model did not converge for "
-            f"{selection.num_unconverged} of its classes with C {selection.strength:g}; this fit "
-            "had the lowest log loss and is used"
-        )
+    note_all(selection.notes)
     note_all(event.notices)
 
 

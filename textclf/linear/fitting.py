@@ -20,16 +20,19 @@ from textclf.linear.features import (
     choose_num_buckets,
 )
 from textclf.linear.model import LinearModel
-from textclf.linear.solvers import ExactSolver, Solver, StreamingSolver
-from textclf.tasks import Task
+from textclf.linear.solvers import MANY_CLASSES, ExactSolver, Solver, StreamingSolver
+from textclf.tasks import Task, task_of
 
 # Features of all training texts that are held in memory, at 8 bytes each and more in the solver.
 MAX_FEATURES_IN_MEMORY = 50_000_000
 # With fewer validation texts, the fit is chosen by cross-validation on the training split.
 MIN_VALIDATION_TEXTS = 1000
 NUM_FOLDS = 5
-# With more labels, weighting and strength are chosen on so many of them.
+# With more labels or classes, weighting and strength are chosen on so many of them. Labels are
+# scored one by one on all held-out texts, classes only on their own texts: 16 classes of 200 had too
+# few of them to choose the weighting that all classes choose, 32 chose it on three data sets.
 MAX_LABELS_TO_CHOOSE_ON = 8
+MAX_CLASSES_TO_CHOOSE_ON = MANY_CLASSES
 # Inverse strengths of the L2 penalty ("C" in scikit-learn); the search begins at START.
 STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 START = 3
@@ -62,6 +65,23 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     cut_tokens: tuple[int, ...]
     num_unconverged: int
     seconds: float
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on limits of the fit."""
+        notes = []
+        if self.strength in (STRENGTHS[0], STRENGTHS[-1]):
+            end = "smallest" if self.strength == STRENGTHS[0] else "largest"
+            notes.append(
+                f"C {self.strength:g}, the {end} value that was tried, had the lowest log loss of "
+                "the linear model"
+            )
+        if self.num_unconverged:
+            notes.append(
+                f"the solver of the linear model did not converge for {self.num_unconverged} of "
+                f"its classes with C {self.strength:g}; this fit had the lowest log loss and is used"
+            )
+        return tuple(notes)
 
 
 class Fitted(NamedTuple):
@@ -119,7 +139,10 @@ def fit(
     else:
         solver = StreamingSolver(task, features, train, class_weights, seed)
     choice = _choose(
-        *_classes_to_choose_on(solver, train.classes, validation.classes),
+        solver,
+        train.classes,
+        validation.classes,
+        outputs=_outputs_to_choose_on(task, train.classes),
         heldout=lambda: features.matrix(validation),
         weightings=weightings,
         seed=seed,
@@ -183,21 +206,17 @@ def predict_texts(
 # === Choice of weighting and strength ===
 
 
-def _classes_to_choose_on(
-    solver: Solver, classes: np.ndarray, heldout_classes: np.ndarray
-) -> tuple[Solver, np.ndarray, np.ndarray]:
-    """Return the solver and the classes on which weighting and strength are chosen.
+def _outputs_to_choose_on(task: Task, classes: np.ndarray) -> np.ndarray | None:
+    """Return the classes on which weighting and strength are chosen, int64 [k]; None for all.
 
-    Several labels are fitted independently of each other: with many of them, a few of all
-    frequencies are enough, and the search takes a part of the time.
+    Each class is fitted against the rest, independently of the others: with many classes, a few of
+    all frequencies are enough, and the search takes a part of the time.
     """
-    num_classes = solver.task.num_outputs
-    if not solver.task.is_multi_label or num_classes <= MAX_LABELS_TO_CHOOSE_ON:
-        return solver, classes, heldout_classes
-    by_frequency = np.argsort(classes.sum(axis=0), kind="stable")
-    places = np.linspace(0, num_classes - 1, MAX_LABELS_TO_CHOOSE_ON).round().astype(int)
-    chosen = by_frequency[places]
-    return solver.of_labels(chosen), classes[:, chosen], heldout_classes[:, chosen]
+    most = MAX_LABELS_TO_CHOOSE_ON if task.is_multi_label else MAX_CLASSES_TO_CHOOSE_ON
+    if task.num_outputs <= most:
+        return None
+    by_frequency = np.argsort(task.indicators(classes).sum(axis=0), kind="stable")
+    return by_frequency[np.linspace(0, task.num_outputs - 1, most).round().astype(int)]
 
 
 def _choose(
@@ -205,6 +224,7 @@ def _choose(
     classes: np.ndarray,
     heldout_classes: np.ndarray,
     *,
+    outputs: np.ndarray | None,
     heldout: Callable[[], Any],
     weightings: Sequence[str],
     seed: int,
@@ -213,14 +233,25 @@ def _choose(
     """Choose weighting and strength by the log loss of held-out texts.
 
     The loss is that after the best temperature, because the temperature is fitted later in any
-    case. It has one minimum in the strength, so the search goes on while it falls.
+    case. It has one minimum in the strength, so the search goes on while it falls. With `outputs`,
+    it is that of these labels, or that of the texts of these classes among these classes.
     """
-    task = solver.task
+    task, scored_task = solver.task, solver.task
     # Without all features in memory, folds would take too long.
     is_exact = isinstance(solver, ExactSolver)
     use_validation = len(heldout_classes) >= MIN_VALIDATION_TEXTS or not is_exact
     folds = [] if use_validation else _folds(task, classes, seed)
     matrix = heldout() if use_validation else None
+    scored_classes = heldout_classes if use_validation else classes
+    is_scored = np.ones(len(scored_classes), bool)
+    if outputs is not None:
+        scored_task = task_of(multi_label=task.is_multi_label, num_classes=len(outputs))
+        indicators = task.indicators(scored_classes)[:, outputs]
+        if task.is_multi_label:
+            scored_classes = indicators
+        else:
+            is_scored = indicators.any(axis=1)
+            scored_classes = indicators[is_scored].argmax(axis=1)
     num_done = 0
 
     def log_loss(weighting: str, strength: float) -> float:
@@ -228,15 +259,16 @@ def _choose(
         num_done += 1
         on_progress(f"fitting the linear model ({weighting}, C {strength:g})", num_done, 0)
         if use_validation:
-            weights, bias = solver.fit(classes, weighting, strength)
-            return _log_loss(task, heldout_classes, matrix @ weights + bias)
+            weights, bias = solver.fit(classes, weighting, strength, outputs=outputs)
+            logits = matrix @ weights + bias
+            return _log_loss(scored_task, scored_classes, logits[is_scored])
         assert isinstance(solver, ExactSolver)
-        logits = np.zeros((len(classes), task.num_outputs), np.float32)
+        logits = np.zeros((len(classes), scored_task.num_outputs), np.float32)
         for rows in folds:
             others = np.setdiff1d(np.arange(len(classes)), rows)
-            weights, bias = solver.fit(classes, weighting, strength, others)
+            weights, bias = solver.fit(classes, weighting, strength, others, outputs)
             logits[rows] = solver.matrix[rows] @ weights + bias
-        return _log_loss(task, classes, logits)
+        return _log_loss(scored_task, scored_classes, logits[is_scored])
 
     best: dict[str, tuple[float, float]] = {}
     for weighting in weightings:

@@ -87,6 +87,7 @@ def _linear_summary(fitted: linear.Fitted, decision: Decision | None) -> artifac
         num_texts_cut=selection.num_texts_cut,
         truncated_texts=selection.truncated_texts,
         cut_tokens=selection.cut_tokens,
+        notes=selection.notes,
         decision=decision,
     )
 

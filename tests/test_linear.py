@@ -178,7 +178,9 @@ def test_many_labels_are_all_fitted_although_some_choose_the_strength(tmp_path, 
 def test_many_classes_are_all_fitted_although_some_choose_the_strength(tmp_path, monkeypatch):
     monkeypatch.setattr(fitting, "MAX_CLASSES_TO_CHOOSE_ON", 3)
     colours = ["red", "blue", "green", "black", "white"]
-    examples = [(f"{colour} car {number % 7}", colour) for number in range(20) for colour in colours]
+    examples = [
+        (f"{colour} car {number % 7}", colour) for number in range(20) for colour in colours
+    ]
     dataset = open_rows(tmp_path / "rows.csv", examples)
     strengths = []
     fit_class = solvers.ExactSolver._fit_class

@@ -29,8 +29,8 @@ MAX_FEATURES_IN_MEMORY = 50_000_000
 MIN_VALIDATION_TEXTS = 1000
 NUM_FOLDS = 5
 # With more labels or classes, weighting and strength are chosen on so many of them. Labels are
-# scored one by one on all held-out texts, classes only on their own texts: 16 classes of 200 had too
-# few of them to choose the weighting that all classes choose, 32 chose it on three data sets.
+# scored one by one on all held-out texts, classes only on their own texts: 16 classes of 200 had
+# too few of them to choose the weighting that all classes choose, 32 chose it on three data sets.
 MAX_LABELS_TO_CHOOSE_ON = 8
 MAX_CLASSES_TO_CHOOSE_ON = MANY_CLASSES
 # Inverse strengths of the L2 penalty ("C" in scikit-learn); the search begins at START.
@@ -79,7 +79,8 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
         if self.num_unconverged:
             notes.append(
                 f"the solver of the linear model did not converge for {self.num_unconverged} of "
-                f"its classes with C {self.strength:g}; this fit had the lowest log loss and is used"
+                f"its classes with C {self.strength:g}; this fit had the lowest log loss and is "
+                "used"
             )
         return tuple(notes)
 

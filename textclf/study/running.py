@@ -107,8 +107,8 @@ def execute(
     """Execute the runs that have no result.
 
     Runs that other processes execute are waited for, and taken over if their claim is abandoned.
-    Linear models are fitted before the trainings that share them. At the end the cost of each cell is measured again, one cell at a time, unless one of its runs
-    had the cores to itself.
+    Linear models are fitted before the trainings that share them. At the end the cost of each cell
+    is measured again, one cell at a time, unless one of its runs had the cores to itself.
 
     Args:
         grid: the runs.

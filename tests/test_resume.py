@@ -223,7 +223,7 @@ def test_training_begins_again_if_all_checkpoints_are_damaged(
 
 def test_checkpoint_of_a_newer_format_is_refused(settings: dict[str, Any], tmp_path: Path) -> None:
     interrupted(settings, tmp_path / "run")
-    record = tmp_path / "run.unfinished" / "training.json"
+    record = tmp_path / "run.unfinished" / "record.json"
     content = msgspec.json.decode(record.read_bytes())
     record.write_bytes(msgspec.json.encode({**content, "format": 99}))
     for arguments in ({}, {"resume": True}):

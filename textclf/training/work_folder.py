@@ -3,7 +3,7 @@
 `OUTPUT.unfinished` holds:
 
     lock            held by the running training
-    training.json   settings and data of the training, see `Record`
+    record.json   settings and data of the training, see `Record`
     batches/        vocabulary and encoded texts
     linear.npz      the linear model, once it is fitted
     checkpoints/    see `checkpoints`
@@ -27,7 +27,7 @@ from textclf import artifact
 from textclf.errors import ArtifactError
 
 _LOCK = "lock"
-_RECORD = "training.json"
+_RECORD = "record.json"
 _CHECKPOINTS = "checkpoints"
 CHECKPOINT = "checkpoint.json"
 # Raised when a training cannot be continued from the files of an older version.
@@ -42,7 +42,7 @@ class Position(msgspec.Struct, frozen=True):
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """Settings and data of an unfinished training; content of `training.json`.
+    """Settings and data of an unfinished training; content of `record.json`.
 
     Attributes:
         format: number of the format.

@@ -213,7 +213,7 @@ def test_classes_fitted_alone_have_the_weights_of_a_fit_of_all_classes(weighting
     matrix, classes = random_problem()
     if task.is_multi_label:
         classes = np.equal.outer(classes, np.arange(4))
-    solver = solvers.ExactSolver(task, matrix, [1.0, 5.0, 0.2, 1.0], 0)
+    solver = solvers.ExactSolver(task, matrix, [1.0, 5.0, 0.2, 3.0], 0)
     rows, outputs = np.arange(20, 120), np.array([3, 1])
     all_weights, all_bias = solver.fit(classes, weighting, 3.0, rows)
     weights, bias = solver.fit(classes, weighting, 3.0, rows, outputs)
@@ -243,10 +243,17 @@ def test_log_loss_of_a_search_on_some_classes_is_that_of_their_texts_among_them(
 def test_classes_that_choose_the_strength_have_all_frequencies():
     order = np.random.default_rng(0).permutation(100)
     classes = np.repeat(order, np.arange(1, 101))
-    frequencies = np.bincount(classes)[fitting._outputs_to_choose_on(OneOf(100), classes)]
+    frequencies = np.bincount(classes)[fitting._outputs_to_choose_on(OneOf(100), classes, classes)]
     assert len(frequencies) == 32 and frequencies[[0, -1]].tolist() == [1, 100]
     assert set(np.diff(frequencies)) == {3, 4}
-    assert fitting._outputs_to_choose_on(OneOf(32), classes % 32) is None
+    assert fitting._outputs_to_choose_on(OneOf(32), classes % 32, classes % 32) is None
+
+
+def test_classes_that_choose_the_strength_have_held_out_texts():
+    classes = np.repeat(np.arange(20_000), 3)
+    heldout_classes = np.random.default_rng(0).integers(20_000, size=1000)
+    outputs = fitting._outputs_to_choose_on(OneOf(20_000), classes, heldout_classes)
+    assert len(set(outputs)) == 32 and np.isin(outputs, heldout_classes).all()
 
 
 def test_fit_at_the_end_of_the_searched_values_of_c_is_noted(fitted):

@@ -29,8 +29,8 @@ MAX_FEATURES_IN_MEMORY = 50_000_000
 MIN_VALIDATION_TEXTS = 1000
 NUM_FOLDS = 5
 # With more labels or classes, weighting and strength are chosen on so many of them. Labels are
-# scored one by one on all held-out texts, classes only on their own texts: 16 classes of 200 had
-# too few of them to choose the weighting that all classes choose, 32 chose it on three data sets.
+# scored one by one on all held-out texts, classes only on their own texts: 8 classes of 200 had
+# too few of them to choose the weighting that all classes choose, 16 and 32 chose it on three sets.
 MAX_LABELS_TO_CHOOSE_ON = 8
 MAX_CLASSES_TO_CHOOSE_ON = MANY_CLASSES
 # Inverse strengths of the L2 penalty ("C" in scikit-learn); the search begins at START.
@@ -143,7 +143,7 @@ def fit(
         solver,
         train.classes,
         validation.classes,
-        outputs=_outputs_to_choose_on(task, train.classes),
+        outputs=_outputs_to_choose_on(task, train.classes, validation.classes),
         heldout=lambda: features.matrix(validation),
         weightings=weightings,
         seed=seed,
@@ -207,17 +207,23 @@ def predict_texts(
 # === Choice of weighting and strength ===
 
 
-def _outputs_to_choose_on(task: Task, classes: np.ndarray) -> np.ndarray | None:
+def _outputs_to_choose_on(
+    task: Task, classes: np.ndarray, heldout_classes: np.ndarray
+) -> np.ndarray | None:
     """Return the classes on which weighting and strength are chosen, int64 [k]; None for all.
 
     Each class is fitted against the rest, independently of the others: with many classes, a few of
-    all frequencies are enough, and the search takes a part of the time.
+    all frequencies are enough, and the search takes a part of the time. They are classes of
+    held-out texts: with thousands of classes, most have none, and the loss needs texts.
     """
     most = MAX_LABELS_TO_CHOOSE_ON if task.is_multi_label else MAX_CLASSES_TO_CHOOSE_ON
     if task.num_outputs <= most:
         return None
     by_frequency = np.argsort(task.indicators(classes).sum(axis=0), kind="stable")
-    return by_frequency[np.linspace(0, task.num_outputs - 1, most).round().astype(int)]
+    has_texts = task.indicators(heldout_classes).any(axis=0)
+    if has_texts.sum() >= most:
+        by_frequency = by_frequency[has_texts[by_frequency]]
+    return by_frequency[np.linspace(0, len(by_frequency) - 1, most).round().astype(int)]
 
 
 def _choose(

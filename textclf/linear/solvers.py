@@ -12,7 +12,7 @@ from textclf.tasks import Task
 # Logit of a class that all or none of the training texts have.
 CONSTANT_LOGIT = 12.0
 # Passes of coordinate descent. With many classes, the slow ones get fewer: on 190 classes, 15
-# passes gave the log loss of 100 to four digits.
+# passes gave the log loss of 100 within .0001.
 MANY_CLASSES = 32
 _MAX_ITERATIONS = 100
 _MAX_ITERATIONS_OF_MANY_CLASSES = 30

@@ -22,8 +22,8 @@ _MAX_NAME_BYTES = 100  # names of files add to the name of a cell and hold at mo
 
 Kind = Literal["network", "baseline", "linear", "calibration", "measurement"]
 
-# Settings on which the linear model of a mixture depends, in addition to the data. It also
-# depends on the seed, but hardly: all runs have the one of the default seed.
+# Settings on which the linear model of a mixture depends, in addition to the data. It is
+# fitted with the default seed for all runs.
 _LINEAR_SETTINGS = (
     "text.unit",
     "text.lowercase",

@@ -85,9 +85,9 @@ class Loop:
                 validation is not finite.
         """
         while not self._is_over(state):
-            started = time.monotonic() - state.seconds
             if not state.is_in_epoch:
                 state.begin_epoch()
+            started = time.monotonic() - state.seconds
             yield from self._steps(state, should_stop, started, iterator_path)
             iterator_path = None
             logits = self.validator.logits()

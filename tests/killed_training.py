@@ -24,9 +24,13 @@ FILE_CALLS = ("open", "os.rename", "os.mkdir", "os.remove")
 def train(settings: dict, output: str, kind: str, number: int) -> None:
     """Run the training."""
     import_tensorflow()
+    import tensorflow as tf
+
     from textclf import training
     from textclf.config import Config
 
+    # As in conftest.py, so that a training can continue in the process of the tests.
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     counts = {"event": 0, "file": 0}
 
     def count(name: str) -> None:

@@ -220,9 +220,9 @@ def _outputs_to_choose_on(
     if task.num_outputs <= most:
         return None
     by_frequency = np.argsort(task.indicators(classes).sum(axis=0), kind="stable")
-    has_texts = task.indicators(heldout_classes).any(axis=0)
-    if has_texts.sum() >= most:
-        by_frequency = by_frequency[has_texts[by_frequency]]
+    has_texts = np.flatnonzero(task.indicators(heldout_classes).sum(axis=0))
+    if len(has_texts) >= most:
+        by_frequency = by_frequency[np.isin(by_frequency, has_texts)]
     return by_frequency[np.linspace(0, len(by_frequency) - 1, most).round().astype(int)]
 
 
@@ -257,7 +257,7 @@ def _choose(
         if task.is_multi_label:
             scored_classes = indicators
         else:
-            is_scored = indicators.any(axis=1)
+            is_scored = indicators.sum(axis=1) > 0
             scored_classes = indicators[is_scored].argmax(axis=1)
     num_done = 0
 

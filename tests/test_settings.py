@@ -173,6 +173,15 @@ def event_files(settings: config.Config, output: Path) -> Any:
     return len(list(output.rglob("events.out.*")))
 
 
+def checkpoints(settings: config.Config, output: Path) -> Any:
+    """Return the names of the checkpoints at the last step of the first epoch."""
+    for event in training.train_events(settings, output):
+        if isinstance(event, training.Step) and event.step == event.steps_per_epoch:
+            folder = output.with_name(f"{output.name}.unfinished") / "checkpoints"
+            return sorted(path.name for path in folder.glob("*"))
+    raise AssertionError("no epoch ended")
+
+
 def report(settings: config.Config, output: Path) -> Any:
     """Return the report on 100 random answers."""
     random = np.random.default_rng(0)
@@ -317,6 +326,7 @@ def table() -> Iterator[tuple[str, Row]]:
     yield "training.deterministic", Row(determinism, True, False)
     yield "training.strategy", Row(num_mirrored, "one_device", "mirrored")
     yield "training.cache_dir", Row(start, None, "FOLDER/new")
+    yield "training.checkpoint_minutes", Row(checkpoints, 10, 1e-9)
     yield "training.tensorboard", Row(event_files, False, True)
     for name, one, other in (
         ("bootstrap_samples", 100, 200),

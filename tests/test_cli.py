@@ -277,7 +277,7 @@ def test_unwritable_output_folder_is_an_error_before_the_training_starts(open_fo
     # Imports come before setuid: the other user may not be able to read the modules.
     code = (
         "import os, sys\n"
-        "from textclf import artifact, cli, config, data, saved_model\n"
+        "from textclf import artifact, cli, config, data, saved_model, training\n"
         "config.Config.load('good.yaml')\n"
         "if os.geteuid() == 0: os.setuid(65534)\n"
         "cli.main()\n"
@@ -948,19 +948,19 @@ def test_ctrl_c_stops_training_at_the_next_step_and_saves_the_best_epoch(
     assert "Traceback" not in stderr
     assert re.search(
         r"^stopping at the next step; .*\nError: interrupted in epoch \d+ at step \d+ of \d+; the "
-        r"best epoch so far \(\d+\) is saved in out\n\Z",
+        r"best epoch so far \(\d+\) is saved in out; continue with --resume\n\Z",
         stderr,
         re.MULTILINE,
     ), stderr
     assert json.loads(stdout_of("info", "out"))["training"]["ended_by"] == "interrupted"
 
 
-def test_ctrl_c_before_the_first_epoch_saves_nothing(multi_label: Path, folder: Path):
+def test_ctrl_c_before_the_first_epoch_saves_a_checkpoint(multi_label: Path, folder: Path):
     exit_code, stdout, stderr = interrupt_training(folder, multi_label / "rows.yaml", at=" +epoch ")
     assert (exit_code, stdout) == (1, "")
     assert "Traceback" not in stderr
-    assert re.search(r"\nError: interrupted.*nothing was saved\n\Z", stderr), stderr
-    assert list(folder.iterdir()) == []
+    assert re.search(r"\nError: interrupted.*; continue with --resume\n\Z", stderr), stderr
+    assert [path.name for path in folder.iterdir()] == ["out.unfinished"]
 
 
 def test_ctrl_c_between_two_events_removes_temporary_files(
@@ -1130,6 +1130,8 @@ def test_remaining_time_includes_steps_and_validations():
         num_weights=10,
         steps_per_epoch=10,
         total_steps=25,
+        step=0,
+        history=(),
         notices=(),
     )
     left = TimeLeft()

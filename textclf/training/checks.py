@@ -49,7 +49,8 @@ def check_output(
         )
     if not is_locked:
         check_free(output)
-    if not (overwrite or resume) and (unfinished := unfinished_training(output)) is not None:
+    unfinished = None if overwrite else unfinished_training(output)
+    if unfinished is not None and not resume:
         raise ArtifactError(
             f"{output}: has {unfinished}; add --resume to continue it, or --overwrite to start "
             "again"

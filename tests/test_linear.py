@@ -152,6 +152,19 @@ def test_linear_model_of_several_labels(tmp_path):
     assert ((result.validation_logits > 0) == result.validation_classes).all()
 
 
+def record_strengths(monkeypatch):
+    """Return a list that gets the strength of each fit of a class."""
+    strengths = []
+    fit_class = solvers.ExactSolver._fit_class
+
+    def counted(self, matrix, target, strength, weight):
+        strengths.append(strength)
+        return fit_class(self, matrix, target, strength, weight)
+
+    monkeypatch.setattr(solvers.ExactSolver, "_fit_class", counted)
+    return strengths
+
+
 def test_many_labels_are_all_fitted_although_some_choose_the_strength(tmp_path, monkeypatch):
     monkeypatch.setattr(fitting, "MAX_LABELS_TO_CHOOSE_ON", 2)
     colours = ["red", "blue", "green", "black"]
@@ -161,14 +174,7 @@ def test_many_labels_are_all_fitted_although_some_choose_the_strength(tmp_path, 
         for one, other in (colours[:2], colours[1:3], colours[2:], colours[::3])
     ]
     dataset = open_rows(tmp_path / "rows.csv", examples, multi_label=True)
-    strengths = []
-    fit_class = solvers.ExactSolver._fit_class
-
-    def counted(self, matrix, target, strength, weight):
-        strengths.append(strength)
-        return fit_class(self, matrix, target, strength, weight)
-
-    monkeypatch.setattr(solvers.ExactSolver, "_fit_class", counted)
+    strengths = record_strengths(monkeypatch)
     result = linear.fit(dataset, tokenizer=tokenizer(), folder=tmp_path)
     assert ((result.validation_logits > 0) == result.validation_classes).all()
     assert strengths[-4:] == [result.selection.strength] * 4
@@ -182,14 +188,7 @@ def test_many_classes_are_all_fitted_although_some_choose_the_strength(tmp_path,
         (f"{colour} car {number % 7}", colour) for number in range(20) for colour in colours
     ]
     dataset = open_rows(tmp_path / "rows.csv", examples)
-    strengths = []
-    fit_class = solvers.ExactSolver._fit_class
-
-    def counted(self, matrix, target, strength, weight):
-        strengths.append(strength)
-        return fit_class(self, matrix, target, strength, weight)
-
-    monkeypatch.setattr(solvers.ExactSolver, "_fit_class", counted)
+    strengths = record_strengths(monkeypatch)
     result = linear.fit(dataset, tokenizer=tokenizer(), folder=tmp_path)
     assert (result.validation_logits.argmax(axis=1) == result.validation_classes).all()
     assert strengths[-5:] == [result.selection.strength] * 5

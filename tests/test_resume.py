@@ -15,7 +15,7 @@ import pytest
 
 from textclf import classifier, training
 from textclf.config import Config
-from textclf.errors import ArtifactError, ConfigError, DataError, TextclfError
+from textclf.errors import ArtifactError, ConfigError, DataError, TextclfError, TrainingError
 from textclf.training import work_folder
 
 EACH_STEP = 1e-9  # minutes between checkpoints
@@ -232,6 +232,17 @@ def test_checkpoint_of_a_newer_format_is_refused(settings: dict[str, Any], tmp_p
     record.write_text("{")
     with pytest.raises(TextclfError, match="is damaged.*start again with --overwrite"):
         training.check(Config.from_dict(settings), tmp_path / "run")
+
+
+def test_checkpoint_of_another_network_is_refused(settings: dict[str, Any], tmp_path: Path) -> None:
+    interrupted(settings, tmp_path / "run")
+    other = {**settings, "model": {**settings["model"], "units": 7}}
+    # As by an older version whose layers had other shapes.
+    record = tmp_path / "run.unfinished" / "record.json"
+    record.write_text(record.read_text().replace('"model.units":6', '"model.units":7'))
+    with pytest.raises(TrainingError) as caught:
+        resumed(other, tmp_path / "run")
+    assert str(caught.value).endswith("of another network; start again with --overwrite")
 
 
 def test_full_disk_in_an_epoch_leaves_the_last_checkpoint(

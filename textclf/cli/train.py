@@ -57,7 +57,8 @@ def train(
       textclf train reviews.yaml runs/gru --set model.encoder=gru --set training.epochs=3
     """
     show_check()
-    if source.suffix in (".yaml", ".yml"):  # a wrong setting is reported without NumPy
+    is_config = source.suffix in (".yaml", ".yml")
+    if is_config:  # a wrong setting is reported without NumPy
         config = options.load_config(source, overrides)
     else:
         from textclf import recipes
@@ -69,7 +70,7 @@ def train(
             )
         note_all(notes)
     run_training(config, output, overwrite=overwrite, resume=resume)
-    if source.suffix not in (".yaml", ".yml"):
+    if not is_config:
         say(f"configuration: {output / 'config.yaml'}")
     say(f"next: textclf evaluate {shlex.quote(str(output))} --split validation")
     click.echo(output)

@@ -22,7 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from textclf import artifact
-from textclf.errors import ArtifactError
+from textclf.errors import ArtifactError, TrainingError
 from textclf.training.state import BestEpoch, EpochSums, State
 from textclf.training.work_folder import CHECKPOINT, FORMAT, Position, checkpoint_folders
 
@@ -124,7 +124,7 @@ class Checkpoints:
         """Set the variables to the newest whole checkpoint; None if there is none.
 
         Raises:
-            ArtifactError: it is a checkpoint of another network.
+            TrainingError: it is a checkpoint of another network.
         """
         notices = []
         for folder in reversed(checkpoint_folders(self._folder)):
@@ -156,7 +156,7 @@ class Checkpoints:
         stored = {name: arrays[name].shape for name in arrays if name.startswith("variable/")}
         expected = {f"variable/{i}": tuple(v.shape) for i, v in enumerate(self._variables)}
         if stored != expected:
-            raise ArtifactError(
+            raise TrainingError(
                 f"{folder}: is a checkpoint of another network; start again with --overwrite"
             )
         for i, variable in enumerate(self._variables):

@@ -3,7 +3,7 @@
 `OUTPUT.unfinished` holds:
 
     lock            held by the running training
-    record.json   settings and data of the training, see `Record`
+    record.json     settings and data of the training, see `Record`
     batches/        vocabulary and encoded texts
     linear.npz      the linear model, once it is fitted
     checkpoints/    see `checkpoints`

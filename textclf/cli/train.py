@@ -151,14 +151,14 @@ def _show_events(config: "Config", output: Path, *, overwrite: bool, resume: boo
                 continue
             progress.clear()
             if isinstance(event, training.Started):
+                # There is nothing to save before; until then Ctrl-C ends it at once.
+                should_stop = stack.enter_context(stop_on_interrupt())
                 _say_start(event)
                 if has_network:
                     time_left.start(event)
                     if config.model.linear == "none":
                         _say_head(event.history, num_epochs)
                 former = event.history
-                # There is nothing to save before; until then Ctrl-C ends it at once.
-                should_stop = stack.enter_context(stop_on_interrupt())
             elif isinstance(event, training.LinearFitted):
                 _say_linear(event)
                 if has_network:

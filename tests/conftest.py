@@ -114,7 +114,7 @@ def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny() -> dict[str, dict[str, object]]:
     """Return settings of a network that trains in seconds; a test adds its data."""
     return {
-        "model": {"units": 6, "embedding_dim": 5},
+        "model": {"units": 6, "embedding_dim": 5, "linear": "none"},
         "training": {"epochs": 2, "batch_size": 32, "learning_rate": 0.01, "length_buckets": 4},
         "evaluation": {"bootstrap_samples": 100},
     }
@@ -125,7 +125,7 @@ def bag(
     tiny: dict[str, dict[str, object]], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, dict[str, object]]:
     """Return `tiny` with the fastest network, without recurrence, and with cached shards."""
-    model = {"encoder": "bag", "pooling": "mean", "embedding_dim": 5}
+    model = {"encoder": "bag", "pooling": "mean", "embedding_dim": 5, "linear": "none"}
     model |= {"embedding_dropout": 0.0, "output_dropout": 0.0}
     return {
         **tiny,

@@ -16,7 +16,7 @@ from textclf.tasks import OneOf
 
 TINY = """
 data: {{source: {reviews}}}
-model: {{encoder: bag, pooling: mean, embedding_dim: 5}}
+model: {{encoder: bag, pooling: mean, embedding_dim: 5, linear: none}}
 training: {{epochs: 1, batch_size: 32, length_buckets: 2}}
 evaluation: {{bootstrap_samples: 100}}
 """

@@ -207,7 +207,7 @@ def test_the_grid_of_the_benchmark_page_is_valid(tmp_path: Path):
     (tmp_path / "cells.yaml").write_text(text, encoding="utf-8")
     (tmp_path / "reviews.yaml").write_text("data: {source: demo}\n")
     benchmark = grid.read(tmp_path / "cells.yaml")
-    assert len(benchmark.runs) == 2 + 5 * (5 + 2)
+    assert len(benchmark.runs) == 3 + 5 * (5 + 2)
     page = (DOCS / "benchmark.md").read_text(encoding="utf-8")
     assert [key for key in grid.KEYS if f"`{key}`" not in page] == []
 

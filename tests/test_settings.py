@@ -210,7 +210,7 @@ COLUMNS: dict[str, Any] = {
 MANY: dict[str, Any] = {"source": "FOLDER/many.csv", "multi_label": True}
 # The smallest network; the text settings leave some words unknown.
 TINY: dict[str, Any] = {"encoder": "bag", "pooling": "mean", "embedding_dim": 2}
-TINY |= {"embedding_dropout": 0.0, "output_dropout": 0.0}
+TINY |= {"linear": "none", "embedding_dropout": 0.0, "output_dropout": 0.0}
 RECURRENT: dict[str, Any] = {"encoder": "gru", "units": 2, "embedding_dim": 2, "pooling": "max"}
 SHORT: dict[str, Any] = {"epochs": 1, "batch_size": 20, "learning_rate": 0.05, "clip_norm": 0.02}
 # Encoded once for all runs of the same text settings.
@@ -366,7 +366,7 @@ def values_with(path: str, row: Row, value: Any) -> dict[str, dict[str, Any]]:
     """Return the configuration of a row with this value of the setting."""
     section, name = path.split(".")
     values: dict[str, dict[str, Any]] = {"data": dict(row.data)}
-    if row.observe in (start, run, mixture, determinism, num_mirrored, event_files):
+    if row.observe in (start, run, mixture, determinism, num_mirrored, event_files, checkpoints):
         values |= {"model": dict(TINY), "training": dict(SHORT)}
         values["evaluation"] = {"bootstrap_samples": 100}
     if row.observe is mixture:

@@ -37,6 +37,7 @@ data:
 model:
   units: {UNITS}
   embedding_dim: 4
+  linear: none
 training:
   epochs: 1
   batch_size: 16

@@ -17,6 +17,7 @@ DEMO_CONFIG = """\
 data:
   source: demo
 model:
+  linear: none  # for the comparison with the linear baseline
   units: 32
   embedding_dim: 32
   pooling: max

@@ -199,7 +199,7 @@ class Model(_Section, frozen=True):
             "linear model of word and character n-grams beside the network; `mixture`: its share "
             "is fitted on validation"
         ),
-    ] = "none"
+    ] = "mixture"
     bidirectional: Annotated[bool, _about("read the text in both directions")] = True
     units: Annotated[int, Meta(ge=1, le=8192), _about("width of the state per direction")] = 64
     num_layers: Annotated[int, Meta(ge=1, le=16), _about("number of recurrent layers")] = 1

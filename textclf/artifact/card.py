@@ -79,12 +79,14 @@ class TrainingSummary(_Section, frozen=True):
         epochs: number of epochs trained.
         ended_by: reason why training ended.
         num_weights: number of trained values.
+        is_average: whether the weights are an average over the training, see `training.average`.
     """
 
     best_epoch: int = 0
     epochs: int = 0
     ended_by: str = ""
     num_weights: int = 0
+    is_average: bool = False
 
 
 class Calibration(_Section, frozen=True):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -61,6 +62,8 @@ def prepare(
     min_count: int,
     max_tokens: int,
     shuffle_buffer: int,
+    vocabulary_path: Path | None = None,
+    fills_cache: bool = True,
     on_progress: Progress = lambda stage, done, total: None,
 ) -> Prepared:
     """Build the vocabulary from the training split and encode training and validation.
@@ -74,6 +77,8 @@ def prepare(
         encoder: arguments of `text.TextEncoder` except tokenizer and vocabulary.
         min_count, max_tokens: arguments of `text.build_vocabulary`.
         shuffle_buffer: rows that `training_batches` will shuffle at a time.
+        vocabulary_path: a vocabulary file, which is used instead of a new vocabulary.
+        fills_cache: whether to write to `cache_dir` what it lacks; otherwise it goes to `folder`.
         on_progress: called with a stage, the rows done and the total.
 
     Raises:
@@ -85,11 +90,15 @@ def prepare(
         "data": dataset.fingerprint,
         "tokenizer": tokenizer,
         "encoder": encoder,
-        "vocabulary": [min_count, max_tokens],
+        "vocabulary": [min_count, max_tokens]
+        if vocabulary_path is None
+        else artifact.sha256(vocabulary_path),
         "shuffle_buffer": shuffle_buffer,
     }
     key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:24]
     prepared_folder = (cache_dir or folder) / key
+    if not fills_cache and not _is_complete(prepared_folder):
+        prepared_folder = folder / key
     if not _is_complete(prepared_folder):
         with artifact.write_folder(prepared_folder, overwrite=True) as temporary:
             try:
@@ -101,6 +110,7 @@ def prepare(
                     min_count=min_count,
                     max_tokens=max_tokens,
                     shuffle_buffer=shuffle_buffer,
+                    vocabulary_path=vocabulary_path,
                     on_progress=on_progress,
                 )
             except tf.errors.OpError as error:  # for instance a full disk
@@ -117,26 +127,22 @@ def _write(
     min_count: int,
     max_tokens: int,
     shuffle_buffer: int,
+    vocabulary_path: Path | None,
     on_progress: Progress,
 ) -> None:
     """Write the vocabulary, the shards and the manifest."""
-    num_train = dataset.splits["train"].num_examples
-    counts = text.count_tokens(
-        _report_progress(
-            (example.text for example in dataset.examples("train")),
-            lambda done: on_progress("counting tokens", done, num_train),
-        ),
-        tokenizer,
-    )
-    vocabulary = text.build_vocabulary(counts.counts, min_count=min_count, max_tokens=max_tokens)
-    if not vocabulary:
-        raise TrainingError(
-            f"the vocabulary is empty: none of the {counts.num_tokens} tokens of the training "
-            f"split occurs {min_count} times; lower text.min_count"
+    num_pruned = 0
+    if vocabulary_path is not None:
+        shutil.copyfile(vocabulary_path, folder / artifact.VOCABULARY)
+    else:
+        num_pruned = _write_vocabulary(
+            dataset,
+            folder / artifact.VOCABULARY,
+            tokenizer,
+            min_count=min_count,
+            max_tokens=max_tokens,
+            on_progress=on_progress,
         )
-    text.write_vocabulary(vocabulary, folder / artifact.VOCABULARY)
-    num_pruned = counts.num_pruned
-    del counts  # it holds every token, not only those of the vocabulary
     text_encoder = text.TextEncoder(tokenizer, folder / artifact.VOCABULARY, **encoder)
     splits = {}
     for split in ("train", "validation"):
@@ -153,6 +159,38 @@ def _write(
     sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
     manifest = _Manifest(num_pruned, splits, sizes)
     (folder / _MANIFEST).write_bytes(msgspec.json.encode(manifest, enc_hook=np.ndarray.tolist))
+
+
+def _write_vocabulary(
+    dataset: Dataset,
+    path: Path,
+    tokenizer: text.Tokenizer,
+    *,
+    min_count: int,
+    max_tokens: int,
+    on_progress: Progress,
+) -> int:
+    """Write the vocabulary of the training split; return the distinct tokens dropped in counting.
+
+    Raises:
+        TrainingError: no token is frequent enough.
+    """
+    num_train = dataset.splits["train"].num_examples
+    counts = text.count_tokens(
+        _report_progress(
+            (example.text for example in dataset.examples("train")),
+            lambda done: on_progress("counting tokens", done, num_train),
+        ),
+        tokenizer,
+    )
+    vocabulary = text.build_vocabulary(counts.counts, min_count=min_count, max_tokens=max_tokens)
+    if not vocabulary:
+        raise TrainingError(
+            f"the vocabulary is empty: none of the {counts.num_tokens} tokens of the training "
+            f"split occurs {min_count} times; lower text.min_count"
+        )
+    text.write_vocabulary(vocabulary, path)
+    return counts.num_pruned
 
 
 def encode_split(

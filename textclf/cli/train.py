@@ -24,7 +24,7 @@ from textclf.startup import import_tensorflow
 
 if TYPE_CHECKING:
     from textclf.config import Config
-    from textclf.training import Finished, LinearFitted, Started
+    from textclf.training import Finished, LinearFitted, Started, WorkerFinished
 
 
 @click.command()
@@ -98,6 +98,11 @@ def run_training(
             if left is None
             else f"interrupted; there is {left}; continue it with --resume"
         ) from None
+    if isinstance(finished, training.WorkerFinished):
+        if finished.message:
+            raise TextclfError(f"{finished.message}; worker 0 writes what can be saved")
+        say(f"worker {finished.index} is done; worker 0 writes {output}")
+        return
     if finished.message:
         continuation = "; continue with --resume" if finished.is_resumable else ""
         raise TextclfError(
@@ -118,10 +123,16 @@ def run_training(
     )
 
 
-def _show_events(config: "Config", output: Path, *, overwrite: bool, resume: bool) -> "Finished":
-    """Train, show the events and return the last one."""
+def _show_events(
+    config: "Config", output: Path, *, overwrite: bool, resume: bool
+) -> "Finished | WorkerFinished":
+    """Train, show the events and return the last one.
+
+    Of several workers, only the chief shows the epochs: they are the same in all.
+    """
     from textclf import training
 
+    is_chief = training.is_chief(config)
     num_epochs = config.training.epochs
     has_network = config.model.encoder != "none"
     with Progress() as progress, contextlib.ExitStack() as stack:
@@ -138,7 +149,14 @@ def _show_events(config: "Config", output: Path, *, overwrite: bool, resume: boo
         )
         # Removes temporary files also when Ctrl-C arrives between two events.
         stack.enter_context(contextlib.closing(events))
+        former: Sequence[dict[str, Any]] = ()
+        needs_head = is_chief and has_network
         for event in events:
+            # The table begins after the lines on data and linear model.
+            if needs_head and not isinstance(event, training.Started | training.LinearFitted):
+                progress.clear()
+                _say_head(former, num_epochs)
+                needs_head = False
             if isinstance(event, training.Step):
                 time_left.add_step(time.monotonic())
                 progress.update(
@@ -150,24 +168,25 @@ def _show_events(config: "Config", output: Path, *, overwrite: bool, resume: boo
                 )
                 continue
             progress.clear()
+            if isinstance(event, training.Finished | training.WorkerFinished):
+                finished = event
+                continue
             if isinstance(event, training.Started):
                 # There is nothing to save before; until then Ctrl-C ends it at once.
                 should_stop = stack.enter_context(stop_on_interrupt())
-                _say_start(event)
+                former = event.history
                 if has_network:
                     time_left.start(event)
-                    if config.model.linear == "none":
-                        _say_head(event.history, num_epochs)
-                former = event.history
+                if is_chief:
+                    _say_start(event)
+                else:
+                    say("worker 0 shows the epochs")
             elif isinstance(event, training.LinearFitted):
                 _say_linear(event)
-                if has_network:
-                    _say_head(former, num_epochs)
             elif isinstance(event, training.Epoch):
                 time_left.add_validation(time.monotonic())
-                _say_epoch(event.figures, num_epochs, event.seconds, is_best=event.is_best)
-            else:
-                finished = event
+                if is_chief:
+                    _say_epoch(event.figures, num_epochs, event.seconds, is_best=event.is_best)
     return finished
 
 
@@ -225,5 +244,7 @@ def _say_epoch(
     say(
         f"{number:>7} {figures['loss']:>8.4f} {figures['val_loss']:>9.4f} "
         f"{figures['val_accuracy']:>13.4f} {figures['val_macro_f1']:>13.4f} "
-        f"{seconds:>8.1f}" + ("  best" if is_best else "")
+        f"{seconds:>8.1f}"
+        + ("  average" if figures.get("is_average") else "")
+        + ("  best" if is_best else "")
     )

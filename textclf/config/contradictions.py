@@ -207,6 +207,15 @@ def _is_plateau_too_patient(config: Sections) -> bool:
     )
 
 
+def _are_random_weights_frozen(config: Sections) -> bool:
+    return (
+        config.training.freeze_epochs > 0
+        and config.training.init_from is None
+        and config.model.embedding_vectors is None
+        and ":" not in config.model.encoder  # a function may return a trained layer
+    )
+
+
 CHECKS: tuple[Check, ...] = (
     *(_file_check(split) for split in ("train", "validation", "test")),
     _distinct_file_check("validation", "train"),
@@ -272,6 +281,30 @@ CHECKS: tuple[Check, ...] = (
         lambda config: config.model.embedding_vectors is None and not config.model.train_embedding,
         "random initial vectors must be trained; set model.embedding_vectors or remove this "
         "setting",
+    ),
+    Check(
+        "training.accumulate_steps",
+        frozenset({"training.batch_size"}),
+        lambda config: config.training.accumulate_steps > config.training.batch_size,
+        lambda config: (
+            f"a batch of training.batch_size={config.training.batch_size} texts has no more parts; "
+            "expected at most that number"
+        ),
+    ),
+    Check(
+        "training.init_from",
+        frozenset({"model.embedding_vectors"}),
+        lambda config: (
+            config.training.init_from is not None and config.model.embedding_vectors is not None
+        ),
+        "model.embedding_vectors is also set, and both give the token vectors; remove one of them",
+    ),
+    Check(
+        "training.freeze_epochs",
+        frozenset({"training.init_from", "model.embedding_vectors", "model.encoder"}),
+        _are_random_weights_frozen,
+        "the layers below the head would stay at their random values; set training.init_from or "
+        "model.embedding_vectors, or remove this setting",
     ),
     Check(
         "training.plateau_patience_epochs",

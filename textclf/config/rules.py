@@ -236,6 +236,22 @@ _SEPARATE_SPLITS = Rule(
     f"{_SPLITS_CLAUSES[_NAMED]}, or {_SPLITS_CLAUSES[_FILES]}",
 )
 
+_NEW_VOCABULARY = Rule(
+    Fact(
+        frozenset({"model.encoder", "training.init_from", "training.init_vocabulary"}),
+        lambda config: (
+            config.model.encoder == "none"
+            or config.training.init_from is None
+            or config.training.init_vocabulary == "new"
+        ),
+        lambda value: (
+            "there is a new vocabulary" if value else "the vocabulary of training.init_from is kept"
+        ),
+    ),
+    frozenset({True}),
+    "training.init_from is not set, or training.init_vocabulary is new",
+)
+
 # Settings that only a network reads, and that have no other rule.
 _NETWORK_SETTINGS = (
     "model.linear",
@@ -252,6 +268,7 @@ _NETWORK_SETTINGS = (
     "training.epochs",
     "training.max_steps",
     "training.batch_size",
+    "training.accumulate_steps",
     "training.optimizer",
     "training.learning_rate",
     "training.clip_norm",
@@ -260,6 +277,11 @@ _NETWORK_SETTINGS = (
     "training.warmup_steps",
     "training.monitor",
     "training.patience_epochs",
+    "training.layer_decay",
+    "training.average",
+    "training.init_from",
+    "training.freeze_epochs",
+    "training.precision",
 )
 
 # A setting without a rule is always read.
@@ -285,6 +307,8 @@ RULES: dict[str, Rule] = {
     "data.skip_unlabelled": _when("data.multi_label", False),
     "data.drop_unknown_labels": _SEPARATE_SPLITS,
     "data.drop_leaked_train": _SEPARATE_SPLITS,
+    "text.min_count": _NEW_VOCABULARY,
+    "text.max_tokens": _NEW_VOCABULARY,
     "text.linear_length": Rule(
         _LINEAR_MODEL, frozenset({True}), "model.linear is mixture, or model.encoder is none"
     ),
@@ -299,6 +323,17 @@ RULES: dict[str, Rule] = {
     "model.reset_after": Rule(_ENCODER, frozenset({"gru"}), "model.encoder is gru"),
     "training.momentum": _when("training.optimizer", "sgd", "rmsprop"),
     "training.weight_decay": _when("training.optimizer", "adamw"),
+    "training.average_decay": _when("training.average", "ema"),
+    "training.init_vocabulary": Rule(
+        Fact(
+            frozenset({"training.init_from"}),
+            lambda config: config.training.init_from is not None,
+            lambda value: f"training.init_from is {'set' if value else 'not set'}",
+        ),
+        frozenset({True}),
+        "training.init_from is set",
+    ),
+    "training.worker_timeout_minutes": _when("training.strategy", "multi_worker"),
     "training.decay_rate": _when("training.schedule", "exponential"),
     "training.plateau_factor": _when("training.schedule", "plateau"),
     "training.plateau_patience_epochs": _when("training.schedule", "plateau"),

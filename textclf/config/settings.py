@@ -248,6 +248,14 @@ class Training(_Section, frozen=True):
         _about("maximum number of steps; may end an epoch early; default: no limit"),
     ] = None
     batch_size: Annotated[int, Meta(ge=1, le=65_536), _about("texts per step")] = 64
+    accumulate_steps: Annotated[
+        int,
+        Meta(ge=1, le=1024),
+        _about(
+            "number of parts in which a step computes its batch, one after the other: less memory "
+            "for the same step"
+        ),
+    ] = 1
     optimizer: Annotated[Literal["sgd", "rmsprop", "adam", "adamw"], _about("optimizer")] = "adam"
     learning_rate: Annotated[float, Meta(gt=0, le=100), _about("peak learning rate")] = 1e-3
     momentum: Annotated[Fraction, _about("momentum of sgd and rmsprop")] = 0.0
@@ -259,6 +267,14 @@ class Training(_Section, frozen=True):
         Positive | None,
         _about("maximum absolute value of a gradient entry, applied before `clip_norm`"),
     ] = None
+    layer_decay: Annotated[
+        float,
+        Meta(gt=0, le=1),
+        _about(
+            "factor of the learning rate from each layer to the one below, from the head down to "
+            "the embedding"
+        ),
+    ] = 1.0
     schedule: Annotated[
         Literal["constant", "cosine", "exponential", "plateau"],
         _about("schedule of the learning rate after the warm-up"),
@@ -285,6 +301,27 @@ class Training(_Section, frozen=True):
         Meta(ge=0),
         _about("epochs without improvement before training stops; 0: no early stopping"),
     ] = 3
+    average: Annotated[
+        Literal["none", "ema", "swa"],
+        _about(
+            "average of the weights that is kept where it scores better: `ema`, an exponential "
+            "moving average over the steps; `swa`, the mean over the epochs since the best one"
+        ),
+    ] = "none"
+    average_decay: Annotated[Share, _about("largest decay of the moving average per step")] = 0.999
+    init_from: Annotated[
+        PathName | None, _about("trained folder whose weights are the initial ones")
+    ] = None
+    init_vocabulary: Annotated[
+        Literal["keep", "new"],
+        _about(
+            "`keep`: the vocabulary of that folder; `new`: one of the training texts, and vectors "
+            "are copied by token"
+        ),
+    ] = "keep"
+    freeze_epochs: Annotated[
+        int, Meta(ge=0), _about("first epochs in which only the head is trained")
+    ] = 0
     class_weights: Annotated[
         Literal["none", "balanced"] | dict[str, Weight],
         _about("class weights in the loss: `balanced`, or a weight for each class name"),
@@ -296,10 +333,23 @@ class Training(_Section, frozen=True):
     deterministic: Annotated[
         bool, _about("give the same bytes for the same seed; slower on a GPU")
     ] = True
+    precision: Annotated[
+        Literal["float32", "mixed_bfloat16", "mixed_float16"],
+        _about(
+            "type of the computations in training; the mixed ones save time and memory on GPUs "
+            "with tensor cores, and are slower on a CPU"
+        ),
+    ] = "float32"
     strategy: Annotated[
-        Literal["one_device", "mirrored"],
-        _about("`mirrored`: train on all GPUs of this machine, or on logical CPUs if none"),
+        Literal["one_device", "mirrored", "multi_worker"],
+        _about(
+            "`mirrored`: train on all GPUs of this machine, or on logical CPUs if none; "
+            "`multi_worker`: in several processes, see docs/distributed.md"
+        ),
     ] = "one_device"
+    worker_timeout_minutes: Annotated[
+        Positive, _about("time that a worker waits for the others before it ends with a message")
+    ] = 10.0
     length_buckets: Annotated[
         int, Meta(ge=1, le=256), _about("number of groups by length from which batches are formed")
     ] = 12

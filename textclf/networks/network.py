@@ -1,7 +1,8 @@
 """The network: an encoder and a head."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -124,11 +125,24 @@ class Network(keras.Model):
         return {names.get(id(weight), weight.path): weight for weight in self.weights}
 
     @property
+    def trained_by_depth(self) -> list[list[keras.Variable]]:
+        """Trained weights of each depth that has some, from the bottom up.
+
+        The depths are the embedding, each layer of the stack with its normalisation, and the head.
+        """
+        encoder = self.encoder
+        depths = [[encoder.embedding], *([layer] for layer in encoder.stack), self.head.layers]
+        for depth, norm in zip(depths[1:-1], encoder.norms, strict=False):
+            depth.append(norm)
+        groups = [[v for layer in depth for v in layer.trainable_variables] for depth in depths]
+        return [variables for variables in groups if variables]
+
+    @property
     def dropout_states(self) -> list[keras.Variable]:
         """Counters of the dropout masks, always in the same order.
 
-        Only a checkpoint from which training resumes, bit for bit, needs them: inference neither
-        reads nor changes them. Their `path`s are not stable.
+        Inference neither reads nor changes them, and `TrainStep` sets them at each step. Their
+        `path`s are not stable.
         """
         weights = {id(variable) for variable in self.weights}
         return [variable for variable in self.variables if id(variable) not in weights]
@@ -162,6 +176,7 @@ def build(
     num_classes: int,
     embedding_matrix: np.ndarray | None = None,
     seed: int = 0,
+    precision: str = "float32",
 ) -> Network:
     """Return a network with initial weights.
 
@@ -182,28 +197,46 @@ def build(
         embedding_matrix: float [vocabulary_size, embedding_dim], the initial token vectors;
             default: uniform in [-0.05, 0.05).
         seed: seed of initial weights and dropout, any int.
+        precision: Keras' name of a policy for computations, such as "mixed_bfloat16"; weights and
+            logits stay float32. It does not change the initial weights.
 
     Raises:
         ValueError: the embedding matrix has another shape.
         ConfigError: the function of a plug-in cannot be used, see `PluginEncoder`.
     """
-    encoder = _make_encoder(
-        architecture,
-        vocabulary_size=vocabulary_size,
-        # An initializer with a matrix would keep it in memory: it is assigned below.
-        embedding_initializer="zeros"
-        if embedding_matrix is not None
-        else keras.initializers.RandomUniform(-0.05, 0.05, seed=derived_seed(seed, "embedding")),
-        seed=seed,
-    )
-    # With mixed precision, logits keep the type of the weights, float32.
-    logits_dtype = keras.config.dtype_policy().variable_dtype
-    head = _make_head(architecture, num_classes=num_classes, logits_dtype=logits_dtype, seed=seed)
-    network = Network(encoder=encoder, head=head)
-    network.build()
+    with _policy(precision):
+        encoder = _make_encoder(
+            architecture,
+            vocabulary_size=vocabulary_size,
+            # An initializer with a matrix would keep it in memory: it is assigned below.
+            embedding_initializer="zeros"
+            if embedding_matrix is not None
+            else keras.initializers.RandomUniform(
+                -0.05, 0.05, seed=derived_seed(seed, "embedding")
+            ),
+            seed=seed,
+        )
+        # With mixed precision, the head computes in the type of the weights, float32: a mean over
+        # the positions needs more than the 8 bits of bfloat16.
+        dtype = keras.config.dtype_policy().variable_dtype
+        head = _make_head(architecture, num_classes=num_classes, dtype=dtype, seed=seed)
+        network = Network(encoder=encoder, head=head)
+        network.build()
     if embedding_matrix is not None:
         network.encoder.embedding.embeddings.assign(embedding_matrix)
     return network
+
+
+@contextmanager
+def _policy(name: str) -> Iterator[None]:
+    """Make the layers within the block compute in a precision; "float32" leaves Keras' default."""
+    before = keras.config.dtype_policy()
+    if name != "float32":
+        keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def _make_stack(architecture: Architecture, seed: int) -> list[keras.layers.Layer]:
@@ -264,9 +297,7 @@ def _make_encoder(
     )
 
 
-def _make_head(
-    architecture: Architecture, *, num_classes: int, logits_dtype: str, seed: int
-) -> Head:
+def _make_head(architecture: Architecture, *, num_classes: int, dtype: str, seed: int) -> Head:
     seed_of = partial(derived_seed, seed)
     make_kernel = INITIALIZERS[architecture.kernel_initializer]
     return Head(
@@ -275,14 +306,17 @@ def _make_head(
             kernel_initializer=make_kernel,
             kernel_regularizer=architecture.regularizer,
             seed=seed_of("pooling"),
+            dtype=dtype,
             name="pooling",
         ),
-        dropout=keras.layers.Dropout(architecture.output_dropout, seed=seed_of("output_dropout")),
+        dropout=keras.layers.Dropout(
+            architecture.output_dropout, seed=seed_of("output_dropout"), dtype=dtype
+        ),
         dense=keras.layers.Dense(
             num_classes,
             kernel_initializer=make_kernel(seed=seed_of("dense")),
             kernel_regularizer=architecture.regularizer,
-            dtype=logits_dtype,
+            dtype=dtype,
             name="dense",
         ),
     )

@@ -5,18 +5,20 @@
 
     checks         checks that need neither TensorFlow nor the whole data
     state          all that the loop remembers from step to step
+    initialization initial weights from a trained folder
     optimization   optimizer, learning rate schedule, class weights, training step
+    averaging      averages of the weights over a training
     loop           epochs and steps
     validation     logits and figures of the validation split
     diagnostics    notices, gradient norms, losses that are not finite
     checkpoints    the state in files, from which a training continues
     history        figures of the epochs in files
-    cluster        devices that share a training
+    cluster        devices and processes that share a training
     work_folder    the folder of an unfinished training, and its lock
     card           decision, validation report and card of the best epoch
     run            `train` and `train_events`, which put these together
 
-Nothing here prints: the caller decides what to show of the events. Only `check`
+Nothing here prints: the caller decides what to show of the events. Only `check`, `is_chief`
 and `unfinished_training` are imported at once; the other names need TensorFlow and are imported on
 first use.
 """
@@ -25,17 +27,34 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from textclf.training.checks import check
+from textclf.training.cluster import is_chief
 from textclf.training.work_folder import unfinished_training
 
 if TYPE_CHECKING:
     from textclf.training.card import validation_report
-    from textclf.training.events import Epoch, Event, Finished, LinearFitted, Started, Step
+    from textclf.training.events import (
+        Epoch,
+        Event,
+        Finished,
+        LinearFitted,
+        Started,
+        Step,
+        WorkerFinished,
+    )
     from textclf.training.run import TrainingResult, fit_linear, train, train_events
     from textclf.training.validation import Validator
 
 _MODULES = {
     "card": ("validation_report",),
-    "events": ("Epoch", "Event", "Finished", "LinearFitted", "Started", "Step"),
+    "events": (
+        "Epoch",
+        "Event",
+        "Finished",
+        "LinearFitted",
+        "Started",
+        "Step",
+        "WorkerFinished",
+    ),
     "run": ("TrainingResult", "fit_linear", "train", "train_events"),
     "validation": ("Validator",),
 }
@@ -49,8 +68,10 @@ __all__ = [
     "Step",
     "TrainingResult",
     "Validator",
+    "WorkerFinished",
     "check",
     "fit_linear",
+    "is_chief",
     "train",
     "train_events",
     "unfinished_training",

@@ -23,7 +23,7 @@ import tensorflow as tf
 
 from textclf import artifact
 from textclf.errors import ArtifactError, TrainingError
-from textclf.training.state import BestEpoch, EpochSums, State
+from textclf.training.state import BestEpoch, EpochMean, EpochSums, State
 from textclf.training.work_folder import CHECKPOINT, FORMAT, Position, checkpoint_folders
 
 _ARRAYS = "arrays.npz"
@@ -40,8 +40,13 @@ class _Numbers(msgspec.Struct, kw_only=True):
     steps_in_epoch: int
     loss_sum: float
     num_examples: int
+    num_skipped: int
+    skipped_in_row: int
     best_epoch: int | None
     best_score: float | None
+    best_is_average: bool
+    num_in_mean: int | None
+    mean_score: float | None
     epochs_without_gain: int
     plateau_factor: float
     learning_rate: float
@@ -135,12 +140,33 @@ class Checkpoints:
                 notices.append(f"the checkpoint {folder} is damaged and was skipped")
                 shutil.rmtree(folder)
                 continue
-            with np.load(folder / _ARRAYS) as arrays:
-                self._assign(folder, arrays)
-                state = _state(manifest.numbers, arrays)
-            has_iterator = any(name.startswith(_ITERATOR) for name in manifest.files)
-            return Restored(state, folder / _ITERATOR if has_iterator else None, tuple(notices))
+            return self._read(folder, manifest, tuple(notices))
         return Restored(State(), None, tuple(notices)) if notices else None
+
+    def restore_number(self, number: int) -> "Restored":
+        """Set the variables to the checkpoint that the chief of several workers has restored.
+
+        Raises:
+            TrainingError: it cannot be read here.
+        """
+        folder = self._folder / f"{number:06d}"
+        try:
+            manifest = msgspec.json.decode((folder / CHECKPOINT).read_bytes(), type=_Manifest)
+            artifact.check_files(folder, manifest.files)
+        except (OSError, msgspec.MsgspecError, ArtifactError) as error:
+            raise TrainingError(
+                f"{folder}: this worker cannot read the checkpoint with which worker 0 continues "
+                f"({error}); give all workers the same OUTPUT in a shared folder"
+            ) from error
+        return self._read(folder, manifest, ())
+
+    def _read(self, folder: Path, manifest: _Manifest, notices: tuple[str, ...]) -> "Restored":
+        with np.load(folder / _ARRAYS) as arrays:
+            self._assign(folder, arrays)
+            state = _state(manifest.numbers, arrays)
+        has_iterator = any(name.startswith(_ITERATOR) for name in manifest.files)
+        iterator_path = folder / _ITERATOR if has_iterator else None
+        return Restored(state, iterator_path, notices, int(folder.name))
 
     def _arrays(self, state: State) -> dict[str, Any]:
         arrays: dict[str, Any] = {
@@ -150,6 +176,8 @@ class Checkpoints:
         if state.best is not None:
             arrays["best_logits"] = state.best.logits
             arrays |= {f"best/{name}": value for name, value in state.best.weights.items()}
+        if state.mean is not None:
+            arrays |= {f"mean/{name}": value for name, value in state.mean.weights.items()}
         return arrays
 
     def _assign(self, folder: Path, arrays: Any) -> None:
@@ -170,11 +198,13 @@ class Restored(msgspec.Struct, frozen=True):
         state: as it was when the checkpoint was written.
         iterator_path: where the iterator of the batches is stored; None between two epochs.
         notices: sentences for the user.
+        number: of the checkpoint; 0 if all were damaged.
     """
 
     state: State
     iterator_path: Path | None
     notices: tuple[str, ...]
+    number: int = 0
 
 
 def restore_iterator(iterator: Iterator, path: Path) -> None:
@@ -183,7 +213,7 @@ def restore_iterator(iterator: Iterator, path: Path) -> None:
 
 
 def _numbers(state: State) -> _Numbers:
-    best = state.best
+    best, mean = state.best, state.mean
     return _Numbers(
         step=state.step,
         epoch=state.epoch,
@@ -193,6 +223,11 @@ def _numbers(state: State) -> _Numbers:
         num_examples=state.sums.examples,
         best_epoch=best.epoch if best else None,
         best_score=best.score if best else None,
+        best_is_average=bool(best and best.is_average),
+        num_in_mean=mean.number if mean else None,
+        mean_score=mean.score if mean else None,
+        num_skipped=state.sums.skipped,
+        skipped_in_row=state.skipped_in_row,
         epochs_without_gain=state.epochs_without_gain,
         plateau_factor=state.plateau_factor,
         learning_rate=state.learning_rate,
@@ -202,13 +237,24 @@ def _numbers(state: State) -> _Numbers:
 
 
 def _state(numbers: _Numbers, arrays: Any) -> State:
-    best = None
+    def weights(prefix: str) -> dict[str, np.ndarray]:
+        return {
+            name.removeprefix(prefix): arrays[name] for name in arrays if name.startswith(prefix)
+        }
+
+    best, mean = None, None
     if numbers.best_epoch is not None:
         assert numbers.best_score is not None
-        weights = {
-            name.removeprefix("best/"): arrays[name] for name in arrays if name.startswith("best/")
-        }
-        best = BestEpoch(numbers.best_epoch, numbers.best_score, weights, arrays["best_logits"])
+        best = BestEpoch(
+            numbers.best_epoch,
+            numbers.best_score,
+            weights("best/"),
+            arrays["best_logits"],
+            numbers.best_is_average,
+        )
+    if numbers.num_in_mean is not None:
+        assert numbers.mean_score is not None
+        mean = EpochMean(numbers.num_in_mean, numbers.mean_score, weights("mean/"))
     return State(
         epoch=numbers.epoch,
         is_in_epoch=numbers.is_in_epoch,
@@ -218,8 +264,11 @@ def _state(numbers: _Numbers, arrays: Any) -> State:
             loss=numbers.loss_sum,
             examples=numbers.num_examples,
             norms=list(arrays["norms"]),
+            skipped=numbers.num_skipped,
         ),
         best=best,
+        mean=mean,
+        skipped_in_row=numbers.skipped_in_row,
         epochs_without_gain=numbers.epochs_without_gain,
         plateau_factor=numbers.plateau_factor,
         learning_rate=numbers.learning_rate,

@@ -7,10 +7,18 @@ from typing import Any
 from textclf import artifact, data
 from textclf.config import Config, check_environment, with_paths
 from textclf.errors import ArtifactError, ConfigError, DataError, check_all
+from textclf.training import cluster, initialization
 from textclf.training.work_folder import Record, check_free, unfinished_training
 
 # Settings that may differ when a training continues: they do not change its results.
-_FREE = frozenset({"training.checkpoint_minutes", "training.tensorboard", "training.cache_dir"})
+FREE = frozenset(
+    {
+        "training.checkpoint_minutes",
+        "training.tensorboard",
+        "training.cache_dir",
+        "training.worker_timeout_minutes",
+    }
+)
 _GROWING = ("training.epochs", "training.max_steps")
 
 
@@ -23,10 +31,17 @@ def check(
         TextclfError: with every error found.
     """
     resolved = with_paths(config)
+    cluster.check_workers(resolved)
     check_all(
         lambda: check_environment(resolved),
-        lambda: check_output(output, overwrite=overwrite, resume=resume),
+        # The chief alone writes, and may have begun already.
+        lambda: (
+            check_output(output, overwrite=overwrite, resume=resume)
+            if cluster.is_chief(resolved)
+            else None
+        ),
         lambda: data.check_sources(resolved.data),
+        lambda: initialization.check(resolved, output),
     )
 
 
@@ -67,38 +82,52 @@ def flat_settings(config: Config) -> dict[str, Any]:
     }
 
 
-def check_record(record: Record, config: Config, fingerprint: str, folder: Path) -> None:
-    """Check that settings and data are those of an unfinished training.
+def check_record(former: Record, record: Record, config: Config, folder: Path) -> None:
+    """Check that settings, data and initial weights are those of an unfinished training.
 
     The number of epochs and of steps may grow, except with the schedule `cosine`, which depends on
     them.
 
     Args:
+        former: of the unfinished training.
+        record: of the one that is to continue it.
+        config: its settings.
         folder: of the unfinished training, for the message.
 
     Raises:
-        ConfigError: settings differ.
+        ConfigError: settings, or the weights in `training.init_from`, differ.
         DataError: the data differ.
     """
-    settings = flat_settings(config)
     problems = []
-    for name in sorted(settings.keys() | record.settings.keys()):
-        former, value = record.settings.get(name), settings.get(name)
-        if former == value or name in _FREE:
+    for name in sorted(former.settings.keys() | record.settings.keys()):
+        before, value = former.settings.get(name), record.settings.get(name)
+        if before == value or name in FREE:
             continue
-        if name in _GROWING and (value is None or (former is not None and value > former)):
+        if name in _GROWING and (value is None or (before is not None and value > before)):
             if config.training.schedule != "cosine":
                 continue
             fix = "the schedule `cosine` depends on it"
         else:
             fix = "restore it"
         problems.append(
-            f"{name}: is {value}, but the unfinished training in {folder} has {former}; {fix}, or "
+            f"{name}: is {value}, but the unfinished training in {folder} has {before}; {fix}, or "
             "start again with --overwrite"
+        )
+    if former.num_replicas != record.num_replicas:
+        problems.append(
+            f"training.strategy: the batches are shared by {record.num_replicas} devices, but the "
+            f"unfinished training in {folder} had {former.num_replicas}; use as many, or start "
+            "again with --overwrite"
+        )
+    if former.initial_weights != record.initial_weights and not problems:
+        problems.append(
+            f"training.init_from: the weights in {config.training.init_from} differ from those "
+            f"with which the unfinished training in {folder} began; restore them, or start again "
+            "with --overwrite"
         )
     if problems:
         raise ConfigError(problems)
-    if fingerprint != record.fingerprint:
+    if former.fingerprint != record.fingerprint:
         raise DataError(
             f"the data differ from those of the unfinished training in {folder}; restore them, or "
             "start again with --overwrite"

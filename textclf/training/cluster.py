@@ -1,12 +1,291 @@
-"""Devices that share a training."""
+"""Devices and processes that share a training.
 
-import tensorflow as tf
+- `one_device`: this process and its first device.
+- `mirrored`: this process and all its GPUs (`tf.distribute.MirroredStrategy`).
+- `multi_worker`: several processes with the same command, found through the environment variable
+  `TF_CONFIG` (`tf.distribute.MultiWorkerMirroredStrategy`). Worker 0, or the task `chief`, is the
+  chief: it alone writes. Every worker reads the same batches and computes its share of each.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+from textclf.config import Config
+from textclf.errors import TrainingError
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+_VARIABLE = "TF_CONFIG"
+_EXAMPLE = json.dumps(
+    {
+        "cluster": {"worker": ["host1:12345", "host2:12345"]},
+        "task": {"type": "worker", "index": 0},
+    }
+)
 
 
-def make_strategy(name: str) -> tf.distribute.Strategy:
-    """Return the strategy of `training.strategy`: `one_device`, or `mirrored` over all devices."""
-    if name == "one_device":
-        return tf.distribute.get_strategy()
-    gpus = tf.config.list_logical_devices("GPU")
-    devices = gpus or tf.config.list_logical_devices("CPU")
-    return tf.distribute.MirroredStrategy([device.name for device in devices])
+def check_workers(config: Config) -> None:
+    """Check the description of the workers; it needs no TensorFlow.
+
+    Raises:
+        TrainingError: `TF_CONFIG` is missing or invalid, and `training.strategy` needs it.
+    """
+    if config.training.strategy == "multi_worker":
+        _read_task()
+
+
+class _Task:
+    """The place of this process among the workers.
+
+    Attributes:
+        index: 0 for the chief.
+        addresses: `host:port` of all workers, the chief first.
+    """
+
+    def __init__(self, index: int, addresses: list[str]):
+        self.index = index
+        self.addresses = addresses
+
+
+def is_chief(config: Config) -> bool:
+    """Return whether this process writes the files of the training."""
+    return config.training.strategy != "multi_worker" or _read_task().index == 0
+
+
+def _read_task() -> _Task:
+    """Return the place of this process; TrainingError if `TF_CONFIG` does not have it."""
+
+    def fail(problem: str) -> NoReturn:
+        raise TrainingError(
+            f"training.strategy multi_worker: the environment variable {_VARIABLE} {problem}; set "
+            f"it in every worker, for instance to {_EXAMPLE}"
+        )
+
+    value = os.environ.get(_VARIABLE)
+    if not value:
+        fail("is not set")
+    try:
+        content = json.loads(value)
+        groups, kind, index = content["cluster"], content["task"]["type"], content["task"]["index"]
+        addresses = {name: list(groups.get(name, [])) for name in ("chief", "worker")}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        fail("is not a JSON object with `cluster` and `task`")
+    if kind not in addresses:
+        fail(f"has the task type {kind!r}; expected chief or worker")
+    if not isinstance(index, int) or not 0 <= index < len(addresses[kind]):
+        fail(f"has the task index {index!r}, but {len(addresses[kind])} addresses of type {kind}")
+    number = index if kind == "chief" else len(addresses["chief"]) + index
+    return _Task(number, addresses["chief"] + addresses["worker"])
+
+
+class Cluster:
+    """The devices and processes of a training.
+
+        cluster = open_cluster(config)
+        with cluster.strategy.scope():
+            ...
+        if cluster.is_true_anywhere(should_stop()):
+            ...
+
+    Attributes:
+        strategy: TensorFlow's strategy; networks and optimizers are made within its scope.
+        index: of this worker, 0 for the chief or without several workers.
+        num_workers: number of processes.
+    """
+
+    def __init__(
+        self,
+        strategy: "tf.distribute.Strategy",
+        *,
+        index: int = 0,
+        num_workers: int = 1,
+        watchdog: "_Watchdog | None" = None,
+    ):
+        self.strategy = strategy
+        self.index = index
+        self.num_workers = num_workers
+        self._watchdog = watchdog
+        self._all_reduce: Any = None
+
+    @property
+    def is_chief(self) -> bool:
+        """True for the worker that writes the files."""
+        return self.index == 0
+
+    @contextlib.contextmanager
+    def waiting(self, purpose: str) -> Iterator[None]:
+        """Limit how long this process waits for the others within the block.
+
+        Raises:
+            TrainingError: another worker ended. If nothing happens for the limit, the process ends
+                with a message, because TensorFlow cannot be interrupted.
+        """
+        import tensorflow as tf
+
+        if self._watchdog is None:
+            yield
+            return
+        try:
+            with self._watchdog.waiting(purpose):
+                yield
+        except (
+            tf.errors.AbortedError,
+            tf.errors.CancelledError,
+            tf.errors.DeadlineExceededError,
+            tf.errors.InternalError,
+            tf.errors.UnavailableError,
+            tf.errors.UnknownError,
+        ) as error:
+            raise TrainingError(
+                f"worker {self.index} lost the connection to another worker while it waited for "
+                f"{purpose} ({str(error.message).splitlines()[0]}); start all workers again with "
+                "--resume"
+            ) from error
+
+    def sum(self, values: np.ndarray, purpose: str) -> np.ndarray:
+        """Return the sum of an array over the workers, the same in each."""
+        if self.num_workers == 1:
+            return values
+        if self._all_reduce is None:  # traced once for each shape
+            self._all_reduce = self._make_all_reduce()
+        with self.waiting(purpose):
+            result = self._all_reduce(values)
+            return self.strategy.experimental_local_results(result)[0].numpy()
+
+    def _make_all_reduce(self) -> Any:
+        import tensorflow as tf
+
+        replicas_per_worker = self.strategy.num_replicas_in_sync // self.num_workers
+
+        def replica_sum(values: tf.Tensor) -> tf.Tensor:
+            context = tf.distribute.get_replica_context()
+            is_first = tf.equal(context.replica_id_in_sync_group % replicas_per_worker, 0)
+            part = tf.where(is_first, values, tf.zeros_like(values))
+            return context.all_reduce(tf.distribute.ReduceOp.SUM, part)
+
+        graph = tf.function(
+            lambda values: self.strategy.run(replica_sum, args=(values,)), autograph=False
+        )
+        return lambda values: graph(tf.constant(values))
+
+    def is_true_anywhere(self, value: bool, purpose: str) -> bool:
+        """Return whether a value is true in one of the workers, the same in each."""
+        if self.num_workers == 1:
+            return value
+        return bool(self.sum(np.array([value], np.float32), purpose)[0])
+
+    def check_equal(self, values: Mapping[str, str]) -> None:
+        """Check that descriptions are the same in all workers.
+
+        Args:
+            values: text by its description for the message, such as "the settings".
+
+        Raises:
+            TrainingError: one differs in a worker.
+        """
+        if self.num_workers == 1:
+            return
+        # float32 adds whole numbers up to 2**24 exactly.
+        rows = [list(hashlib.sha256(value.encode()).digest()) for value in values.values()]
+        table = np.zeros((self.num_workers, *np.shape(rows)), np.float32)
+        table[self.index] = rows
+        table = self.sum(table, "the other workers to read the data")
+        problems = [
+            f"{name} of worker {worker} differ from those of worker 0"
+            for position, name in enumerate(values)
+            for worker in range(self.num_workers)
+            if not np.array_equal(table[worker, position], table[0, position])
+        ]
+        if problems:
+            raise TrainingError(
+                f"{'; '.join(problems)}; start every worker with the same configuration, files "
+                "and versions"
+            )
+
+
+def open_cluster(config: Config) -> Cluster:
+    """Connect the devices and processes of a training.
+
+    With several workers, it must be called before TensorFlow computes anything, and it returns
+    when all of them have called it.
+
+    Raises:
+        TrainingError: `TF_CONFIG` is invalid, a worker is lost, or TensorFlow is in use already.
+    """
+    import tensorflow as tf
+
+    settings = config.training
+    if settings.strategy == "one_device":
+        return Cluster(tf.distribute.get_strategy())
+    if settings.strategy == "mirrored":
+        gpus = tf.config.list_logical_devices("GPU")
+        devices = gpus or tf.config.list_logical_devices("CPU")
+        return Cluster(tf.distribute.MirroredStrategy([device.name for device in devices]))
+    task = _read_task()
+    watchdog = _Watchdog(task, minutes=settings.worker_timeout_minutes)
+    try:
+        with watchdog.waiting("the other workers to start"):
+            strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    except RuntimeError as error:
+        raise TrainingError(
+            "training.strategy multi_worker: TensorFlow was used in this process before "
+            f"({str(error).splitlines()[0]}); start the training in a new process"
+        ) from error
+    except tf.errors.OpError as error:
+        raise TrainingError(
+            f"worker {task.index} cannot connect to the others ({str(error.message)[:200]}); "
+            f"check the addresses {', '.join(task.addresses)} and that their ports are free"
+        ) from error
+    return Cluster(strategy, index=task.index, num_workers=len(task.addresses), watchdog=watchdog)
+
+
+class _Watchdog:
+    """Ends the process when it has waited too long for other workers.
+
+    TensorFlow waits in C++ without a limit, where no signal and no exception reaches it.
+    """
+
+    def __init__(self, task: _Task, *, minutes: float):
+        self._task = task
+        self._minutes = minutes
+        self._lock = threading.Lock()
+        self._deadline: float | None = None
+        self._purpose = ""
+        threading.Thread(target=self._watch, daemon=True, name="textclf-watchdog").start()
+
+    @contextlib.contextmanager
+    def waiting(self, purpose: str) -> Iterator[None]:
+        """Limit the time of the block."""
+        with self._lock:
+            self._deadline = time.monotonic() + 60 * self._minutes
+            self._purpose = purpose
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._deadline = None
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(min(1.0, 6 * self._minutes))
+            with self._lock:
+                if self._deadline is None or time.monotonic() < self._deadline:
+                    continue
+                others = [a for i, a in enumerate(self._task.addresses) if i != self._task.index]
+                sys.stderr.write(
+                    f"error: worker {self._task.index} waited {self._minutes:g} minutes for "
+                    f"{self._purpose}, and one of {', '.join(others)} did not answer; look at its "
+                    "output, then start all workers again with --resume\n"
+                )
+                sys.stderr.flush()
+                os._exit(1)

@@ -83,6 +83,18 @@ class Epoch(msgspec.Struct, frozen=True):
     seconds: float
 
 
+class WorkerFinished(msgspec.Struct, frozen=True):
+    """A worker that is not the chief has nothing left to do; it is its last event.
+
+    Attributes:
+        index: of the worker, from 1.
+        message: for a training that ended early, a sentence for the user.
+    """
+
+    index: int
+    message: str
+
+
 class Finished(msgspec.Struct, frozen=True):
     """The trained folder is written.
 
@@ -111,4 +123,4 @@ class Finished(msgspec.Struct, frozen=True):
     is_resumable: bool = False
 
 
-Event = Started | LinearFitted | Step | Epoch | Finished
+Event = Started | LinearFitted | Step | Epoch | WorkerFinished | Finished

@@ -41,7 +41,7 @@ def history_writer(
                         if name == "gradient_norms":
                             for layer, norm in value.items():
                                 tf.summary.scalar(f"gradient_norm/{layer}", norm)
-                        elif name not in ("epoch", "seconds"):
+                        elif name not in ("epoch", "seconds", "is_average"):
                             tf.summary.scalar(name, value)
 
         for figures in history:

@@ -5,19 +5,25 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import keras
 import numpy as np
 
 from textclf import batches, classifier, data, networks
 from textclf.config import Training
 from textclf.training import diagnostics
+from textclf.training.averaging import MovingAverage, mean_of_epochs
 from textclf.training.checkpoints import Checkpoints, restore_iterator
+from textclf.training.cluster import Cluster
 from textclf.training.events import Epoch, Event, Step
-from textclf.training.optimization import TrainStep, learning_rate
-from textclf.training.state import BestEpoch, State
+from textclf.training.optimization import Optimizer, TrainStep, learning_rate
+from textclf.training.state import BestEpoch, EpochMean, State
 from textclf.training.validation import Validator
+
+# A float16 training ends after so many steps in a row whose gradients overflow.
+_MAX_SKIPPED = 20
+# Several workers ask each other once in so many steps whether one of them has to stop.
+_STEPS_TO_ASK = 10
 
 
 class Interrupted(Exception):
@@ -32,6 +38,22 @@ class Interrupted(Exception):
         self.why = why
 
 
+class _Scored(NamedTuple):
+    """Weights and their validation figures.
+
+    Attributes:
+        weights: by name.
+        logits: float32 [validation examples, C].
+        figures: of the logits, see `Validator.figures`.
+        is_average: whether they are an average over the training.
+    """
+
+    weights: dict[str, np.ndarray]
+    logits: np.ndarray
+    figures: dict[str, Any]
+    is_average: bool
+
+
 @dataclasses.dataclass(frozen=True)
 class Loop:
     """The parts of a training that stay the same while its `State` advances.
@@ -41,18 +63,22 @@ class Loop:
         dataset: the texts, to name those of a batch with a loss that is not finite.
         train: the encoded training split.
         train_step: the graph of one step, which changes network and optimizer.
+        average: the moving average that the step updates; None without one.
         validator: computes the validation figures.
-        checkpoints: written at every epoch's end, and within an epoch when one is due.
+        cluster: the processes that train together.
+        checkpoints: written by the chief at every epoch's end, and within an epoch when one is due.
     """
 
     settings: Training
     dataset: data.Dataset
     train: batches.Shards
     network: networks.Network
-    optimizer: keras.optimizers.Optimizer
+    optimizer: Optimizer
     train_step: TrainStep
+    average: MovingAverage | None
     validator: Validator
     checkpoints: Checkpoints
+    cluster: Cluster
 
     @property
     def steps_per_epoch(self) -> int:
@@ -90,24 +116,20 @@ class Loop:
             started = time.monotonic() - state.seconds
             yield from self._steps(state, should_stop, started, iterator_path)
             iterator_path = None
-            logits = self.validator.logits()
-            if not np.isfinite(logits).all():
-                raise Interrupted(
-                    "not finite",
-                    f"the outputs for the validation texts are not finite after epoch "
-                    f"{state.epoch}; lower training.learning_rate or set training.clip_norm",
-                )
+            scored = self._validate(state)
             figures = {
                 "epoch": state.epoch,
                 "loss": state.sums.mean_loss,
-                **self.validator.figures(logits),
+                **scored.figures,
                 "learning_rate": state.learning_rate,
                 "gradient_norms": diagnostics.norms_by_layer(self.network, state.sums.norms),
             }
-            is_best = self._remember(state, figures, logits)
+            if self.settings.precision == "mixed_float16":
+                figures["skipped_steps"] = state.sums.skipped
+            is_best = self._remember(state, scored)
             state.seconds = time.monotonic() - started
             state.end_epoch({**figures, "seconds": round(state.seconds, 3)})
-            self.checkpoints.save(state, None)
+            self._save(state, None)
             yield Epoch(state.epoch, figures, is_best, state.seconds)
 
     def _is_over(self, state: State) -> bool:
@@ -147,9 +169,9 @@ class Loop:
         if iterator_path is not None:
             restore_iterator(iterator, iterator_path)
         while state.step < self.total_steps:
-            if (is_stopping := should_stop()) or self.checkpoints.is_due:
+            if (is_stopping := self._is_stopping(state, should_stop)) or self.checkpoints.is_due:
                 state.seconds = time.monotonic() - started
-                self.checkpoints.save(state, iterator)
+                self._save(state, iterator)
             number = state.sums.steps + 1  # within the epoch
             if is_stopping:
                 raise Interrupted(
@@ -166,31 +188,104 @@ class Loop:
                 steps_per_epoch=self.steps_per_epoch,
                 plateau_factor=state.plateau_factor,
             )
-            self.optimizer.learning_rate.assign(state.learning_rate)
-            batch_loss, batch_norms = self.train_step(
-                batch.features["token_ids"], batch.features["lengths"], batch.targets, batch.weights
-            )
-            state.step += 1
-            loss, norms = float(batch_loss), batch_norms.numpy()
-            if not (math.isfinite(loss) and np.isfinite(norms).all()):
-                raise Interrupted(
-                    "not finite",
-                    f"the loss or its gradient is not finite in epoch {state.epoch} at step "
-                    f"{number} (loss {loss}, learning rate {state.learning_rate:.3g}); lower "
-                    "training.learning_rate or set training.clip_norm; "
-                    f"{diagnostics.describe_batch(self.dataset, batch)}",
+            self.optimizer.assign_rate(state.learning_rate)
+            with self.cluster.waiting(f"step {number} of epoch {state.epoch}"):
+                loss, norms = self.train_step(
+                    batch, step=state.step, is_frozen=state.epoch <= self.settings.freeze_epochs
                 )
+            state.step += 1
+            if not (math.isfinite(loss) and np.isfinite(norms).all()):
+                self._skip(state, batch, loss)
+                yield Step(state.epoch, number, self.steps_per_epoch, loss, state.sums.mean_loss)
+                continue
+            state.skipped_in_row = 0
             state.sums.add(loss, len(batch.rows), norms)
             yield Step(state.epoch, number, self.steps_per_epoch, loss, state.sums.mean_loss)
 
-    def _remember(self, state: State, figures: dict[str, Any], logits: np.ndarray) -> bool:
+    def _save(self, state: State, iterator: Iterator | None) -> None:
+        if self.cluster.is_chief:
+            self.checkpoints.save(state, iterator)
+
+    def _is_stopping(self, state: State, should_stop: Callable[[], bool]) -> bool:
+        """Return whether one of the workers has to stop, at steps where they ask each other."""
+        if self.cluster.num_workers > 1 and state.step % _STEPS_TO_ASK:
+            return False
+        return self.cluster.is_true_anywhere(should_stop(), "the other workers' signals")
+
+    def _skip(self, state: State, batch: batches.Batch, loss: float) -> None:
+        """Count a step whose loss or gradient is not finite, if float16 explains it.
+
+        Raises:
+            Interrupted: it does not.
+        """
+        state.skipped_in_row += 1
+        is_overflow = self.settings.precision == "mixed_float16"
+        if not is_overflow or state.skipped_in_row == _MAX_SKIPPED:
+            steps = f"{_MAX_SKIPPED} steps in a row up to " if is_overflow else ""
+            raise Interrupted(
+                "not finite",
+                f"the loss or its gradient is not finite in epoch {state.epoch} at {steps}step "
+                f"{state.sums.steps + 1} (loss {loss}, learning rate {state.learning_rate:.3g}); "
+                "lower training.learning_rate or set training.clip_norm; "
+                f"{diagnostics.describe_batch(self.dataset, batch)}",
+            )
+        state.sums.skip()
+
+    def _validate(self, state: State) -> _Scored:
+        """Return the last weights or their average, the one with the better validation score.
+
+        Raises:
+            Interrupted: an output is not finite.
+        """
+        last = self._score(classifier.get_weights(self.network), is_average=False)
+        if not np.isfinite(last.logits).all():
+            raise Interrupted(
+                "not finite",
+                f"the outputs for the validation texts are not finite after epoch "
+                f"{state.epoch}; lower training.learning_rate or set training.clip_norm",
+            )
+        if (weights := self._averaged_weights(state, last)) is None:
+            return last
+        average = self._score(weights, is_average=True)
+        better = average if self._rank(average) > self._rank(last) else last
+        figures = {**better.figures, "is_average": better.is_average}
+        for prefix, scored in (("last", last), ("average", average)):
+            figures |= {f"{prefix}_{name}": value for name, value in scored.figures.items()}
+        return better._replace(figures=figures)
+
+    def _score(self, weights: dict[str, np.ndarray], *, is_average: bool) -> _Scored:
+        logits = self.validator.logits(weights)
+        return _Scored(weights, logits, self.validator.figures(logits), is_average)
+
+    def _rank(self, scored: _Scored) -> float:
+        """Return the monitored figure, negated if lower is better."""
+        score = scored.figures[self.settings.monitor]
+        return -score if self.settings.monitor == "val_loss" else score
+
+    def _averaged_weights(self, state: State, last: _Scored) -> dict[str, np.ndarray] | None:
+        """Return the average of the weights, if there is one that differs from the last weights."""
+        if self.average is not None:
+            return self.average.weights(last.weights)
+        if self.settings.average != "swa":
+            return None
+        score, mean = self._rank(last), state.mean
+        if mean is None or score > mean.score:  # the mean begins at the best epoch
+            state.mean = EpochMean(1, score, last.weights)
+            return None
+        number = mean.number + 1
+        state.mean = EpochMean(
+            number, mean.score, mean_of_epochs(mean.weights, last.weights, number)
+        )
+        return state.mean.weights
+
+    def _remember(self, state: State, scored: _Scored) -> bool:
         """Keep the weights if the epoch is the best so far; return whether it is."""
-        score = figures[self.settings.monitor]
-        score = -score if self.settings.monitor == "val_loss" else score
+        score = self._rank(scored)
         is_best = state.best is None or score > state.best.score
         if is_best:
-            weights = classifier.get_weights(self.network)
-            state.best = BestEpoch(state.epoch, score, weights, logits)
+            state.best = BestEpoch(
+                state.epoch, score, scored.weights, scored.logits, scored.is_average
+            )
             state.epochs_without_gain = 0
         else:
             state.epochs_without_gain += 1

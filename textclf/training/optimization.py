@@ -2,23 +2,108 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from textclf import networks
+from textclf import batches, networks
 from textclf.config import Training
 from textclf.data import Dataset
 from textclf.errors import ConfigError
 from textclf.tasks import Task
+from textclf.training.averaging import MovingAverage
 
-# Token ids int32 [B, T], lengths int32 [B], targets float32 [B, C] and weights float32 [B] to the
-# loss float32 [] and the gradient norms float32 [trained variables].
-TrainStep = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+# The first scale of the loss for float16, and the steps without overflow after which it doubles:
+# the values of Micikevicius et al. (2018), "Mixed Precision Training".
+_FIRST_SCALE = 2.0**15
+_STEPS_TO_DOUBLE = 2000
+
+# Dropout masks of a step: a layer may draw this many before it repeats those of the next step.
+_DRAWS_PER_STEP = 64
+_SEED_STATE = "seed_generator_state"  # Keras' name of the variable of a `SeedGenerator`
+
+
+# === Optimizer ===
+
+
+class _Group(NamedTuple):
+    """Weights that share a Keras optimizer.
+
+    Attributes:
+        variables: trained weights.
+        optimizer: built for them.
+        factor: of the learning rate.
+        is_head: whether they are trained in the frozen epochs too.
+    """
+
+    variables: list[keras.Variable]
+    optimizer: keras.optimizers.Optimizer
+    factor: float
+    is_head: bool
+
+
+class Optimizer:
+    """The optimizer of a network, which may treat its layers differently.
+
+        optimizer = Optimizer(network, settings)
+        optimizer.assign_rate(0.001)
+        optimizer.apply(gradients, is_frozen=False)
+
+    With `training.layer_decay` or `training.freeze_epochs`, each depth of the network has its own
+    Keras optimizer: a smaller learning rate multiplies the update, while a smaller gradient would
+    change nothing in Adam; and a frozen layer has neither updates nor moments nor weight decay,
+    and its bias correction begins with its first update. The learning rate of depth `l`, from 0
+    for the embedding to L for the head, is multiplied by `layer_decay ** (L - l)` (Howard & Ruder
+    2018, "Universal Language Model Fine-tuning", section 3.2).
+
+    Args:
+        network: its trained weights are updated; made within the strategy's scope, as this object.
+        settings: section `training`.
+    """
+
+    def __init__(self, network: networks.Network, settings: Training):
+        if settings.layer_decay == 1 and not settings.freeze_epochs:
+            depths = [network.trainable_variables]
+        else:
+            depths = network.trained_by_depth
+        last = len(depths) - 1
+        self._groups = []
+        for depth, variables in enumerate(depths):
+            optimizer = make_optimizer(settings)
+            optimizer.build(variables)
+            factor = settings.layer_decay ** (last - depth)
+            self._groups.append(_Group(variables, optimizer, factor, depth == last))
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """All variables of the state, always in the same order."""
+        return [variable for group in self._groups for variable in group.optimizer.variables]
+
+    def trained(self, *, is_frozen: bool) -> list[keras.Variable]:
+        """Return the weights that a step changes; in the frozen epochs, those of the head."""
+        groups = [group for group in self._groups if group.is_head or not is_frozen]
+        return [variable for group in groups for variable in group.variables]
+
+    def assign_rate(self, rate: float) -> None:
+        """Set the learning rate of the head; the layers below have theirs from it."""
+        for group in self._groups:
+            group.optimizer.learning_rate.assign(rate * group.factor)
+
+    def apply(self, gradients: Sequence, *, is_frozen: bool) -> None:
+        """Update the weights `trained(is_frozen=...)` with their gradients, in the same order."""
+        start = 0
+        for group in self._groups:
+            if is_frozen and not group.is_head:
+                continue
+            stop = start + len(group.variables)
+            group.optimizer.apply(gradients[start:stop], group.variables)
+            start = stop
 
 
 def make_optimizer(settings: Training) -> keras.optimizers.Optimizer:
-    """Return the optimizer that the section `training` describes."""
+    """Return the Keras optimizer that the section `training` describes."""
     rate = settings.learning_rate
     if settings.optimizer == "sgd":
         return keras.optimizers.SGD(rate, momentum=settings.momentum)
@@ -27,6 +112,9 @@ def make_optimizer(settings: Training) -> keras.optimizers.Optimizer:
     if settings.optimizer == "adamw":
         return keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay)
     return keras.optimizers.Adam(rate)
+
+
+# === Schedule and class weights ===
 
 
 def learning_rate(
@@ -80,100 +168,208 @@ def weigh_classes(setting: str | dict[str, float], task: Task, dataset: Dataset)
     return task.balanced_weights(train.num_examples, train.class_counts)
 
 
-def make_step(
-    network: networks.Network,
-    optimizer: keras.optimizers.Optimizer,
-    task: Task,
-    settings: Training,
-    *,
-    class_weights: Sequence[float],
-    strategy: tf.distribute.Strategy,
-) -> TrainStep:
-    """Return the graph of one training step.
+# === Training step ===
+
+
+class LossScale:
+    """The factor of the loss in float16, which keeps small gradients from becoming zero.
+
+    It doubles after 2,000 steps without an overflow and halves at each overflow, whose step is
+    skipped (Micikevicius et al. 2018, section 3.2).
+
+    Attributes:
+        value: float32 [], the factor.
+    """
+
+    def __init__(self) -> None:
+        self.value = keras.Variable(_FIRST_SCALE, trainable=False, name="loss_scale")
+        self._steps = keras.Variable(0, trainable=False, dtype="int64", name="loss_scale_steps")
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """The variables of the state."""
+        return [self.value, self._steps]
+
+    def update(self, is_finite: tf.Tensor) -> None:
+        """Adjust the factor after a step whose gradients were finite or not, bool []."""
+        steps = tf.where(is_finite, self._steps.value + 1, tf.zeros([], tf.int64))
+        doubles = steps >= _STEPS_TO_DOUBLE
+        grown = tf.where(doubles, self.value.value * 2, self.value.value)
+        self.value.assign(tf.where(is_finite, grown, tf.maximum(self.value.value / 2, 1.0)))
+        self._steps.assign(tf.where(doubles, tf.zeros_like(steps), steps))
+
+
+class TrainStep:
+    """The graph of one training step.
+
+        train_step = TrainStep(
+            network, optimizer, task, settings, class_weights=[1.0, 1.0], strategy=strategy
+        )
+        loss, norms = train_step(batch, step=0, is_frozen=False)
 
     It computes the mean loss of the batch and its penalty, clips the gradients, and applies them;
     values that are not finite never reach the weights. Every replica of the strategy computes a
-    share of the batch.
+    share of the batch, in `training.accumulate_steps` parts one after the other. Each part has its
+    own dropout masks, which depend on the seed, the step and the part only.
 
     Args:
-        network, optimizer: made within the strategy's scope.
+        network, optimizer, average: made within the strategy's scope.
         class_weights: weight of each class in the loss.
+        average: the moving average of the weights, updated after each step; None without one.
     """
-    replica_step = _make_replica_step(
-        network, optimizer, task, settings, class_weights, strategy.num_replicas_in_sync
-    )
 
-    def train_step(
-        token_ids: tf.Tensor, lengths: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        num_rows = tf.shape(lengths)[0]
-        batch_size = tf.cast(num_rows, tf.float32)
-        if strategy.num_replicas_in_sync == 1:
-            return replica_step(token_ids, lengths, targets, weights, batch_size)
-        share = -(-num_rows // strategy.num_replicas_in_sync)
-
-        def step_on_share() -> tuple[tf.Tensor, tf.Tensor]:
-            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-            rows = replica * share + tf.range(share)
-            # If the rows do not suffice, the last replicas repeat row 0 without counting it.
-            is_counted = rows < num_rows
-            rows = tf.where(is_counted, rows, 0)
-            return replica_step(
-                tf.gather(token_ids, rows),
-                tf.gather(lengths, rows),
-                tf.gather(targets, rows),
-                tf.where(is_counted, tf.gather(weights, rows), 0.0),
-                batch_size,
-            )
-
-        total, norms = strategy.run(step_on_share)
-        # The values of all replicas are equal.
-        total = strategy.experimental_local_results(total)[0]
-        norms = strategy.experimental_local_results(norms)[0]
-        return total, norms
-
-    signature = [
-        tf.TensorSpec([None, None], tf.int32),
-        tf.TensorSpec([None], tf.int32),
-        tf.TensorSpec([None, task.num_outputs], tf.float32),
-        tf.TensorSpec([None], tf.float32),
-    ]
-    return tf.function(train_step, input_signature=signature, autograph=False)
-
-
-def _make_replica_step(
-    network: networks.Network,
-    optimizer: keras.optimizers.Optimizer,
-    task: Task,
-    settings: Training,
-    class_weights: Sequence[float],
-    num_replicas: int,
-) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
-    variables = network.trainable_variables
-    weight_of_class = tf.constant(class_weights, tf.float32)
-
-    def replica_step(
-        token_ids: tf.Tensor,  # int32 [share of B, T]
-        lengths: tf.Tensor,  # int32 [share of B]
-        targets: tf.Tensor,  # float32 [share of B, C]
-        weights: tf.Tensor,  # float32 [share of B], 0 for rows that only fill up
-        batch_size: tf.Tensor,  # float32 [], rows of all replicas
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        with tf.GradientTape() as tape:
-            logits = network({"token_ids": token_ids, "lengths": lengths}, training=True)
-            losses = task.losses(targets, logits, weight_of_class, settings.label_smoothing)
-            loss = tf.reduce_sum(losses * weights) / batch_size
-            # Every replica adds its share, so that their sum is the penalty once.
-            penalty = tf.add_n(network.losses) if network.losses else tf.zeros([])
-            total = loss + penalty / num_replicas
-        gradients = [
-            tf.convert_to_tensor(gradient)
-            for gradient in tape.gradient(total, [v.value for v in variables])
+    def __init__(
+        self,
+        network: networks.Network,
+        optimizer: Optimizer,
+        task: Task,
+        settings: Training,
+        *,
+        class_weights: Sequence[float],
+        strategy: tf.distribute.Strategy,
+        average: MovingAverage | None = None,
+    ):
+        self._network = network
+        self._optimizer = optimizer
+        self._task = task
+        self._settings = settings
+        self._weight_of_class = tf.constant(class_weights, tf.float32)
+        self._strategy = strategy
+        self._average = average
+        self._num_parts = settings.accumulate_steps * strategy.num_replicas_in_sync
+        self._seeds = [
+            (state, int(state.numpy()[0]))
+            for state in network.dropout_states
+            if state.name == _SEED_STATE
         ]
-        if num_replicas > 1:
-            context = tf.distribute.get_replica_context()
+        self._loss_scale = None
+        if settings.precision == "mixed_float16":
+            with strategy.scope():
+                self._loss_scale = LossScale()
+        signature = [
+            tf.TensorSpec([None, None], tf.int32),
+            tf.TensorSpec([None], tf.int32),
+            tf.TensorSpec([None, task.num_outputs], tf.float32),
+            tf.TensorSpec([None], tf.float32),
+            tf.TensorSpec([], tf.int64),
+        ]
+        # Each is traced when it is called for the first time.
+        self._graphs = {
+            is_frozen: tf.function(
+                self._graph(is_frozen), input_signature=signature, autograph=False
+            )
+            for is_frozen in (False, True)
+        }
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """The variables of the state that are neither the network's nor the optimizer's."""
+        return [
+            *(self._loss_scale.variables if self._loss_scale else ()),
+            *(self._average.variables if self._average else ()),
+        ]
+
+    def __call__(
+        self, batch: batches.Batch, *, step: int, is_frozen: bool
+    ) -> tuple[float, np.ndarray]:
+        """Train on a batch.
+
+        Args:
+            step: steps done before, over all epochs.
+            is_frozen: whether only the head is trained.
+
+        Returns:
+            The loss, and the gradient norm of each trained variable, float32 [variables]: before
+            clipping, and 0 for frozen ones.
+        """
+        loss, norms = self._graphs[is_frozen](
+            batch.features["token_ids"],
+            batch.features["lengths"],
+            batch.targets,
+            batch.weights,
+            tf.constant(step, tf.int64),
+        )
+        return float(loss), norms.numpy()
+
+    def _graph(self, is_frozen: bool) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
+        variables = self._optimizer.trained(is_frozen=is_frozen)
+        strategy = self._strategy
+
+        def first(values: Any) -> Any:
+            # The values of all replicas are equal.
+            return strategy.experimental_local_results(values)[0]
+
+        def train_step(
+            token_ids: tf.Tensor,
+            lengths: tf.Tensor,
+            targets: tf.Tensor,
+            weights: tf.Tensor,
+            step: tf.Tensor,
+        ) -> tuple[tf.Tensor, tf.Tensor]:
+            rows = token_ids, lengths, targets, weights
+            total, norms, gradients = strategy.run(
+                lambda: self._replica_gradients(variables, rows, step)
+            )
+            total, norms = first(total), first(norms)
+
+            def update() -> tf.Tensor:
+                self._optimizer.apply(gradients, is_frozen=is_frozen)
+                if self._average is not None:
+                    self._average.update(step)
+                return tf.constant(0)
+
+            if self._loss_scale is None:
+                update()
+            else:
+                is_finite = tf.math.is_finite(total) & tf.math.is_finite(tf.norm(norms))
+                tf.cond(is_finite, update, lambda: tf.constant(0))
+                self._loss_scale.update(is_finite)
+            return total, self._norms_of_all(norms, variables)
+
+        return train_step
+
+    def _norms_of_all(self, norms: tf.Tensor, variables: list[keras.Variable]) -> tf.Tensor:
+        """Return the norms in the order of the network's trained variables, 0 for frozen ones."""
+        positions = {id(variable): index for index, variable in enumerate(variables)}
+        return tf.stack(
+            [
+                norms[positions[id(v)]] if id(v) in positions else tf.zeros([])
+                for v in self._network.trainable_variables
+            ]
+        )
+
+    def _replica_gradients(
+        self, variables: list[keras.Variable], rows: tuple[tf.Tensor, ...], step: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+        """Return the loss, the gradient norms, and the clipped gradients, of the whole batch.
+
+        Args:
+            rows: token ids int32 [B, T], lengths int32 [B], targets float32 [B, C] and weights
+                float32 [B].
+            step: int64 [], steps done before.
+        """
+        settings = self._settings
+        context = tf.distribute.get_replica_context()
+        num_in_replica = settings.accumulate_steps
+        first_part = context.replica_id_in_sync_group * num_in_replica
+        if num_in_replica == 1:
+            total, gradients = self._part_gradients(variables, rows, step, first_part)
+        else:
+            _, total, gradients = tf.while_loop(
+                lambda part, *_: part < first_part + num_in_replica,
+                lambda part, total, gradients: (
+                    part + 1,
+                    *_add((total, gradients), self._part_gradients(variables, rows, step, part)),
+                ),
+                (first_part, tf.zeros([]), [tf.zeros(variable.shape) for variable in variables]),
+                parallel_iterations=1,  # several parts at once would need the memory of all
+            )
+        if self._strategy.num_replicas_in_sync > 1:
             gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
             total = context.all_reduce(tf.distribute.ReduceOp.SUM, total)
+        if self._loss_scale is not None:
+            scale = self._loss_scale.value.value
+            total, gradients = total / scale, [gradient / scale for gradient in gradients]
         norms = tf.stack([tf.norm(gradient) for gradient in gradients])
         is_finite = tf.math.is_finite(total) & tf.math.is_finite(tf.norm(norms))
         if settings.clip_value is not None:
@@ -181,10 +377,66 @@ def _make_replica_step(
             gradients = [tf.clip_by_value(gradient, -limit, limit) for gradient in gradients]
         if settings.clip_norm is not None:
             gradients, _ = tf.clip_by_global_norm(gradients, settings.clip_norm)
-        # Keras adds up the gradients of all replicas, which are equal here, so each gives its
-        # share.
-        gradients = [tf.where(is_finite, gradient, 0.0) / num_replicas for gradient in gradients]
-        optimizer.apply(gradients, variables)
-        return total, norms
+        return total, norms, [tf.where(is_finite, gradient, 0.0) for gradient in gradients]
 
-    return replica_step
+    def _part_gradients(
+        self,
+        variables: list[keras.Variable],
+        rows: tuple[tf.Tensor, ...],
+        step: tf.Tensor,
+        part: tf.Tensor,
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """Return what a part of the batch adds to the loss and to its gradients.
+
+        Args:
+            part: int32 [], from 0, over all replicas.
+        """
+        batch_size = tf.cast(tf.shape(rows[1])[0], tf.float32)
+        token_ids, lengths, targets, weights = _rows_of_part(rows, part, self._num_parts)
+        self._set_dropout(step, part)
+        with tf.GradientTape() as tape:
+            logits = self._network({"token_ids": token_ids, "lengths": lengths}, training=True)
+            losses = self._task.losses(
+                targets, logits, self._weight_of_class, self._settings.label_smoothing
+            )
+            loss = tf.reduce_sum(losses * weights) / batch_size
+            # Every part adds its share, so that their sum is the penalty once.
+            penalties = self._network.losses
+            penalty = tf.add_n(penalties) if penalties else tf.zeros([])
+            total = loss + penalty / self._num_parts
+            if self._loss_scale is not None:
+                total *= self._loss_scale.value.value
+        gradients = tape.gradient(total, [variable.value for variable in variables])
+        return total, [tf.convert_to_tensor(gradient) for gradient in gradients]
+
+    def _set_dropout(self, step: tf.Tensor, part: tf.Tensor) -> None:
+        """Set the states of the dropout layers to those of a part of a step.
+
+        A state is the layer's seed and the number of its next mask.
+        """
+        number = (step * self._num_parts + tf.cast(part, tf.int64)) * _DRAWS_PER_STEP
+        for state, seed in self._seeds:
+            state.assign(tf.stack([tf.constant(seed, tf.int64), number]))
+
+
+def _rows_of_part(
+    rows: tuple[tf.Tensor, ...], part: tf.Tensor, num_parts: int
+) -> tuple[tf.Tensor, ...]:
+    """Return a part of the rows of a batch; their last tensor is the weight of each row.
+
+    If the rows do not suffice, the last parts repeat row 0 with weight 0.
+    """
+    if num_parts == 1:
+        return rows
+    num_rows = tf.shape(rows[0])[0]
+    share = -(-num_rows // num_parts)
+    positions = part * share + tf.range(share)
+    is_counted = positions < num_rows
+    positions = tf.where(is_counted, positions, 0)
+    *others, weights = (tf.gather(values, positions) for values in rows)
+    return *others, tf.where(is_counted, weights, 0.0)
+
+
+def _add(sums: tuple, values: tuple) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    """Add the loss and the gradients of a part to their sums."""
+    return sums[0] + values[0], [a + b for a, b in zip(sums[1], values[1], strict=True)]

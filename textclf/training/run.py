@@ -4,13 +4,16 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import keras
 import msgspec
 import numpy as np
 import tensorflow as tf
 
+import textclf
 from textclf import (
     artifact,
     batches,
@@ -26,18 +29,25 @@ from textclf.config import Config, absolute_paths, with_paths
 from textclf.display import Document, Notes, Table, to_html
 from textclf.errors import DataError, TrainingError
 from textclf.tasks import Decision
-from textclf.training import diagnostics
+from textclf.training import diagnostics, initialization
+from textclf.training.averaging import MovingAverage
 from textclf.training.card import make_card, num_weights, validation_report
-from textclf.training.checkpoints import Checkpoints
-from textclf.training.checks import check, check_output, check_record, flat_settings
-from textclf.training.cluster import make_strategy
-from textclf.training.events import Epoch, Event, Finished, LinearFitted, Started
+from textclf.training.checkpoints import Checkpoints, Restored
+from textclf.training.checks import FREE, check, check_output, check_record, flat_settings
+from textclf.training.cluster import Cluster, open_cluster
+from textclf.training.events import Epoch, Event, Finished, LinearFitted, Started, WorkerFinished
 from textclf.training.history import history_writer
 from textclf.training.loop import Interrupted, Loop
-from textclf.training.optimization import make_optimizer, make_step, weigh_classes
+from textclf.training.optimization import Optimizer, TrainStep, weigh_classes
 from textclf.training.state import State
 from textclf.training.validation import Validator
-from textclf.training.work_folder import Record, WorkFolder, unfinished_training, work_folder
+from textclf.training.work_folder import (
+    Record,
+    WorkFolder,
+    unfinished_training,
+    work_folder,
+    worker_folder,
+)
 
 
 class TrainingResult(msgspec.Struct, frozen=True):
@@ -100,10 +110,12 @@ def train(
         output, overwrite, resume, on_progress: as for `train_events`.
 
     Raises:
-        TextclfError: as for `train_events` and `recipes.load_config`.
+        TextclfError: as for `train_events` and `recipes.load_config`; with several workers, at the
+            end of those that are not the chief.
     """
     history: list[dict[str, Any]] = []
     notices: tuple[str, ...] = ()
+    finished = None
     if not isinstance(config, Config):
         notes: list[str] = []
         config = recipes.load_config(config, on_note=notes.append)
@@ -119,6 +131,11 @@ def train(
             history.append(event.figures)
         elif isinstance(event, Finished):
             finished = event
+    if finished is None:
+        raise TrainingError(
+            "this process is not the chief of the workers and has no result; read the events of "
+            "`train_events` instead"
+        )
     return TrainingResult(
         folder=finished.folder,
         best_epoch=finished.best_epoch,
@@ -158,7 +175,8 @@ def train_events(
         on_progress: called with stage, done and total before the first step.
 
     Yields:
-        `Started`, then `Step` and `Epoch` events, and `Finished` at the end.
+        `Started`, then `Step` and `Epoch` events, and `Finished` at the end; `WorkerFinished` in a
+        worker that is not the chief.
 
     Raises:
         TextclfError: an error in settings or data, or a training that has no complete epoch. What
@@ -184,33 +202,26 @@ def _events(
     paths = absolute_paths(config)
     if config.training.deterministic:
         tf.config.experimental.enable_op_determinism()
-    with work_folder(output, resume=resume) as work, _tensorflow_errors():
-        # Again, now that the lock is held: another training may have ended in between.
-        check_output(output, overwrite=overwrite, resume=resume, is_locked=True)
-        setup = _set_up(config, work, on_progress)
-        restored = setup.loop.checkpoints.restore() if setup.loop else None
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_tensorflow_errors())
+        # First of all: TensorFlow connects to other processes only before it computes anything.
+        cluster = open_cluster(config)
+        if cluster.is_chief:
+            work = stack.enter_context(work_folder(output, resume=resume))
+            # Again, now that the lock is held: another training may have ended in between.
+            check_output(output, overwrite=overwrite, resume=resume, is_locked=True)
+        else:
+            work = stack.enter_context(worker_folder(output))
+        setup = _set_up(config, work, cluster, on_progress)
+        restored = _restore(setup)
         state = restored.state if restored else State()
         yield _started(setup, state, restored.notices if restored else ())
         fitted, linear_decision = None, None
-        if config.model.encoder == "none" or config.model.linear != "none":
-            fitted = linear_model or _fitted_before(work)
-            if fitted is None:
-                fitted = fit_linear(
-                    setup.config, setup.dataset, folder=work.path, on_progress=on_progress
-                )
-                linear.save_fitted(fitted, work.linear_model)
-            _check_linear(setup, fitted)
-            linear_decision = evaluation.fit_decision(
-                setup.dataset.task, fitted.validation_classes, fitted.validation_logits
-            )
-            yield LinearFitted(
-                fitted.selection,
-                _linear_report(setup, fitted, linear_decision),
-                tuple(
-                    diagnostics.linear_notices(
-                        setup.config, setup.dataset, setup.prepared, fitted.selection
-                    )
-                ),
+        # The other workers do not wait for the linear model: their chief fits it at the end.
+        fits_first = cluster.num_workers == 1
+        if fits_first:
+            fitted, linear_decision = yield from _linear_model(
+                setup, work, linear_model, on_progress
             )
         why, message = "linear", ""
         with history_writer(
@@ -225,6 +236,13 @@ def _events(
         if setup.loop is not None and state.best is None:
             saved = "; continue with --resume" if work.is_resumable else ", so nothing was saved"
             raise TrainingError(f"{message}; no epoch was complete{saved}")
+        if not cluster.is_chief:
+            yield WorkerFinished(cluster.index, message)
+            return
+        if not fits_first:
+            fitted, linear_decision = yield from _linear_model(
+                setup, work, linear_model, on_progress
+            )
         card = make_card(
             config,
             dataset=setup.dataset,
@@ -252,6 +270,49 @@ def _events(
             work.is_resumable = True
             raise
     yield _finished(output, card, why, message, is_resumable=work.is_resumable)
+
+
+def _restore(setup: "_Setup") -> Restored | None:
+    """Set network and optimizer to the newest whole checkpoint, in all workers; None without one.
+
+    Raises:
+        TrainingError: the checkpoint is of another network, or a worker cannot read it.
+    """
+    if setup.loop is None:
+        return None
+    checkpoints, cluster = setup.loop.checkpoints, setup.loop.cluster
+    restored = checkpoints.restore() if cluster.is_chief else None
+    number = restored.number if restored else 0
+    common = cluster.sum(np.array([number], np.float32), "the chief to read the checkpoint")
+    if cluster.is_chief or not common[0]:
+        return restored
+    return checkpoints.restore_number(int(common[0]))
+
+
+def _linear_model(
+    setup: "_Setup",
+    work: WorkFolder,
+    linear_model: linear.Fitted | None,
+    on_progress: batches.Progress,
+) -> Generator[Event, None, tuple[linear.Fitted | None, Decision | None]]:
+    """Fit the linear model, if there is one; return it with its decision, and yield its event."""
+    config = setup.config
+    if config.model.encoder != "none" and config.model.linear == "none":
+        return None, None
+    fitted = linear_model or _fitted_before(work)
+    if fitted is None:
+        fitted = fit_linear(config, setup.dataset, folder=work.path, on_progress=on_progress)
+        linear.save_fitted(fitted, work.linear_model)
+    _check_linear(setup, fitted)
+    decision = evaluation.fit_decision(
+        setup.dataset.task, fitted.validation_classes, fitted.validation_logits
+    )
+    yield LinearFitted(
+        fitted.selection,
+        _linear_report(setup, fitted, decision),
+        tuple(diagnostics.linear_notices(config, setup.dataset, setup.prepared, fitted.selection)),
+    )
+    return fitted, decision
 
 
 def _fitted_before(work: WorkFolder) -> linear.Fitted | None:
@@ -306,22 +367,36 @@ class _Setup(NamedTuple):
     notices: list[str]
 
 
-def _set_up(config: Config, work: WorkFolder, on_progress: batches.Progress) -> _Setup:
+def _set_up(
+    config: Config, work: WorkFolder, cluster: Cluster, on_progress: batches.Progress
+) -> _Setup:
     """Open the data, encode them, and make the network."""
     config = with_paths(config)
     dataset = data.open_dataset(config.data, on_progress=on_progress)
-    if (record := work.record) is not None:
-        check_record(record, config, dataset.fingerprint, work.path)
+    record = Record(
+        settings=flat_settings(config),
+        fingerprint=dataset.fingerprint,
+        initial_weights=initialization.weights_checksum(config),
+        num_replicas=cluster.strategy.num_replicas_in_sync,
+    )
+    if (former := work.record) is not None:
+        check_record(former, record, config, work.path)
     if "train" not in dataset.splits:
         raise DataError("there is no training split; name its file as data.train")
-    work.write_record(Record(settings=flat_settings(config), fingerprint=dataset.fingerprint))
+    work.write_record(record)
     class_weights = weigh_classes(config.training.class_weights, dataset.task, dataset)
-    prepared = _prepare(config, dataset, work.path, on_progress)
+    prepared = _prepare(config, dataset, work.path, cluster, on_progress)
     num_tokens = len(text.read_vocabulary(prepared.vocabulary_path))
     loop, notices = None, list[str]()
     if config.model.encoder != "none":
+        cluster.check_equal(_descriptions(record, prepared))
         loop, notices = _make_loop(
-            config, dataset, prepared, work.checkpoints, class_weights=class_weights
+            config,
+            dataset,
+            prepared,
+            work.checkpoints,
+            cluster,
+            class_weights=class_weights,
         )
     total_steps = loop.total_steps if loop else 0
     return _Setup(
@@ -354,6 +429,7 @@ def _summary(setup: _Setup, state: State, why: str) -> artifact.TrainingSummary:
         best_epoch=state.best.epoch if state.best else 0,
         epochs=state.epoch,
         ended_by=why,
+        is_average=bool(state.best and state.best.is_average),
         num_weights=num_weights(setup.loop.network) if setup.loop else 0,
     )
 
@@ -446,19 +522,41 @@ def _epochs(
     return "epochs", ""
 
 
+def _descriptions(record: Record, prepared: batches.Prepared) -> dict[str, str]:
+    """Return what must be the same in all workers, by its name in a message."""
+    settings = {name: value for name, value in record.settings.items() if name not in FREE}
+    return {
+        "the settings": repr(sorted(settings.items())),
+        "the data": record.fingerprint,
+        "the initial weights": record.initial_weights,
+        "the vocabularies": artifact.sha256(prepared.vocabulary_path),
+        "the versions": f"{textclf.__version__} {tf.__version__} {keras.__version__}",
+    }
+
+
 def _prepare(
-    config: Config, dataset: data.Dataset, work: Path, on_progress: batches.Progress
+    config: Config,
+    dataset: data.Dataset,
+    work: Path,
+    cluster: Cluster,
+    on_progress: batches.Progress,
 ) -> batches.Prepared:
-    """Build the vocabulary and encode train and validation."""
+    """Build the vocabulary and encode train and validation.
+
+    Of several workers, only the chief writes to the cache; another one reads what is complete
+    there, and encodes the texts for itself otherwise.
+    """
     cache_dir = config.training.cache_dir
     return batches.prepare(
         dataset,
         folder=work / "batches",
         cache_dir=None if cache_dir is None else Path(cache_dir),
+        fills_cache=cluster.is_chief,
         tokenizer=classifier.tokenizer_settings(config),
         encoder=classifier.encoder_settings(config),
         min_count=config.text.min_count,
         max_tokens=config.text.max_tokens,
+        vocabulary_path=initialization.kept_vocabulary(config),
         shuffle_buffer=config.training.shuffle_buffer,
         on_progress=on_progress,
     )
@@ -469,11 +567,12 @@ def _make_loop(
     dataset: data.Dataset,
     prepared: batches.Prepared,
     checkpoint_folder: Path,
+    cluster: Cluster,
     *,
     class_weights: list[float],
 ) -> tuple[Loop, list[str]]:
     """Make network, optimizer, step and validation; return them with notices about vectors."""
-    task = dataset.task
+    task, settings = dataset.task, config.training
     vocabulary = text.read_vocabulary(prepared.vocabulary_path)
     notices, matrix = [], None
     if (path := config.model.embedding_vectors) is not None:
@@ -482,43 +581,71 @@ def _make_loop(
             vocabulary,
             dim=config.model.embedding_dim,
             hash_buckets=config.text.hash_buckets,
-            seed=config.training.seed,
+            seed=settings.seed,
         )
         notices.append(
             f"{num_found} of {len(vocabulary)} tokens ({num_found / len(vocabulary):.0%}) have a "
             f"vector in {path}; the others begin at random"
         )
-    strategy = make_strategy(config.training.strategy)
-    with strategy.scope():
-        network = networks.build(
-            networks.Architecture.from_settings(config.model.to_dict()),
-            vocabulary_size=text.NUM_RESERVED + len(vocabulary) + config.text.hash_buckets,
-            num_classes=task.num_outputs,
-            embedding_matrix=matrix,
-            seed=config.training.seed,
-        )
-        optimizer = make_optimizer(config.training)
-        optimizer.build(network.trainable_variables)
+    build = partial(
+        networks.build,
+        networks.Architecture.from_settings(config.model.to_dict()),
+        vocabulary_size=text.NUM_RESERVED + len(vocabulary) + config.text.hash_buckets,
+        num_classes=task.num_outputs,
+        seed=settings.seed,
+    )
+    average = None
+    # New variables get the chief's values in all workers.
+    with cluster.waiting("the other workers to build the network"), cluster.strategy.scope():
+        network = build(embedding_matrix=matrix, precision=settings.precision)
+        if (folder := initialization.initial_folder(config)) is not None:
+            notices += initialization.copy_weights(
+                network,
+                folder,
+                vocabulary=vocabulary,
+                hash_buckets=config.text.hash_buckets,
+                class_names=dataset.class_names,
+                multi_label=dataset.multi_label,
+            )
+        optimizer = Optimizer(network, settings)
+        if settings.average == "ema":
+            average = MovingAverage(network, settings.average_decay)
     if networks.is_plugin(config.model.encoder):
         networks.check_padding_invariance(network.encoder)
-    train_step = make_step(
-        network, optimizer, task, config.training, class_weights=class_weights, strategy=strategy
+    train_step = TrainStep(
+        network,
+        optimizer,
+        task,
+        settings,
+        class_weights=class_weights,
+        strategy=cluster.strategy,
+        average=average,
     )
-    validator = Validator(network, task, prepared.validation)
+    # Averages, and the float32 weights of a training in mixed precision, need a second network.
+    is_trained = settings.average == "none" and settings.precision == "float32"
+    validator = Validator(
+        network if is_trained else build(),
+        task,
+        prepared.validation,
+        cluster=cluster,
+        is_trained=is_trained,
+    )
     checkpoints = Checkpoints(
         checkpoint_folder,
-        [*network.variables, *optimizer.variables],
-        minutes=config.training.checkpoint_minutes,
+        [*network.variables, *optimizer.variables, *train_step.variables],
+        minutes=settings.checkpoint_minutes,
     )
     loop = Loop(
-        settings=config.training,
+        settings=settings,
         dataset=dataset,
         train=prepared.train,
         network=network,
         optimizer=optimizer,
         train_step=train_step,
+        average=average,
         validator=validator,
         checkpoints=checkpoints,
+        cluster=cluster,
     )
     return loop, notices
 

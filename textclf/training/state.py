@@ -14,12 +14,28 @@ class BestEpoch(msgspec.Struct, frozen=True):
         score: the monitored figure, negated if lower is better.
         weights: the network's weights by name.
         logits: float32 [validation examples, C].
+        is_average: whether the weights are an average, see `training.average`.
     """
 
     epoch: int
     score: float
     weights: dict[str, np.ndarray]
     logits: np.ndarray
+    is_average: bool = False
+
+
+class EpochMean(msgspec.Struct, frozen=True):
+    """The mean of the weights after several epochs, for `training.average: swa`.
+
+    Attributes:
+        number: of epochs.
+        score: of the first of them, the best epoch without averaging so far.
+        weights: by name.
+    """
+
+    number: int
+    score: float
+    weights: dict[str, np.ndarray]
 
 
 class EpochSums(msgspec.Struct):
@@ -30,12 +46,14 @@ class EpochSums(msgspec.Struct):
         loss: sum of the losses of all examples.
         examples: number of examples.
         norms: gradient norms of each step, float32 [trained variables].
+        skipped: steps that were skipped, see `State.skipped_in_row`.
     """
 
     steps: int = 0
     loss: float = 0.0
     examples: int = 0
     norms: list[np.ndarray] = msgspec.field(default_factory=list)
+    skipped: int = 0
 
     @property
     def mean_loss(self) -> float:
@@ -47,6 +65,11 @@ class EpochSums(msgspec.Struct):
         self.loss += loss * num_examples
         self.examples += num_examples
         self.norms.append(norms)
+
+    def skip(self) -> None:
+        """Count a step that was skipped."""
+        self.steps += 1
+        self.skipped += 1
 
 
 class State(msgspec.Struct):
@@ -61,9 +84,12 @@ class State(msgspec.Struct):
         step: training steps done, over all epochs.
         sums: of the current epoch.
         best: None before the first complete epoch.
+        mean: only with `training.average: swa`.
         epochs_without_gain: complete epochs since the best one.
         plateau_factor: factor of the learning rate of the schedule `plateau`.
         learning_rate: of the last step.
+        skipped_in_row: the last steps, whose gradients overflowed in float16, so that they changed
+            no weights.
         stopped_early: whether early stopping ended the training.
         history: figures of the complete epochs.
         seconds: duration of the current epoch so far, interruptions not included.
@@ -74,9 +100,11 @@ class State(msgspec.Struct):
     step: int = 0
     sums: EpochSums = msgspec.field(default_factory=EpochSums)
     best: BestEpoch | None = None
+    mean: EpochMean | None = None
     epochs_without_gain: int = 0
     plateau_factor: float = 1.0
     learning_rate: float = 0.0
+    skipped_in_row: int = 0
     stopped_early: bool = False
     history: list[dict[str, Any]] = msgspec.field(default_factory=list)
     seconds: float = 0.0

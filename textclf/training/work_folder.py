@@ -16,6 +16,7 @@ It is removed when the training is finished. Nothing here imports TensorFlow.
 import contextlib
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ _RECORD = "record.json"
 _CHECKPOINTS = "checkpoints"
 CHECKPOINT = "checkpoint.json"
 # Raised when a training cannot be continued from the files of an older version.
-FORMAT = 1
+FORMAT = 2
 
 
 class Position(msgspec.Struct, frozen=True):
@@ -48,11 +49,15 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         format: number of the format.
         settings: every setting by its path, such as `training.epochs`.
         fingerprint: of the data.
+        initial_weights: SHA-256 of the weights in `training.init_from`; "" without them.
+        num_replicas: number of devices that share each batch, of all workers.
     """
 
     format: int = FORMAT
     settings: dict[str, Any]
     fingerprint: str
+    initial_weights: str
+    num_replicas: int
 
 
 class WorkFolder:
@@ -60,17 +65,14 @@ class WorkFolder:
 
     Attributes:
         path: the folder.
+        checkpoints: the folder of the checkpoints.
         is_resumable: set to False when the training is finished; the folder is then removed.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, checkpoints: Path):
         self.path = path
+        self.checkpoints = checkpoints
         self.is_resumable = True
-
-    @property
-    def checkpoints(self) -> Path:
-        """The folder of the checkpoints."""
-        return self.path / _CHECKPOINTS
 
     @property
     def linear_model(self) -> Path:
@@ -167,7 +169,7 @@ def work_folder(output: str | os.PathLike, *, resume: bool = False) -> Iterator[
             raise ArtifactError(
                 f"{folder}: cannot be written ({error.strerror}); name another output folder"
             ) from None
-        work = WorkFolder(folder)
+        work = WorkFolder(folder, folder / _CHECKPOINTS)
         if not resume:
             work.clear()
         try:
@@ -179,6 +181,16 @@ def work_folder(output: str | os.PathLike, *, resume: bool = False) -> Iterator[
         finally:
             if not (work.is_resumable and work.has_checkpoint):
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def worker_folder(output: str | os.PathLike) -> Iterator[WorkFolder]:
+    """Make a temporary folder for a worker that is not the chief.
+
+    Its checkpoints are those of the chief, which the worker only reads.
+    """
+    with tempfile.TemporaryDirectory(prefix="textclf-") as temporary:
+        yield WorkFolder(Path(temporary), _folder_of(output) / _CHECKPOINTS)
 
 
 def _in_use(output: str | os.PathLike) -> ArtifactError:
@@ -200,9 +212,10 @@ def _read_record(folder: Path) -> Record | None:
         return None
     try:
         number = msgspec.json.decode(content)["format"]
-        if number > FORMAT:
+        if number != FORMAT:
+            age = "a newer" if number > FORMAT else "an older"
             raise ArtifactError(
-                f"{folder}: was written by a newer version of textclf (format {number}, this one "
+                f"{folder}: was written by {age} version of textclf (format {number}, this one "
                 f"reads {FORMAT}); use that version, or start again with --overwrite"
             )
         return msgspec.json.decode(content, type=Record)

@@ -175,7 +175,11 @@ def test_linear_model_alone_refuses_settings_of_a_network(setting, value):
 
 
 def test_linear_length_needs_a_linear_model():
-    values = {"data": {"source": "a.csv"}, "text": {"linear_length": 9}}
+    values = {
+        "data": {"source": "a.csv"},
+        "text": {"linear_length": 9},
+        "model": {"linear": "none"},
+    }
     with pytest.raises(ConfigError, match="has no effect, because model.linear is none"):
         Config.from_dict(values)
 

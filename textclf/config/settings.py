@@ -197,7 +197,7 @@ class Model(_Section, frozen=True):
         Literal["none", "mixture"],
         _about(
             "linear model of word and character n-grams beside the network; `mixture`: its share "
-            "is fitted on validation"
+            "is fitted on validation; `none`: the network alone"
         ),
     ] = "mixture"
     bidirectional: Annotated[bool, _about("read the text in both directions")] = True

@@ -59,7 +59,10 @@ def _import_quietly() -> None:
         logging.set_verbosity(logging.ERROR)
         # Each loaded model has a separate graph, but TensorFlow takes all of them for one function.
         tf.get_logger().addFilter(lambda record: "of <textclf." not in record.getMessage())
-        tf.constant(0)  # the first operation starts the devices, which writes messages
+        # The first operation starts the devices, which writes messages. Several workers must
+        # connect before it.
+        if "TF_CONFIG" not in os.environ:
+            tf.constant(0)
 
 
 @contextlib.contextmanager

@@ -69,7 +69,8 @@ def train(
                 source, overrides, on_note=notes.append, on_progress=progress.update
             )
         note_all(notes)
-    run_training(config, output, overwrite=overwrite, resume=resume)
+    if not run_training(config, output, overwrite=overwrite, resume=resume):
+        return
     if not is_config:
         say(f"configuration: {output / 'config.yaml'}")
     say(f"next: textclf evaluate {shlex.quote(str(output))} --split validation")
@@ -78,8 +79,11 @@ def train(
 
 def run_training(
     config: "Config", output: Path, *, overwrite: bool = False, resume: bool = False
-) -> None:
+) -> bool:
     """Train a model with progress on stderr and write it to a folder.
+
+    Returns:
+        True if this process wrote it; False for a worker that is not the chief.
 
     Raises:
         TextclfError: the training cannot start, or it ended early by interruption or failure.
@@ -102,7 +106,7 @@ def run_training(
         if finished.message:
             raise TextclfError(f"{finished.message}; worker 0 writes what can be saved")
         say(f"worker {finished.index} is done; worker 0 writes {output}")
-        return
+        return False
     if finished.message:
         continuation = "; continue with --resume" if finished.is_resumable else ""
         raise TextclfError(
@@ -111,16 +115,17 @@ def run_training(
         )
     if finished.why == "finished before":
         say(f"{finished.folder} is finished: nothing is left to do")
-        return
+        return True
     if finished.share is not None:
         _say_gain(finished)
     if finished.why == "linear":
-        return
+        return True
     ended = "stopped early" if finished.why == "early stopping" else "ended"
     say(
         f"{ended} after epoch {finished.epochs}; kept epoch {finished.best_epoch}, the best by "
         f"{config.training.monitor}"
     )
+    return True
 
 
 def _show_events(
@@ -150,7 +155,7 @@ def _show_events(
         # Removes temporary files also when Ctrl-C arrives between two events.
         stack.enter_context(contextlib.closing(events))
         former: Sequence[dict[str, Any]] = ()
-        needs_head = is_chief and has_network
+        needs_head = False
         for event in events:
             # The table begins after the lines on data and linear model.
             if needs_head and not isinstance(event, training.Started | training.LinearFitted):
@@ -174,7 +179,7 @@ def _show_events(
             if isinstance(event, training.Started):
                 # There is nothing to save before; until then Ctrl-C ends it at once.
                 should_stop = stack.enter_context(stop_on_interrupt())
-                former = event.history
+                former, needs_head = event.history, is_chief and has_network
                 if has_network:
                     time_left.start(event)
                 if is_chief:

@@ -14,6 +14,7 @@
     checkpoints    the state in files, from which a training continues
     history        figures of the epochs in files
     cluster        devices and processes that share a training
+    watchdog       ends a worker that waits too long for the others
     work_folder    the folder of an unfinished training, and its lock
     card           decision, validation report and card of the best epoch
     run            `train` and `train_events`, which put these together

@@ -11,9 +11,6 @@ import contextlib
 import hashlib
 import json
 import os
-import sys
-import threading
-import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -21,6 +18,7 @@ import numpy as np
 
 from textclf.config import Config
 from textclf.errors import TrainingError
+from textclf.training.watchdog import Watchdog
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -109,7 +107,7 @@ class Cluster:
         *,
         index: int = 0,
         num_workers: int = 1,
-        watchdog: "_Watchdog | None" = None,
+        watchdog: Watchdog | None = None,
     ):
         self.strategy = strategy
         self.index = index
@@ -148,7 +146,7 @@ class Cluster:
         ) as error:
             raise TrainingError(
                 f"worker {self.index} lost the connection to another worker while it waited for "
-                f"{purpose} ({str(error.message).splitlines()[0]}); start all workers again with "
+                f"{purpose}; look at the output of the others, then start all workers again with "
                 "--resume"
             ) from error
 
@@ -232,7 +230,8 @@ def open_cluster(config: Config) -> Cluster:
         devices = gpus or tf.config.list_logical_devices("CPU")
         return Cluster(tf.distribute.MirroredStrategy([device.name for device in devices]))
     task = _read_task()
-    watchdog = _Watchdog(task, minutes=settings.worker_timeout_minutes)
+    others = [address for i, address in enumerate(task.addresses) if i != task.index]
+    watchdog = Watchdog(task.index, others, minutes=settings.worker_timeout_minutes)
     try:
         with watchdog.waiting("the other workers to start"):
             strategy = tf.distribute.MultiWorkerMirroredStrategy()
@@ -247,45 +246,3 @@ def open_cluster(config: Config) -> Cluster:
             f"check the addresses {', '.join(task.addresses)} and that their ports are free"
         ) from error
     return Cluster(strategy, index=task.index, num_workers=len(task.addresses), watchdog=watchdog)
-
-
-class _Watchdog:
-    """Ends the process when it has waited too long for other workers.
-
-    TensorFlow waits in C++ without a limit, where no signal and no exception reaches it.
-    """
-
-    def __init__(self, task: _Task, *, minutes: float):
-        self._task = task
-        self._minutes = minutes
-        self._lock = threading.Lock()
-        self._deadline: float | None = None
-        self._purpose = ""
-        threading.Thread(target=self._watch, daemon=True, name="textclf-watchdog").start()
-
-    @contextlib.contextmanager
-    def waiting(self, purpose: str) -> Iterator[None]:
-        """Limit the time of the block."""
-        with self._lock:
-            self._deadline = time.monotonic() + 60 * self._minutes
-            self._purpose = purpose
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._deadline = None
-
-    def _watch(self) -> None:
-        while True:
-            time.sleep(min(1.0, 6 * self._minutes))
-            with self._lock:
-                if self._deadline is None or time.monotonic() < self._deadline:
-                    continue
-                others = [a for i, a in enumerate(self._task.addresses) if i != self._task.index]
-                sys.stderr.write(
-                    f"error: worker {self._task.index} waited {self._minutes:g} minutes for "
-                    f"{self._purpose}, and one of {', '.join(others)} did not answer; look at its "
-                    "output, then start all workers again with --resume\n"
-                )
-                sys.stderr.flush()
-                os._exit(1)

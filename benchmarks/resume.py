@@ -9,8 +9,8 @@ until it ends. Then its vocabulary, weights, history without seconds, decision a
 bytes of `textclf predict --json` are compared with those of a training that was never killed and
 had no checkpoints within its epochs. The place of a kill is drawn: an event of the training, a call
 of `open`, `rename`, `mkdir` or `remove` for one of its files, or a moment. Exits with 1 if a
-training fails, a result differs, a checkpoint is damaged, or a file is left. Each process is a copy
-(fork) of this one, which has imported TensorFlow, but has not used it.
+training fails, a result differs or a checkpoint is damaged. Each process is a copy (fork) of this
+one, which has imported TensorFlow, but has not used it.
 
 `cost` measures size and seconds of checkpoints, and seconds per step, with configurations of
 `configs/`. Two epochs are trained. Both have a checkpoint at the end, and the second one also seven
@@ -134,13 +134,15 @@ class Tally:
         kills: number of kills by kind of place.
         kills_of_training: number of trainings by their number of kills.
         resumes: attempts to continue a training.
-        problems: sentences.
+        problems: trainings that failed, results that differ and damaged checkpoints.
+        left: files that a killed training left and no later one removed.
     """
 
     kills: Counter[str] = dataclasses.field(default_factory=Counter)
     kills_of_training: Counter[int] = dataclasses.field(default_factory=Counter)
     resumes: list[Attempt] = dataclasses.field(default_factory=list)
     problems: list[str] = dataclasses.field(default_factory=list)
+    left: list[str] = dataclasses.field(default_factory=list)
     seconds: float = 0.0
 
     def summary(self) -> dict[str, Any]:
@@ -154,6 +156,7 @@ class Tally:
             "max_seconds_to_resume": round(max(seconds), 2) if seconds else None,
             "minutes": round(self.seconds / 60, 1),
             "problems": self.problems,
+            "left": self.left,
         }
 
 
@@ -183,7 +186,8 @@ def show_progress(tally: Tally, number: int) -> None:
     left = tally.seconds / max(done, 1) * (number - done)
     print(
         f"{done} of {number} kills, {tally.kills_of_training.total()} trainings, "
-        f"{len(tally.problems)} problems, {datetime.timedelta(seconds=round(left))} left",
+        f"{len(tally.problems)} problems, {len(tally.left)} files left behind, "
+        f"{datetime.timedelta(seconds=round(left))} to go",
         file=sys.stderr,
         flush=True,
     )
@@ -250,22 +254,28 @@ def kill_training(
         attempt = run_attempt(reference.settings, output, kind, number)
         tally.resumes += [attempt] if places else []
         if attempt.num_damaged:
-            tally.problems.append(f"{places}: {attempt.num_damaged} damaged checkpoints")
+            _note(tally.problems, f"{places}: {attempt.num_damaged} damaged checkpoints")
         if attempt.is_killed:
             places.append(f"{kind} {number:.4g}")
             tally.kills[kind] += 1
     tally.kills_of_training[len(places)] += 1
     if attempt.outcome is None:
-        tally.problems.append(f"{places}: failed: {attempt.error}")
+        _note(tally.problems, f"{places}: failed: {attempt.error}")
         return
     _, result = attempt.outcome
     names = result.keys() | reference.result.keys()
     different = sorted(n for n in names if result.get(n) != reference.result.get(n))
     if different:
-        tally.problems.append(f"{places}: different: {', '.join(different)}")
-    left = sorted(path.name for path in output.parent.iterdir() if path != output)
-    if left:
-        tally.problems.append(f"{places}: left: {', '.join(left)}")
+        _note(tally.problems, f"{places}: different: {', '.join(different)}")
+    for path in output.parent.iterdir():
+        if path != output:
+            _note(tally.left, f"{places}: left behind: {path.name}")
+
+
+def _note(sentences: list[str], sentence: str) -> None:
+    """Add a sentence to a list, and print it to stderr at once."""
+    sentences.append(sentence)
+    print(sentence, file=sys.stderr)
 
 
 def run_attempt(settings: dict[str, Any], output: Path, kind: str, number: float = 0) -> Attempt:
@@ -327,12 +337,12 @@ def print_kills(tally: Tally) -> None:
     """Print the summary as tables, and the problems."""
     summary = tally.summary()
     print_table([{"place": kind, "kills": number} for kind, number in summary["kills"].items()])
-    for name in ("kills", "problems"):
+    for name in ("kills", "problems", "left"):
         del summary[name]
     print()
     print_table([summary])
     print(f"\n{tally.kills.total()} kills, {len(tally.problems)} problems")
-    print("\n".join(tally.problems))
+    print("\n".join([*tally.problems, *tally.left]))
 
 
 # === Cost ===

@@ -186,6 +186,25 @@ def test_the_commands_of_the_calibrate_page_run(
 TOPICS = {"good": ("positive", "a"), "bad": ("negative", "a,b"), "dull": ("negative", "b")}
 
 
+def test_the_commands_of_the_resuming_page_run(
+    bag: dict[str, Any], reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(reviews, "reviews.csv")
+    Path("reviews.yaml").write_text(json.dumps({**bag, "data": {"source": "reviews.csv"}}))
+    page = (DOCS / "resuming.md").read_text(encoding="utf-8")
+    lines = re.findall(r"(?:^    |until )(textclf [^;\n]*)", page, re.MULTILINE)
+    assert len(lines) == 2
+    for line in lines:
+        result = CliRunner().invoke(main, shlex.split(line)[1:])
+        assert result.exit_code == 0, f"{line}\n{result.output}"
+    assert "is finished: nothing is left to do" in result.stderr
+    [(_, code)] = blocks("resuming.md", "python")
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert names["result"].why == "finished before"
+
+
 def test_configurations_on_the_data_page_are_valid_and_show_every_format():
     found = blocks("data.md", "yaml")
     formats = set()

@@ -220,3 +220,20 @@ def float64() -> Iterator[None]:
     yield
     keras.config.set_floatx(before)
     keras.config.set_dtype_policy(before)
+
+
+@pytest.fixture
+def visible_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let TensorFlow report a GPU, so that Keras traces cuDNN kernels."""
+    import tensorflow as tf
+
+    list_logical_devices = tf.config.list_logical_devices
+    monkeypatch.setattr(
+        tf.config,
+        "list_logical_devices",
+        lambda device_type=None: (
+            [tf.config.LogicalDevice("/GPU:0", "GPU")]
+            if device_type == "GPU"
+            else list_logical_devices(device_type)
+        ),
+    )

@@ -90,7 +90,7 @@ def test_command_grammar_is_complete():
         *("init", "config", "config show", "config check", "config schema"),
         *("data", "data check", "train", "baseline", "demo"),
         *("evaluate", "predict", "calibrate", "export", "verify", "info", "serve"),
-        *("benchmark", "compare"),
+        *("benchmark", "compare", "doctor"),
     ]
 
 
@@ -214,6 +214,11 @@ ERRORS: list[tuple[str, int, str]] = [
     ("data check nope.tsv", 1, "nope.tsv: no such file; the path is relative to {tmp}"),
     ("data check unknown.txt", 1, "unknown.txt: "),
     ("data check others.csv", 1, "others.csv:1: no column 'text'; found id, review, stars; use --set 'data.text_columns=[review]'\nothers.csv:1: no column 'label'; found id, review, stars; use --set data.label_column=stars"),
+    ("doctor nowhere", 1, "nowhere: does not exist; `textclf train` writes such a folder"),
+    ("doctor other", 1, "other: is not a SavedModel of textclf (assets.extra/card.json is missing); create one with `textclf export`"),
+    ("doctor typo.yaml", 1, "typo.yaml:4: model.unit: unknown setting; did you mean model.units?\ntypo.yaml:6: training.epochs: expected a whole number of at least 1 and at most 10000, found -1"),
+    ("doctor variable.yaml", 1, "data.source: the environment variable TEXTCLF_NOT_SET in '${TEXTCLF_NOT_SET}/x.csv' is not set; set it to the folder, for instance: export TEXTCLF_NOT_SET=..."),
+    ("doctor others.csv", 1, "others.csv: is a data file by its name, expected a configuration; create one with `textclf init others.csv others.yaml`"),
     ("baseline missing.yaml", 1, "nowhere.tsv: no such file; the path is relative to {tmp}"),
     ("fit", 2, "Usage: textclf [OPTIONS] COMMAND [ARGS]...\nTry 'textclf --help' for help.\n\nError: No such command 'fit'."),
 ]  # fmt: skip

@@ -761,6 +761,15 @@ CONFIGURATIONS: list[dict[str, Any]] = [
     {"data": {"source": "a.csv", **WITH_NAMES}, "model": {"num_layers": 2}},
     {"data": {"source": "a.csv", **WITH_NAMES}, "model": {"linear": "none"}},
     *(
+        {"data": {"source": "a.csv", **WITH_NAMES}, "training": training}
+        for training in (
+            {"init_from": "runs/a"},
+            {"init_from": "runs/a", "init_vocabulary": "new"},
+            {"average": "ema"},
+            {"strategy": "multi_worker"},
+        )
+    ),
+    *(
         {"data": {"source": "a.csv", **WITH_NAMES}, "training": {"optimizer": optimizer}}
         for optimizer in ("sgd", "rmsprop", "adam", "adamw")
     ),
@@ -792,6 +801,9 @@ CONTRADICTORY: list[dict[str, Any]] = [
     {"model": {"encoder": "bag", "pooling": "last"}},
     {"model": {"train_embedding": False}},
     {"training": {"schedule": "plateau", "plateau_patience_epochs": 3}},
+    {"training": {"batch_size": 4, "accumulate_steps": 5}},
+    {"training": {"init_from": "runs/a"}, "model": {"embedding_vectors": "v.txt"}},
+    {"training": {"freeze_epochs": 1}},
 ]
 # Values of settings on which rules may depend.
 ALTERNATIVES: dict[str, list[Any]] = {
@@ -812,6 +824,13 @@ ALTERNATIVES: dict[str, list[Any]] = {
     "model.pooling": ["last", "max"],
     "model.embedding_vectors": [None, "v.txt"],
     "training.optimizer": ["sgd", "adamw"],
+    "training.batch_size": [4, 64],
+    "training.accumulate_steps": [1, 5],
+    "training.init_from": [None, "runs/a"],
+    "training.init_vocabulary": ["keep", "new"],
+    "training.freeze_epochs": [0, 1],
+    "training.average": ["none", "ema"],
+    "training.strategy": ["one_device", "multi_worker"],
     "training.schedule": ["constant", "plateau"],
     "training.patience_epochs": [1, 9],
     "training.plateau_patience_epochs": [1, 9],
@@ -1251,7 +1270,7 @@ def test_trained_folder_without_paths_or_a_pipe_is_relative_to_the_current_folde
 def test_path_settings_are_complete() -> None:
     assert (
         *("data.source", "data.train", "data.validation", "data.test", "data.class_names_file"),
-        *("data.data_dir", "model.embedding_vectors", "training.cache_dir"),
+        *("data.data_dir", "model.embedding_vectors", "training.init_from", "training.cache_dir"),
     ) == config.PATH_SETTINGS
 
 

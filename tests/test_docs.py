@@ -186,6 +186,25 @@ def test_the_commands_of_the_calibrate_page_run(
 TOPICS = {"good": ("positive", "a"), "bad": ("negative", "a,b"), "dull": ("negative", "b")}
 
 
+def test_the_commands_of_the_resuming_page_run(
+    bag: dict[str, Any], reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(reviews, "reviews.csv")
+    Path("reviews.yaml").write_text(json.dumps({**bag, "data": {"source": "reviews.csv"}}))
+    page = (DOCS / "resuming.md").read_text(encoding="utf-8")
+    lines = re.findall(r"(?:^    |until )(textclf [^;\n]*)", page, re.MULTILINE)
+    assert len(lines) == 2
+    for line in lines:
+        result = CliRunner().invoke(main, shlex.split(line)[1:])
+        assert result.exit_code == 0, f"{line}\n{result.output}"
+    assert "is finished: nothing is left to do" in result.stderr
+    [(_, code)] = blocks("resuming.md", "python")
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert names["result"].why == "finished before"
+
+
 def test_configurations_on_the_data_page_are_valid_and_show_every_format():
     found = blocks("data.md", "yaml")
     formats = set()
@@ -333,8 +352,10 @@ def test_no_page_or_message_installs_the_package_from_an_index():
         for path in [*pages(), *code]
     }
     assert {path: words for path, words in said.items() if words} == {}
-    # A look-up by the name of the distribution fails in an older installation.
-    assert [p for p in code if "importlib.metadata" in p.read_text(encoding="utf-8")] == []
+    # A look-up by the name of our distribution fails in an older installation. The doctor looks up
+    # other distributions; tests/test_doctor.py compares their names.
+    looking_up = [p for p in code if "importlib.metadata" in p.read_text(encoding="utf-8")]
+    assert looking_up == [ROOT / "textclf" / "doctor" / "packages.py"]
 
 
 def test_no_page_names_a_folder_of_a_developer_machine():

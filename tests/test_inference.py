@@ -23,21 +23,6 @@ def operations(network: networks.Network | networks.ServingNetwork) -> set[str]:
     return {node.op for node in nodes}
 
 
-@pytest.fixture
-def visible_gpu(monkeypatch):
-    """Let TensorFlow report a GPU, so that Keras traces cuDNN kernels."""
-    list_logical_devices = tf.config.list_logical_devices
-    monkeypatch.setattr(
-        tf.config,
-        "list_logical_devices",
-        lambda device_type=None: (
-            [tf.config.LogicalDevice("/GPU:0", "GPU")]
-            if device_type == "GPU"
-            else list_logical_devices(device_type)
-        ),
-    )
-
-
 @pytest.mark.parametrize("bidirectional", [False, True], ids=["forward", "bidirectional"])
 @pytest.mark.parametrize("encoder", ["lstm", "gru"])
 def test_serving_graphs_contain_no_cudnn_kernel_although_a_gpu_is_visible(

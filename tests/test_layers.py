@@ -43,6 +43,7 @@ LAYERS = {
     "scoring": 6,
     "prediction": 6,
     "data_check": 6,
+    "doctor": 6,
     "recalibration": 7,
     "report": 7,
     "serving": 7,
@@ -61,6 +62,11 @@ LIGHT = (
     "evaluation",
     "tasks",
     "artifact",
+    "doctor",
+    "doctor.folders",
+    "doctor.gpu",
+    "doctor.machine",
+    "doctor.subject",
     "model_card",
     "recalibration",
     "model_data",
@@ -194,7 +200,8 @@ def test_an_unknown_setting_is_reported_without_heavy_or_slow_imports(tmp_path: 
 @pytest.mark.parametrize(
     "line",
     ["evaluate nowhere", "predict nowhere text", "calibrate nowhere", "info nowhere",
-     "export nowhere out", "verify nowhere", "serve nowhere", "compare nowhere nowhere2"],
+     "export nowhere out", "verify nowhere", "serve nowhere", "compare nowhere nowhere2",
+     "doctor nowhere"],
 )  # fmt: skip
 def test_a_wrong_folder_is_refused_without_the_heavy_or_the_slow(line: str, tmp_path: Path) -> None:
     code = (

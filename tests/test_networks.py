@@ -69,7 +69,8 @@ def test_logits_are_float32_in_mixed_precision():
         network = make("gru", pooling="attention")
     finally:
         keras.config.set_dtype_policy("float32")
-    assert network.encode(batch()).dtype == tf.bfloat16
+    assert network.encoder(batch()).dtype == tf.bfloat16
+    assert network.encode(batch()).dtype == tf.float32, "pooled in float32"
     assert network(batch()).dtype == tf.float32
     np.testing.assert_allclose(network(batch()), network(batch(extra=5)), atol=0.05)
 

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from killed_training import result_of
 
 from textclf import classifier, training
 from textclf.config import Config
@@ -29,26 +30,6 @@ def run_process(settings: dict[str, Any], output: Path, kind: str, number: int =
     done = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True)
     assert done.returncode in (0, -signal.SIGKILL), done.stderr
     return done.returncode
-
-
-def result_of(output: Path) -> dict[str, Any]:
-    """Return all that must be equal in two trained folders."""
-    files = {
-        name: (output / name).read_bytes()
-        for name in ("vocabulary.txt", "weights.npz", "linear.npz")
-        if (output / name).exists()
-    }
-    lines = [json.loads(line) for line in (output / "history.jsonl").read_text().splitlines()]
-    model = classifier.load(output)
-    card = model.card
-    return {
-        **files,
-        "history": [{k: v for k, v in line.items() if k != "seconds"} for line in lines],
-        "decision": card.decision,
-        "mixture": card.mixture,
-        "training": card.training,
-        "p": model.predict_proba(["not bad at all", "", "很好看！"]).tobytes(),
-    }
 
 
 @pytest.fixture(scope="module")

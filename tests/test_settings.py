@@ -5,6 +5,7 @@ setting that no module reads, or that is not passed on, fails.
 """
 
 import json
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -61,6 +62,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write("unlabelled.csv", "text,label", *(f"{text},{label}" for text, label in rows), "odd,")
     write("names.txt", "pos", "neg")
     write("vectors.txt", "film 1 2", "dull 3 4")
+    other = {"data": {"source": f"{folder}/other.csv"}, "model": TINY, "training": SHORT}
+    training.train(config.Config.from_dict(other), folder / "trained")
     return folder
 
 
@@ -141,6 +144,11 @@ def mixture(settings: config.Config, output: Path) -> Any:
     return run(settings, output)
 
 
+def dropout_masks(settings: config.Config, output: Path) -> Any:
+    """Return what `run` returns, for a network with dropout, whose masks differ in each part."""
+    return run(settings, output)
+
+
 def determinism(settings: config.Config, output: Path) -> bool:
     """Return whether TensorFlow is asked for deterministic kernels."""
     framework.disable_op_determinism()
@@ -161,6 +169,28 @@ def num_mirrored(settings: config.Config, output: Path) -> int:
         patch.setattr(tf.distribute, "MirroredStrategy", Strategy)
         start(settings, output)
     return len(made)
+
+
+def watchdog_minutes(settings: config.Config, output: Path) -> str:
+    """Return the limit of the watchdog that a worker starts before it connects to the others."""
+    commands = []
+
+    class Popen(subprocess.Popen):
+        def __init__(self, command: Any, **kwargs: Any):
+            commands.append(command)
+            super().__init__(command, **kwargs)
+
+    workers = {"worker": ["localhost:1", "localhost:2"]}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(
+            "TF_CONFIG", json.dumps({"cluster": workers, "task": {"type": "worker", "index": 0}})
+        )
+        patch.setattr(subprocess, "Popen", Popen)
+        # Workers can connect before TensorFlow has computed something, and here it has.
+        with pytest.raises(TextclfError, match="start the training in a new process"):
+            start(settings, output)
+    [command] = commands
+    return command[-2]
 
 
 def event_files(settings: config.Config, output: Path) -> Any:
@@ -303,6 +333,13 @@ def table() -> Iterator[tuple[str, Row]]:
         ("epochs", 1, 2, {}),
         ("max_steps", None, 1, {}),
         ("batch_size", 20, 10, {}),
+        ("layer_decay", 1, 0.1, {}),
+        ("average", "none", "ema", {}),
+        ("average_decay", 0.9, 0.01, {"average": "ema"}),
+        ("init_from", None, "FOLDER/trained", {}),
+        ("init_vocabulary", "keep", "new", {"init_from": "FOLDER/trained"}),
+        ("freeze_epochs", 0, 1, {"init_from": "FOLDER/trained"}),
+        ("precision", "float32", "mixed_bfloat16", {}),
         ("optimizer", "adam", "sgd", {}),
         ("learning_rate", 0.05, 0.01, {}),
         ("momentum", 0, 0.9, {"optimizer": "sgd"}),
@@ -323,8 +360,11 @@ def table() -> Iterator[tuple[str, Row]]:
         ("shuffle_buffer", 20_000, 1, {}),
     ):
         yield f"training.{name}", Row(run, one, other, base)
+    yield "training.accumulate_steps", Row(dropout_masks, 1, 2)
     yield "training.deterministic", Row(determinism, True, False)
     yield "training.strategy", Row(num_mirrored, "one_device", "mirrored")
+    workers = {"strategy": "multi_worker"}
+    yield "training.worker_timeout_minutes", Row(watchdog_minutes, 10.0, 0.5, workers)
     yield "training.cache_dir", Row(start, None, "FOLDER/new")
     yield "training.checkpoint_minutes", Row(checkpoints, 10, 1e-9)
     yield "training.tensorboard", Row(event_files, False, True)
@@ -366,11 +406,23 @@ def values_with(path: str, row: Row, value: Any) -> dict[str, dict[str, Any]]:
     """Return the configuration of a row with this value of the setting."""
     section, name = path.split(".")
     values: dict[str, dict[str, Any]] = {"data": dict(row.data)}
-    if row.observe in (start, run, mixture, determinism, num_mirrored, event_files, checkpoints):
+    if row.observe in (
+        start,
+        run,
+        mixture,
+        dropout_masks,
+        determinism,
+        num_mirrored,
+        watchdog_minutes,
+        event_files,
+        checkpoints,
+    ):
         values |= {"model": dict(TINY), "training": dict(SHORT)}
         values["evaluation"] = {"bootstrap_samples": 100}
     if row.observe is mixture:
         values["model"]["linear"] = "mixture"
+    if row.observe is dropout_masks:
+        values["model"]["output_dropout"] = 0.5
     if row.observe is run:
         values["training"] |= CACHED
     values[section] = {**values.get(section, {}), **row.base, name: value}

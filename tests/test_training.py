@@ -559,7 +559,7 @@ for strategy in ("one_device", "mirrored"):
         if isinstance(event, training.Step):
             losses[strategy].append(event.loss)
             step = events.gi_frame.f_locals["setup"].loop.train_step
-assert step.experimental_get_tracing_count() == 1, "whatever the shapes"
+assert step.tracing_count == 1, "whatever the shapes"
 assert len(tf.config.list_logical_devices("CPU")) == 2
 print(json.dumps(losses))
 """

@@ -129,12 +129,13 @@ def format_list(values: Sequence[str], limit: int = 12, *, width: int | None = 4
     return ", ".join(shown) + more if shown else "nothing"
 
 
-def install_command(extra: str) -> str:
-    """Return the command that installs an optional part, for messages.
+def install_command(extra: str = "") -> str:
+    """Return the command that installs an optional part, or textclf itself, for messages.
 
     It names the checkout: on the public index the name `textclf` belongs to another project.
     """
-    return f"`.venv/bin/pip install '.[{extra}]'` in the checkout of textclf"
+    target = f"'.[{extra}]'" if extra else "."
+    return f"`.venv/bin/pip install {target}` in the checkout of textclf"
 
 
 def check_all(*checks: Callable[[], object]) -> None:

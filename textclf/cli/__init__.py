@@ -25,6 +25,7 @@ from textclf.cli import (
     config,
     data,
     demo,
+    doctor,
     evaluate,
     export,
     info,
@@ -87,6 +88,6 @@ for command in (
         verify.verify,
         info.info,
     ),
-    *(serve.serve, benchmark.benchmark, compare.compare),
+    *(serve.serve, benchmark.benchmark, compare.compare, doctor.doctor),
 ):
     main.add_command(command)

@@ -22,6 +22,7 @@ This is exact at every real position, faster than masking on a CPU, and free of 
 about masks that cuDNN kernels need.
 """
 
+from textclf.networks.cudnn import Obstacle, cudnn_obstacles, recurrent_layers
 from textclf.networks.encoder import ENCODERS, BidirectionalWithinLengths, Encoder
 from textclf.networks.features import Features
 from textclf.networks.head import POOLINGS, Head, Pooling
@@ -40,11 +41,14 @@ __all__ = [
     "Features",
     "Head",
     "Network",
+    "Obstacle",
     "PluginEncoder",
     "Pooling",
     "ServingNetwork",
     "build",
     "check_padding_invariance",
     "check_portable",
+    "cudnn_obstacles",
     "is_plugin",
+    "recurrent_layers",
 ]

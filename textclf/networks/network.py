@@ -239,7 +239,8 @@ def _policy(name: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def _make_stack(architecture: Architecture, seed: int) -> list[keras.layers.Layer]:
+def make_stack(architecture: Architecture, seed: int) -> list[keras.layers.Layer]:
+    """Return the layers between the embedding and the head, without weights."""
     settings: dict[str, Any] = {
         "units": architecture.units,
         "num_layers": architecture.num_layers,
@@ -274,7 +275,7 @@ def _make_encoder(
     seed: int,
 ) -> Encoder:
     seed_of = partial(derived_seed, seed)
-    stack = _make_stack(architecture, seed)
+    stack = make_stack(architecture, seed)
     num_norms = max(len(stack) - 1, 0) if architecture.layer_norm else 0
     return Encoder(
         embedding=keras.layers.Embedding(

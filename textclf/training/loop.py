@@ -237,24 +237,24 @@ class Loop:
         Raises:
             Interrupted: an output is not finite.
         """
-        last = self._score(classifier.get_weights(self.network), is_average=False)
-        if not np.isfinite(last.logits).all():
-            raise Interrupted(
-                "not finite",
-                f"the outputs for the validation texts are not finite after epoch "
-                f"{state.epoch}; lower training.learning_rate or set training.clip_norm",
-            )
+        last = self._score(state, classifier.get_weights(self.network), is_average=False)
         if (weights := self._averaged_weights(state, last)) is None:
             return last
-        average = self._score(weights, is_average=True)
+        average = self._score(state, weights, is_average=True)
         better = average if self._rank(average) > self._rank(last) else last
         figures = {**better.figures, "is_average": better.is_average}
         for prefix, scored in (("last", last), ("average", average)):
             figures |= {f"{prefix}_{name}": value for name, value in scored.figures.items()}
         return better._replace(figures=figures)
 
-    def _score(self, weights: dict[str, np.ndarray], *, is_average: bool) -> _Scored:
+    def _score(self, state: State, weights: dict[str, np.ndarray], *, is_average: bool) -> _Scored:
         logits = self.validator.logits(weights)
+        if not np.isfinite(logits).all():
+            raise Interrupted(
+                "not finite",
+                f"the outputs for the validation texts are not finite after epoch "
+                f"{state.epoch}; lower training.learning_rate or set training.clip_norm",
+            )
         return _Scored(weights, logits, self.validator.figures(logits), is_average)
 
     def _rank(self, scored: _Scored) -> float:

@@ -269,6 +269,11 @@ class TrainStep:
             *(self._average.variables if self._average else ()),
         ]
 
+    @property
+    def tracing_count(self) -> int:
+        """Number of graphs that TensorFlow has traced: at most two, whatever the shapes."""
+        return sum(graph.experimental_get_tracing_count() for graph in self._graphs.values())
+
     def __call__(
         self, batch: batches.Batch, *, step: int, is_frozen: bool
     ) -> tuple[float, np.ndarray]:
@@ -313,9 +318,11 @@ class TrainStep:
             total, norms = first(total), first(norms)
 
             def update() -> tf.Tensor:
-                self._optimizer.apply(gradients, is_frozen=is_frozen)
-                if self._average is not None:
-                    self._average.update(step)
+                # The scope tells Keras that the gradients are those of the whole batch already.
+                with strategy.scope():
+                    self._optimizer.apply(gradients, is_frozen=is_frozen)
+                    if self._average is not None:
+                        self._average.update(step)
                 return tf.constant(0)
 
             if self._loss_scale is None:

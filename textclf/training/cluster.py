@@ -89,11 +89,10 @@ def _read_task() -> _Task:
 class Cluster:
     """The devices and processes of a training.
 
-        cluster = open_cluster(config)
-        with cluster.strategy.scope():
-            ...
-        if cluster.is_true_anywhere(should_stop()):
-            ...
+        with open_cluster(config) as cluster:
+            with cluster.strategy.scope():
+                ...
+            total = cluster.sum(values, "the other workers to count")
 
     Attributes:
         strategy: TensorFlow's strategy; networks and optimizers are made within its scope.
@@ -211,8 +210,9 @@ class Cluster:
             )
 
 
-def open_cluster(config: Config) -> Cluster:
-    """Connect the devices and processes of a training.
+@contextlib.contextmanager
+def open_cluster(config: Config) -> Iterator[Cluster]:
+    """Connect the devices and processes of a training, for the block.
 
     With several workers, it must be called before TensorFlow computes anything, and it returns
     when all of them have called it.
@@ -224,25 +224,30 @@ def open_cluster(config: Config) -> Cluster:
 
     settings = config.training
     if settings.strategy == "one_device":
-        return Cluster(tf.distribute.get_strategy())
+        yield Cluster(tf.distribute.get_strategy())
+        return
     if settings.strategy == "mirrored":
         gpus = tf.config.list_logical_devices("GPU")
         devices = gpus or tf.config.list_logical_devices("CPU")
-        return Cluster(tf.distribute.MirroredStrategy([device.name for device in devices]))
+        yield Cluster(tf.distribute.MirroredStrategy([device.name for device in devices]))
+        return
     task = _read_task()
     others = [address for i, address in enumerate(task.addresses) if i != task.index]
     watchdog = Watchdog(task.index, others, minutes=settings.worker_timeout_minutes)
-    try:
-        with watchdog.waiting("the other workers to start"):
-            strategy = tf.distribute.MultiWorkerMirroredStrategy()
-    except RuntimeError as error:
-        raise TrainingError(
-            "training.strategy multi_worker: TensorFlow was used in this process before "
-            f"({str(error).splitlines()[0]}); start the training in a new process"
-        ) from error
-    except tf.errors.OpError as error:
-        raise TrainingError(
-            f"worker {task.index} cannot connect to the others ({str(error.message)[:200]}); "
-            f"check the addresses {', '.join(task.addresses)} and that their ports are free"
-        ) from error
-    return Cluster(strategy, index=task.index, num_workers=len(task.addresses), watchdog=watchdog)
+    with contextlib.closing(watchdog):
+        try:
+            with watchdog.waiting("the other workers to start"):
+                strategy = tf.distribute.MultiWorkerMirroredStrategy()
+        except RuntimeError as error:
+            raise TrainingError(
+                "training.strategy multi_worker: TensorFlow was used in this process before "
+                f"({str(error).splitlines()[0]}); start the training in a new process"
+            ) from error
+        except tf.errors.OpError as error:
+            raise TrainingError(
+                f"worker {task.index} cannot connect to the others ({str(error.message)[:200]}); "
+                f"check the addresses {', '.join(task.addresses)} and that their ports are free"
+            ) from error
+        yield Cluster(
+            strategy, index=task.index, num_workers=len(task.addresses), watchdog=watchdog
+        )

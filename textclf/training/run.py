@@ -205,7 +205,7 @@ def _events(
     with contextlib.ExitStack() as stack:
         stack.enter_context(_tensorflow_errors())
         # First of all: TensorFlow connects to other processes only before it computes anything.
-        cluster = open_cluster(config)
+        cluster = stack.enter_context(open_cluster(config))
         if cluster.is_chief:
             work = stack.enter_context(work_folder(output, resume=resume))
             # Again, now that the lock is held: another training may have ended in between.

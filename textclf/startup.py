@@ -59,9 +59,11 @@ def _import_quietly() -> None:
         logging.set_verbosity(logging.ERROR)
         # Each loaded model has a separate graph, but TensorFlow takes all of them for one function.
         tf.get_logger().addFilter(lambda record: "of <textclf." not in record.getMessage())
-        # The first operation starts the devices, which writes messages. Several workers must
-        # connect before it.
-        if "TF_CONFIG" not in os.environ:
+        # The first use of the devices writes messages. An operation also starts them, but several
+        # workers must connect before that.
+        if "TF_CONFIG" in os.environ:
+            tf.config.list_physical_devices()
+        else:
             tf.constant(0)
 
 

@@ -316,13 +316,13 @@ class TrainStep:
                 lambda: self._replica_gradients(variables, rows, step)
             )
             total, norms = first(total), first(norms)
+            gradients = [first(gradient) for gradient in gradients]
 
             def update() -> tf.Tensor:
-                # The scope tells Keras that the gradients are those of the whole batch already.
-                with strategy.scope():
-                    self._optimizer.apply(gradients, is_frozen=is_frozen)
-                    if self._average is not None:
-                        self._average.update(step)
+                # Outside of `strategy.run`, where Keras would sum the gradients of the replicas.
+                self._optimizer.apply(gradients, is_frozen=is_frozen)
+                if self._average is not None:
+                    self._average.update(step)
                 return tf.constant(0)
 
             if self._loss_scale is None:

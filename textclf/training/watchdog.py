@@ -53,6 +53,12 @@ class Watchdog:
         finally:
             self._send("")
 
+    def close(self) -> None:
+        """End the watchdog."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
     def _send(self, line: str) -> None:
         assert self._process.stdin is not None
         os.write(self._process.stdin.fileno(), f"{line}\n".encode())

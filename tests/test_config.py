@@ -731,7 +731,10 @@ def test_setting_with_a_rule_is_accepted_if_the_rule_applies_and_otherwise_an_er
         default = config.SETTINGS[path].default
         value = ";" if default is None else default
     accepted = refused = 0
+    contradictions = {"model.embedding_vectors": "training.init_from"}
     for base in CONFIGURATIONS:
+        if contradictions.get(path, "").partition(".")[2] in base.get("training", {}):
+            continue
         values = {key: dict(settings) for key, settings in base.items()}
         values.setdefault(section, {}).setdefault(name, value)
         is_read = config.is_read(path, values)

@@ -57,8 +57,12 @@ def _import_quietly() -> None:
 
         # Hides the warnings of tensorflow-datasets about its own deprecations.
         logging.set_verbosity(logging.ERROR)
-        # Each loaded model has a separate graph, but TensorFlow takes all of them for one function.
-        tf.get_logger().addFilter(lambda record: "of <textclf." not in record.getMessage())
+        # Each loaded model and each training has a separate graph, but TensorFlow takes all of them
+        # for one function that is traced too often.
+        ours = ("of <textclf.", "<function TrainStep.")
+        tf.get_logger().addFilter(
+            lambda record: not any(name in record.getMessage() for name in ours)
+        )
         # The first use of the devices writes messages. An operation also starts them, but several
         # workers must connect before that.
         if "TF_CONFIG" in os.environ:

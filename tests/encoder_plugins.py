@@ -35,6 +35,18 @@ def convolution(*, units, num_layers, bidirectional, dropout, seed):
     return Convolution(units, dropout, seed)
 
 
+class WrittenMask(Convolution):
+    """Writes a dropout mask of each part of a batch to the file `masks`: replica, 64 values."""
+
+    def call(self, x, lengths, training=False):
+        if training:
+            mask = tf.cast(self.dropout(tf.ones([64]), training=True) > 0, tf.int32)
+            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+            values = tf.strings.reduce_join(tf.strings.as_string(mask))
+            tf.print(replica, values, output_stream="file://masks")
+        return super().call(x, lengths, training)
+
+
 class WithoutMask(Convolution):
     def visible(self, x, lengths):
         return x
@@ -79,6 +91,7 @@ def _function(layer_type):
     return function
 
 
+written_mask = _function(WrittenMask)
 without_mask = _function(WithoutMask)
 mean_of_batch = _function(MeanOfBatch)
 one_position = _function(OnePosition)

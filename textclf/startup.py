@@ -63,9 +63,11 @@ def _import_quietly() -> None:
         tf.get_logger().addFilter(
             lambda record: not any(name in record.getMessage() for name in ours)
         )
-        # The first operation starts the devices, which writes messages. Several workers must
-        # connect before it.
-        if "TF_CONFIG" not in os.environ:
+        # The first use of the devices writes messages. An operation also starts them, but several
+        # workers must connect before that.
+        if "TF_CONFIG" in os.environ:
+            tf.config.list_physical_devices()
+        else:
             tf.constant(0)
 
 

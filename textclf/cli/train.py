@@ -104,8 +104,8 @@ def run_training(
         ) from None
     if isinstance(finished, training.WorkerFinished):
         if finished.message:
-            raise TextclfError(f"{finished.message}; worker 0 writes what can be saved")
-        say(f"worker {finished.index} is done; worker 0 writes {output}")
+            raise TextclfError(f"{finished.message}; worker 0 has saved the best epoch")
+        say(f"worker {finished.index} is done; worker 0 has written {output}")
         return False
     if finished.message:
         continuation = "; continue with --resume" if finished.is_resumable else ""

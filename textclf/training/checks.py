@@ -115,9 +115,9 @@ def check_record(former: Record, record: Record, config: Config, folder: Path) -
         )
     if former.num_replicas != record.num_replicas:
         problems.append(
-            f"training.strategy: the batches are shared by {record.num_replicas} devices, but the "
-            f"unfinished training in {folder} had {former.num_replicas}; use as many, or start "
-            "again with --overwrite"
+            "training.strategy: the number of devices that share a batch, over all workers, is "
+            f"{record.num_replicas}, but the unfinished training in {folder} has "
+            f"{former.num_replicas}; use as many, or start again with --overwrite"
         )
     if former.initial_weights != record.initial_weights and not problems:
         problems.append(

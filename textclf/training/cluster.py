@@ -11,6 +11,9 @@ import contextlib
 import hashlib
 import json
 import os
+import re
+import signal
+import threading
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -75,15 +78,25 @@ def _read_task() -> _Task:
     try:
         content = json.loads(value)
         groups, kind, index = content["cluster"], content["task"]["type"], content["task"]["index"]
-        addresses = {name: list(groups.get(name, [])) for name in ("chief", "worker")}
+        addresses = {name: groups.get(name, []) for name in ("chief", "worker")}
     except (ValueError, KeyError, TypeError, AttributeError):
         fail("is not a JSON object with `cluster` and `task`")
-    if kind not in addresses:
+    if kind not in ("chief", "worker"):
         fail(f"has the task type {kind!r}; expected chief or worker")
+    for name, values in addresses.items():
+        if not isinstance(values, list) or not all(map(_is_address, values)):
+            fail(f"has {values!r} as addresses of type {name}; expected a list of host:port")
     if not isinstance(index, int) or not 0 <= index < len(addresses[kind]):
         fail(f"has the task index {index!r}, but {len(addresses[kind])} addresses of type {kind}")
     number = index if kind == "chief" else len(addresses["chief"]) + index
-    return _Task(number, addresses["chief"] + addresses["worker"])
+    together = addresses["chief"] + addresses["worker"]
+    if len(set(together)) < len(together):
+        fail(f"has the same address twice: {', '.join(together)}")
+    return _Task(number, together)
+
+
+def _is_address(value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch(r".+:\d+", value) is not None
 
 
 class Cluster:
@@ -127,14 +140,49 @@ class Cluster:
             TrainingError: another worker ended. If nothing happens for the limit, the process ends
                 with a message, because TensorFlow cannot be interrupted.
         """
-        import tensorflow as tf
-
         if self._watchdog is None:
             yield
             return
+        with self._connection_errors(purpose), self._watchdog.waiting(purpose):
+            yield
+
+    def wait_for_chief(self) -> None:
+        """Wait without a limit until the chief calls `release_workers`.
+
+        Otherwise TensorFlow would tell the chief that this worker has crashed.
+
+        Raises:
+            TrainingError: the chief ended before.
+        """
+        with self._connection_errors("the chief to write the folder"), _default_signals():
+            self._all_reduced(np.zeros(1, np.float32))
+
+    def release_workers(self) -> None:
+        """End the waiting of the other workers; it does not matter if one of them has ended."""
+        if self.num_workers > 1:
+            with contextlib.suppress(TrainingError):
+                self.sum(np.zeros(1, np.float32), "the other workers to end")
+
+    def sum(self, values: np.ndarray, purpose: str) -> np.ndarray:
+        """Return the sum of an array over the workers, the same in each."""
+        if self.num_workers == 1:
+            return values
+        with self.waiting(purpose):
+            return self._all_reduced(values)
+
+    def _all_reduced(self, values: np.ndarray) -> np.ndarray:
+        if self._all_reduce is None:  # traced once for each shape
+            self._all_reduce = self._make_all_reduce()
+        result = self._all_reduce(values)
+        return self.strategy.experimental_local_results(result)[0].numpy()
+
+    @contextlib.contextmanager
+    def _connection_errors(self, purpose: str) -> Iterator[None]:
+        """Turn errors of TensorFlow's connections into ours."""
+        import tensorflow as tf
+
         try:
-            with self._watchdog.waiting(purpose):
-                yield
+            yield
         except (
             tf.errors.AbortedError,
             tf.errors.CancelledError,
@@ -148,16 +196,6 @@ class Cluster:
                 f"{purpose}; look at the output of the others, then start all workers again with "
                 "--resume"
             ) from error
-
-    def sum(self, values: np.ndarray, purpose: str) -> np.ndarray:
-        """Return the sum of an array over the workers, the same in each."""
-        if self.num_workers == 1:
-            return values
-        if self._all_reduce is None:  # traced once for each shape
-            self._all_reduce = self._make_all_reduce()
-        with self.waiting(purpose):
-            result = self._all_reduce(values)
-            return self.strategy.experimental_local_results(result)[0].numpy()
 
     def _make_all_reduce(self) -> Any:
         import tensorflow as tf
@@ -182,13 +220,14 @@ class Cluster:
         return bool(self.sum(np.array([value], np.float32), purpose)[0])
 
     def check_equal(self, values: Mapping[str, str]) -> None:
-        """Check that descriptions are the same in all workers.
+        """Check that values are the same in all workers.
 
         Args:
-            values: text by its description for the message, such as "the settings".
+            values: text by its name in the message, such as "the data"; the names and their order
+                are the same in all workers.
 
         Raises:
-            TrainingError: one differs in a worker.
+            TrainingError: some differ; the message names them.
         """
         if self.num_workers == 1:
             return
@@ -197,17 +236,24 @@ class Cluster:
         table = np.zeros((self.num_workers, *np.shape(rows)), np.float32)
         table[self.index] = rows
         table = self.sum(table, "the other workers to read the data")
+        is_different = (table != table[0]).any(axis=2)  # [workers, values]
         problems = [
-            f"{name} of worker {worker} differ from those of worker 0"
-            for position, name in enumerate(values)
-            for worker in range(self.num_workers)
-            if not np.array_equal(table[worker, position], table[0, position])
+            f"worker {worker} differs from worker 0 in "
+            + _listing([name for name, differs in zip(values, row, strict=True) if differs])
+            for worker, row in enumerate(is_different)
+            if row.any()
         ]
         if problems:
             raise TrainingError(
                 f"{'; '.join(problems)}; start every worker with the same configuration, files "
                 "and versions"
             )
+
+
+def _listing(names: list[str]) -> str:
+    """Return names as in a sentence: "a, b and c"."""
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 @contextlib.contextmanager
@@ -236,7 +282,7 @@ def open_cluster(config: Config) -> Iterator[Cluster]:
     watchdog = Watchdog(task.index, others, minutes=settings.worker_timeout_minutes)
     with contextlib.closing(watchdog):
         try:
-            with watchdog.waiting("the other workers to start"):
+            with watchdog.waiting("the other workers to start"), _default_signals():
                 strategy = tf.distribute.MultiWorkerMirroredStrategy()
         except RuntimeError as error:
             raise TrainingError(
@@ -251,3 +297,24 @@ def open_cluster(config: Config) -> Iterator[Cluster]:
         yield Cluster(
             strategy, index=task.index, num_workers=len(task.addresses), watchdog=watchdog
         )
+
+
+@contextlib.contextmanager
+def _default_signals() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end the process at once in a block that waits in TensorFlow.
+
+    Python would not handle them before the end of the block. While TensorFlow connects, it takes
+    SIGTERM for itself, and its handler stays: that of the caller is set again at the end.
+    """
+    previous = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if (handler := signal.getsignal(number)) is not None:
+                previous[number] = handler
+            if callable(handler):  # not if the signal is ignored
+                signal.signal(number, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

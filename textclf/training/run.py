@@ -217,7 +217,7 @@ def _events(
         state = restored.state if restored else State()
         yield _started(setup, state, restored.notices if restored else ())
         fitted, linear_decision = None, None
-        # The other workers do not wait for the linear model: their chief fits it at the end.
+        # The other workers wait for their chief without a time limit only at the end.
         fits_first = cluster.num_workers == 1
         if fits_first:
             fitted, linear_decision = yield from _linear_model(
@@ -237,6 +237,7 @@ def _events(
             saved = "; continue with --resume" if work.is_resumable else ", so nothing was saved"
             raise TrainingError(f"{message}; no epoch was complete{saved}")
         if not cluster.is_chief:
+            cluster.wait_for_chief()
             yield WorkerFinished(cluster.index, message)
             return
         if not fits_first:
@@ -269,6 +270,7 @@ def _events(
         except BaseException:  # the last checkpoint allows to write the folder again
             work.is_resumable = True
             raise
+        cluster.release_workers()
     yield _finished(output, card, why, message, is_resumable=work.is_resumable)
 
 
@@ -389,7 +391,7 @@ def _set_up(
     num_tokens = len(text.read_vocabulary(prepared.vocabulary_path))
     loop, notices = None, list[str]()
     if config.model.encoder != "none":
-        cluster.check_equal(_descriptions(record, prepared))
+        _check_workers(cluster, record, prepared)
         loop, notices = _make_loop(
             config,
             dataset,
@@ -522,16 +524,26 @@ def _epochs(
     return "epochs", ""
 
 
-def _descriptions(record: Record, prepared: batches.Prepared) -> dict[str, str]:
-    """Return what must be the same in all workers, by its name in a message."""
-    settings = {name: value for name, value in record.settings.items() if name not in FREE}
-    return {
-        "the settings": repr(sorted(settings.items())),
-        "the data": record.fingerprint,
-        "the initial weights": record.initial_weights,
-        "the vocabularies": artifact.sha256(prepared.vocabulary_path),
-        "the versions": f"{textclf.__version__} {tf.__version__} {keras.__version__}",
+def _check_workers(cluster: Cluster, record: Record, prepared: batches.Prepared) -> None:
+    """Check that all workers have the same versions, settings and data.
+
+    Raises:
+        TrainingError: they do not; the message names what differs.
+    """
+    # First, because another version may have other settings.
+    versions = textclf.__version__, tf.__version__, keras.__version__
+    cluster.check_equal({"the versions of textclf, TensorFlow or Keras": repr(versions)})
+    settings = {
+        name: repr(value) for name, value in sorted(record.settings.items()) if name not in FREE
     }
+    cluster.check_equal(
+        {
+            **settings,
+            "the data": record.fingerprint,
+            "the initial weights": record.initial_weights,
+            "the vocabulary": artifact.sha256(prepared.vocabulary_path),
+        }
+    )
 
 
 def _prepare(

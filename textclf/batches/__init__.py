@@ -6,10 +6,10 @@ stored shards, so data larger than memory can be used.
     preparation.py  prepare: the vocabulary and the shards of a data set, with a cache
     shards.py       write_shards: encode examples, store them and count tokens
     buckets.py      lengths to which batches are padded, with the least padding
-    pipeline.py     training_batches, ordered_batches: shards to batches with tf.data
+    pipeline.py     training_batches, ordered_batches, sample_batch: shards to batches with tf.data
 """
 
-from textclf.batches.pipeline import Batch, ordered_batches, training_batches
+from textclf.batches.pipeline import Batch, ordered_batches, sample_batch, training_batches
 from textclf.batches.preparation import Prepared, encode_split, prepare
 from textclf.batches.shards import Progress, Shards, TextStatistics, write_shards
 
@@ -22,6 +22,7 @@ __all__ = [
     "encode_split",
     "ordered_batches",
     "prepare",
+    "sample_batch",
     "training_batches",
     "write_shards",
 ]

@@ -10,6 +10,7 @@ from textclf import text
 from textclf.batches.shards import Shards
 
 _ORDERED_BUCKETS = 12  # number of length buckets of `ordered_batches`
+_SAMPLED_EXAMPLES = 4096  # the examples from which `sample_batch` takes some
 
 
 class Batch(NamedTuple):
@@ -84,6 +85,21 @@ def ordered_batches(shards: Shards, *, batch_size: int) -> tf.data.Dataset:
     records = tf.data.TFRecordDataset(list(shards.paths))
     boundaries = shards.boundaries(_ORDERED_BUCKETS)
     return _make_batches(records, boundaries, batch_size, shards.num_classes)
+
+
+def sample_batch(shards: Shards, *, size: int) -> Batch:
+    """Return a few examples, always the same ones, as one `Batch` without unused columns.
+
+    They are spread evenly over the first examples of the files, which may be sorted by class.
+    """
+    num_read = min(shards.num_examples, _SAMPLED_EXAMPLES)
+    records = tf.data.TFRecordDataset(list(shards.paths)).take(num_read)
+    records = records.shard(max(num_read // size, 1), 0).take(size)
+    batch = next(iter(_make_batches(records, shards.boundaries(1), size, shards.num_classes)))
+    features = dict(batch.features)
+    width = tf.reduce_max(features["lengths"])
+    features["token_ids"] = features["token_ids"][:, :width]
+    return batch._replace(features=features)
 
 
 # A function of TensorFlow, so that it is traced once per process and not once per epoch.

@@ -155,6 +155,7 @@ def _show_events(
         # Removes temporary files also when Ctrl-C arrives between two events.
         stack.enter_context(contextlib.closing(events))
         former: Sequence[dict[str, Any]] = ()
+        epoch_notes: Sequence[str] = ()
         needs_head = False
         for event in events:
             # The table begins after the lines on data and linear model.
@@ -192,6 +193,9 @@ def _show_events(
                 time_left.add_validation(time.monotonic())
                 if is_chief:
                     _say_epoch(event.figures, num_epochs, event.seconds, is_best=event.is_best)
+                    epoch_notes = event.notes
+        progress.clear()
+        note_all(epoch_notes)  # below the table; a problem that has passed is not worth a note
     return finished
 
 

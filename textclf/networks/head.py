@@ -180,6 +180,11 @@ class Head:
         """All layers, in the order of their weights."""
         return [self.pooling, self.dropout, self.dense]
 
+    @property
+    def reads_last(self) -> bool:
+        """True if the pooling reads the final states only."""
+        return isinstance(self.pooling, LastPooling)
+
     def build(self, num_features: int) -> int:
         """Create the weights for outputs [R, T, num_features] and return W, the pooled width."""
         self.pooling.build((None, None, num_features))

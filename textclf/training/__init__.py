@@ -10,7 +10,8 @@
     averaging      averages of the weights over a training
     loop           epochs and steps
     validation     logits and figures of the validation split
-    diagnostics    notices, gradient norms, losses that are not finite
+    diagnostics    notices on data and layers, gradient norms, losses that are not finite
+    recurrence     sizes of updates, saturated gates, dead units, gradients in time
     checkpoints    the state in files, from which a training continues
     history        figures of the epochs in files
     cluster        devices and processes that share a training

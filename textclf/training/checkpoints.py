@@ -2,7 +2,8 @@
 
 A checkpoint is a folder:
 
-    arrays.npz       variables of network and optimizer, gradient norms, the best epoch
+    arrays.npz       variables of network and optimizer, norms of gradients and
+                     updates, the best epoch
     iterator.*       the position in the epoch's batches with the shuffle buffer, as TensorFlow
                      stores it; missing between two epochs
     checkpoint.json  numbers of the state, and the checksums of the other files
@@ -173,6 +174,7 @@ class Checkpoints:
             f"variable/{i}": variable.numpy() for i, variable in enumerate(self._variables)
         }
         arrays["norms"] = np.array(state.sums.norms, np.float32)
+        arrays["updates"] = np.array(state.sums.updates, np.float32)
         if state.best is not None:
             arrays["best_logits"] = state.best.logits
             arrays |= {f"best/{name}": value for name, value in state.best.weights.items()}
@@ -264,6 +266,7 @@ def _state(numbers: _Numbers, arrays: Any) -> State:
             loss=numbers.loss_sum,
             examples=numbers.num_examples,
             norms=list(arrays["norms"]),
+            updates=list(arrays["updates"]),
             skipped=numbers.num_skipped,
         ),
         best=best,

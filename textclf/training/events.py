@@ -71,16 +71,19 @@ class Epoch(msgspec.Struct, frozen=True):
 
     Attributes:
         epoch: from 1.
-        figures: a line of the history: losses, validation scores, learning rate, and the mean
-            gradient norm of each layer.
+        figures: a line of the history: losses, validation scores, learning rate, and by layer the
+            mean gradient norm and update ratio; see `recurrence.Diagnosis` for those of recurrent
+            layers.
         is_best: whether these weights are the best so far.
         seconds: duration of the epoch and its validation.
+        notes: sentences for the user on layers that do not learn well; usually none.
     """
 
     epoch: int
     figures: dict[str, Any]
     is_best: bool
     seconds: float
+    notes: tuple[str, ...] = ()
 
 
 class WorkerFinished(msgspec.Struct, frozen=True):

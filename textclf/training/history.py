@@ -11,6 +11,9 @@ import tensorflow as tf
 
 from textclf import artifact
 
+# Names in TensorBoard that differ from those in the history.
+_BOARD_NAMES = {"gradient_norms": "gradient_norm", "update_ratios": "update_ratio"}
+
 
 @contextlib.contextmanager
 def history_writer(
@@ -38,9 +41,10 @@ def history_writer(
             if board is not None:
                 with board.as_default(step=figures["epoch"]):
                     for name, value in figures.items():
-                        if name == "gradient_norms":
-                            for layer, norm in value.items():
-                                tf.summary.scalar(f"gradient_norm/{layer}", norm)
+                        if isinstance(value, dict):  # of each layer, gate or distance
+                            board_name = _BOARD_NAMES.get(name, name)
+                            for key, figure in value.items():
+                                tf.summary.scalar(f"{board_name}/{key}", figure)
                         elif name not in ("epoch", "seconds", "is_average"):
                             tf.summary.scalar(name, value)
 

@@ -17,6 +17,7 @@ from textclf.training.checkpoints import Checkpoints, restore_iterator
 from textclf.training.cluster import Cluster
 from textclf.training.events import Epoch, Event, Step
 from textclf.training.optimization import Optimizer, TrainStep, learning_rate
+from textclf.training.recurrence import Diagnosis
 from textclf.training.state import BestEpoch, EpochMean, State
 from textclf.training.validation import Validator
 
@@ -65,6 +66,7 @@ class Loop:
         train_step: the graph of one step, which changes network and optimizer.
         average: the moving average that the step updates; None without one.
         validator: computes the validation figures.
+        diagnosis: measures the network; only of the chief.
         cluster: the processes that train together.
         checkpoints: written by the chief at every epoch's end, and within an epoch when one is due.
     """
@@ -77,6 +79,7 @@ class Loop:
     train_step: TrainStep
     average: MovingAverage | None
     validator: Validator
+    diagnosis: Diagnosis | None
     checkpoints: Checkpoints
     cluster: Cluster
 
@@ -126,11 +129,17 @@ class Loop:
             }
             if self.settings.precision == "mixed_float16":
                 figures["skipped_steps"] = state.sums.skipped
+            figures |= self._diagnose(state)
             is_best = self._remember(state, scored)
             state.seconds = time.monotonic() - started
             state.end_epoch({**figures, "seconds": round(state.seconds, 3)})
             self._save(state, None)
-            yield Epoch(state.epoch, figures, is_best, state.seconds)
+            notes = diagnostics.epoch_notes(
+                figures,
+                is_frozen=state.epoch <= self.settings.freeze_epochs,
+                reads_last=self.network.head.reads_last,
+            )
+            yield Epoch(state.epoch, figures, is_best, state.seconds, tuple(notes))
 
     def _is_over(self, state: State) -> bool:
         """Return whether no step remains; note whether early stopping is the reason."""
@@ -189,6 +198,7 @@ class Loop:
                 plateau_factor=state.plateau_factor,
             )
             self.optimizer.assign_rate(state.learning_rate)
+            before = self.diagnosis.weights_before(number - 1) if self.diagnosis else None
             with self.cluster.waiting(f"step {number} of epoch {state.epoch}"):
                 loss, norms = self.train_step(
                     batch, step=state.step, is_frozen=state.epoch <= self.settings.freeze_epochs
@@ -196,10 +206,11 @@ class Loop:
             state.step += 1
             if not (math.isfinite(loss) and np.isfinite(norms).all()):
                 self._skip(state, batch, loss)
-                yield Step(state.epoch, number, self.steps_per_epoch, loss, state.sums.mean_loss)
-                continue
-            state.skipped_in_row = 0
-            state.sums.add(loss, len(batch.rows), norms)
+            else:
+                state.skipped_in_row = 0
+                state.sums.add(loss, len(batch.rows), norms)
+                if self.diagnosis is not None and before is not None:
+                    state.sums.updates.append(self.diagnosis.update_norms(before))
             yield Step(state.epoch, number, self.steps_per_epoch, loss, state.sums.mean_loss)
 
     def _save(self, state: State, iterator: Iterator | None) -> None:
@@ -256,6 +267,13 @@ class Loop:
                 f"{state.epoch}; lower training.learning_rate or set training.clip_norm",
             )
         return _Scored(weights, logits, self.validator.figures(logits), is_average)
+
+    def _diagnose(self, state: State) -> dict[str, dict[str, float]]:
+        """Return the figures of the diagnosis; empty in a worker that is not the chief."""
+        if self.diagnosis is None:
+            return {}
+        ratios = diagnostics.ratios_by_layer(self.network, state.sums.updates)
+        return {"update_ratios": ratios, **self.diagnosis.figures()}
 
     def _rank(self, scored: _Scored) -> float:
         """Return the monitored figure, negated if lower is better."""

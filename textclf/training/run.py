@@ -39,6 +39,7 @@ from textclf.training.events import Epoch, Event, Finished, LinearFitted, Starte
 from textclf.training.history import history_writer
 from textclf.training.loop import Interrupted, Loop
 from textclf.training.optimization import Optimizer, TrainStep, weigh_classes
+from textclf.training.recurrence import Diagnosis, sample_texts
 from textclf.training.state import State
 from textclf.training.validation import Validator
 from textclf.training.work_folder import (
@@ -61,6 +62,7 @@ class TrainingResult(msgspec.Struct, frozen=True):
         why: how the training ended, see `Finished`.
         message: for "interrupted" and "not finite", a sentence for the user.
         notices: sentences for the user, from before the first epoch.
+        notes: those on the last epoch, see `Epoch`.
     """
 
     folder: Path
@@ -70,6 +72,7 @@ class TrainingResult(msgspec.Struct, frozen=True):
     why: str
     message: str
     notices: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     def _repr_html_(self) -> str:
         """Return the result as HTML, which a notebook shows for the last value of a cell."""
@@ -85,7 +88,7 @@ class TrainingResult(msgspec.Struct, frozen=True):
             ]
             for figures in self.history
         ]
-        sentences = [*([self.message] if self.message else []), *self.notices]
+        sentences = [*([self.message] if self.message else []), *self.notices, *self.notes]
         parts: list[Table | Notes] = [Table([*names, ""], rows, "r" * len(names) + "t")]
         parts += [Notes("Notes", sentences)] if sentences else []
         return to_html(Document(f"Training of {self.folder}: ended by {self.why}", parts))
@@ -115,6 +118,7 @@ def train(
     """
     history: list[dict[str, Any]] = []
     notices: tuple[str, ...] = ()
+    epoch_notes: tuple[str, ...] = ()
     finished = None
     if not isinstance(config, Config):
         notes: list[str] = []
@@ -129,6 +133,7 @@ def train(
             history += event.history
         if isinstance(event, Epoch):
             history.append(event.figures)
+            epoch_notes = event.notes
         elif isinstance(event, Finished):
             finished = event
     if finished is None:
@@ -144,6 +149,7 @@ def train(
         why=finished.why,
         message=finished.message,
         notices=notices,
+        notes=epoch_notes,
     )
 
 
@@ -647,6 +653,11 @@ def _make_loop(
         [*network.variables, *optimizer.variables, *train_step.variables],
         minutes=settings.checkpoint_minutes,
     )
+    diagnosis = None
+    if cluster.is_chief:
+        num_steps = prepared.train.num_batches(settings.batch_size, settings.length_buckets)
+        texts = sample_texts(prepared.train)
+        diagnosis = Diagnosis(network, texts, steps_per_epoch=num_steps)
     loop = Loop(
         settings=settings,
         dataset=dataset,
@@ -656,6 +667,7 @@ def _make_loop(
         train_step=train_step,
         average=average,
         validator=validator,
+        diagnosis=diagnosis,
         checkpoints=checkpoints,
         cluster=cluster,
     )

@@ -46,6 +46,8 @@ class EpochSums(msgspec.Struct):
         loss: sum of the losses of all examples.
         examples: number of examples.
         norms: gradient norms of each step, float32 [trained variables].
+        updates: of some steps, the norms of the updates and of the weights before, float32 [2,
+            trained variables].
         skipped: steps that were skipped, see `State.skipped_in_row`.
     """
 
@@ -53,6 +55,7 @@ class EpochSums(msgspec.Struct):
     loss: float = 0.0
     examples: int = 0
     norms: list[np.ndarray] = msgspec.field(default_factory=list)
+    updates: list[np.ndarray] = msgspec.field(default_factory=list)
     skipped: int = 0
 
     @property

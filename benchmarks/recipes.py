@@ -27,7 +27,7 @@ DROPOUT = {
     "model.embedding_dropout": 0.4,
     "model.output_dropout": 0.5,
 }
-# Recipe -> settings that differ from the defaults; `_residual` is an experiment of this script.
+# Recipe -> settings that differ from the defaults.
 RECIPES = {
     "plain": {},
     "dropout": DROPOUT,
@@ -44,7 +44,6 @@ RECIPES = {
     "smooth": {**DROPOUT, "training.label_smoothing": 0.1},
     "min_count1": {**DROPOUT, "text.min_count": 1},
     "cosine": {**DROPOUT, "training.learning_rate": 0.002, "training.schedule": "cosine"},
-    "residual": {**DROPOUT, "_residual": True},
 }
 
 
@@ -172,89 +171,27 @@ def fit_linear(config, work: Path) -> dict[str, np.ndarray]:
     }
 
 
-def out_of_fold_logits(config, linear: dict[str, np.ndarray], work: Path) -> np.ndarray:
-    """Return logits of train by models of the other folds, at the scale of the whole model's.
-
-    Equal texts are in the same fold.
-    """
-    from sklearn.model_selection import GroupKFold
-
-    from textclf import classifier, data, text
-    from textclf.linear.features import Features, NgramCounter, choose_blocks, choose_num_buckets
-    from textclf.linear.solvers import ExactSolver
-
-    dataset = data.open_dataset(config.data)
-    tokenizer = text.Tokenizer(**classifier.tokenizer_settings(config))
-    num_buckets = choose_num_buckets(dataset.task.num_outputs)
-    blocks = choose_blocks(dataset, tokenizer)
-    folder = work / "folds"
-    folder.mkdir(exist_ok=True)
-    counter = NgramCounter(dataset, tokenizer, blocks, num_buckets, 5000, lambda *_: None)
-    train = counter.split("train", folder / "train")
-    solver = ExactSolver(
-        dataset.task, Features(train, blocks, num_buckets).matrix(train), None, config.training.seed
-    )
-    texts = [" ".join(e.text.lower().split()) for e in dataset.examples("train")]
-    groups = np.unique(texts, return_inverse=True)[1]
-    logits = np.zeros((len(texts), dataset.task.num_outputs), np.float32)
-    weighting, strength = str(linear["weighting"]), float(linear["strength"])
-    for others, rows in GroupKFold(5).split(texts, groups=groups):
-        weights, bias = solver.fit(train.classes, weighting, strength, others)
-        logits[rows] = solver.matrix[rows] @ weights + bias
-    shutil.rmtree(folder)
-    return logits * (linear["logits"].std() / logits.std())
-
-
-class WithOffset:
-    """A network whose logits are added to given ones in training."""
-
-    def __init__(self, network, num_classes: int):
-        import tensorflow as tf
-
-        self.network = network
-        self.trainable_variables = network.trainable_variables
-        self.offset = tf.Variable(tf.zeros([1, num_classes]), shape=[None, num_classes])
-
-    @property
-    def losses(self):
-        return self.network.losses
-
-    def __call__(self, features, *, training: bool):
-        return self.network(features, training=training) + self.offset
-
-
 def fit_network(
     config, recipe: dict, linear: dict[str, np.ndarray], work: Path, epochs: int
 ) -> dict[str, np.ndarray]:
     """Train a network; return the logits of every epoch and the seconds of each."""
     import keras
-    import tensorflow as tf
 
     from textclf import batches
-    from textclf.training import run
-    from textclf.training.optimization import learning_rate, make_optimizer, make_step
+    from textclf.training.cluster import open_cluster
+    from textclf.training.optimization import learning_rate
+    from textclf.training.run import _set_up
+    from textclf.training.work_folder import WorkFolder
 
     keras.utils.clear_session()
-    settings = {key: value for key, value in recipe.items() if not key.startswith("_")}
-    config = config.replace({**settings, "training.epochs": epochs, "training.patience_epochs": 0})
+    config = config.replace({**recipe, "training.epochs": epochs, "training.patience_epochs": 0})
     folder = Path(tempfile.mkdtemp(dir=work))
     started = time.monotonic()
-    setup = run._set_up(config, folder, lambda *_: None)
-    loop, task = setup.loop, setup.dataset.task
-    optimizer, step_of, offset = loop.optimizer, loop.train_step, None
-    if "_residual" in recipe:
-        offset = WithOffset(loop.network, task.num_outputs)
-        out_of_fold = out_of_fold_logits(config, linear, work)
-        optimizer = make_optimizer(config.training)
-        optimizer.build(loop.network.trainable_variables)
-        step_of = make_step(
-            offset,
-            optimizer,
-            task,
-            config.training,
-            class_weights=setup.class_weights,
-            strategy=tf.distribute.get_strategy(),
+    with open_cluster(config) as cluster:
+        setup = _set_up(
+            config, WorkFolder(folder, folder / "checkpoints"), cluster, lambda *_: None
         )
+    loop, task = setup.loop, setup.dataset.task
     n = len(linear["y"])
     logits, seconds, losses, num_steps = [], [time.monotonic() - started], [], 0
     for epoch in range(1, epochs + 1):
@@ -267,7 +204,7 @@ def fit_network(
             seed=config.training.seed,
             epoch=epoch,
         ):
-            optimizer.learning_rate.assign(
+            loop.optimizer.assign_rate(
                 learning_rate(
                     config.training,
                     step=num_steps,
@@ -276,19 +213,11 @@ def fit_network(
                     plateau_factor=1.0,
                 )
             )
-            if offset is not None:
-                offset.offset.assign(out_of_fold[batch.rows.numpy()])
-            step_of(
-                batch.features["token_ids"], batch.features["lengths"], batch.targets, batch.weights
-            )
+            loop.train_step(batch, step=num_steps, is_frozen=False)
             num_steps += 1
         values = loop.validator.logits()
         seconds.append(time.monotonic() - started)
-        logits.append(
-            values + np.concatenate([linear["logits"], linear["scored"]])
-            if offset is not None
-            else values
-        )
+        logits.append(values)
         own = logits[-1][:n]
         losses.append((log_loss(task, linear["y"], own), -accuracy(task, linear["y"], own)))
         best = [min(range(epoch), key=lambda i: losses[i][k]) for k in (0, 1)]

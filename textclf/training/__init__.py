@@ -18,6 +18,7 @@
     watchdog       ends a worker that waits too long for the others
     work_folder    the folder of an unfinished training, and its lock
     card           decision, validation report and card of the best epoch
+    linear_model   the linear model, alone or beside a network
     run            `train` and `train_events`, which put these together
 
 Nothing here prints: the caller decides what to show of the events. Only `check`, `is_chief`
@@ -43,7 +44,8 @@ if TYPE_CHECKING:
         Step,
         WorkerFinished,
     )
-    from textclf.training.run import TrainingResult, fit_linear, train, train_events
+    from textclf.training.linear_model import fit_linear
+    from textclf.training.run import TrainingResult, train, train_events
     from textclf.training.validation import Validator
 
 _MODULES = {
@@ -57,7 +59,8 @@ _MODULES = {
         "Step",
         "WorkerFinished",
     ),
-    "run": ("TrainingResult", "fit_linear", "train", "train_events"),
+    "linear_model": ("fit_linear",),
+    "run": ("TrainingResult", "train", "train_events"),
     "validation": ("Validator",),
 }
 

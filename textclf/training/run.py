@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
@@ -37,6 +36,7 @@ from textclf.training.checks import FREE, check, check_output, check_record, fla
 from textclf.training.cluster import Cluster, open_cluster
 from textclf.training.events import Epoch, Event, Finished, LinearFitted, Started, WorkerFinished
 from textclf.training.history import history_writer
+from textclf.training.linear_model import fit_linear, fitted_before
 from textclf.training.loop import Interrupted, Loop
 from textclf.training.optimization import Optimizer, TrainStep, weigh_classes
 from textclf.training.recurrence import Diagnosis, sample_texts
@@ -307,7 +307,7 @@ def _linear_model(
     config = setup.config
     if config.model.encoder != "none" and config.model.linear == "none":
         return None, None
-    fitted = linear_model or _fitted_before(work)
+    fitted = linear_model or fitted_before(work)
     if fitted is None:
         fitted = fit_linear(config, setup.dataset, folder=work.path, on_progress=on_progress)
         linear.save_fitted(fitted, work.linear_model)
@@ -321,14 +321,6 @@ def _linear_model(
         tuple(diagnostics.linear_notices(config, setup.dataset, setup.prepared, fitted.selection)),
     )
     return fitted, decision
-
-
-def _fitted_before(work: WorkFolder) -> linear.Fitted | None:
-    """Return the linear model that a training fitted before it was interrupted, if it did."""
-    try:
-        return linear.load_fitted(work.linear_model)
-    except (FileNotFoundError, ValueError):  # ValueError: damaged
-        return None
 
 
 def _finished(
@@ -448,43 +440,6 @@ def _validation_classes(setup: _Setup, fitted: linear.Fitted | None) -> np.ndarr
         return setup.dataset.task.true_classes(setup.loop.validator.targets)
     assert fitted is not None
     return fitted.validation_classes
-
-
-def fit_linear(
-    config: Config,
-    dataset: data.Dataset,
-    *,
-    folder: Path | None = None,
-    on_progress: batches.Progress = lambda stage, done, total: None,
-) -> linear.Fitted:
-    """Fit the linear model of a configuration, alone or of a mixture.
-
-        fitted = fit_linear(config, dataset)
-        events = train_events(config, "runs/lstm", linear_model=fitted)
-
-    It depends on `training.class_weights`, `training.seed`, `text.linear_length` and the settings
-    of the tokenizer, and on no setting of the network.
-
-    Args:
-        config: the experiment, with resolved paths.
-        dataset: its data.
-        folder: for temporary files, see `linear.fit`; default: the system's.
-        on_progress: see `linear.fit`.
-
-    Raises:
-        TextclfError: as for `linear.fit`.
-    """
-    class_weights = weigh_classes(config.training.class_weights, dataset.task, dataset)
-    with tempfile.TemporaryDirectory(prefix="textclf-", dir=folder) as temporary:
-        return linear.fit(
-            dataset,
-            tokenizer=text.Tokenizer(**classifier.tokenizer_settings(config)),
-            folder=Path(temporary),
-            max_tokens=config.text.linear_length,
-            class_weights=class_weights,
-            seed=config.training.seed,
-            on_progress=on_progress,
-        )
 
 
 def _check_linear(setup: _Setup, fitted: linear.Fitted) -> None:

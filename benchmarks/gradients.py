@@ -152,23 +152,35 @@ def train_seconds(config: Config, output: Path) -> float:
 
 
 def plot_vanishing(axes: Sequence[Any], folder: Path) -> dict[str, Any]:
-    """Plot scores and gradients of the three cells on texts whose first word is the class."""
+    """Plot gradients of trained networks on IMDB, and scores on generated texts.
+
+    The gradients are geometric means over the runs that benchmarks/runs/imdb stores.
+    """
     values = {}
     for (encoder, label), colour in zip(CELLS.items(), COLOURS, strict=False):
+        paths = sorted((ROOT / "benchmarks/runs/imdb/results").glob(f"imdb.bi{encoder}.seed*.json"))
+        results = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+        by_distance = mean_of([relative(result["gradient_by_distance"]) for result in results])
+        axes[0].plot([*map(int, by_distance)], [*by_distance.values()], color=colour, marker="o")
         history, _ = train_generated(folder, f"model.encoder={encoder}")
         scores = [figures["val_accuracy"] for figures in history]
-        by_distance = relative(history[-1]["gradient_by_distance"])
         epochs = [figures["epoch"] for figures in history]
-        axes[0].plot(epochs, scores, label=label, color=colour, marker="o")
-        axes[1].plot([*map(int, by_distance)], [*by_distance.values()], color=colour, marker="o")
-        values[label] = {"val_accuracy": scores[-1], "gradient": by_distance}
-    axes[0].set(xlabel="epoch", ylabel="accuracy on validation", ylim=(0.4, 1.02))
-    set_distance_axes(axes[1])
+        axes[1].plot(epochs, scores, label=label, color=colour, marker="o")
+        values[label] = {
+            "runs": len(results),
+            "gradient": by_distance,
+            "val_accuracy": [round(score, 3) for score in scores],
+            "generated": relative(history[0]["gradient_by_distance"]),
+        }
+    set_distance_axes(axes[0])
+    axes[0].set_title("IMDB, trained")
+    axes[1].set(xlabel="epoch", ylabel="accuracy on validation", ylim=(0.4, 1.02))
+    axes[1].set_title("texts whose first word is the class")
     return values
 
 
 def plot_clipping(axes: Sequence[Any], folder: Path) -> dict[str, Any]:
-    """Plot losses and gradient norms of an exploding training with and without clipping."""
+    """Plot losses and scores of an exploding training with and without clipping."""
     values = {}
     exploding = (
         "model.encoder=simple_rnn",
@@ -183,11 +195,11 @@ def plot_clipping(axes: Sequence[Any], folder: Path) -> dict[str, Any]:
         label = "clip_norm 1" if clip_norm == "1.0" else "no clipping"
         axes[0].plot(losses, color=colour, label=label, linewidth=0.8)
         norms = [sum(n**2 for n in h["gradient_norms"].values()) ** 0.5 for h in history]
-        axes[1].plot([h["epoch"] for h in history], norms, color=colour, marker="o")
         scores = [round(h["val_accuracy"], 3) for h in history]
+        axes[1].plot([h["epoch"] for h in history], scores, color=colour, marker="o")
         values[label] = {"val_accuracy": scores, "largest loss": max(losses), "norms": norms}
-    axes[0].set(xlabel="step", ylabel="loss", yscale="log")
-    axes[1].set(xlabel="epoch", ylabel="mean gradient norm", yscale="log")
+    axes[0].set(xlabel="step", ylabel="loss", yscale="log", ylim=(1e-3, 50))
+    axes[1].set(xlabel="epoch", ylabel="accuracy on validation", ylim=(0.4, 1.02))
     return values
 
 
@@ -217,7 +229,7 @@ def plot_initializers(axes: Sequence[Any], folder: Path) -> dict[str, Any]:
                 )
                 diagnosis = recurrence.Diagnosis(network, texts, steps_per_epoch=1)
                 by_seed.append(relative(diagnosis.figures()["gradient_by_distance"]))
-            means = {k: float(np.exp(np.mean([np.log(n[k]) for n in by_seed]))) for k in by_seed[0]}
+            means = mean_of(by_seed)
             name = initializer.partition("_")[0]
             legend = {"label": name} if ax is axes[0] else {}
             ax.plot([*map(int, means)], [*means.values()], color=colour, marker="o", **legend)
@@ -257,7 +269,8 @@ def plot_dropout(axes: Sequence[Any], folder: Path) -> dict[str, Any]:
         best = min(history, key=lambda figures: figures["val_loss"])
         values[label] = {name: best[name] for name in ("epoch", "val_loss", "val_accuracy")}
     for ax, name in zip(axes, ("training", "validation"), strict=True):
-        ax.set(xlabel="epoch", ylabel=f"loss on {name}", yscale="log")
+        ax.set(xlabel="epoch", ylabel=f"loss on {name}")
+    axes[1].set_ylim(0.35, 1)
     return values
 
 
@@ -298,6 +311,7 @@ def make_picture(name: str, png: Path | None) -> None:
         figure.legend(loc="outside lower center", ncols=6, frameon=False)
         for ax in axes:
             ax.minorticks_off()
+            ax.tick_params(length=2)
         PICTURES.mkdir(exist_ok=True)
         figure.savefig(PICTURES / f"{name}.svg", metadata={"Date": None})
         if png is not None:
@@ -312,10 +326,20 @@ def relative(by_distance: dict[str, float]) -> dict[str, float]:
     return {distance: norm / by_distance["0"] for distance, norm in by_distance.items()}
 
 
+def mean_of(by_distance: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Return the geometric mean of gradients by distance over several networks."""
+    return {
+        distance: float(np.exp(np.mean([np.log(norms[distance]) for norms in by_distance])))
+        for distance in by_distance[0]
+    }
+
+
 def set_distance_axes(ax: Any) -> None:
+    """Set labels and scales of an axis of distances and one of gradients."""
     ax.set(xlabel="tokens before the last one", ylabel="gradient, last token 1", yscale="log")
     ax.set_xscale("symlog", base=2, linthresh=1)
-    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    ax.set_xlim(-0.1, 300)
+    ax.set_xticks([0, 1, 4, 16, 64, 256], ["0", "1", "4", "16", "64", "256"])
 
 
 def train_generated(folder: Path, *overrides: str) -> tuple[list[dict[str, Any]], list[float]]:
@@ -323,7 +347,7 @@ def train_generated(folder: Path, *overrides: str) -> tuple[list[dict[str, Any]]
     file = folder / "texts.csv"
     file.write_text("text,label\n" + "".join(generated_rows()))
     settings = {
-        "data": {"source": str(file), "validation_fraction": 0.2, "test_fraction": 0.0},
+        "data": {"source": str(file), "validation_fraction": 0.2},
         "text": {"sequence_length": 80},
         "model": {
             "bidirectional": False,

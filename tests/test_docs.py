@@ -205,6 +205,24 @@ def test_the_commands_of_the_resuming_page_run(
     assert names["result"].why == "finished before"
 
 
+def test_code_and_figures_of_the_gradients_page_are_current(
+    tiny: dict[str, Any], reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    Path("reviews.yaml").write_text(json.dumps({**tiny, "data": {"source": str(reviews)}}))
+    [(_, code)] = blocks("gradients.md", "python")
+    names: dict[str, Any] = {}
+    exec(code, names)
+    page = (DOCS / "gradients.md").read_text(encoding="utf-8")
+    figures = names["result"].history[-1]
+    by_layer = {name for name, value in figures.items() if isinstance(value, dict)}
+    assert set(re.findall(r"^\| `(\w+)` \| ", page.split("\n## ")[1], re.MULTILINE)) == by_layer
+    tests = re.findall(r"\[`(test_\w+)`\]\(\.\./(\S+)\)", page)
+    assert len(tests) >= 6
+    for test, path in tests:
+        assert f"def {test}(" in (ROOT / path).read_text(encoding="utf-8")
+
+
 def test_configurations_on_the_data_page_are_valid_and_show_every_format():
     found = blocks("data.md", "yaml")
     formats = set()

@@ -11,6 +11,7 @@ import os
 import re
 import shlex
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from typing import Any
 import click
 import pytest
 from click.testing import CliRunner
+from ruamel.yaml import YAML
+from worker_processes import task
 
 import textclf
 from textclf import artifact, config
@@ -221,6 +224,40 @@ def test_code_and_figures_of_the_gradients_page_are_current(
     assert len(tests) >= 6
     for test, path in tests:
         assert f"def {test}(" in (ROOT / path).read_text(encoding="utf-8")
+
+
+def test_worker_script_of_the_distributed_page_describes_the_workers(tmp_path: Path):
+    (_, script), *others = blocks("distributed.md", "sh")
+    (tmp_path / "worker.sh").write_text(script)
+    command = [
+        "sh",
+        tmp_path / "worker.sh",
+        "host1:12345,host2:12345",
+        "1",
+        "printenv",
+        "TF_CONFIG",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == json.loads(task(["host1:12345", "host2:12345"], 1))
+    assert len(others) == 2
+    for line, text in others:
+        done = subprocess.run(["sh", "-n"], input=text, capture_output=True, text=True)
+        assert done.returncode == 0, f"docs/distributed.md:{line}: {done.stderr}"
+
+
+def test_configuration_and_manifest_of_the_distributed_page_are_valid():
+    (line, text), (_, manifest) = blocks("distributed.md", "yaml")
+    settings = config.Config.from_yaml(text, place=f"docs/distributed.md:{line}")
+    assert settings.training.strategy == "multi_worker" and settings.notices == ()
+    service, job = YAML(typ="safe", pure=True).load_all(manifest)
+    name = job["metadata"]["name"]
+    assert (service["metadata"]["name"], service["spec"]["selector"]) == (name, {"job-name": name})
+    pods = job["spec"]["template"]["spec"]
+    assert pods["subdomain"] == name
+    [container] = pods["containers"]
+    addresses = container["command"][-1].split()[3].split(",")
+    hosts = [address.partition(":")[0] for address in addresses]
+    assert hosts == [f"{name}-{index}.{name}" for index in range(job["spec"]["completions"])]
 
 
 def test_configurations_on_the_data_page_are_valid_and_show_every_format():

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from killed_training import result_of
-from workers import Result, ended, run, started, task
+from worker_processes import Result, ended, run, started, task
 
 from textclf import training
 from textclf.config import Config

@@ -61,7 +61,9 @@ def test_card_json_has_the_documented_keys(trained):
         *("vocabulary_size", "pruned_tokens", "unknown_fraction", "train"),
     ]
     assert list(values["text"]["train"]) == ["num_tokens", "truncated_texts", "cut_tokens"]
-    assert list(values["training"]) == ["best_epoch", "epochs", "ended_by", "num_weights"]
+    assert list(values["training"]) == [
+        *("best_epoch", "epochs", "ended_by", "num_weights", "is_average"),
+    ]
     assert list(values["versions"]) == ["textclf", "python", "tensorflow", "keras", "numpy"]
 
 

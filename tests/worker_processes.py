@@ -9,8 +9,10 @@ there.
 """
 
 import contextlib
+import functools
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -113,6 +115,8 @@ def started(
                 env=environment,
                 stdout=stack.enter_context((worker_folder / "stdout").open("w")),
                 stderr=stack.enter_context((worker_folder / "stderr").open("w")),
+                # Background jobs of a shell ignore SIGINT, and children inherit this.
+                preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
             )
             stack.callback(process.wait)
             stack.callback(process.kill)

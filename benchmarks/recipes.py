@@ -177,7 +177,6 @@ def fit_network(
     """Train a network; return the logits of every epoch and the seconds of each."""
     import keras
 
-    from textclf import batches
     from textclf.training.cluster import open_cluster
     from textclf.training.optimization import learning_rate
     from textclf.training.run import _set_up
@@ -196,14 +195,7 @@ def fit_network(
     logits, seconds, losses, num_steps = [], [time.monotonic() - started], [], 0
     for epoch in range(1, epochs + 1):
         started = time.monotonic()
-        for batch in batches.training_batches(
-            loop.train,
-            batch_size=config.training.batch_size,
-            length_buckets=config.training.length_buckets,
-            shuffle_buffer=config.training.shuffle_buffer,
-            seed=config.training.seed,
-            epoch=epoch,
-        ):
+        for batch in loop.training_batches(epoch):
             loop.optimizer.assign_rate(
                 learning_rate(
                     config.training,

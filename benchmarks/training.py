@@ -171,10 +171,7 @@ def dump(name: str, folder: Path) -> None:
     for number, batch in enumerate(
         batches.training_batches(
             prepared.train,
-            batch_size=config.training.batch_size,
-            length_buckets=config.training.length_buckets,
-            shuffle_buffer=config.training.shuffle_buffer,
-            seed=config.training.seed,
+            **config.training.to_dict("batch_size", "length_buckets", "shuffle_buffer", "seed"),
             epoch=1,
         ),
         start=1,

@@ -43,13 +43,13 @@ LAYERS = {
     "scoring": 6,
     "prediction": 6,
     "data_check": 6,
-    "doctor": 6,
     "recalibration": 7,
     "report": 7,
     "serving": 7,
     "study": 8,
-    "cli": 9,
-    "__main__": 10,
+    "doctor": 9,
+    "cli": 10,
+    "__main__": 11,
 }
 LIGHT = (
     "errors",

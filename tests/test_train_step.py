@@ -298,7 +298,7 @@ def test_moving_average_follows_its_definition_and_is_saved_where_it_scores_bett
     averages: list[Weights] = []
 
     def note(loop: Any, step: training.Step) -> None:
-        averages.append(loop.average.weights(classifier.get_weights(loop.network)))
+        averages.append(loop.train_step.average.weights(classifier.get_weights(loop.network)))
 
     epochs = figures(run(averaged, tmp_path / "run", at_step=note))
     by_step = weights_by_step(averaged, tmp_path / "again")

@@ -19,10 +19,10 @@ import msgspec
 import numpy as np
 import tensorflow as tf
 
-from textclf import artifact, evaluation, model_card, networks, text
+from textclf import artifact, evaluation, model_card, model_data, networks, text
 from textclf.config import Config, to_yaml, write_trained_paths
 from textclf.data import Dataset
-from textclf.errors import ArtifactError, ConfigError, DataError
+from textclf.errors import ArtifactError, DataError
 from textclf.linear import LinearModel
 
 # Names of the outputs of `Classifier.answer`, which are those of the served graph.
@@ -505,32 +505,38 @@ def load(folder: str | os.PathLike) -> Classifier:
     folder = Path(folder)
     card = artifact.read_card(folder)
     artifact.check_files(folder, card.files)
-    config = _card_config(folder, card)
+    config = model_data.card_config(folder, card)
     text_encoder = build_text_encoder(config, folder / artifact.VOCABULARY)
     network, linear = None, None
-    with np.load(folder / artifact.WEIGHTS, allow_pickle=False) as weights:
-        linear_arrays = {
-            name.removeprefix(_LINEAR): weights[name]
-            for name in weights
-            if name.startswith(_LINEAR)
-        }
-        if card.linear is not None:
-            linear = LinearModel(
-                [text.NgramBlock(*block) for block in card.linear.blocks],
-                linear_arrays,
-                num_buckets=card.linear.num_buckets,
-                max_tokens=config.text.linear_length,
-            )
-        if config.model.encoder != "none":
-            network = networks.build(
-                networks.Architecture.from_settings(config.model.to_dict()),
-                vocabulary_size=text_encoder.vocabulary_size,
-                num_classes=len(card.class_names),
-                seed=config.training.seed,
-            )
-            names = [name for name in weights if not name.startswith(_LINEAR)]
-            set_weights(network, {name: weights[name] for name in names}, folder)
+    weights, linear_arrays = read_arrays(folder)
+    if card.linear is not None:
+        linear = LinearModel(
+            [text.NgramBlock(*block) for block in card.linear.blocks],
+            linear_arrays,
+            num_buckets=card.linear.num_buckets,
+            max_tokens=config.text.linear_length,
+        )
+    if config.model.encoder != "none":
+        network = networks.build(
+            networks.Architecture.from_settings(config.model.to_dict()),
+            vocabulary_size=text_encoder.vocabulary_size,
+            num_classes=len(card.class_names),
+            seed=config.training.seed,
+        )
+        set_weights(network, weights, folder)
     return Classifier(text_encoder, network, card, linear)
+
+
+def read_arrays(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return the weights of the network and the arrays of the linear model, each by name."""
+    weights, linear_arrays = {}, {}
+    with np.load(folder / artifact.WEIGHTS, allow_pickle=False) as arrays:
+        for name in arrays:
+            if name.startswith(_LINEAR):
+                linear_arrays[name.removeprefix(_LINEAR)] = arrays[name]
+            else:
+                weights[name] = arrays[name]
+    return weights, linear_arrays
 
 
 def evaluate(
@@ -600,16 +606,6 @@ def set_weights(network: networks.Network, weights: Any, folder: Path) -> None:
         )
     for name, variable in parameters.items():
         variable.assign(weights[name])
-
-
-def _card_config(folder: Path, card: artifact.Card) -> Config:
-    """Return the configuration in a card; ArtifactError if it is invalid."""
-    try:
-        return Config.from_dict(card.config)
-    except ConfigError as error:
-        raise ArtifactError(
-            f"{folder / artifact.CARD}: the configuration is not valid: {error}"
-        ) from None
 
 
 def chunks(items: Iterable, size: int) -> Iterator[list]:

@@ -14,16 +14,17 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from textclf import artifact, data
 from textclf import config as configuration
-from textclf import data
 from textclf.artifact import Card
 from textclf.config import Config, Data, Overrides, data_format, is_read
 from textclf.data.column_names import TEXT_NAMES
 from textclf.data.encodings import codec_of, guess_encoding
 from textclf.data.tables import Table, open_table
-from textclf.errors import DataError, format_list
+from textclf.errors import ArtifactError, ConfigError, DataError, format_list
 
 OnNote = Callable[[str], None]  # called with a sentence for the user
 
@@ -107,6 +108,20 @@ def is_file(source: str) -> bool:
     """Return whether a value of data.source is a file: it has no splits."""
     is_folder = os.path.isdir(os.path.expanduser(source))
     return not (is_folder or source == "demo" or source.startswith("tfds:"))
+
+
+def card_config(folder: Path, card: Card) -> Config:
+    """Return the configuration in the card of a trained folder.
+
+    Raises:
+        ArtifactError: it is invalid.
+    """
+    try:
+        return Config.from_dict(card.config)
+    except ConfigError as error:
+        raise ArtifactError(
+            f"{folder / artifact.CARD}: the configuration is not valid: {error}"
+        ) from None
 
 
 def training_config(card: Card, paths: Mapping[str, str], overrides: Overrides = ()) -> Config:

@@ -188,14 +188,9 @@ def _stack(config: Sections) -> str | bool:
     return encoder if encoder in ("bag", "none", _FUNCTION) else config.model.num_layers > 1
 
 
-def _has_linear(config: Sections) -> bool:
-    """Return whether there is a linear model, alone or beside the network."""
-    return config.model.encoder == "none" or config.model.linear != "none"
-
-
 _LINEAR_MODEL = Fact(
     frozenset({"model.encoder", "model.linear"}),
-    _has_linear,
+    lambda config: config.has_linear_model,
     lambda value: "there is a linear model" if value else "model.linear is none",
 )
 

@@ -395,6 +395,11 @@ class Sections(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     training: Training = field(default_factory=Training)
     evaluation: Evaluation = field(default_factory=Evaluation)
 
+    @property
+    def has_linear_model(self) -> bool:
+        """True if there is a linear model, alone or beside the network."""
+        return self.model.encoder == "none" or self.model.linear != "none"
+
 
 # === Tables of all settings ===
 

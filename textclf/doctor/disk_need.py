@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from textclf import demo
 from textclf.config import Config, data_format
+from textclf.study.budget import GATES, recurrent_weights
 
 _BYTES = 4  # of a weight and of a token id
 # Copies of all weights in a checkpoint: the weights, two moments of Adam, and the best epoch.
@@ -18,7 +19,6 @@ _COMPRESSION = 4
 # Bytes of n-gram counts for each byte of text: 14.5 on SST-2, 15.7 on TREC, 5.4 on ChnSentiCorp
 # (validation splits, 2026-11-29).
 _NGRAMS = 16
-_GATES = {"simple_rnn": 1, "gru": 3, "lstm": 4}
 # Width of the pooled vector, in features of a position.
 _POOLED = {"max_mean": 2}
 
@@ -49,19 +49,17 @@ def estimate_need(
         data_bytes: size of the texts; None if it is unknown: they count as 0.
         num_weights: number of weights of the network if it is known.
     """
-    model, training = config.model, config.training
     if num_weights is None:
         num_weights = estimate_weights(config, data_bytes)
     data_bytes = data_bytes or 0
-    has_linear = model.encoder == "none" or model.linear != "none"
-    buffer = training.shuffle_buffer * config.text.sequence_length * _BYTES
+    buffer = config.training.shuffle_buffer * config.text.sequence_length * _BYTES
     state = _COPIES * _BYTES * num_weights + (min(buffer, data_bytes) if num_weights else 0)
-    ngrams = _NGRAMS * data_bytes if has_linear else 0
+    ngrams = _NGRAMS * data_bytes if config.has_linear_model else 0
     return DiskNeed(
         encoded_texts=data_bytes,
         ngrams=ngrams,
         checkpoints=_CHECKPOINTS * state if num_weights else 0,
-        model=_BYTES * num_weights + (data_bytes if has_linear else 0),
+        model=_BYTES * num_weights + (data_bytes if config.has_linear_model else 0),
     )
 
 
@@ -80,13 +78,10 @@ def estimate_weights(config: Config, data_bytes: int | None) -> int:
     # Two reserved ids, and those of unknown tokens.
     total = (2 + num_tokens + text.hash_buckets) * model.embedding_dim
     width = model.embedding_dim
-    if model.encoder in _GATES:
-        directions = 2 if model.bidirectional else 1
-        for _ in range(model.num_layers):
-            inputs = width + model.units + 2  # two biases of a GRU
-            total += directions * _GATES[model.encoder] * model.units * inputs
-            width = directions * model.units
-            total += 2 * width if model.layer_norm else 0
+    if model.encoder in GATES:
+        total += recurrent_weights(model.to_dict())
+        width = model.units * (2 if model.bidirectional else 1)
+        total += 2 * width * (model.num_layers - 1) if model.layer_norm else 0
     if model.pooling == "attention":
         total += width * (width + 2)
     # The number of classes is not known before the data are read; it is small next to the rest.

@@ -12,7 +12,8 @@ import msgspec
 
 from textclf.config import Config
 
-_GATES = {"simple_rnn": 1, "lstm": 4, "gru": 3}
+# Recurrent encoder -> gates of a unit, the candidate state included.
+GATES = {"simple_rnn": 1, "lstm": 4, "gru": 3}
 _MAX_UNITS = 8192
 # So large that the time budget, not the number of epochs, ends training.
 _UNLIMITED_EPOCHS = 10_000
@@ -53,7 +54,7 @@ def recurrent_weights(model: Mapping[str, Any]) -> int:
     encoder, units = model["encoder"], model["units"]
     if encoder == "bag":
         return 0
-    gates, directions = _GATES[encoder], 2 if model["bidirectional"] else 1
+    gates, directions = GATES[encoder], 2 if model["bidirectional"] else 1
     biases = 2 if encoder == "gru" and model["reset_after"] else 1
     total, width = 0, model["embedding_dim"]
     for _ in range(model["num_layers"]):
@@ -72,10 +73,10 @@ def with_weights(config: Config, weights: int) -> Config:
     model = config.model.to_dict()
     if model["encoder"] == "bag":
         return config
-    if model["encoder"] not in _GATES:
+    if model["encoder"] not in GATES:
         raise ValueError(
             f"the weights of {model['encoder']} are not known; use no budget of weights, or one of "
-            f"the encoders {', '.join(_GATES)}"
+            f"the encoders {', '.join(GATES)}"
         )
 
     def count(units: int) -> int:

@@ -76,7 +76,7 @@ class Checkpoints:
 
         checkpoints = Checkpoints(folder, [*network.variables, *optimizer.variables], minutes=10)
         checkpoints.save(state, iterator)
-        state = checkpoints.restore(lambda state: iter(batches_of(state.epoch)))
+        restored = checkpoints.restore()
 
     Args:
         folder: holds a folder for each checkpoint.
@@ -135,9 +135,8 @@ class Checkpoints:
         notices = []
         for folder in reversed(checkpoint_folders(self._folder)):
             try:
-                manifest = msgspec.json.decode((folder / CHECKPOINT).read_bytes(), type=_Manifest)
-                artifact.check_files(folder, manifest.files)
-            except (OSError, msgspec.MsgspecError, ArtifactError):
+                manifest = _checked_manifest(folder)
+            except ArtifactError:
                 notices.append(f"the checkpoint {folder} is damaged and was skipped")
                 shutil.rmtree(folder)
                 continue
@@ -152,9 +151,8 @@ class Checkpoints:
         """
         folder = self._folder / f"{number:06d}"
         try:
-            manifest = msgspec.json.decode((folder / CHECKPOINT).read_bytes(), type=_Manifest)
-            artifact.check_files(folder, manifest.files)
-        except (OSError, msgspec.MsgspecError, ArtifactError) as error:
+            manifest = _checked_manifest(folder)
+        except ArtifactError as error:
             raise TrainingError(
                 f"{folder}: this worker cannot read the checkpoint with which worker 0 continues "
                 f"({error}); give all workers the same OUTPUT in a shared folder"
@@ -207,6 +205,16 @@ class Restored(msgspec.Struct, frozen=True):
     iterator_path: Path | None
     notices: tuple[str, ...]
     number: int = 0
+
+
+def _checked_manifest(folder: Path) -> _Manifest:
+    """Return the manifest of a checkpoint whose files fit it; ArtifactError if they do not."""
+    try:
+        manifest = msgspec.json.decode((folder / CHECKPOINT).read_bytes(), type=_Manifest)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise ArtifactError(f"{folder / CHECKPOINT}: cannot be read ({error})") from error
+    artifact.check_files(folder, manifest.files)
+    return manifest
 
 
 def restore_iterator(iterator: Iterator, path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from textclf import artifact
+from textclf import artifact, model_data
 from textclf.config import Config
 from textclf.errors import ArtifactError, ConfigError
 
@@ -43,7 +43,7 @@ def check(config: Config, output: str | os.PathLike) -> None:
             f"training.init_from: {folder} is also the output, which is replaced at the end; "
             "choose another output"
         )
-    former = Config.from_dict(card.config)
+    former = model_data.card_config(folder, card)
     if former.model.encoder == "none":
         raise ConfigError(
             [f"training.init_from: {folder} is a linear model alone; name a folder with a network"]
@@ -122,10 +122,11 @@ def copy_weights(
     Raises:
         ArtifactError: the folder is damaged.
     """
+    from textclf import classifier  # TensorFlow, which `check` does not need
+
     card = artifact.read_card(folder)
     artifact.check_files(folder, card.files)
-    with np.load(folder / artifact.WEIGHTS, allow_pickle=False) as arrays:
-        stored = {name: arrays[name] for name in arrays if not name.startswith("linear/")}
+    stored, _ = classifier.read_arrays(folder)
     names = {id(variable): name for name, variable in network.named_parameters.items()}
     embedding = network.encoder.embedding.embeddings
     num_copied = _copy_vectors(
@@ -134,7 +135,7 @@ def copy_weights(
         vocabulary,
         hash_buckets=hash_buckets,
         folder=folder,
-        former_buckets=Config.from_dict(card.config).text.hash_buckets,
+        former_buckets=model_data.card_config(folder, card).text.hash_buckets,
     )
     head = {id(variable) for layer in network.head.layers for variable in layer.variables}
     encoder_weights = [
@@ -184,7 +185,7 @@ def _copy_vectors(
     Returns:
         The number of tokens whose vector was copied.
     """
-    from textclf import text  # TensorFlow, which `check` does not need
+    from textclf import text  # TensorFlow too
 
     reserved = text.NUM_RESERVED
     matrix = embedding.numpy()

@@ -1,6 +1,7 @@
 """The loop over epochs and steps: it advances a `State` and yields events."""
 
 import dataclasses
+import functools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -8,11 +9,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import tensorflow as tf
 
 from textclf import batches, classifier, data, networks
 from textclf.config import Training
 from textclf.training import diagnostics
-from textclf.training.averaging import MovingAverage, mean_of_epochs
+from textclf.training.averaging import mean_of_epochs
 from textclf.training.checkpoints import Checkpoints, restore_iterator
 from textclf.training.cluster import Cluster
 from textclf.training.events import Epoch, Event, Step
@@ -64,7 +66,6 @@ class Loop:
         dataset: the texts, to name those of a batch with a loss that is not finite.
         train: the encoded training split.
         train_step: the graph of one step, which changes network and optimizer.
-        average: the moving average that the step updates; None without one.
         validator: computes the validation figures.
         diagnosis: measures the network; only of the chief.
         cluster: the processes that train together.
@@ -77,14 +78,15 @@ class Loop:
     network: networks.Network
     optimizer: Optimizer
     train_step: TrainStep
-    average: MovingAverage | None
     validator: Validator
     diagnosis: Diagnosis | None
     checkpoints: Checkpoints
     cluster: Cluster
 
-    @property
+    # Cached: the steps read it several times each.
+    @functools.cached_property
     def steps_per_epoch(self) -> int:
+        """Number of steps of a whole epoch."""
         return self.train.num_batches(self.settings.batch_size, self.settings.length_buckets)
 
     @property
@@ -92,6 +94,14 @@ class Loop:
         """The maximum number of training steps."""
         steps = self.settings.epochs * self.steps_per_epoch
         return steps if self.settings.max_steps is None else min(steps, self.settings.max_steps)
+
+    def training_batches(self, epoch: int) -> tf.data.Dataset:
+        """Return the training batches of an epoch, from 1."""
+        return batches.training_batches(
+            self.train,
+            **self.settings.to_dict("batch_size", "length_buckets", "shuffle_buffer", "seed"),
+            epoch=epoch,
+        )
 
     def run(
         self,
@@ -165,16 +175,7 @@ class Loop:
             started: when the epoch began, in seconds of `time.monotonic`.
             iterator_path: position in the epoch's batches, see `Restored`; None at their start.
         """
-        iterator = iter(
-            batches.training_batches(
-                self.train,
-                batch_size=self.settings.batch_size,
-                length_buckets=self.settings.length_buckets,
-                shuffle_buffer=self.settings.shuffle_buffer,
-                seed=self.settings.seed,
-                epoch=state.epoch,
-            )
-        )
+        iterator = iter(self.training_batches(state.epoch))
         if iterator_path is not None:
             restore_iterator(iterator, iterator_path)
         while state.step < self.total_steps:
@@ -282,8 +283,8 @@ class Loop:
 
     def _averaged_weights(self, state: State, last: _Scored) -> dict[str, np.ndarray] | None:
         """Return the average of the weights, if there is one that differs from the last weights."""
-        if self.average is not None:
-            return self.average.weights(last.weights)
+        if self.train_step.average is not None:
+            return self.train_step.average.weights(last.weights)
         if self.settings.average != "swa":
             return None
         score, mean = self._rank(last), state.mean

@@ -215,6 +215,8 @@ class TrainStep:
     Args:
         network, optimizer, average: made within the strategy's scope.
         class_weights: weight of each class in the loss.
+
+    Attributes:
         average: the moving average of the weights, updated after each step; None without one.
     """
 
@@ -235,7 +237,7 @@ class TrainStep:
         self._settings = settings
         self._weight_of_class = tf.constant(class_weights, tf.float32)
         self._strategy = strategy
-        self._average = average
+        self.average = average
         self._num_parts = settings.accumulate_steps * strategy.num_replicas_in_sync
         self._seeds = [
             (state, int(state.numpy()[0]))
@@ -266,7 +268,7 @@ class TrainStep:
         """The variables of the state that are neither the network's nor the optimizer's."""
         return [
             *(self._loss_scale.variables if self._loss_scale else ()),
-            *(self._average.variables if self._average else ()),
+            *(self.average.variables if self.average else ()),
         ]
 
     @property
@@ -321,8 +323,8 @@ class TrainStep:
             def update() -> tf.Tensor:
                 # Outside of `strategy.run`, where Keras would sum the gradients of the replicas.
                 self._optimizer.apply(gradients, is_frozen=is_frozen)
-                if self._average is not None:
-                    self._average.update(step)
+                if self.average is not None:
+                    self.average.update(step)
                 return tf.constant(0)
 
             if self._loss_scale is None:

@@ -305,7 +305,7 @@ def _linear_model(
 ) -> Generator[Event, None, tuple[linear.Fitted | None, Decision | None]]:
     """Fit the linear model, if there is one; return it with its decision, and yield its event."""
     config = setup.config
-    if config.model.encoder != "none" and config.model.linear == "none":
+    if not config.has_linear_model:
         return None, None
     fitted = linear_model or fitted_before(work)
     if fitted is None:
@@ -620,7 +620,6 @@ def _make_loop(
         network=network,
         optimizer=optimizer,
         train_step=train_step,
-        average=average,
         validator=validator,
         diagnosis=diagnosis,
         checkpoints=checkpoints,

@@ -287,8 +287,8 @@ CHECKS: tuple[Check, ...] = (
         frozenset({"training.batch_size"}),
         lambda config: config.training.accumulate_steps > config.training.batch_size,
         lambda config: (
-            f"a batch of training.batch_size={config.training.batch_size} texts has no more parts; "
-            "expected at most that number"
+            f"a batch of {config.training.batch_size} texts (training.batch_size) cannot have "
+            f"{config.training.accumulate_steps} parts; lower it or raise training.batch_size"
         ),
     ),
     Check(

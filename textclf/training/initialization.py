@@ -37,7 +37,10 @@ def check(config: Config, output: str | os.PathLike) -> None:
     folder = initial_folder(config)
     if folder is None:
         return
-    card = artifact.read_card(folder)
+    try:
+        card = artifact.read_card(folder)
+    except ArtifactError as error:
+        raise ArtifactError(f"training.init_from: {error}") from None
     if os.path.realpath(folder) == os.path.realpath(output):
         raise ArtifactError(
             f"training.init_from: {folder} is also the output, which is replaced at the end; "

@@ -153,8 +153,9 @@ def test_diagnosis_changes_neither_weights_nor_dropout():
 
 
 def test_sampled_steps_are_spread_over_the_epoch():
-    assert sorted(recurrence.sampled_steps(160)) == [10, 30, 50, 70, 90, 110, 130, 150]
-    assert sorted(recurrence.sampled_steps(3)) == [0, 1, 2]
+    assert sorted(recurrence.sampled_steps(480)) == [30, 90, 150, 210, 270, 330, 390, 450]
+    assert sorted(recurrence.sampled_steps(66)) == [16, 49]
+    assert sorted(recurrence.sampled_steps(3)) == [1]
     assert sorted(recurrence.sampled_steps(1)) == [0]
 
 
@@ -195,7 +196,8 @@ def test_training_that_continues_within_an_epoch_has_the_same_update_ratios(
     reviews: Path, tiny: dict[str, Any], tmp_path: Path
 ):
     settings = {**tiny, "data": {"source": str(reviews)}}
-    settings["training"] = {**tiny["training"], "checkpoint_minutes": 1e-9}
+    # Small batches: an epoch has several sampled steps.
+    settings["training"] = {**tiny["training"], "checkpoint_minutes": 1e-9, "batch_size": 4}
     train(settings, tmp_path / "whole")
     events = training.train_events(Config.from_dict(settings), tmp_path / "run")
     started = next(events)

@@ -244,7 +244,10 @@ def test_interrupted_training_saves_the_best_epoch_and_a_checkpoint(
     rare = {**settings, "training": {**settings["training"], "checkpoint_minutes": 10}}
     steps = iter(range(100))
     *_, finished = training.train_events(
-        Config.from_dict(rare), tmp_path / "run", should_stop=lambda: next(steps) == 13
+        Config.from_dict(rare),
+        tmp_path / "run",
+        should_stop=lambda: next(steps) == 13,
+        max_steps_per_call=1,
     )
     assert finished.is_resumable and finished.why == "interrupted"
     assert classifier.load(tmp_path / "run").card.training.best_epoch == 1

@@ -60,7 +60,9 @@ def run(
     **arguments: Any,
 ) -> list[Any]:
     """Train, call a function with the loop after each step, and return the events."""
-    events = training.train_events(Config.from_dict(settings), output, **arguments)
+    events = training.train_events(
+        Config.from_dict(settings), output, max_steps_per_call=1, **arguments
+    )
     seen = []
     for event in events:
         seen.append(event)
@@ -90,7 +92,7 @@ def weights_of(folder: Path) -> Weights:
 def weights_by_step(settings: dict[str, Any], output: Path) -> list[Weights]:
     """Return the weights before the first step and after each step."""
     seen: list[Weights] = []
-    events = training.train_events(Config.from_dict(settings), output)
+    events = training.train_events(Config.from_dict(settings), output, max_steps_per_call=1)
     for event in events:
         if isinstance(event, training.Started | training.Step):
             seen.append(classifier.get_weights(loop_of(events).network))
@@ -379,7 +381,7 @@ def test_interrupted_training_with_further_state_continues_to_the_same_bytes(
     )
     steps = len(losses(run(whole, tmp_path / "whole")))
     for at in (2, steps // 3 + 1, steps - 1):
-        # It is called before every step.
+        # It is called before every step, because a call of the graph is one step.
         calls = iter(range(steps))
         output = tmp_path / f"at{at}"
         try:

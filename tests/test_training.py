@@ -168,7 +168,9 @@ def test_interrupted_training_saves_the_best_epoch_without_a_further_validation(
 ):
     asked = iter(range(1000))
     resolved = config(bag, "training.epochs=50", source=str(reviews))
-    epochs, finished = run(resolved, tmp_path / "run", should_stop=lambda: next(asked) >= 20)
+    epochs, finished = run(
+        resolved, tmp_path / "run", should_stop=lambda: next(asked) >= 20, max_steps_per_call=1
+    )
     assert finished.why == "interrupted" and "interrupted in epoch" in finished.message
     assert len(epochs) == finished.epochs - 1 >= 1
     assert classifier.load(tmp_path / "run").card.training.ended_by == "interrupted"

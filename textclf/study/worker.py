@@ -493,6 +493,7 @@ def _estimate(config: Config, on_progress: OnProgress) -> Estimate:
             Path(folder) / "run",
             should_stop=lambda: len(step_times) > ESTIMATE_STEPS,
             on_progress=on_progress,
+            max_steps_per_call=1,
         )
         try:
             for event in events:

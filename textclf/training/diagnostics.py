@@ -136,9 +136,9 @@ def _name(path: str) -> str:
 # === Notices before the training ===
 
 
-def describe_batch(dataset: data.Dataset, batch: batches.Batch) -> str:
+def describe_batch(dataset: data.Dataset, batch_rows: np.ndarray) -> str:
     """Return the number of texts of a training batch, and place and text of the first three."""
-    rows = sorted(int(row) for row in batch.rows.numpy())
+    rows = sorted(int(row) for row in batch_rows)
     shown: list[str] = []
     for example in dataset.examples("train"):
         if example.row in rows[:3]:

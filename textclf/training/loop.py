@@ -25,6 +25,8 @@ from textclf.training.validation import Validator
 
 # A float16 training ends after so many steps in a row whose gradients overflow.
 _MAX_SKIPPED = 20
+# A call of the graph computes as many steps as take so long: a signal waits for its end.
+_SECONDS_PER_CALL = 0.25
 # Several workers ask each other once in so many steps whether one of them has to stop.
 _STEPS_TO_ASK = 10
 
@@ -108,13 +110,15 @@ class Loop:
         state: State,
         should_stop: Callable[[], bool],
         iterator_path: Path | None = None,
+        max_steps_per_call: int | None = None,
     ) -> Iterator[Event]:
         """Train epoch after epoch until the planned end or early stopping.
 
         Args:
             state: advanced with every step.
-            should_stop: called before every step; if it returns true, a checkpoint is written.
+            should_stop: called before every call of the graph; if it returns true, a checkpoint is written.
             iterator_path: where a checkpoint stores the position in the epoch's batches.
+            max_steps_per_call: of the graph; None for no limit.
 
         Yields:
             A `Step` after each step and an `Epoch` after each validation.
@@ -127,8 +131,11 @@ class Loop:
             if not state.is_in_epoch:
                 state.begin_epoch()
             started = time.monotonic() - state.seconds
-            yield from self._steps(state, should_stop, started, iterator_path)
+            yield from self._steps(
+                state, should_stop, started, iterator_path, max_steps_per_call
+            )
             iterator_path = None
+            self.optimizer.flush()
             scored = self._validate(state)
             figures = {
                 "epoch": state.epoch,
@@ -168,6 +175,7 @@ class Loop:
         should_stop: Callable[[], bool],
         started: float,
         iterator_path: Path | None,
+        max_steps_per_call: int | None,
     ) -> Iterator[Step]:
         """Train the steps of one epoch, or the rest of them.
 
@@ -178,7 +186,8 @@ class Loop:
         iterator = iter(self.training_batches(state.epoch))
         if iterator_path is not None:
             restore_iterator(iterator, iterator_path)
-        while state.step < self.total_steps:
+        seconds = math.inf  # of a step of the last call
+        while self._num_left(state):
             if (is_stopping := self._is_stopping(state, should_stop)) or self.checkpoints.is_due:
                 state.seconds = time.monotonic() - started
                 self._save(state, iterator)
@@ -189,30 +198,68 @@ class Loop:
                     f"interrupted in epoch {state.epoch} at step {number} of "
                     f"{self.steps_per_epoch}",
                 )
-            if (batch := next(iterator, None)) is None:
-                return
-            state.learning_rate = learning_rate(
+            num_steps = self._steps_of_call(state, seconds, max_steps_per_call)
+            rates = self._rates(state, num_steps)
+            before = self.diagnosis.weights_before(number - 1) if self.diagnosis else None
+            called = time.monotonic()
+            with self.cluster.waiting(f"step {number} of epoch {state.epoch}"):
+                steps = self.train_step(
+                    iterator,
+                    rates,
+                    step=state.step,
+                    is_frozen=state.epoch <= self.settings.freeze_epochs,
+                )
+            seconds = (time.monotonic() - called) / len(steps.losses)
+            for rate, loss, norms, num_examples in zip(rates, *steps[:3], strict=False):
+                state.step += 1
+                state.learning_rate = rate
+                if not (math.isfinite(loss) and np.isfinite(norms).all()):
+                    self._skip(state, steps.last_rows, loss)
+                else:
+                    state.skipped_in_row = 0
+                    state.sums.add(float(loss), int(num_examples), norms)
+                    if self.diagnosis is not None and before is not None:
+                        state.sums.updates.append(self.diagnosis.update_norms(before))
+                yield Step(
+                    state.epoch,
+                    state.sums.steps,
+                    self.steps_per_epoch,
+                    float(loss),
+                    state.sums.mean_loss,
+                )
+
+    def _num_left(self, state: State) -> int:
+        """Return the number of steps that remain in the epoch."""
+        return min(self.steps_per_epoch - state.sums.steps, self.total_steps - state.step)
+
+    def _steps_of_call(self, state: State, seconds: float, limit: int | None) -> int:
+        """Return the number of steps to compute before anything else can happen.
+
+        Args:
+            seconds: duration of a step; infinite if unknown.
+            limit: of the number.
+        """
+        if self.cluster.strategy.num_replicas_in_sync > 1:
+            return 1
+        number = max(int(_SECONDS_PER_CALL / seconds), 1)
+        if limit is not None:
+            number = min(number, limit)
+        if self.diagnosis is not None:
+            number = min(number, self.diagnosis.steps_until_sample(state.sums.steps))
+        return min(number, self._num_left(state))
+
+    def _rates(self, state: State, number: int) -> list[float]:
+        """Return the learning rates of the next steps."""
+        return [
+            learning_rate(
                 self.settings,
-                step=state.step,
+                step=state.step + i,
                 total_steps=self.total_steps,
                 steps_per_epoch=self.steps_per_epoch,
                 plateau_factor=state.plateau_factor,
             )
-            self.optimizer.assign_rate(state.learning_rate)
-            before = self.diagnosis.weights_before(number - 1) if self.diagnosis else None
-            with self.cluster.waiting(f"step {number} of epoch {state.epoch}"):
-                loss, norms = self.train_step(
-                    batch, step=state.step, is_frozen=state.epoch <= self.settings.freeze_epochs
-                )
-            state.step += 1
-            if not (math.isfinite(loss) and np.isfinite(norms).all()):
-                self._skip(state, batch, loss)
-            else:
-                state.skipped_in_row = 0
-                state.sums.add(loss, len(batch.rows), norms)
-                if self.diagnosis is not None and before is not None:
-                    state.sums.updates.append(self.diagnosis.update_norms(before))
-            yield Step(state.epoch, number, self.steps_per_epoch, loss, state.sums.mean_loss)
+            for i in range(number)
+        ]
 
     def _save(self, state: State, iterator: Iterator | None) -> None:
         if self.cluster.is_chief:
@@ -224,8 +271,11 @@ class Loop:
             return False
         return self.cluster.is_true_anywhere(should_stop(), "the other workers' signals")
 
-    def _skip(self, state: State, batch: batches.Batch, loss: float) -> None:
+    def _skip(self, state: State, rows: np.ndarray, loss: float) -> None:
         """Count a step whose loss or gradient is not finite, if float16 explains it.
+
+        Args:
+            rows: int32 [B], numbers of its examples.
 
         Raises:
             Interrupted: it does not.
@@ -239,7 +289,7 @@ class Loop:
                 f"the loss or its gradient is not finite in epoch {state.epoch} at {steps}step "
                 f"{state.sums.steps + 1} (loss {loss}, learning rate {state.learning_rate:.3g}); "
                 "lower training.learning_rate or set training.clip_norm; "
-                f"{diagnostics.describe_batch(self.dataset, batch)}",
+                f"{diagnostics.describe_batch(self.dataset, rows)}",
             )
         state.sums.skip()
 

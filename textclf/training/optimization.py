@@ -1,7 +1,7 @@
 """The optimizer, the learning rate schedule, class weights, and the training step."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -14,6 +14,7 @@ from textclf.data import Dataset
 from textclf.errors import ConfigError
 from textclf.tasks import Task
 from textclf.training.averaging import MovingAverage
+from textclf.training.row_adam import RowAdam, Rows
 
 # The first scale of the loss for float16, and the steps without overflow after which it doubles:
 # the values of Micikevicius et al. (2018), "Mixed Precision Training".
@@ -33,13 +34,13 @@ class _Group(NamedTuple):
 
     Attributes:
         variables: trained weights.
-        optimizer: built for them.
+        optimizer: built for them; a `RowAdam` for the token vectors alone.
         factor: of the learning rate.
         is_head: whether they are trained in the frozen epochs too.
     """
 
     variables: list[keras.Variable]
-    optimizer: keras.optimizers.Optimizer
+    optimizer: keras.optimizers.Optimizer | RowAdam
     factor: float
     is_head: bool
 
@@ -58,21 +59,39 @@ class Optimizer:
     for the embedding to L for the head, is multiplied by `layer_decay ** (L - l)` (Howard & Ruder
     2018, "Universal Language Model Fine-tuning", section 3.2).
 
+    Adam computes only the token vectors that a batch uses, see `RowAdam`, unless the gradient of a
+    step is a sum over parts or replicas, a step may be skipped, or an average needs all vectors
+    after each step.
+
     Args:
         network: its trained weights are updated; made within the strategy's scope, as this object.
         settings: section `training`.
+        num_replicas: of the strategy.
     """
 
-    def __init__(self, network: networks.Network, settings: Training):
+    def __init__(self, network: networks.Network, settings: Training, *, num_replicas: int = 1):
+        table = network.encoder.embedding.embeddings
+        is_by_row = (
+            settings.optimizer == "adam"
+            and settings.accumulate_steps == num_replicas == 1
+            and settings.precision != "mixed_float16"
+            and settings.average != "ema"
+            and table.trainable
+        )
+        depths = network.trained_by_depth
         if settings.layer_decay == 1 and not settings.freeze_epochs:
-            depths = [network.trainable_variables]
-        else:
-            depths = network.trained_by_depth
+            num_alone = 1 if is_by_row else 0
+            depths = [*depths[:num_alone], [v for group in depths[num_alone:] for v in group]]
         last = len(depths) - 1
         self._groups = []
+        self._row_adam: RowAdam | None = None
         for depth, variables in enumerate(depths):
-            optimizer = make_optimizer(settings)
-            optimizer.build(variables)
+            optimizer: keras.optimizers.Optimizer | RowAdam
+            if is_by_row and variables[0] is table:
+                optimizer = self._row_adam = RowAdam(table, settings.learning_rate)
+            else:
+                optimizer = make_optimizer(settings)
+                optimizer.build(variables)
             factor = settings.layer_decay ** (last - depth)
             self._groups.append(_Group(variables, optimizer, factor, depth == last))
 
@@ -86,20 +105,49 @@ class Optimizer:
         groups = [group for group in self._groups if group.is_head or not is_frozen]
         return [variable for group in groups for variable in group.variables]
 
-    def assign_rate(self, rate: float) -> None:
+    def assign_rate(self, rate: float | tf.Tensor) -> None:
         """Set the learning rate of the head; the layers below have theirs from it."""
         for group in self._groups:
             group.optimizer.learning_rate.assign(rate * group.factor)
 
-    def apply(self, gradients: Sequence, *, is_frozen: bool) -> None:
-        """Update the weights `trained(is_frozen=...)` with their gradients, in the same order."""
+    def gather(self, token_ids: tf.Tensor, *, is_frozen: bool) -> Rows | None:
+        """Return the token vectors of a batch, to be called before the network reads them.
+
+        Returns:
+            None if all vectors are updated at every step, or none.
+        """
+        if self._row_adam is None or is_frozen:
+            return None
+        return self._row_adam.gather(token_ids)
+
+    def apply(self, gradients: Sequence, *, is_frozen: bool, rows: Rows | None = None) -> None:
+        """Update the weights `trained(is_frozen=...)` with their gradients, in the same order.
+
+        Args:
+            rows: of `gather`; the gradient of the token vectors is that of these rows.
+        """
         start = 0
         for group in self._groups:
             if is_frozen and not group.is_head:
                 continue
             stop = start + len(group.variables)
-            group.optimizer.apply(gradients[start:stop], group.variables)
+            if isinstance(group.optimizer, RowAdam):
+                assert rows is not None
+                group.optimizer.apply(gradients[start], rows)
+            else:
+                group.optimizer.apply(gradients[start:stop], group.variables)
             start = stop
+
+    def flush(self) -> None:
+        """Make the updates that are still to be made; before all token vectors are read."""
+        if self._row_adam is not None:
+            self._row_adam.flush()
+
+    def current_value(self, variable: keras.Variable) -> tf.Tensor:
+        """Return the value that a trained weight has after `flush`, and change nothing."""
+        if self._row_adam is not None and variable is self._row_adam.table:
+            return self._row_adam.current_values()
+        return tf.convert_to_tensor(variable.value)
 
 
 def make_optimizer(settings: Training) -> keras.optimizers.Optimizer:
@@ -199,15 +247,35 @@ class LossScale:
         self._steps.assign(tf.where(doubles, tf.zeros_like(steps), steps))
 
 
+class Steps(NamedTuple):
+    """Results of training steps.
+
+    Attributes:
+        losses: float32 [steps].
+        norms: gradient norm of each trained variable, float32 [steps, variables]: before clipping,
+            and 0 for frozen ones.
+        num_examples: int32 [steps], of each batch.
+        last_rows: int32 [B], `Batch.rows` of the last step.
+    """
+
+    losses: np.ndarray
+    norms: np.ndarray
+    num_examples: np.ndarray
+    last_rows: np.ndarray
+
+
 class TrainStep:
-    """The graph of one training step.
+    """The graph of training steps.
 
         train_step = TrainStep(
             network, optimizer, task, settings, class_weights=[1.0, 1.0], strategy=strategy
         )
-        loss, norms = train_step(batch, step=0, is_frozen=False)
+        steps = train_step(iter(batches), [0.001, 0.001], step=0, is_frozen=False)
 
-    It computes the mean loss of the batch and its penalty, clips the gradients, and applies them;
+    A call computes several steps, because reading a batch, calling a graph and reading its results
+    takes two milliseconds in Python. With several replicas, a call is one step.
+
+    A step computes the mean loss of the batch and its penalty, clips the gradients, and applies them;
     values that are not finite never reach the weights. Every replica of the strategy computes a
     share of the batch, in `training.accumulate_steps` parts one after the other. Each part has its
     own dropout masks, which depend on the seed, the step and the part only.
@@ -239,6 +307,7 @@ class TrainStep:
         self._strategy = strategy
         self.average = average
         self._num_parts = settings.accumulate_steps * strategy.num_replicas_in_sync
+        self._is_loop = strategy.num_replicas_in_sync == 1
         self._seeds = [
             (state, int(state.numpy()[0]))
             for state in network.dropout_states
@@ -248,20 +317,8 @@ class TrainStep:
         if settings.precision == "mixed_float16":
             with strategy.scope():
                 self._loss_scale = LossScale()
-        signature = [
-            tf.TensorSpec([None, None], tf.int32),
-            tf.TensorSpec([None], tf.int32),
-            tf.TensorSpec([None, task.num_outputs], tf.float32),
-            tf.TensorSpec([None], tf.float32),
-            tf.TensorSpec([], tf.int64),
-        ]
-        # Each is traced when it is called for the first time.
-        self._graphs = {
-            is_frozen: tf.function(
-                self._graph(is_frozen), input_signature=signature, autograph=False
-            )
-            for is_frozen in (False, True)
-        }
+        # By whether lower layers are frozen; each is traced when it is called for the first time.
+        self._graphs: dict[bool, Callable[..., tuple[tf.Tensor, ...]]] = {}
 
     @property
     def variables(self) -> list[keras.Variable]:
@@ -277,28 +334,79 @@ class TrainStep:
         return sum(graph.experimental_get_tracing_count() for graph in self._graphs.values())
 
     def __call__(
-        self, batch: batches.Batch, *, step: int, is_frozen: bool
-    ) -> tuple[float, np.ndarray]:
-        """Train on a batch.
+        self, iterator: Iterator, rates: Sequence[float], *, step: int, is_frozen: bool
+    ) -> Steps:
+        """Train on the next batches of an iterator.
 
         Args:
+            iterator: over a dataset of `Batch`es; it must have as many as there are rates.
+            rates: learning rate of each step; one with several replicas.
             step: steps done before, over all epochs.
             is_frozen: whether only the head is trained.
 
         Returns:
-            The loss, and the gradient norm of each trained variable, float32 [variables]: before
-            clipping, and 0 for frozen ones.
+            The steps up to the first one whose loss or gradient is not finite.
         """
-        loss, norms = self._graphs[is_frozen](
-            batch.features["token_ids"],
-            batch.features["lengths"],
-            batch.targets,
-            batch.weights,
-            tf.constant(step, tf.int64),
+        if is_frozen not in self._graphs:
+            self._graphs[is_frozen] = tf.function(
+                self._graph(is_frozen),
+                input_signature=[
+                    tf.data.IteratorSpec(iterator.element_spec),
+                    tf.TensorSpec([None], tf.float32),
+                    tf.TensorSpec([], tf.int64),
+                ],
+                autograph=False,
+            )
+        results = self._graphs[is_frozen](
+            iterator, tf.constant(rates, tf.float32), tf.constant(step, tf.int64)
         )
-        return float(loss), norms.numpy()
+        return Steps(*(value.numpy() for value in results))
 
-    def _graph(self, is_frozen: bool) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
+    def _graph(self, is_frozen: bool) -> Callable[..., tuple[tf.Tensor, ...]]:
+        train = self._one_step(is_frozen)
+        num_variables = len(self._network.trainable_variables)
+
+        def train_steps(
+            iterator: Iterator, rates: tf.Tensor, step: tf.Tensor
+        ) -> tuple[tf.Tensor, ...]:
+            if not self._is_loop:
+                batch = next(iterator)
+                loss, norms = train(batch, rates[0], step)
+                return loss[tf.newaxis], norms[tf.newaxis], tf.shape(batch.rows), batch.rows
+            num_steps = tf.size(rates)
+
+            def body(
+                i: tf.Tensor, _: tf.Tensor, rows: tf.Tensor, *arrays: tf.TensorArray
+            ) -> tuple[Any, ...]:
+                batch = next(iterator)
+                loss, norms = train(batch, rates[i], step + tf.cast(i, tf.int64))
+                is_finite = tf.math.is_finite(loss) & tf.reduce_all(tf.math.is_finite(norms))
+                values = loss, norms, tf.size(batch.rows)
+                written = [array.write(i, v) for array, v in zip(arrays, values, strict=True)]
+                return i + 1, is_finite, batch.rows, *written
+
+            first = (
+                tf.constant(0),
+                tf.constant(True),
+                tf.zeros([0], tf.int32),
+                tf.TensorArray(tf.float32, num_steps, element_shape=[]),
+                tf.TensorArray(tf.float32, num_steps, element_shape=[num_variables]),
+                tf.TensorArray(tf.int32, num_steps, element_shape=[]),
+            )
+            shapes: list[Any] = [tf.TensorShape([]), tf.TensorShape([]), tf.TensorShape([None])]
+            done, _, rows, *arrays = tf.while_loop(
+                lambda i, is_finite, *_: (i < num_steps) & is_finite,
+                body,
+                first,
+                shape_invariants=(*shapes, *[tf.TensorShape(None)] * 3),
+                parallel_iterations=1,
+            )
+            return *(array.stack()[:done] for array in arrays), rows
+
+        return train_steps
+
+    def _one_step(self, is_frozen: bool) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
+        """Return a function of a batch, a rate and a step, which gives the loss and the norms."""
         variables = self._optimizer.trained(is_frozen=is_frozen)
         strategy = self._strategy
 
@@ -306,23 +414,22 @@ class TrainStep:
             # The values of all replicas are equal.
             return strategy.experimental_local_results(values)[0]
 
-        def train_step(
-            token_ids: tf.Tensor,
-            lengths: tf.Tensor,
-            targets: tf.Tensor,
-            weights: tf.Tensor,
-            step: tf.Tensor,
+        def train(
+            batch: batches.Batch, rate: tf.Tensor, step: tf.Tensor
         ) -> tuple[tf.Tensor, tf.Tensor]:
-            rows = token_ids, lengths, targets, weights
+            self._optimizer.assign_rate(rate)
+            token_ids, lengths = batch.features["token_ids"], batch.features["lengths"]
+            values = token_ids, lengths, batch.targets, batch.weights
+            rows = self._optimizer.gather(token_ids, is_frozen=is_frozen)
             total, norms, gradients = strategy.run(
-                lambda: self._replica_gradients(variables, rows, step)
+                lambda: self._replica_gradients(variables, values, rows, step)
             )
             total, norms = first(total), first(norms)
             gradients = [first(gradient) for gradient in gradients]
 
             def update() -> tf.Tensor:
                 # Outside of `strategy.run`, where Keras would sum the gradients of the replicas.
-                self._optimizer.apply(gradients, is_frozen=is_frozen)
+                self._optimizer.apply(gradients, is_frozen=is_frozen, rows=rows)
                 if self.average is not None:
                     self.average.update(step)
                 return tf.constant(0)
@@ -335,7 +442,7 @@ class TrainStep:
                 self._loss_scale.update(is_finite)
             return total, self._norms_of_all(norms, variables)
 
-        return train_step
+        return train
 
     def _norms_of_all(self, norms: tf.Tensor, variables: list[keras.Variable]) -> tf.Tensor:
         """Return the norms in the order of the network's trained variables, 0 for frozen ones."""
@@ -348,13 +455,18 @@ class TrainStep:
         )
 
     def _replica_gradients(
-        self, variables: list[keras.Variable], rows: tuple[tf.Tensor, ...], step: tf.Tensor
+        self,
+        variables: list[keras.Variable],
+        batch: tuple[tf.Tensor, ...],
+        rows: Rows | None,
+        step: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
         """Return the loss, the gradient norms, and the clipped gradients, of the whole batch.
 
         Args:
-            rows: token ids int32 [B, T], lengths int32 [B], targets float32 [B, C] and weights
+            batch: token ids int32 [B, T], lengths int32 [B], targets float32 [B, C] and weights
                 float32 [B].
+            rows: of `Optimizer.gather`.
             step: int64 [], steps done before.
         """
         settings = self._settings
@@ -362,13 +474,16 @@ class TrainStep:
         num_in_replica = settings.accumulate_steps
         first_part = context.replica_id_in_sync_group * num_in_replica
         if num_in_replica == 1:
-            total, gradients = self._part_gradients(variables, rows, step, first_part)
+            total, gradients = self._part_gradients(variables, batch, rows, step, first_part)
         else:
             _, total, gradients = tf.while_loop(
                 lambda part, *_: part < first_part + num_in_replica,
                 lambda part, total, gradients: (
                     part + 1,
-                    *_add((total, gradients), self._part_gradients(variables, rows, step, part)),
+                    *_add(
+                        (total, gradients),
+                        self._part_gradients(variables, batch, None, step, part),
+                    ),
                 ),
                 (first_part, tf.zeros([]), [tf.zeros(variable.shape) for variable in variables]),
                 parallel_iterations=1,  # several parts at once would need the memory of all
@@ -380,18 +495,21 @@ class TrainStep:
             scale = self._loss_scale.value.value
             total, gradients = total / scale, [gradient / scale for gradient in gradients]
         norms = tf.stack([tf.norm(gradient) for gradient in gradients])
-        is_finite = tf.math.is_finite(total) & tf.math.is_finite(tf.norm(norms))
+        norm = tf.norm(norms)
+        is_finite = tf.math.is_finite(total) & tf.math.is_finite(norm)
         if settings.clip_value is not None:
             limit = settings.clip_value
             gradients = [tf.clip_by_value(gradient, -limit, limit) for gradient in gradients]
+            norm = tf.linalg.global_norm(gradients)
         if settings.clip_norm is not None:
-            gradients, _ = tf.clip_by_global_norm(gradients, settings.clip_norm)
+            gradients, _ = tf.clip_by_global_norm(gradients, settings.clip_norm, norm)
         return total, norms, [tf.where(is_finite, gradient, 0.0) for gradient in gradients]
 
     def _part_gradients(
         self,
         variables: list[keras.Variable],
-        rows: tuple[tf.Tensor, ...],
+        batch: tuple[tf.Tensor, ...],
+        rows: Rows | None,
         step: tf.Tensor,
         part: tf.Tensor,
     ) -> tuple[tf.Tensor, list[tf.Tensor]]:
@@ -400,8 +518,8 @@ class TrainStep:
         Args:
             part: int32 [], from 0, over all replicas.
         """
-        batch_size = tf.cast(tf.shape(rows[1])[0], tf.float32)
-        token_ids, lengths, targets, weights = _rows_of_part(rows, part, self._num_parts)
+        batch_size = tf.cast(tf.shape(batch[1])[0], tf.float32)
+        token_ids, lengths, targets, weights = _rows_of_part(batch, part, self._num_parts)
         self._set_dropout(step, part)
         with tf.GradientTape() as tape:
             logits = self._network({"token_ids": token_ids, "lengths": lengths}, training=True)
@@ -416,7 +534,12 @@ class TrainStep:
             if self._loss_scale is not None:
                 total *= self._loss_scale.value.value
         gradients = tape.gradient(total, [variable.value for variable in variables])
-        return total, [tf.convert_to_tensor(gradient) for gradient in gradients]
+        return total, [
+            rows.sum_gradient(gradient)
+            if rows is not None and isinstance(gradient, tf.IndexedSlices)
+            else tf.convert_to_tensor(gradient)
+            for gradient in gradients
+        ]
 
     def _set_dropout(self, step: tf.Tensor, part: tf.Tensor) -> None:
         """Set the states of the dropout layers to those of a part of a step.

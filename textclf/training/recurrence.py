@@ -14,7 +14,7 @@ The last three are measured on the same few training texts after each epoch.
 
 import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import keras
 import numpy as np
@@ -27,7 +27,8 @@ from textclf.networks import cells
 DISTANCES = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 # Texts on which gates are measured: at most 32, and few of a small training split.
 _MAX_TEXTS, _MIN_TEXTS, _SHARE_OF_TEXTS = 32, 8, 0.01
-_SAMPLES_PER_EPOCH = 8
+# Updates are measured at one of 32 steps, but at one to eight steps in every epoch.
+_STEPS_PER_SAMPLE, _MAX_SAMPLES = 32, 8
 # A gate is saturated below 0.05 or above 0.95, a tanh beyond 0.95 in absolute value.
 _GATE_LIMIT = 0.95
 _DEAD_DEVIATION = 1e-3  # states lie between -1 and 1
@@ -50,13 +51,22 @@ class Diagnosis:
         network: is being trained.
         texts: see `sample_texts`.
         steps_per_epoch: number of steps of an epoch.
+        current_value: gives the value of a weight between two steps, if its variable does not hold
+            it; see `Optimizer.current_value`.
     """
 
     def __init__(
-        self, network: networks.Network, texts: networks.Features, *, steps_per_epoch: int
+        self,
+        network: networks.Network,
+        texts: networks.Features,
+        *,
+        steps_per_epoch: int,
+        current_value: Callable[[keras.Variable], tf.Tensor] = tf.convert_to_tensor,
     ):
+        self._current_value = current_value
         self._variables = network.trainable_variables
         self._encoder = network.encoder
+        self._steps_per_epoch = steps_per_epoch
         self._sampled_steps = sampled_steps(steps_per_epoch)
         self._token_ids = texts["token_ids"].numpy()
         self._lengths = texts["lengths"].numpy()
@@ -75,6 +85,15 @@ class Diagnosis:
             return None
         return self._weights()
 
+    def steps_until_sample(self, step: int) -> int:
+        """Return how many steps can be made before weights are read again, at least 1.
+
+        Args:
+            step: steps done before in this epoch.
+        """
+        later = [sampled - step for sampled in self._sampled_steps if sampled >= step]
+        return max(min(later, default=self._steps_per_epoch), 1)
+
     def update_norms(self, before: Sequence[np.ndarray]) -> np.ndarray:
         """Return the norms of the changes and of the weights before, float32 [2, variables]."""
         changes = [new - old for new, old in zip(self._weights(), before, strict=True)]
@@ -82,7 +101,7 @@ class Diagnosis:
             return np.array([[np.linalg.norm(x) for x in each] for each in (changes, before)])
 
     def _weights(self) -> list[np.ndarray]:
-        return [_read(variable) for variable in self._variables]
+        return [np.asarray(self._current_value(variable)) for variable in self._variables]
 
     def figures(self) -> dict[str, dict[str, float]]:
         """Return the figures of the recurrent layers; empty without such layers.
@@ -126,8 +145,8 @@ def sample_texts(shards: batches.Shards) -> networks.Features:
 
 
 def sampled_steps(steps_per_epoch: int) -> frozenset[int]:
-    """Return the steps of an epoch, from 0, whose updates are measured: its middles of eighths."""
-    number = _SAMPLES_PER_EPOCH
+    """Return the steps of an epoch, from 0, whose updates are measured: middles of equal parts."""
+    number = min(max(steps_per_epoch // _STEPS_PER_SAMPLE, 1), _MAX_SAMPLES)
     return frozenset((2 * i + 1) * steps_per_epoch // (2 * number) for i in range(number))
 
 

@@ -162,6 +162,7 @@ def train_events(
     linear_model: linear.Fitted | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     on_progress: batches.Progress = lambda stage, done, total: None,
+    max_steps_per_call: int | None = None,
 ) -> Generator[Event, None, None]:
     """Check the settings, then return the events of a training that happens while they are read.
 
@@ -176,9 +177,12 @@ def train_events(
             `Finished` is yielded.
         linear_model: a result of `fit_linear` on the same data and settings, for several trainings
             that share it; default: it is fitted if the settings ask for it.
-        should_stop: called at every step; if it returns true, a checkpoint is written and the
-            best epoch so far is saved.
+        should_stop: called every quarter of a second, between two steps; if it returns true, a
+            checkpoint is written and the best epoch so far is saved.
         on_progress: called with stage, done and total before the first step.
+        max_steps_per_call: the most steps that TensorFlow computes at a time, whose events come
+            together; default: as many as take a quarter of a second. With 1, `should_stop` is
+            called before every step, and weights can be read after each.
 
     Yields:
         `Started`, then `Step` and `Epoch` events, and `Finished` at the end; `WorkerFinished` in a
@@ -190,7 +194,16 @@ def train_events(
         ValueError: `linear_model` was fitted to other data or with another `text.linear_length`.
     """
     check(config, output, overwrite=overwrite, resume=resume)
-    return _events(config, Path(output), overwrite, resume, linear_model, should_stop, on_progress)
+    return _events(
+        config,
+        Path(output),
+        overwrite,
+        resume,
+        linear_model,
+        should_stop,
+        on_progress,
+        max_steps_per_call,
+    )
 
 
 def _events(
@@ -201,6 +214,7 @@ def _events(
     linear_model: linear.Fitted | None,
     should_stop: Callable[[], bool],
     on_progress: batches.Progress,
+    max_steps_per_call: int | None,
 ) -> Generator[Event, None, None]:
     if resume and (finished := _finished_before(output)) is not None:
         yield finished
@@ -235,7 +249,10 @@ def _events(
         ) as write_history:
             if setup.loop is not None:
                 events = setup.loop.run(
-                    state, should_stop, restored.iterator_path if restored else None
+                    state,
+                    should_stop,
+                    restored.iterator_path if restored else None,
+                    max_steps_per_call,
                 )
                 why, message = yield from _epochs(setup.loop, events, state, write_history)
         work.is_resumable = why == "interrupted"
@@ -580,7 +597,9 @@ def _make_loop(
                 class_names=dataset.class_names,
                 multi_label=dataset.multi_label,
             )
-        optimizer = Optimizer(network, settings)
+        optimizer = Optimizer(
+            network, settings, num_replicas=cluster.strategy.num_replicas_in_sync
+        )
         if settings.average == "ema":
             average = MovingAverage(network, settings.average_decay)
     if networks.is_plugin(config.model.encoder):
@@ -612,7 +631,9 @@ def _make_loop(
     if cluster.is_chief:
         num_steps = prepared.train.num_batches(settings.batch_size, settings.length_buckets)
         texts = sample_texts(prepared.train)
-        diagnosis = Diagnosis(network, texts, steps_per_epoch=num_steps)
+        diagnosis = Diagnosis(
+            network, texts, steps_per_epoch=num_steps, current_value=optimizer.current_value
+        )
     loop = Loop(
         settings=settings,
         dataset=dataset,

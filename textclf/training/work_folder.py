@@ -32,7 +32,7 @@ _RECORD = "record.json"
 _CHECKPOINTS = "checkpoints"
 CHECKPOINT = "checkpoint.json"
 # Raised when a training cannot be continued from the files of an older version.
-FORMAT = 3
+FORMAT = 4
 
 
 class Position(msgspec.Struct, frozen=True):

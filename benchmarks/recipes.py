@@ -195,18 +195,20 @@ def fit_network(
     logits, seconds, losses, num_steps = [], [time.monotonic() - started], [], 0
     for epoch in range(1, epochs + 1):
         started = time.monotonic()
-        for batch in loop.training_batches(epoch):
-            loop.optimizer.assign_rate(
-                learning_rate(
-                    config.training,
-                    step=num_steps,
-                    total_steps=loop.total_steps,
-                    steps_per_epoch=loop.steps_per_epoch,
-                    plateau_factor=1.0,
-                )
+        rates = [
+            learning_rate(
+                config.training,
+                step=num_steps + i,
+                total_steps=loop.total_steps,
+                steps_per_epoch=loop.steps_per_epoch,
+                plateau_factor=1.0,
             )
-            loop.train_step(batch, step=num_steps, is_frozen=False)
-            num_steps += 1
+            for i in range(loop.steps_per_epoch)
+        ]
+        batches = iter(loop.training_batches(epoch))
+        loop.train_step(batches, rates, step=num_steps, is_frozen=False)
+        loop.optimizer.flush()
+        num_steps += loop.steps_per_epoch
         values = loop.validator.logits()
         seconds.append(time.monotonic() - started)
         logits.append(values)

@@ -197,9 +197,11 @@ def test_training_that_continues_within_an_epoch_has_the_same_update_ratios(
 ):
     settings = {**tiny, "data": {"source": str(reviews)}}
     # Small batches: an epoch has several sampled steps.
-    settings["training"] = {**tiny["training"], "checkpoint_minutes": 1e-9, "batch_size": 4}
+    settings["training"] = {**tiny["training"], "checkpoint_minutes": 1e-9, "batch_size": 2}
     train(settings, tmp_path / "whole")
-    events = training.train_events(Config.from_dict(settings), tmp_path / "run")
+    events = training.train_events(
+        Config.from_dict(settings), tmp_path / "run", max_steps_per_call=1
+    )
     started = next(events)
     assert isinstance(started, training.Started)
     sampled = sorted(recurrence.sampled_steps(started.steps_per_epoch))

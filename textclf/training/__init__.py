@@ -7,6 +7,7 @@
     state          all that the loop remembers from step to step
     initialization initial weights from a trained folder
     optimization   optimizer, learning rate schedule, class weights, training step
+    row_adam       Adam for the token vectors that a batch uses
     averaging      averages of the weights over a training
     loop           epochs and steps
     validation     logits and figures of the validation split

@@ -116,7 +116,8 @@ class Loop:
 
         Args:
             state: advanced with every step.
-            should_stop: called before every call of the graph; if it returns true, a checkpoint is written.
+            should_stop: called before every call of the graph; if it returns true, a checkpoint is
+                written.
             iterator_path: where a checkpoint stores the position in the epoch's batches.
             max_steps_per_call: of the graph; None for no limit.
 
@@ -131,9 +132,7 @@ class Loop:
             if not state.is_in_epoch:
                 state.begin_epoch()
             started = time.monotonic() - state.seconds
-            yield from self._steps(
-                state, should_stop, started, iterator_path, max_steps_per_call
-            )
+            yield from self._steps(state, should_stop, started, iterator_path, max_steps_per_call)
             iterator_path = None
             self.optimizer.flush()
             scored = self._validate(state)

@@ -275,10 +275,10 @@ class TrainStep:
     A call computes several steps, because reading a batch, calling a graph and reading its results
     takes two milliseconds in Python. With several replicas, a call is one step.
 
-    A step computes the mean loss of the batch and its penalty, clips the gradients, and applies them;
-    values that are not finite never reach the weights. Every replica of the strategy computes a
-    share of the batch, in `training.accumulate_steps` parts one after the other. Each part has its
-    own dropout masks, which depend on the seed, the step and the part only.
+    A step computes the mean loss of the batch and its penalty, clips the gradients, and applies
+    them; values that are not finite never reach the weights. Every replica of the strategy computes
+    a share of the batch, in `training.accumulate_steps` parts one after the other. Each part has
+    its own dropout masks, which depend on the seed, the step and the part only.
 
     Args:
         network, optimizer, average: made within the strategy's scope.
@@ -318,7 +318,7 @@ class TrainStep:
             with strategy.scope():
                 self._loss_scale = LossScale()
         # By whether lower layers are frozen; each is traced when it is called for the first time.
-        self._graphs: dict[bool, Callable[..., tuple[tf.Tensor, ...]]] = {}
+        self._graphs: dict[bool, Any] = {}
 
     @property
     def variables(self) -> list[keras.Variable]:
@@ -334,12 +334,12 @@ class TrainStep:
         return sum(graph.experimental_get_tracing_count() for graph in self._graphs.values())
 
     def __call__(
-        self, iterator: Iterator, rates: Sequence[float], *, step: int, is_frozen: bool
+        self, iterator: Any, rates: Sequence[float], *, step: int, is_frozen: bool
     ) -> Steps:
         """Train on the next batches of an iterator.
 
         Args:
-            iterator: over a dataset of `Batch`es; it must have as many as there are rates.
+            iterator: of a `tf.data.Dataset` of `Batch`es; it must have as many as there are rates.
             rates: learning rate of each step; one with several replicas.
             step: steps done before, over all epochs.
             is_frozen: whether only the head is trained.

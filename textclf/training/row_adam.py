@@ -11,7 +11,7 @@ _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-7
 # While a row is not used, each update of it is this fraction of the one before.
 _DECAY = _BETA_1 / np.sqrt(_BETA_2)
 # All rows are brought up to date after so many steps.
-_STEPS_TO_FLUSH = 1024
+STEPS_TO_FLUSH = 1024
 
 
 class Rows(NamedTuple):
@@ -78,7 +78,7 @@ class RowAdam:
         self._steps = state((), "int32", "steps")
         self._updated_at = state((num_rows,), "int32", "updated_at")
         # Sum of the factors of the updates that a row lacks, by the step of its last update.
-        self._lacking = state((_STEPS_TO_FLUSH + 1,), "float32", "lacking")
+        self._lacking = state((STEPS_TO_FLUSH + 1,), "float32", "lacking")
         # Not a decorator: TensorFlow would keep every table in memory.
         self._flush_graph = tf.function(self._flush, autograph=False)
 
@@ -130,12 +130,12 @@ class RowAdam:
             (self._updated_at, tf.fill(tf.shape(rows.ids), steps)),
         ):
             variable.value.scatter_update(tf.IndexedSlices(new, rows.ids))
-        age = steps - tf.range(_STEPS_TO_FLUSH + 1)  # steps since the last update, by its step
+        age = steps - tf.range(STEPS_TO_FLUSH + 1)  # steps since the last update, by its step
         factors = rate * tf.pow(tf.constant(_DECAY, tf.float32), tf.cast(age, tf.float32))
         self._lacking.assign(self._lacking.value + tf.where(age > 0, factors, 0.0))
         self._num_updates.assign(self._num_updates.value + 1)
         self._steps.assign(steps)
-        tf.cond(steps == _STEPS_TO_FLUSH, self._flush, lambda: tf.constant(0))
+        tf.cond(steps == STEPS_TO_FLUSH, self._flush, lambda: tf.constant(0))
 
     def flush(self) -> None:
         """Bring all rows up to date."""

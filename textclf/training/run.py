@@ -597,9 +597,7 @@ def _make_loop(
                 class_names=dataset.class_names,
                 multi_label=dataset.multi_label,
             )
-        optimizer = Optimizer(
-            network, settings, num_replicas=cluster.strategy.num_replicas_in_sync
-        )
+        optimizer = Optimizer(network, settings, num_replicas=cluster.strategy.num_replicas_in_sync)
         if settings.average == "ema":
             average = MovingAverage(network, settings.average_decay)
     if networks.is_plugin(config.model.encoder):

@@ -77,9 +77,9 @@ def predict(
     MODEL is a trained folder or an exported SavedModel. The output has the order of the input.
     For CSV and TSV it is the table with the added columns predicted and confidence, and abstain if
     `textclf calibrate` chose a confidence below which the model abstains; for JSON and Parquet it
-    is JSON lines with these fields added. --output FILE chooses another format by its ending; the
-    file gets its name when it is complete. Parquet input keeps its types in Parquet. A table is read with the settings of the training data;
-    if they do not fit its first rows, separator and quoting are detected. Put -- before texts that
+    is JSON lines with these fields added. The ending of --output chooses another format; the file
+    gets its name when it is complete. A table is read with the settings of the training data; if
+    they do not fit its first rows, separator and quoting are detected. Put -- before texts that
     begin with a dash.
 
     \b

@@ -296,7 +296,8 @@ def _open_sink(
         if format == "parquet":
             from textclf.prediction.parquet import AnswerWriter
 
-            yield AnswerWriter(file, card, top_k, rows.table)
+            with contextlib.closing(AnswerWriter(file, card, top_k, rows.table)) as writer:
+                yield writer
             return
         # A lone surrogate, which JSON may contain, cannot be written as UTF-8.
         stream = io.TextIOWrapper(file, encoding="utf-8", errors="replace", newline="")

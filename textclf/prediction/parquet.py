@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from textclf.prediction.reading import WINDOW_ROWS, Row, Window, text_of
+from textclf.prediction import reading
+from textclf.prediction.reading import Row, Window, text_of
 
 if TYPE_CHECKING:
     from textclf.artifact import Card
@@ -28,7 +29,7 @@ def read_windows(table: "Table", columns: Sequence[str], separator: str) -> Iter
         DataError: the file cannot be read, or a text has another type; with its row.
     """
     first_row = 1
-    for batch in table.record_batches(WINDOW_ROWS):
+    for batch in table.record_batches(reading.WINDOW_ROWS):
         yield _window(batch, table.path, columns, separator, first_row)
         first_row += batch.num_rows
 

@@ -714,7 +714,7 @@ def test_predict_top_k_is_limited_to_the_number_of_classes(demo: Path):
 
 
 def test_predict_keeps_the_order_of_rows_across_chunks(demo: Path):
-    expected = [("positive", "negative")[i % 7 == 0] for i in range(prediction.CHUNK_ROWS + 50)]
+    expected = [("positive", "negative")[i % 7 == 0] for i in range(prediction.WINDOW_ROWS + 50)]
     texts = {"positive": "I loved it", "negative": "I hated it"}
     # Lengths differ, as texts are batched by length and results must be in input order.
     lines = [texts[label] + " indeed" * (i % 3) for i, label in enumerate(expected)]

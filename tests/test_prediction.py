@@ -36,7 +36,7 @@ def test_predict_file_writes_a_table_with_two_more_columns(
 
 
 def test_predict_file_answers_a_stream_and_a_file_equally(model: Any, tmp_path: Path) -> None:
-    lines = [f"good {i}" for i in range(prediction.CHUNK_ROWS + 3)]
+    lines = [f"good {i}" for i in range(prediction.WINDOW_ROWS + 3)]
     content = "\n".join(lines).encode()
     (tmp_path / "a.txt").write_bytes(content)
     progress: list[int] = []
@@ -45,7 +45,7 @@ def test_predict_file_answers_a_stream_and_a_file_equally(model: Any, tmp_path: 
     textclf.predict_file(model, io.BytesIO(content), from_stream)
     assert from_file.getvalue().splitlines() == model.predict(lines)
     assert from_stream.getvalue() == from_file.getvalue()
-    assert (progress[0], progress[-1]) == (prediction.CHUNK_ROWS, len(lines))
+    assert (progress[0], progress[-1]) == (prediction.WINDOW_ROWS, len(lines))
 
 
 def test_predict_file_writes_a_chunk_before_the_next_chunk_is_read(model: Any) -> None:
@@ -106,8 +106,9 @@ def test_predict_file_refuses_its_input_as_output(model: Any, tmp_path: Path) ->
     ):
         textclf.predict_file(model, stream, file)
     assert file.read_text() == "text\ngood\n"
-    textclf.predict_file(model, io.BytesIO(b"good"), file)
-    assert file.read_text().splitlines() == model.predict(["good"])
+    labels = tmp_path / "labels.txt"
+    textclf.predict_file(model, io.BytesIO(b"good"), labels)
+    assert labels.read_text().splitlines() == model.predict(["good"])
 
 
 def test_wrong_arguments_are_refused_and_the_output_is_kept(model: Any, tmp_path: Path) -> None:

@@ -40,6 +40,10 @@ OUTPUTS = (
 )
 
 
+# Sizes of batches that are chosen by length: measured with a BiLSTM of 64 units on two cores.
+_MIN_BATCH, _MAX_BATCH = 128, 512
+_BATCH_BYTES = 1 << 18
+
 # Prefix of the arrays of the linear model in the file of weights.
 _LINEAR = "linear/"
 
@@ -82,12 +86,15 @@ class Predictor:
         self.card = card
         self.class_names = card.class_names
 
-    def answers(self, texts: Iterable[str | bytes], batch_size: int = 64) -> dict[str, np.ndarray]:
+    def answers(
+        self, texts: Iterable[str | bytes], batch_size: int | None = 64
+    ) -> dict[str, np.ndarray]:
         """Return all `OUTPUTS` of texts, in the order of the texts.
 
         Args:
             texts: n strings, which may be empty; bytes are decoded as UTF-8.
-            batch_size: number of texts in a batch; it does not change the result.
+            batch_size: number of texts in a batch; it does not change the result. None for large
+                batches of short texts, the fastest for thousands of texts.
 
         Returns:
             An array with n rows by name of the output; see `Classifier.answer` for their shapes.
@@ -362,21 +369,43 @@ class Classifier(Predictor):
 def _in_batches(
     answer: Callable[[tf.Tensor], dict[str, tf.Tensor]],
     texts: Iterable[str | bytes],
-    batch_size: int,
+    batch_size: int | None,
 ) -> dict[str, np.ndarray]:
-    """Return the outputs of texts in their order, computed in batches."""
+    """Return the outputs of texts in their order, computed in batches.
+
+    Args:
+        batch_size: number of texts; None to choose it by their length.
+    """
     encoded = encode_texts(texts)
     # Batches contain texts of similar length, so that there is little padding.
-    order = np.argsort([len(t) for t in encoded], kind="stable")
+    lengths = np.array([len(text) for text in encoded], np.int64)
+    order = np.argsort(lengths, kind="stable")
     parts: list[dict[str, tf.Tensor]] = []
-    for start in range(0, max(len(encoded), 1), batch_size):
-        batch = [encoded[index] for index in order[start : start + batch_size]]
+    start = 0
+    while start < len(encoded) or not parts:
+        size = batch_size or _best_batch_size(lengths[order], start)
+        batch = [encoded[index] for index in order[start : start + size]]
         parts.append(answer(tf.constant(batch, tf.string, shape=[len(batch)])))
+        start += size
     inverse = np.empty_like(order)
     inverse[order] = np.arange(len(order))
     return {
         name: np.concatenate([part[name].numpy() for part in parts])[inverse] for name in parts[0]
     }
+
+
+def _best_batch_size(lengths: np.ndarray, start: int) -> int:
+    """Return the number of texts of the next batch, given the ascending lengths in bytes.
+
+    A step of a recurrent layer costs the same for one text and for several, so that short texts go
+    in larger batches; the tensors of larger batches of long texts do not fit into the caches.
+    """
+    size = _MIN_BATCH
+    while size < _MAX_BATCH and start + 2 * size <= len(lengths):
+        if 2 * size * lengths[start + 2 * size - 1] > _BATCH_BYTES:
+            break
+        size *= 2
+    return size
 
 
 def encode_texts(texts: Iterable[str | bytes], *, name: str = "texts") -> list[bytes]:

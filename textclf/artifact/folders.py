@@ -144,7 +144,7 @@ def write_file(path: Path, content: str, *, replace: bool = True) -> bool:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
+        os.chmod(temporary, 0o666 & ~umask())
         if replace:
             os.replace(temporary, path)
         else:
@@ -162,7 +162,7 @@ def write_file(path: Path, content: str, *, replace: bool = True) -> bool:
     return True
 
 
-def _umask() -> int:
+def umask() -> int:
     """Return the umask of the process, which `mkstemp` and `mkdtemp` ignore."""
     umask = os.umask(0)
     os.umask(umask)
@@ -193,7 +193,7 @@ def write_folder(folder: str | os.PathLike, *, overwrite: bool) -> Iterator[Path
         folder.parent.mkdir(parents=True, exist_ok=True)
         restore_folder(folder)
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-        temporary.chmod(0o777 & ~_umask())
+        temporary.chmod(0o777 & ~umask())
         yield temporary
         for path in [*temporary.rglob("*"), temporary]:
             if not path.is_symlink():  # what a link leads to is not ours

@@ -35,6 +35,8 @@ JSON_FORMATS = ("jsonl", "json")
 
 _DETECTION_BYTES = 1 << 16  # of the beginning of a file, for its line ends and its kind
 
+_PARQUET_BYTES = 1 << 20  # of each column that are read at once
+
 _Row = TypeVar("_Row")
 
 
@@ -104,10 +106,7 @@ class Table:
         repeated is named by its position too.
         """
         if self.format == "parquet":
-            import pyarrow.parquet
-
-            with self._errors_with_path():
-                return 1, tuple(pyarrow.parquet.read_schema(self.file).names)
+            return 1, tuple(self.arrow_schema().names)
         if self.format in JSON_FORMATS:
             for line, record in self._json_rows(raise_problem):
                 return line, tuple(record)
@@ -289,6 +288,37 @@ class Table:
                 for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                     row += 1
                     yield row, dict(zip(names, values, strict=True))
+
+    def arrow_schema(self) -> Any:
+        """Return the `pyarrow.Schema` of a Parquet file, with its metadata.
+
+        Raises:
+            DataError: the file cannot be read.
+        """
+        import pyarrow.parquet
+
+        with self._errors_with_path():
+            return pyarrow.parquet.read_schema(self.file)
+
+    def record_batches(self, max_rows: int) -> Iterator[Any]:
+        """Yield the rows of a Parquet file as `pyarrow.RecordBatch`es, with all columns.
+
+        Args:
+            max_rows: largest number of rows of a batch.
+
+        Raises:
+            DataError: the file cannot be read.
+        """
+        import pyarrow.parquet
+
+        # With a buffer, a row group is read in parts, whatever its size.
+        with (
+            self._errors_with_path(),
+            pyarrow.parquet.ParquetFile(self.file, buffer_size=_PARQUET_BYTES) as file,
+        ):
+            for batch in file.iter_batches(batch_size=max_rows):
+                batch.validate(full=True)  # strings are UTF-8
+                yield batch
 
     # === Files ===
 

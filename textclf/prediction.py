@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TextIO
 
-from textclf import artifact
+from textclf import artifact, trace
 from textclf.errors import ConfigError, DataError
 from textclf.startup import import_tensorflow
 
@@ -194,7 +194,10 @@ def _load(model: "Predictor | str | os.PathLike") -> "Predictor":
     import_tensorflow()
     from textclf import classifier
 
-    return classifier.load_predictor(model)
+    trace.mark("imports of textclf that need it")
+    predictor = classifier.load_predictor(model)
+    trace.mark("reading the model")
+    return predictor
 
 
 def _write_answers(
@@ -209,7 +212,9 @@ def _write_answers(
     header, write = _writer(rows.table, predictor.card, as_json, top_k)
     num_texts = num_empty = num_unknown = num_abstained = 0
     for chunk in rows.chunks:
+        trace.mark("reading the texts")
         answers = predictor.answers([row.text for row in chunk])
+        trace.mark("further answers" if num_texts else "first answers")
         output.write(header + write(chunk, answers))
         output.flush()
         header = ""

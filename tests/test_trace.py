@@ -44,9 +44,12 @@ def test_trace_prints_the_stages_of_predict_on_stderr_alone(trained: Path) -> No
 
 
 def test_trace_prints_the_stages_of_train_in_order(reviews: Path, tmp_path: Path) -> None:
-    settings = ("training.epochs=1", "training.max_steps=2", "model.units=4", "model.linear=none")
-    options = [word for setting in settings for word in ("--set", setting)]
-    _, stderr = run("train", str(reviews), str(tmp_path / "run"), *options)
+    config = tmp_path / "reviews.yaml"
+    config.write_text(
+        f"data: {{source: {reviews}}}\nmodel: {{units: 4, linear: none}}\n"
+        "training: {epochs: 1, max_steps: 2}\n"
+    )
+    _, stderr = run("train", str(config), str(tmp_path / "run"))
     assert stages(stderr) == [
         *FIRST,
         *("imports of textclf that need it", "reading the data", "counting tokens"),

@@ -73,6 +73,7 @@ def train(
     else:
         from textclf import recipes
 
+        trace.mark("imports of textclf and checks")
         notes: list[str] = []
         with Progress() as progress:
             config = recipes.load_config(

@@ -13,6 +13,8 @@ Names are imported when they are used: `import textclf` loads neither TensorFlow
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from textclf import trace  # noqa: F401  its clock begins here
+
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:

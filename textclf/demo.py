@@ -304,7 +304,7 @@ _SIDES = re.compile(r"\{([^{|}]*)\|([^{}]*)\}")
 
 
 def examples(split: str, *, seed: int = 0) -> Iterator[tuple[str, str]]:
-    """Yield the texts of one split with the names of their classes.
+    """Iterate over the texts of one split with the names of their classes.
 
         for text, label in demo.examples("train"): ...
 
@@ -324,10 +324,16 @@ def examples(split: str, *, seed: int = 0) -> Iterator[tuple[str, str]]:
     """
     if split not in NUM_EXAMPLES:
         raise ValueError(f"the demo has no split {split!r}; it has {', '.join(NUM_EXAMPLES)}")
-    return _examples(split, random.Random(f"textclf demo {seed} {split}"))
+    return iter(_drawn(split, seed))
 
 
-def _examples(split: str, rng: random.Random) -> Iterator[tuple[str, str]]:
+# A training reads its texts three times; drawing them again would take a third of a second each.
+@functools.lru_cache(maxsize=len(NUM_EXAMPLES))
+def _drawn(split: str, seed: int) -> tuple[tuple[str, str], ...]:
+    return tuple(_draw(split, random.Random(f"textclf demo {seed} {split}")))
+
+
+def _draw(split: str, rng: random.Random) -> Iterator[tuple[str, str]]:
     seen = set()
     for _ in range(0, NUM_EXAMPLES[split], len(_BLOCK)):
         for language, label in rng.sample(_BLOCK, len(_BLOCK)):

@@ -7,6 +7,8 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
+from textclf import trace
+
 _status = ""  # the line that is on the terminal now
 
 
@@ -44,10 +46,12 @@ def import_tensorflow() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     before = _status
     show_status("starting TensorFlow")
+    trace.mark("imports of textclf and checks")
     try:
         _import_quietly()
     finally:
         show_status(before)
+        trace.mark("import of TensorFlow")
 
 
 def _import_quietly() -> None:

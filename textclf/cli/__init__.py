@@ -17,6 +17,7 @@ from typing import Any
 import click
 
 import textclf
+from textclf import trace
 from textclf.cli import (
     baseline,
     benchmark,
@@ -45,7 +46,10 @@ class _Group(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         use_utf8()
-        return super().main(*args, **{**kwargs, "prog_name": "textclf"})
+        try:
+            return super().main(*args, **{**kwargs, "prog_name": "textclf"})
+        finally:
+            trace.write()
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

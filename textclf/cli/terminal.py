@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from textclf import trace
 from textclf.startup import clear_status, show_status
 
 if TYPE_CHECKING:
@@ -160,6 +161,8 @@ class Progress:
             key: a changed key begins a new bar; default: the stage.
             note: text after the remaining time.
         """
+        if key is None and done:  # otherwise nothing of the stage is done yet
+            trace.mark(stage)
         if not self._is_terminal:
             return
         if self._bar is None or (key or stage) != self._key:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from textclf import trace
 from textclf.cli import options
 from textclf.cli.terminal import (
     Progress,
@@ -24,7 +25,16 @@ from textclf.startup import import_tensorflow
 
 if TYPE_CHECKING:
     from textclf.config import Config
-    from textclf.training import Finished, LinearFitted, Started, WorkerFinished
+    from textclf.training import Event, Finished, LinearFitted, Started, WorkerFinished
+
+# Name of an event -> work that ends with it. A step's is of its number.
+_STAGES = {
+    "Started": "building the network",
+    "LinearFitted": "linear model",
+    "Epoch": "validation",
+    "Finished": "saving",
+    "WorkerFinished": "saving",
+}
 
 
 @click.command()
@@ -63,6 +73,7 @@ def train(
     else:
         from textclf import recipes
 
+        trace.mark("imports of textclf and checks")
         notes: list[str] = []
         with Progress() as progress:
             config = recipes.load_config(
@@ -157,7 +168,9 @@ def _show_events(
         former: Sequence[dict[str, Any]] = ()
         epoch_notes: Sequence[str] = ()
         needs_head = False
+        trace.mark("imports of textclf that need it")
         for event in events:
+            trace.mark(_stage_of(event))
             # The table begins after the lines on data and linear model.
             if needs_head and not isinstance(event, training.Started | training.LinearFitted):
                 progress.clear()
@@ -197,6 +210,15 @@ def _show_events(
         progress.clear()
         note_all(epoch_notes)  # below the table; a problem that has passed is not worth a note
     return finished
+
+
+def _stage_of(event: "Event") -> str:
+    """Return the name of the work that ended with an event, for `trace`."""
+    from textclf import training
+
+    if isinstance(event, training.Step):
+        return "further steps" if (event.epoch, event.step) > (1, 1) else "first step"
+    return _STAGES[type(event).__name__]
 
 
 def _say_start(event: "Started") -> None:

@@ -71,6 +71,7 @@ def open_parts(
     digest.update(route.tobytes())
     digest.update(json.dumps([settings.multi_label, class_names]).encode())
     routes = {key: route[start:stop].tobytes() for key, (start, stop) in scan.bounds.items()}
+    on_progress("reading the data", len(codes), len(codes))  # also if there are few rows
     return Dataset(
         settings=settings,
         parts=parts,

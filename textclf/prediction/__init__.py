@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, TextIO
 
-from textclf import artifact
+from textclf import artifact, trace
 from textclf.errors import check_all
 from textclf.prediction.reading import (
     WINDOW_ROWS,
@@ -203,7 +203,10 @@ def _load(model: "Predictor | str | os.PathLike") -> "Predictor":
     import_tensorflow()
     from textclf import classifier
 
-    return classifier.load_predictor(model)
+    trace.mark("imports of textclf that need it")
+    predictor = classifier.load_predictor(model)
+    trace.mark("reading the model")
+    return predictor
 
 
 def _open_checked(
@@ -313,7 +316,9 @@ def _write_answers(
     num_texts = num_empty = num_unknown = num_abstained = 0
     windows = rows.windows if rows.may_block else _read_ahead(rows.windows)
     for window in windows:
+        trace.mark("reading the texts")
         answers = predictor.answers(window.texts, batch_size=None)
+        trace.mark("further answers" if num_texts else "first answers")
         writer.write(window, answers)
         num_texts += len(window.texts)
         num_empty += window.num_empty

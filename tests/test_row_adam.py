@@ -10,9 +10,10 @@ import tensorflow as tf
 from textclf import classifier, networks, training
 from textclf.config import Config, Training
 from textclf.training.optimization import Optimizer
-from textclf.training.row_adam import STEPS_TO_FLUSH, RowAdam
+from textclf.training.row_adam import RowAdam
 
 NUM_ROWS, DIM = 30, 4
+STEPS_TO_FLUSH = 60
 TOLERANCE = 1e-4  # a hundredth of the update of one step
 
 
@@ -75,7 +76,7 @@ def test_a_batch_reads_the_values_of_dense_adam() -> None:
 
 
 def test_rows_are_brought_up_to_date_in_training_after_many_steps() -> None:
-    adam = RowAdam(table(), 0.01)
+    adam = RowAdam(table(), 0.01, steps_to_flush=STEPS_TO_FLUSH)
     run = tf.function(
         lambda step, ids, gradient: train_step_in_graph(adam, step, ids, gradient),
         input_signature=[
@@ -108,6 +109,7 @@ def test_current_values_are_those_after_a_flush_and_change_nothing() -> None:
         train_step(adam, step, token_ids, gradient)
     before = [variable.numpy() for variable in [adam.table, *adam.variables]]
     values = adam.current_values().numpy()
+    np.testing.assert_array_equal(adam.current_values(tf.constant([7, 2])).numpy(), values[[7, 2]])
     after = [variable.numpy() for variable in [adam.table, *adam.variables]]
     for old, new in zip(before, after, strict=True):
         np.testing.assert_array_equal(new, old)

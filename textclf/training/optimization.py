@@ -14,6 +14,7 @@ from textclf.data import Dataset
 from textclf.errors import ConfigError
 from textclf.tasks import Task
 from textclf.training.averaging import MovingAverage
+from textclf.training.recurrence import read_value
 from textclf.training.row_adam import RowAdam, Rows
 
 # The first scale of the loss for float16, and the steps without overflow after which it doubles:
@@ -143,11 +144,15 @@ class Optimizer:
         if self._row_adam is not None:
             self._row_adam.flush()
 
-    def current_value(self, variable: keras.Variable) -> tf.Tensor:
-        """Return the value that a trained weight has after `flush`, and change nothing."""
+    def current_value(self, variable: keras.Variable, ids: tf.Tensor | None = None) -> tf.Tensor:
+        """Return the value that a trained weight has after `flush`, and change nothing.
+
+        Args:
+            ids: int32 [N], the rows to return; default: all.
+        """
         if self._row_adam is not None and variable is self._row_adam.table:
-            return self._row_adam.current_values()
-        return tf.convert_to_tensor(variable.value)
+            return self._row_adam.current_values(ids)
+        return read_value(variable, ids)
 
 
 def make_optimizer(settings: Training) -> keras.optimizers.Optimizer:

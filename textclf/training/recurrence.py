@@ -29,6 +29,8 @@ DISTANCES = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 _MAX_TEXTS, _MIN_TEXTS, _SHARE_OF_TEXTS = 32, 8, 0.01
 # Updates are measured at one of 32 steps, but at one to eight steps in every epoch.
 _STEPS_PER_SAMPLE, _MAX_SAMPLES = 32, 8
+# Updates of the token vectors are measured on so many of them.
+_MAX_ROWS = 4096
 # A gate is saturated below 0.05 or above 0.95, a tanh beyond 0.95 in absolute value.
 _GATE_LIMIT = 0.95
 _DEAD_DEVIATION = 1e-3  # states lie between -1 and 1
@@ -61,9 +63,9 @@ class Diagnosis:
         texts: networks.Features,
         *,
         steps_per_epoch: int,
-        current_value: Callable[[keras.Variable], tf.Tensor] = tf.convert_to_tensor,
+        current_value: Callable[[keras.Variable, tf.Tensor | None], tf.Tensor] | None = None,
     ):
-        self._current_value = current_value
+        self._current_value = current_value or read_value
         self._variables = network.trainable_variables
         self._encoder = network.encoder
         self._steps_per_epoch = steps_per_epoch
@@ -101,7 +103,10 @@ class Diagnosis:
             return np.array([[np.linalg.norm(x) for x in each] for each in (changes, before)])
 
     def _weights(self) -> list[np.ndarray]:
-        return [np.asarray(self._current_value(variable)) for variable in self._variables]
+        return [
+            np.asarray(self._current_value(variable, _sampled_rows(variable)))
+            for variable in self._variables
+        ]
 
     def figures(self) -> dict[str, dict[str, float]]:
         """Return the figures of the recurrent layers; empty without such layers.
@@ -150,9 +155,23 @@ def sampled_steps(steps_per_epoch: int) -> frozenset[int]:
     return frozenset((2 * i + 1) * steps_per_epoch // (2 * number) for i in range(number))
 
 
+def _sampled_rows(variable: keras.Variable) -> tf.Tensor | None:
+    """Return the rows of a large table that are measured, spread evenly; None for all rows."""
+    if variable.shape[0] <= _MAX_ROWS:
+        return None
+    return tf.constant(np.linspace(0, variable.shape[0] - 1, _MAX_ROWS, dtype=np.int32))
+
+
+def read_value(variable: keras.Variable, ids: tf.Tensor | None = None) -> tf.Tensor:
+    """Return the value of a variable, or some of its rows, int32 [N]."""
+    if ids is None:
+        return tf.convert_to_tensor(variable.value)
+    return tf.gather(variable.value, ids)
+
+
 def _read(variable: keras.Variable) -> np.ndarray:
     # A read of a variable is a snapshot, which `asarray` does not copy on a CPU.
-    return np.asarray(tf.convert_to_tensor(variable.value))
+    return np.asarray(read_value(variable))
 
 
 def inputs_and_states(

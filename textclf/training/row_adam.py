@@ -10,8 +10,6 @@ import tensorflow as tf
 _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-7
 # While a row is not used, each update of it is this fraction of the one before.
 _DECAY = _BETA_1 / np.sqrt(_BETA_2)
-# All rows are brought up to date after so many steps.
-STEPS_TO_FLUSH = 1024
 
 
 class Rows(NamedTuple):
@@ -53,22 +51,24 @@ class RowAdam:
     fallen to a third. So training is that of dense Adam (Kingma & Ba 2015), in a time that depends
     on the batch and not on the vocabulary. Keras' own Adam updates all rows.
 
-    After 1,024 steps, and when `flush` is called, all rows are brought up to date.
+    All rows are brought up to date after so many steps, and when `flush` is called.
 
     Args:
         table: float32 [V, E], trained.
         rate: first learning rate.
+        steps_to_flush: the most steps without a flush.
 
     Attributes:
         table: see above.
     """
 
-    def __init__(self, table: keras.Variable, rate: float):
+    def __init__(self, table: keras.Variable, rate: float, *, steps_to_flush: int = 4096):
         def state(shape: tuple[int, ...], dtype: str, name: str) -> keras.Variable:
             initial = np.zeros(shape, dtype)
             return keras.Variable(initial, trainable=False, dtype=dtype, name=name)
 
         num_rows = table.shape[0]
+        self._steps_to_flush = steps_to_flush
         self.table = table
         self.learning_rate = keras.Variable(rate, trainable=False, name="learning_rate")
         self._first_moments = state(table.shape, "float32", "first_moments")
@@ -78,7 +78,7 @@ class RowAdam:
         self._steps = state((), "int32", "steps")
         self._updated_at = state((num_rows,), "int32", "updated_at")
         # Sum of the factors of the updates that a row lacks, by the step of its last update.
-        self._lacking = state((STEPS_TO_FLUSH + 1,), "float32", "lacking")
+        self._lacking = state((steps_to_flush + 1,), "float32", "lacking")
         # Not a decorator: TensorFlow would keep every table in memory.
         self._flush_graph = tf.function(self._flush, autograph=False)
 
@@ -130,28 +130,32 @@ class RowAdam:
             (self._updated_at, tf.fill(tf.shape(rows.ids), steps)),
         ):
             variable.value.scatter_update(tf.IndexedSlices(new, rows.ids))
-        age = steps - tf.range(STEPS_TO_FLUSH + 1)  # steps since the last update, by its step
+        age = steps - tf.range(self._steps_to_flush + 1)  # steps since the last update, by its step
         factors = rate * tf.pow(tf.constant(_DECAY, tf.float32), tf.cast(age, tf.float32))
         self._lacking.assign(self._lacking.value + tf.where(age > 0, factors, 0.0))
         self._num_updates.assign(self._num_updates.value + 1)
         self._steps.assign(steps)
-        tf.cond(steps == STEPS_TO_FLUSH, self._flush, lambda: tf.constant(0))
+        tf.cond(steps == self._steps_to_flush, self._flush, lambda: tf.constant(0))
 
     def flush(self) -> None:
         """Bring all rows up to date."""
         self._flush_graph()
 
-    def current_values(self) -> tf.Tensor:
-        """Return the table as it is when all rows are up to date, and change nothing."""
-        return self._current()[0]
+    def current_values(self, ids: tf.Tensor | None = None) -> tf.Tensor:
+        """Return the table as it is when all rows are up to date, and change nothing.
 
-    def _current(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        return self._catch_up(
-            self.table.value,
-            self._first_moments.value,
-            self._second_moments.value,
-            self._updated_at.value,
-        )
+        Args:
+            ids: int32 [N], the rows to return; default: all.
+        """
+        return self._current(ids)[0]
+
+    def _current(self, ids: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        variables = self.table, self._first_moments, self._second_moments, self._updated_at
+        values = [
+            variable.value if ids is None else tf.gather(variable.value, ids)
+            for variable in variables
+        ]
+        return self._catch_up(*values)
 
     def _flush(self) -> tf.Tensor:
         values, first, second = self._current()

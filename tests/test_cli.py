@@ -1167,7 +1167,7 @@ def test_remaining_time_includes_steps_and_validations():
             ["exports/1: verified, 15 golden samples"],
         ),
         (
-            "evaluate model --require accuracy=1 --json",
+            "evaluate model --require log_loss=0 --json",
             ["checking the settings and the data", "reading the data", "starting TensorFlow"],
             None,
         ),
@@ -1197,7 +1197,7 @@ def test_terminal_shows_statuses_during_the_work_and_only_the_result_at_the_end(
     assert -1 not in positions and positions == sorted(positions), written
     shown = [line for line in screen_lines(written) if line]
     if result is None:
-        assert shown[0].startswith('{"model"') and shown[-1].startswith("Error: accuracy is")
+        assert shown[0].startswith('{"model"') and shown[-1].startswith("Error: log_loss is")
         assert len(shown) == 2
     else:
         # A long path of the folder is on a separate line.

@@ -90,7 +90,7 @@ def test_killed_training_continues_to_the_same_bytes(
 
 def interrupted(settings: dict[str, Any], output: Path, *, at: int = 5) -> None:
     """Train until step `at`, and leave a checkpoint."""
-    events = training.train_events(Config.from_dict(settings), output)
+    events = training.train_events(Config.from_dict(settings), output, max_steps_per_call=1)
     for event in events:
         if isinstance(event, training.Step) and event.epoch * event.step == at:
             events.close()

@@ -380,10 +380,11 @@ def _in_batches(
     # Batches contain texts of similar length, so that there is little padding.
     lengths = np.array([len(text) for text in encoded], np.int64)
     order = np.argsort(lengths, kind="stable")
+    ascending = lengths[order]
     parts: list[dict[str, tf.Tensor]] = []
     start = 0
     while start < len(encoded) or not parts:
-        size = batch_size or _best_batch_size(lengths[order], start)
+        size = batch_size or _best_batch_size(ascending, start)
         batch = [encoded[index] for index in order[start : start + size]]
         parts.append(answer(tf.constant(batch, tf.string, shape=[len(batch)])))
         start += size

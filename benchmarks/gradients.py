@@ -28,6 +28,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import tensorflow as tf
+from pictures import STYLE
 
 from textclf import networks, training
 from textclf.config import Config
@@ -291,20 +292,11 @@ def make_picture(name: str, png: Path | None) -> None:
     from matplotlib.figure import Figure
 
     plot, num_axes = PLOTS[name]
-    style = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": name,
-        "font.size": 9,
-        "font.sans-serif": ["DejaVu Sans"],
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": True,
-        "grid.alpha": 0.2,
-        "lines.linewidth": 1.2,
-        "lines.markersize": 3,
-    }
     started = time.monotonic()
-    with matplotlib.rc_context(style), tempfile.TemporaryDirectory() as folder:
+    with (
+        matplotlib.rc_context(STYLE | {"svg.hashsalt": name}),
+        tempfile.TemporaryDirectory() as folder,
+    ):
         figure = Figure(figsize=(8, 3.2), layout="constrained")
         axes = figure.subplots(1, num_axes, sharey=name == "initializers")
         values = plot(axes, Path(folder))

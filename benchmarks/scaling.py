@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from pictures import STYLE
 
 SEED = 0
 BATCH_SIZE = 64
@@ -303,20 +304,8 @@ def plot(results: Sequence[dict[str, Any]], path: Path) -> None:
     matplotlib.use("agg")
     from matplotlib.figure import Figure
 
-    style = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": "scaling",
-        "font.size": 9,
-        "font.sans-serif": ["DejaVu Sans"],
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": True,
-        "grid.alpha": 0.2,
-        "lines.linewidth": 1.2,
-        "lines.markersize": 3,
-    }
     panels = [panel for panel in VALUES if any(r["panel"] == panel for r in results)]
-    with matplotlib.rc_context(style):
+    with matplotlib.rc_context(STYLE | {"svg.hashsalt": "scaling"}):
         figure = Figure(figsize=(8, 4.6), layout="constrained")
         axes = figure.subplots(2, len(panels), sharex="col", sharey="row", squeeze=False)
         for column, panel in enumerate(panels):

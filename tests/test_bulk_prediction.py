@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +209,17 @@ def test_a_killed_prediction_leaves_no_file_under_the_final_name(
     assert not output.exists()
     if number == signal.SIGTERM:
         assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.parquet"])
+def test_a_full_disk_is_one_sentence_and_leaves_no_file(
+    model: Any, tmp_path: Path, full_disk: Callable[[int], Any], name: str
+) -> None:
+    write_source(tmp_path / "new.csv")
+    before = sorted(tmp_path.iterdir())
+    with full_disk(10), pytest.raises(DataError, match=f"{name}: cannot be written"):
+        textclf.predict_file(model, tmp_path / "new.csv", tmp_path / name)
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_an_output_written_meanwhile_by_another_process_is_kept(model: Any, tmp_path: Path) -> None:

@@ -192,6 +192,22 @@ def test_weights_that_begin_at_zero_do_not_count_until_they_have_changed():
     assert set(diagnostics.ratios_by_layer(network, []).values()) == {0.0}
 
 
+def test_updates_of_a_large_vocabulary_are_measured_on_vectors_from_all_of_it():
+    architecture = networks.Architecture(
+        encoder="bag", bidirectional=False, units=1, num_layers=1, pooling="mean", embedding_dim=2
+    )
+    network = networks.build(architecture, vocabulary_size=9000, num_classes=2)
+    texts = {"token_ids": tf.zeros([1, 3], tf.int32), "lengths": tf.ones([1], tf.int32)}
+    diagnosis = recurrence.Diagnosis(network, texts, steps_per_epoch=1)
+    table = network.encoder.embedding.embeddings
+    measured, kernel, bias = diagnosis.weights_before(0)
+    assert measured.shape == (4096, 2)
+    np.testing.assert_array_equal(measured[[0, -1]], table.numpy()[[0, -1]])
+    table.assign(table.numpy() + 2)
+    changes, _ = diagnosis.update_norms([measured, kernel, bias])
+    np.testing.assert_allclose(changes, [2 * (4096 * 2) ** 0.5, 0, 0], rtol=1e-5)
+
+
 def test_training_that_continues_within_an_epoch_has_the_same_update_ratios(
     reviews: Path, tiny: dict[str, Any], tmp_path: Path
 ):

@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from textclf.artifact.layout import BENCHMARK, CARD, SAVED_MODEL, WEIGHTS, exported_version
 from textclf.errors import ArtifactError
@@ -137,32 +138,49 @@ def write_file(path: Path, content: str, *, replace: bool = True) -> bool:
     Raises:
         ArtifactError: the file cannot be written.
     """
-    temporary = None
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~umask())
-        if replace:
-            os.replace(temporary, path)
-        else:
-            os.link(temporary, path)
+        with open_atomically(path, replace=replace) as file:
+            file.write(content.encode())
     except FileExistsError:
         return False
     except OSError as error:
         raise ArtifactError(
             f"{path}: cannot be written ({error.strerror}); free some space or name another file"
         ) from None
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
     return True
 
 
-def umask() -> int:
+@contextlib.contextmanager
+def open_atomically(path: Path, *, replace: bool) -> Iterator[BinaryIO]:
+    """Yield a temporary file that becomes `path` when the block ends.
+
+    If the block fails or the process dies, nothing has changed under that name.
+
+    Args:
+        path: the file; its folder must exist.
+        replace: True if an existing file may be replaced.
+
+    Raises:
+        FileExistsError: the file exists and may not be replaced.
+        OSError: the file cannot be written.
+    """
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with open(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        if replace:
+            os.replace(temporary, path)
+        else:
+            os.link(temporary, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+
+def _umask() -> int:
     """Return the umask of the process, which `mkstemp` and `mkdtemp` ignore."""
     umask = os.umask(0)
     os.umask(umask)
@@ -193,7 +211,7 @@ def write_folder(folder: str | os.PathLike, *, overwrite: bool) -> Iterator[Path
         folder.parent.mkdir(parents=True, exist_ok=True)
         restore_folder(folder)
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-        temporary.chmod(0o777 & ~umask())
+        temporary.chmod(0o777 & ~_umask())
         yield temporary
         for path in [*temporary.rglob("*"), temporary]:
             if not path.is_symlink():  # what a link leads to is not ours

@@ -132,7 +132,7 @@ def _make_batches(
             window_size=batch_size,
         )
         .map(
-            lambda _, records: _parse(records, boundaries, num_classes),
+            lambda buckets, records: _parse(records, boundaries[buckets[0]], num_classes),
             num_parallel_calls=tf.data.AUTOTUNE,
         )
         .prefetch(4)
@@ -146,11 +146,8 @@ def _buckets(records: tf.Tensor, boundaries: tf.Tensor) -> tf.Tensor:
     return tf.searchsorted(boundaries, lengths, out_type=tf.int64)
 
 
-def _parse(records: tf.Tensor, boundaries: tf.Tensor, num_classes: tf.Tensor) -> Batch:
-    """Return the batch of the records of one bucket: string [B] to a `Batch`.
-
-    The width of the batch is the smallest boundary that the longest text fits into.
-    """
+def _parse(records: tf.Tensor, width: tf.Tensor, num_classes: tf.Tensor) -> Batch:
+    """Return the batch of the records of one bucket: string [B] to a `Batch` of width int32 []."""
     sizes = tf.strings.length(records) // 4  # int32 [B], numbers in each record
     values = tf.io.decode_raw(records, tf.int32, fixed_length=4 * tf.reduce_max(sizes))
     # int32 [B, 1], [B, 1], [B, N], where N is the largest number of tokens and labels
@@ -158,7 +155,6 @@ def _parse(records: tf.Tensor, boundaries: tf.Tensor, num_classes: tf.Tensor) ->
     column = tf.range(tf.shape(values)[1])
     is_token = column < lengths  # [B, N]
     is_label = (column < sizes[:, tf.newaxis] - 2) & ~is_token
-    width = boundaries[tf.math.count_nonzero(boundaries < tf.reduce_max(lengths))]
     token_ids = tf.where(is_token, values, text.PADDING_ID)[:, :width]
     token_ids = tf.pad(token_ids, [[0, 0], [0, width - tf.shape(token_ids)[1]]])  # [B, T]
     labels = tf.where(is_label)  # int64 [labels, 2], indices of values

@@ -4,9 +4,10 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import BinaryIO
 
-from textclf.artifact.folders import umask
+from textclf.artifact.folders import open_atomically
 from textclf.config.settings import FILE_ENDINGS
 from textclf.errors import DataError
 
@@ -80,37 +81,15 @@ def replaced_file(path: str | os.PathLike, *, overwrite: bool) -> Iterator[Binar
                 raise _not_writable(path, error) from None
             yield stream
         return
-    temporary = None
-    folder, name = os.path.split(full)
     try:
-        try:
-            descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=f".{name}-")
-        except OSError as error:
-            raise _not_writable(path, error) from None
-        with open(descriptor, "wb") as file:
+        with open_atomically(Path(full), replace=overwrite) as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~umask())
-        if overwrite:
-            os.replace(temporary, full)
-            temporary = None
-        else:
-            _link(temporary, full, path)
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
-
-
-def _link(temporary: str, full: str, path: str | os.PathLike) -> None:
-    """Give a file its final name, unless another process has used it since the check."""
-    try:
-        os.link(temporary, full)
     except FileExistsError:
         raise DataError(
             f"{path}: was written by another process meanwhile; name another file"
         ) from None
+    except OSError as error:  # readers have made a DataError of theirs
+        raise _not_writable(path, error) from None
 
 
 def _is_replaced(full: str) -> bool:

@@ -277,8 +277,8 @@ class TrainStep:
         )
         steps = train_step(iter(batches), [0.001, 0.001], step=0, is_frozen=False)
 
-    A call computes several steps, because reading a batch, calling a graph and reading its results
-    takes two milliseconds in Python. With several replicas, a call is one step.
+    A call computes several steps, because calling a graph and reading its results is a large part
+    of a step on short texts. With several replicas, a call is one step.
 
     A step computes the mean loss of the batch and its penalty, clips the gradients, and applies
     them; values that are not finite never reach the weights. Every replica of the strategy computes

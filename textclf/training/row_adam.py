@@ -67,7 +67,6 @@ class RowAdam:
             initial = np.zeros(shape, dtype)
             return keras.Variable(initial, trainable=False, dtype=dtype, name=name)
 
-        num_rows = table.shape[0]
         self._steps_to_flush = steps_to_flush
         self.table = table
         self.learning_rate = keras.Variable(rate, trainable=False, name="learning_rate")
@@ -76,7 +75,7 @@ class RowAdam:
         self._num_updates = state((), "int64", "num_updates")
         # Steps since the last flush, in all and before the last update of each row.
         self._steps = state((), "int32", "steps")
-        self._updated_at = state((num_rows,), "int32", "updated_at")
+        self._updated_at = state(table.shape[:1], "int32", "updated_at")
         # Sum of the factors of the updates that a row lacks, by the step of its last update.
         self._lacking = state((steps_to_flush + 1,), "float32", "lacking")
         # Not a decorator: TensorFlow would keep every table in memory.
@@ -102,11 +101,7 @@ class RowAdam:
             token_ids: int32 of any shape, N ids.
         """
         ids, positions = tf.unique(tf.reshape(token_ids, [-1]))  # [U], [N]
-        values = tf.gather(self.table.value, ids)  # [U, E]
-        first = tf.gather(self._first_moments.value, ids)
-        second = tf.gather(self._second_moments.value, ids)
-        updated_at = tf.gather(self._updated_at.value, ids)  # [U]
-        values, first, second = self._catch_up(values, first, second, updated_at)
+        values, first, second = self._current(ids)  # [U, E] each
         self.table.value.scatter_update(tf.IndexedSlices(values, ids))
         return Rows(ids, positions, values, first, second)
 
@@ -149,14 +144,6 @@ class RowAdam:
         """
         return self._current(ids)[0]
 
-    def _current(self, ids: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        variables = self.table, self._first_moments, self._second_moments, self._updated_at
-        values = [
-            variable.value if ids is None else tf.gather(variable.value, ids)
-            for variable in variables
-        ]
-        return self._catch_up(*values)
-
     def _flush(self) -> tf.Tensor:
         values, first, second = self._current()
         self.table.assign(values)
@@ -166,15 +153,13 @@ class RowAdam:
             variable.assign(tf.zeros_like(variable.value))
         return tf.constant(0)
 
-    def _catch_up(
-        self, values: tf.Tensor, first: tf.Tensor, second: tf.Tensor, updated_at: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Return values and moments of rows after the updates that they lack.
-
-        Args:
-            values, first, second: float32 [U, E].
-            updated_at: int32 [U].
-        """
+    def _current(self, ids: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Return values and moments of rows after the updates that they lack, float32 [U, E]."""
+        variables = self.table, self._first_moments, self._second_moments, self._updated_at
+        values, first, second, updated_at = (
+            variable.value if ids is None else tf.gather(variable.value, ids)
+            for variable in variables
+        )
         factors = tf.gather(self._lacking.value, updated_at)[:, tf.newaxis]  # [U, 1]
         age = tf.cast(self._steps.value - updated_at, tf.float32)[:, tf.newaxis]
         values = values - factors * first / (tf.sqrt(second) + _EPSILON)

@@ -80,6 +80,31 @@ def test_a_process_killed_while_writing_keeps_the_former_folder(tmp_path):
     assert (tmp_path / "run" / "weights").read_text() == "1"
 
 
+def test_a_process_killed_while_writing_leaves_files_only_in_its_staging_folder(tmp_path):
+    (tmp_path / "work").mkdir()
+    code = (
+        "import os, sys, pathlib; from textclf import artifact\n"
+        "work = pathlib.Path(sys.argv[2])\n"
+        "with artifact.write_folder(sys.argv[1], overwrite=True, staging=work) as temporary:\n"
+        "    (temporary / 'weights').write_text('2'); os.kill(os.getpid(), 9)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "run"), str(tmp_path / "work")])
+    assert [path.name for path in tmp_path.iterdir()] == ["work"]
+    assert len(list((tmp_path / "work").iterdir())) == 1
+
+
+def test_a_staged_folder_replaces_the_former_one_and_leaves_nothing(tmp_path):
+    (tmp_path / "work").mkdir()
+    for content in ("1", "2"):
+        with artifact.write_folder(
+            tmp_path / "run", overwrite=True, staging=tmp_path / "work"
+        ) as temporary:
+            (temporary / "weights").write_text(content)
+        assert (tmp_path / "run" / "weights").read_text() == content
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "work"]
+    assert not list((tmp_path / "work").iterdir())
+
+
 @pytest.mark.parametrize("number", [1, 2, 3, 4])
 @pytest.mark.parametrize("command", ["read_card", "check_output", "write_folder"])
 def test_a_process_killed_at_any_rename_loses_nothing(tmp_path, number, command):

@@ -495,6 +495,7 @@ def save(
     extra_files: Mapping[str, str | os.PathLike],
     paths: Mapping[str, str],
     overwrite: bool,
+    staging: Path | None = None,
 ) -> None:
     """Write a trained folder atomically.
 
@@ -505,11 +506,12 @@ def save(
         extra_files: files and folders to copy, by their name in the trained folder.
         paths: setting -> absolute path of the training, as of `config.absolute_paths`.
         overwrite: replace an existing trained folder.
+        staging: see `artifact.write_folder`.
 
     Raises:
         ArtifactError: the folder cannot be written; an existing one is unchanged.
     """
-    with artifact.write_folder(folder, overwrite=overwrite) as temporary:
+    with artifact.write_folder(folder, overwrite=overwrite, staging=staging) as temporary:
         shutil.copyfile(vocabulary_path, temporary / artifact.VOCABULARY)
         # NumPy writes a fixed date into the archive, so equal weights give equal bytes.
         arrays = {**weights, **{_LINEAR + name: array for name, array in linear_arrays.items()}}

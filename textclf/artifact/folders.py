@@ -188,7 +188,9 @@ def _umask() -> int:
 
 
 @contextlib.contextmanager
-def write_folder(folder: str | os.PathLike, *, overwrite: bool) -> Iterator[Path]:
+def write_folder(
+    folder: str | os.PathLike, *, overwrite: bool, staging: Path | None = None
+) -> Iterator[Path]:
     """Yield a temporary folder that becomes `folder` when the block ends.
 
         with artifact.write_folder("runs/reviews", overwrite=True) as temporary:
@@ -200,6 +202,8 @@ def write_folder(folder: str | os.PathLike, *, overwrite: bool) -> Iterator[Path
     Args:
         folder: the folder to write; its parents are created.
         overwrite: True if a folder that is not empty may be replaced.
+        staging: folder of the temporary folder, for a caller that removes it after a kill; by
+            default, and if it is on another file system, the parent of `folder`.
 
     Raises:
         ArtifactError: the disk is full or not writable, or another process has written a folder
@@ -210,7 +214,10 @@ def write_folder(folder: str | os.PathLike, *, overwrite: bool) -> Iterator[Path
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         restore_folder(folder)
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+        # A rename does not leave its file system.
+        if staging is None or staging.stat().st_dev != folder.parent.stat().st_dev:
+            staging = folder.parent
+        temporary = Path(tempfile.mkdtemp(dir=staging, prefix=f".{folder.name}-"))
         temporary.chmod(0o777 & ~_umask())
         yield temporary
         for path in [*temporary.rglob("*"), temporary]:
@@ -264,7 +271,7 @@ def _replace(folder: Path, new: Path) -> None:
     formers = []
     try:
         for attempt in itertools.count():
-            former = new.with_name(f"{new.name}-{attempt}{_FORMER}")
+            former = folder.with_name(f"{new.name}-{attempt}{_FORMER}")
             with contextlib.suppress(FileNotFoundError):  # there is no former folder
                 os.rename(folder, former)
                 formers.append(former)
@@ -280,7 +287,7 @@ def _replace(folder: Path, new: Path) -> None:
         raise
     for former in formers:
         # Renamed first, so that a half removed folder is never restored.
-        removed = former.with_name(former.name.removesuffix(_FORMER))
+        removed = new.with_name(former.name.removesuffix(_FORMER))
         with contextlib.suppress(FileNotFoundError):  # another process restored it
             os.rename(former, removed)
             shutil.rmtree(removed, ignore_errors=True)

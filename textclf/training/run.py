@@ -289,6 +289,7 @@ def _events(
                 extra_files=_extra_files(work.path),
                 paths=paths,
                 overwrite=overwrite or resume,
+                staging=work.path,
             )
         except BaseException:  # the last checkpoint allows to write the folder again
             work.is_resumable = True

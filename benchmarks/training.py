@@ -546,8 +546,10 @@ def layers_graph(bidirectional: Any) -> Any:
 
     layers = bidirectional.forward_layer, bidirectional.backward_layer
     variables = [v.value for layer in layers for v in layer.trainable_variables]
+    # As in the training step: one graph for all shapes, so that no round measures a tracing.
+    signature = tf.TensorSpec([None, None, NETWORK["embedding_dim"]], tf.float32)
 
-    @tf.function(reduce_retracing=True, autograph=False)
+    @tf.function(input_signature=[signature, signature], autograph=False)
     def both(x: Any, reversed_x: Any) -> Any:
         with tf.GradientTape() as tape:
             tape.watch([x, reversed_x])

@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import techniques
 
 ROOT = Path(__file__).resolve().parent.parent
 MAX_EPOCHS_WITHOUT_GAIN = 3
@@ -44,6 +45,11 @@ RECIPES = {
     "smooth": {**DROPOUT, "training.label_smoothing": 0.1},
     "min_count1": {**DROPOUT, "text.min_count": 1},
     "cosine": {**DROPOUT, "training.learning_rate": 0.002, "training.schedule": "cosine"},
+    "token2": {**DROPOUT, "model.token_dropout": 0.2},
+    "recurrent": {**DROPOUT, "model.recurrent_dropout": 0.2},
+    "ema": {**DROPOUT, "training.average": "ema", "training.average_decay": 0.99},
+    "swa": {**DROPOUT, "training.average": "swa"},
+    **{name: {**DROPOUT, "technique": name} for name in techniques.TECHNIQUES},
 }
 
 
@@ -179,18 +185,20 @@ def fit_network(
 
     from textclf.training.cluster import open_cluster
     from textclf.training.optimization import learning_rate
-    from textclf.training.run import _set_up
+    from textclf.training.setup import set_up
     from textclf.training.work_folder import WorkFolder
 
     keras.utils.clear_session()
+    recipe = dict(recipe)
+    technique = recipe.pop("technique", None)
     config = config.replace({**recipe, "training.epochs": epochs, "training.patience_epochs": 0})
     folder = Path(tempfile.mkdtemp(dir=work))
     started = time.monotonic()
     with open_cluster(config) as cluster:
-        setup = _set_up(
-            config, WorkFolder(folder, folder / "checkpoints"), cluster, lambda *_: None
-        )
+        setup = set_up(config, WorkFolder(folder, folder / "checkpoints"), cluster, lambda *_: None)
     loop, task = setup.loop, setup.dataset.task
+    if technique is not None:
+        techniques.use(loop.train_step, technique, setup.dataset)
     n = len(linear["y"])
     logits, seconds, losses, num_steps = [], [time.monotonic() - started], [], 0
     for epoch in range(1, epochs + 1):
@@ -206,7 +214,7 @@ def fit_network(
             for i in range(loop.steps_per_epoch)
         ]
         batches = iter(loop.training_batches(epoch))
-        loop.train_step(batches, rates, step=num_steps, is_frozen=False)
+        loop.train_step(batches, rates, step=num_steps, lowest=0)
         loop.optimizer.flush()
         num_steps += loop.steps_per_epoch
         values = loop.validator.logits()

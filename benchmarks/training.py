@@ -651,7 +651,7 @@ def profile(run: Run, is_deterministic: bool, num_batches: int = 12, rounds: int
 
     @graph
     def lookup(token_ids: Any, x: Any) -> Any:
-        rows = optimizer.gather(token_ids, is_frozen=False)
+        rows = optimizer.gather(token_ids, lowest=0)
         vectors = tf.gather(table.value, token_ids)
         flat = tf.reshape(x, [-1, x.shape[-1]])
         return vectors, rows.sum_gradient(tf.IndexedSlices(flat, tf.reshape(token_ids, [-1])))
@@ -663,12 +663,12 @@ def profile(run: Run, is_deterministic: bool, num_batches: int = 12, rounds: int
 
     @graph
     def update(token_ids: Any, gradient: Any) -> None:
-        rows = optimizer.gather(token_ids, is_frozen=False)
-        optimizer.apply([gradient, *other_gradients], is_frozen=False, rows=rows)
+        rows = optimizer.gather(token_ids, lowest=0)
+        optimizer.apply([gradient, *other_gradients], lowest=0, rows=rows)
 
     @graph
     def gather_only(token_ids: Any) -> Any:
-        return optimizer.gather(token_ids, is_frozen=False)
+        return optimizer.gather(token_ids, lowest=0)
 
     vectors = [tf.gather(table.value, b.features["token_ids"]) for b in tensors]
     lengths = [b.features["lengths"] for b in tensors]
@@ -687,10 +687,10 @@ def profile(run: Run, is_deterministic: bool, num_batches: int = 12, rounds: int
 
     def single_steps() -> None:
         for _ in range(number):
-            train_step(iterator, rates, step=0, is_frozen=False)
+            train_step(iterator, rates, step=0, lowest=0)
 
     runs: dict[str, Callable[[], Any]] = {
-        "steps in one call": lambda: train_step(iterator, rates * number, step=0, is_frozen=False),
+        "steps in one call": lambda: train_step(iterator, rates * number, step=0, lowest=0),
         "steps in one call each": single_steps,
         "recurrent layers": each(both, vectors, vectors),
         "reversal": each(reversal, vectors, lengths),

@@ -15,6 +15,8 @@ from textclf.evaluation import Report
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from textclf.training import RangeTest
+
 _MAX_COUNTS = 20  # classes up to which the counts of a confusion matrix are written
 
 
@@ -90,6 +92,31 @@ def plot_coverage(report: Report, axes: "Axes | None" = None) -> "Axes":
         ax.legend()
     ax.set_xlabel("coverage")
     ax.set_ylabel("top class right" if report.multi_label else "accuracy")
+    return ax
+
+
+def plot_range_test(test: "RangeTest", axes: "Axes | None" = None) -> "Axes":
+    """Plot the losses of a learning-rate range test by rate, and the suggested rate."""
+    ax = _axes(axes)
+    ax.plot(test.rates, test.losses, alpha=0.3, label="loss of a step")
+    ax.plot(test.rates, test.smoothed, label="moving mean")
+    if test.suggestion is not None:
+        ax.axvline(test.suggestion, linestyle=":", color="grey")
+        ax.annotate(
+            f"suggestion {test.suggestion:g}",
+            (test.suggestion, ax.get_ylim()[1]),
+            xytext=(-4, -4),
+            textcoords="offset points",
+            rotation=90,
+            ha="right",
+            va="top",
+        )
+    ax.set_xscale("log")
+    # One loss before the test ends may be thousands of times the others.
+    ax.set_ylim(0, 1.5 * max(test.smoothed))
+    ax.set_xlabel("learning rate")
+    ax.set_ylabel("training loss")
+    ax.legend()
     return ax
 
 

@@ -16,6 +16,8 @@ The modules of this package:
 
     layout.py       names of the files; find an exported version
     card.py         Card: description of a trained classifier; imported when it is used
+    language_model.py
+                    the card of a language model; imported when it is used
     reading.py      read_card, read_model_card: the card of a model, or the reason why it cannot be
                     read
     checksums.py    SHA-256 of the files of a folder
@@ -44,6 +46,7 @@ from textclf.artifact.layout import (
     CONFIG,
     FORMAT_VERSION,
     HISTORY,
+    LANGUAGE_MODEL,
     TENSORBOARD,
     VOCABULARY,
     WEIGHTS,
@@ -64,6 +67,11 @@ if TYPE_CHECKING:
         TrainingSummary,
         TrainTokens,
     )
+    from textclf.artifact.language_model import (
+        LanguageModelCard,
+        is_language_model,
+        read_language_model,
+    )
 
 __all__ = [
     "BENCHMARK",
@@ -73,12 +81,14 @@ __all__ = [
     "CONFIG",
     "FORMAT_VERSION",
     "HISTORY",
+    "LANGUAGE_MODEL",
     "TENSORBOARD",
     "VOCABULARY",
     "WEIGHTS",
     "Calibration",
     "Card",
     "DataSummary",
+    "LanguageModelCard",
     "LinearSummary",
     "PastDecision",
     "SplitSize",
@@ -92,7 +102,9 @@ __all__ = [
     "checksums",
     "exported_version",
     "find_export",
+    "is_language_model",
     "read_card",
+    "read_language_model",
     "read_model_card",
     "restore_folder",
     "sha256",
@@ -101,7 +113,11 @@ __all__ = [
 ]
 
 
+_LANGUAGE_MODEL = ("LanguageModelCard", "is_language_model", "read_language_model")
+
+
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        return getattr(importlib.import_module(f"{__name__}.card"), name)
+        module = "language_model" if name in _LANGUAGE_MODEL else "card"
+        return getattr(importlib.import_module(f"{__name__}.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

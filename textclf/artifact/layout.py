@@ -9,6 +9,7 @@ FORMAT_VERSION = 1  # of card.json; raised when older versions of textclf cannot
 CARD, CARD_PAGE, CONFIG, VOCABULARY = "card.json", "card.md", "config.yaml", "vocabulary.txt"
 WEIGHTS, HISTORY, TENSORBOARD = "weights.npz", "history.jsonl", "tensorboard"
 SAVED_MODEL, CHECKSUMS = "saved_model.pb", "assets.extra/checksums.json"
+LANGUAGE_MODEL = "language_model.json"  # a folder that holds it is a language model
 BENCHMARK = "benchmark.json"  # a folder that holds it is a benchmark
 
 

@@ -6,7 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textclf.artifact.folders import restore_folder
-from textclf.artifact.layout import CARD, FORMAT_VERSION, SAVED_MODEL, WEIGHTS, exported_version
+from textclf.artifact.layout import (
+    CARD,
+    FORMAT_VERSION,
+    LANGUAGE_MODEL,
+    SAVED_MODEL,
+    WEIGHTS,
+    exported_version,
+)
 from textclf.errors import ArtifactError
 
 if TYPE_CHECKING:
@@ -87,6 +94,11 @@ def _why_no_card(folder: Path) -> str:
     """Return the reason why a folder has no card, and the fix."""
     if os.path.exists(folder / SAVED_MODEL):
         return "is an exported SavedModel; a folder written by `textclf train` is needed here"
+    if os.path.exists(folder / LANGUAGE_MODEL):
+        return (
+            "is a language model; train a classifier from it with --set "
+            f"training.init_from={folder}"
+        )
     if not os.path.exists(folder):
         return "does not exist; `textclf train` writes such a folder"
     return f"is not a trained folder (it has no {CARD}); `textclf train` writes one"

@@ -31,7 +31,9 @@ from textclf.cli import (
     export,
     info,
     init,
+    lr_find,
     predict,
+    pretrain,
     serve,
     train,
     verify,
@@ -83,7 +85,8 @@ def main() -> None:
 
 
 for command in (
-    *(init.init, config.config, data.data, train.train, baseline.baseline, demo.demo),
+    *(init.init, config.config, data.data, demo.demo),
+    *(pretrain.pretrain, lr_find.lr_find, train.train, baseline.baseline),
     *(
         evaluate.evaluate,
         predict.predict,

@@ -12,15 +12,12 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from textclf import trace
 from textclf.startup import clear_status, show_status
-
-if TYPE_CHECKING:
-    from textclf.training import Started
 
 # Narrower terminals wrap the lines of tables.
 _MIN_WIDTH = 60
@@ -242,13 +239,17 @@ class TimeLeft:
         self._validation_seconds: list[float] = [0.0, 0]
         self._last: float | None = None
 
-    def start(self, started: "Started") -> None:
-        """Set the number of remaining steps and validations."""
-        self._steps_left = started.total_steps - started.step
-        self._validations_left = math.ceil(self._steps_left / started.steps_per_epoch)
-        # Used before the first validation; a text takes less time there than in training.
-        share = started.splits["validation"] / max(started.splits["train"], 1)
-        self._steps_per_validation = share * started.steps_per_epoch
+    def start(
+        self, *, num_steps: int, num_validations: int, steps_per_validation: float = 0.0
+    ) -> None:
+        """Set the number of remaining steps and validations.
+
+        Args:
+            steps_per_validation: steps that take as long as a validation, until one is measured.
+        """
+        self._steps_left = num_steps
+        self._validations_left = num_validations
+        self._steps_per_validation = steps_per_validation
 
     def add_step(self, now: float) -> None:
         """Count a step that ended at `now`, in seconds of any clock."""

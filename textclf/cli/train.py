@@ -1,6 +1,7 @@
 """Command `train`: train the model of a configuration."""
 
 import contextlib
+import math
 import shlex
 import time
 from collections.abc import Callable, Sequence
@@ -195,7 +196,7 @@ def _show_events(
                 should_stop = stack.enter_context(stop_on_interrupt())
                 former, needs_head = event.history, is_chief and has_network
                 if has_network:
-                    time_left.start(event)
+                    _start_clock(time_left, event)
                 if is_chief:
                     _say_start(event)
                 else:
@@ -219,6 +220,17 @@ def _stage_of(event: "Event") -> str:
     if isinstance(event, training.Step):
         return "further steps" if (event.epoch, event.step) > (1, 1) else "first step"
     return _STAGES[type(event).__name__]
+
+
+def _start_clock(time_left: TimeLeft, event: "Started") -> None:
+    num_steps = event.total_steps - event.step
+    # A text takes less time in validation than in training.
+    share = event.splits["validation"] / max(event.splits["train"], 1)
+    time_left.start(
+        num_steps=num_steps,
+        num_validations=math.ceil(num_steps / event.steps_per_epoch),
+        steps_per_validation=share * event.steps_per_epoch,
+    )
 
 
 def _say_start(event: "Started") -> None:

@@ -328,6 +328,15 @@ RULES: dict[str, Rule] = {
         frozenset({True}),
         "training.init_from is set",
     ),
+    "training.unfreezing": Rule(
+        Fact(
+            frozenset({"training.freeze_epochs"}),
+            lambda config: config.training.freeze_epochs > 0,
+            lambda value: f"training.freeze_epochs is {'above 0' if value else '0'}",
+        ),
+        frozenset({True}),
+        "training.freeze_epochs is above 0",
+    ),
     "training.worker_timeout_minutes": _when("training.strategy", "multi_worker"),
     "training.decay_rate": _when("training.schedule", "exponential"),
     "training.plateau_factor": _when("training.schedule", "plateau"),

@@ -310,7 +310,8 @@ class Training(_Section, frozen=True):
     ] = "none"
     average_decay: Annotated[Share, _about("largest decay of the moving average per step")] = 0.999
     init_from: Annotated[
-        PathName | None, _about("trained folder whose weights are the initial ones")
+        PathName | None,
+        _about("trained folder or language model whose weights are the initial ones"),
     ] = None
     init_vocabulary: Annotated[
         Literal["keep", "new"],
@@ -322,6 +323,13 @@ class Training(_Section, frozen=True):
     freeze_epochs: Annotated[
         int, Meta(ge=0), _about("first epochs in which only the head is trained")
     ] = 0
+    unfreezing: Annotated[
+        Literal["at_once", "gradual"],
+        _about(
+            "layers that are trained after the frozen epochs: all, or one more in each epoch from "
+            "the top down"
+        ),
+    ] = "at_once"
     class_weights: Annotated[
         Literal["none", "balanced"] | dict[str, Weight],
         _about("class weights in the loss: `balanced`, or a weight for each class name"),
@@ -368,6 +376,38 @@ class Training(_Section, frozen=True):
     tensorboard: Annotated[bool, _about("write TensorBoard scalars; needs tensorboard")] = False
 
 
+class Pretraining(_Section, frozen=True):
+    """The language model of `textclf pretrain`, which no other command reads."""
+
+    epochs: Annotated[int, Meta(ge=1, le=1000), _about("passes over the texts")] = 1
+    batch_size: Annotated[
+        int, Meta(ge=1, le=65_536), _about("streams of text that are read side by side")
+    ] = 64
+    window: Annotated[
+        int,
+        Meta(ge=1, le=10_000),
+        _about("tokens of a stream per step; gradients reach back so far, the state further"),
+    ] = 64
+    num_candidates: Annotated[
+        int,
+        Meta(ge=1, le=1_000_000),
+        _about(
+            "draws of wrong tokens with which the next token is compared (sampled softmax); "
+            "repeated ones count once"
+        ),
+    ] = 1024
+    learning_rate: Annotated[
+        float,
+        Meta(gt=0, le=100),
+        _about("peak learning rate of Adam; it falls to 0 along a cosine"),
+    ] = 2e-3
+    clip_norm: Annotated[Positive, _about("maximum norm of the gradient over all weights")] = 1.0
+    dropout: Annotated[Fraction, _about("dropout on token vectors and on outputs")] = 0.1
+    held_out: Annotated[Share, _about("share of the texts on which the perplexity is computed")] = (
+        0.02
+    )
+
+
 class Evaluation(_Section, frozen=True):
     """Intervals and bins of a report."""
 
@@ -393,6 +433,7 @@ class Sections(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     text: Text = field(default_factory=Text)
     model: Model = field(default_factory=Model)
     training: Training = field(default_factory=Training)
+    pretraining: Pretraining = field(default_factory=Pretraining)
     evaluation: Evaluation = field(default_factory=Evaluation)
 
     @property

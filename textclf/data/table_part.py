@@ -5,7 +5,7 @@ import dataclasses
 import itertools
 import os
 import shlex
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Generator, Iterator, Sequence, Set
 from typing import Any
 
 from textclf.config import Data
@@ -67,6 +67,17 @@ class TablePart:
             yield line, text, written
         if not has_rows:
             raise DataError(f"{self.name}: no rows below the header, expected at least one row")
+
+    def texts(self) -> Generator[str]:
+        """Yield the texts alone; the label column may be missing.
+
+        Raises:
+            DataError: at the first row that cannot be read.
+        """
+        columns, _ = self._find_columns(needs_label=False)
+        rows = self._text_rows if self.table.format in ("csv", "tsv") else self._record_rows
+        for _, text, _ in rows(columns, columns[0], raise_problem):
+            yield text
 
     def about_rows(self) -> int:
         return self.table.about_rows()
@@ -143,8 +154,11 @@ class TablePart:
 
     # === Columns ===
 
-    def _find_columns(self) -> tuple[list[str], str]:
+    def _find_columns(self, *, needs_label: bool = True) -> tuple[list[str], str]:
         """Return the names of the text columns and of the label column.
+
+        Args:
+            needs_label: False to return an empty name for the label column.
 
         Raises:
             DataError: with all columns that the file does not have.
@@ -165,7 +179,7 @@ class TablePart:
             return wanted
 
         texts = [find(wanted, "text_columns") for wanted in self.settings.text_columns]
-        label = find(self.settings.label_column, "label_column")
+        label = find(self.settings.label_column, "label_column") if needs_label else ""
         if problems:
             raise DataError("\n".join(problems))
         return texts, label

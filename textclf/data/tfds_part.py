@@ -2,8 +2,10 @@
 
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
+
+import msgspec
 
 from textclf.config import Data
 from textclf.data.column_names import suggest_column
@@ -117,6 +119,12 @@ class TfdsPart:
                     yield number, text, self._label(class_label, raw, number)
                 else:
                     yield number, text, tuple(self._label(class_label, i, number) for i in raw)
+
+    def texts(self) -> Generator[str]:
+        """Yield the texts alone; rows need no label."""
+        settings = msgspec.structs.replace(self.settings, skip_unlabelled=True)
+        for _, text, _ in dataclasses.replace(self, settings=settings).rows():
+            yield text
 
     def about_rows(self) -> int:
         return self.builder.info.splits[self.split].num_examples

@@ -14,23 +14,27 @@
     diagnostics    notices on data and layers, gradient norms, losses that are not finite
     recurrence     sizes of updates, saturated gates, dead units, gradients in time
     checkpoints    the state in files, from which a training continues
+    checkpoint_files
+                   these files: written whole, checked, the newest two
     history        figures of the epochs in files
     cluster        devices and processes that share a training
     watchdog       ends a worker that waits too long for the others
     work_folder    the folder of an unfinished training, and its lock
     card           decision, validation report and card of the best epoch
     linear_model   the linear model, alone or beside a network
+    setup          data, network, optimizer and the parts of the loop from a configuration
     run            `train` and `train_events`, which put these together
+    range_test     the loss while the learning rate rises
 
-Nothing here prints: the caller decides what to show of the events. Only `check`, `is_chief`
-and `unfinished_training` are imported at once; the other names need TensorFlow and are imported on
-first use.
+Nothing here prints: the caller decides what to show of the events. Only `check`,
+`check_output`, `is_chief` and `unfinished_training` are imported at once; the other names need
+TensorFlow and are imported on first use.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from textclf.training.checks import check
+from textclf.training.checks import check, check_output
 from textclf.training.cluster import is_chief
 from textclf.training.work_folder import unfinished_training
 
@@ -46,6 +50,7 @@ if TYPE_CHECKING:
         WorkerFinished,
     )
     from textclf.training.linear_model import fit_linear
+    from textclf.training.range_test import RangeTest, find_learning_rate
     from textclf.training.run import TrainingResult, train, train_events
     from textclf.training.validation import Validator
 
@@ -61,6 +66,7 @@ _MODULES = {
         "WorkerFinished",
     ),
     "linear_model": ("fit_linear",),
+    "range_test": ("RangeTest", "find_learning_rate"),
     "run": ("TrainingResult", "train", "train_events"),
     "validation": ("Validator",),
 }
@@ -70,12 +76,15 @@ __all__ = [
     "Event",
     "Finished",
     "LinearFitted",
+    "RangeTest",
     "Started",
     "Step",
     "TrainingResult",
     "Validator",
     "WorkerFinished",
     "check",
+    "check_output",
+    "find_learning_rate",
     "fit_linear",
     "is_chief",
     "train",

@@ -64,7 +64,7 @@ def make_card(
         validation=validation_report(
             task, y_true, logits, decision, config=config, class_names=dataset.class_names
         ),
-        versions=_versions(),
+        versions=versions(),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         linear=None
         if fitted is None
@@ -126,7 +126,8 @@ def num_weights(network: networks.Network) -> int:
     return sum(math.prod(variable.shape) for variable in network.parameters)
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Return the versions of the packages on which a training depends."""
     return {
         "textclf": textclf.__version__,
         "python": platform.python_version(),

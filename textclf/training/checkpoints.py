@@ -1,18 +1,13 @@
 """Checkpoints: the whole state of a running training, from which it continues bit for bit.
 
-A checkpoint is a folder:
-
-    arrays.npz       variables of network and optimizer, norms of gradients and
-                     updates, the best epoch
-    iterator.*       the position in the epoch's batches with the shuffle buffer, as TensorFlow
-                     stores it; missing between two epochs
-    checkpoint.json  numbers of the state, and the checksums of the other files
+In the files of a checkpoint (`checkpoint_files`), the arrays are variables of network and
+optimizer, norms of gradients and updates, and the best epoch; the numbers are those of the state;
+`iterator.*` is the position in the epoch's batches with the shuffle buffer, as TensorFlow stores
+it, which is missing between two epochs.
 
 Writing one only reads: it changes nothing in the training.
 """
 
-import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,14 +17,12 @@ import msgspec
 import numpy as np
 import tensorflow as tf
 
-from textclf import artifact
 from textclf.errors import ArtifactError, TrainingError
+from textclf.training.checkpoint_files import CheckpointFiles, Stored
 from textclf.training.state import BestEpoch, EpochMean, EpochSums, State
-from textclf.training.work_folder import CHECKPOINT, FORMAT, Position, checkpoint_folders
+from textclf.training.work_folder import Position
 
-_ARRAYS = "arrays.npz"
 _ITERATOR = "iterator"
-_NUM_KEPT = 2
 
 
 class _Numbers(msgspec.Struct, kw_only=True):
@@ -55,22 +48,6 @@ class _Numbers(msgspec.Struct, kw_only=True):
     seconds: float
 
 
-class _Manifest(msgspec.Struct, kw_only=True):
-    """Content of `checkpoint.json`.
-
-    Attributes:
-        format: number of the format.
-        position: where the training was.
-        files: SHA-256 of the other files by name.
-        numbers: the numbers of the state.
-    """
-
-    format: int
-    position: Position
-    files: dict[str, str]
-    numbers: _Numbers
-
-
 class Checkpoints:
     """Writes checkpoints of a training, and reads the newest one.
 
@@ -85,15 +62,13 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, variables: list[keras.Variable], *, minutes: float):
-        self._folder = folder
+        self._files = CheckpointFiles(folder, minutes=minutes)
         self._variables = variables
-        self._seconds = 60 * minutes
-        self._saved_at = time.monotonic()
 
     @property
     def is_due(self) -> bool:
         """True if the interval has passed since the last checkpoint."""
-        return time.monotonic() - self._saved_at >= self._seconds
+        return self._files.is_due
 
     def save(self, state: State, iterator: Iterator | None) -> None:
         """Write a checkpoint beside the others, then remove all but the newest two.
@@ -106,25 +81,21 @@ class Checkpoints:
             ArtifactError: it cannot be written, for instance because the disk is full. The
                 former ones are unchanged.
         """
-        former = checkpoint_folders(self._folder)
-        number = int(former[-1].name) + 1 if former else 1
-        with artifact.write_folder(self._folder / f"{number:06d}", overwrite=False) as folder:
-            np.savez(folder / _ARRAYS, **self._arrays(state))
-            if iterator is not None:
-                try:
-                    tf.train.Checkpoint(iterator=iterator).write(str(folder / _ITERATOR))
-                except tf.errors.OpError as error:  # for instance a full disk
-                    raise OSError(None, str(error.message).split("\n")[0]) from error
-            manifest = _Manifest(
-                format=FORMAT,
-                position=Position(epoch=state.epoch, step=state.step),
-                files=artifact.checksums(folder),
-                numbers=_numbers(state),
-            )
-            (folder / CHECKPOINT).write_bytes(msgspec.json.encode(manifest))
-        for folder in former[: 1 - _NUM_KEPT]:
-            shutil.rmtree(folder, ignore_errors=True)
-        self._saved_at = time.monotonic()
+
+        def write_iterator(folder: Path) -> None:
+            if iterator is None:
+                return
+            try:
+                tf.train.Checkpoint(iterator=iterator).write(str(folder / _ITERATOR))
+            except tf.errors.OpError as error:  # for instance a full disk
+                raise OSError(None, str(error.message).split("\n")[0]) from error
+
+        self._files.write(
+            self._arrays(state),
+            msgspec.to_builtins(_numbers(state)),
+            Position(epoch=state.epoch, step=state.step),
+            write_iterator,
+        )
 
     def restore(self) -> "Restored | None":
         """Set the variables to the newest whole checkpoint; None if there is none.
@@ -132,16 +103,10 @@ class Checkpoints:
         Raises:
             TrainingError: it is a checkpoint of another network.
         """
-        notices = []
-        for folder in reversed(checkpoint_folders(self._folder)):
-            try:
-                manifest = _checked_manifest(folder)
-            except ArtifactError:
-                notices.append(f"the checkpoint {folder} is damaged and was skipped")
-                shutil.rmtree(folder)
-                continue
-            return self._read(folder, manifest, tuple(notices))
-        return Restored(State(), None, tuple(notices)) if notices else None
+        stored, notices = self._files.newest()
+        if stored is None:
+            return Restored(State(), None, notices) if notices else None
+        return self._read(stored, notices)
 
     def restore_number(self, number: int) -> "Restored":
         """Set the variables to the checkpoint that the chief of several workers has restored.
@@ -149,21 +114,23 @@ class Checkpoints:
         Raises:
             TrainingError: it cannot be read here.
         """
-        folder = self._folder / f"{number:06d}"
+        folder = self._files.folder / f"{number:06d}"
         try:
-            manifest = _checked_manifest(folder)
+            stored = self._files.read(folder)
         except ArtifactError as error:
             raise TrainingError(
                 f"{folder}: this worker cannot read the checkpoint with which worker 0 continues "
                 f"({error}); give all workers the same OUTPUT in a shared folder"
             ) from error
-        return self._read(folder, manifest, ())
+        return self._read(stored, ())
 
-    def _read(self, folder: Path, manifest: _Manifest, notices: tuple[str, ...]) -> "Restored":
-        with np.load(folder / _ARRAYS) as arrays:
+    def _read(self, stored: Stored, notices: tuple[str, ...]) -> "Restored":
+        folder = stored.folder
+        numbers = msgspec.convert(stored.manifest.numbers, _Numbers)
+        with stored.arrays() as arrays:
             self._assign(folder, arrays)
-            state = _state(manifest.numbers, arrays)
-        has_iterator = any(name.startswith(_ITERATOR) for name in manifest.files)
+            state = _state(numbers, arrays)
+        has_iterator = any(name.startswith(_ITERATOR) for name in stored.manifest.files)
         iterator_path = folder / _ITERATOR if has_iterator else None
         return Restored(state, iterator_path, notices, int(folder.name))
 
@@ -205,16 +172,6 @@ class Restored(msgspec.Struct, frozen=True):
     iterator_path: Path | None
     notices: tuple[str, ...]
     number: int = 0
-
-
-def _checked_manifest(folder: Path) -> _Manifest:
-    """Return the manifest of a checkpoint whose files fit it; ArtifactError if they do not."""
-    try:
-        manifest = msgspec.json.decode((folder / CHECKPOINT).read_bytes(), type=_Manifest)
-    except (OSError, msgspec.MsgspecError) as error:
-        raise ArtifactError(f"{folder / CHECKPOINT}: cannot be read ({error})") from error
-    artifact.check_files(folder, manifest.files)
-    return manifest
 
 
 def restore_iterator(iterator: Iterator, path: Path) -> None:

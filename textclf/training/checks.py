@@ -45,12 +45,32 @@ def check(
     )
 
 
+def check_inputs(config: Config) -> None:
+    """Check all but the output, as `check`.
+
+    Raises:
+        TextclfError: with every error found.
+    """
+    resolved = with_paths(config)
+    check_all(
+        lambda: check_environment(resolved),
+        lambda: data.check_sources(resolved.data),
+        lambda: initialization.check(resolved),
+    )
+
+
 def check_output(
-    output: str | os.PathLike, *, overwrite: bool, resume: bool = False, is_locked: bool = False
+    output: str | os.PathLike,
+    *,
+    overwrite: bool,
+    resume: bool = False,
+    is_ours: tuple[str, ...] = (artifact.CARD,),
+    is_locked: bool = False,
 ) -> None:
     """Check that a training can write its folder.
 
     Args:
+        is_ours: see `artifact.check_output`.
         is_locked: whether this process holds the lock of the work folder.
 
     Raises:
@@ -70,7 +90,7 @@ def check_output(
             f"{output}: has {unfinished}; add --resume to continue it, or --overwrite to start "
             "again"
         )
-    artifact.check_output(output, overwrite=overwrite or resume, is_ours=(artifact.CARD,))
+    artifact.check_output(output, overwrite=overwrite or resume, is_ours=is_ours)
 
 
 def flat_settings(config: Config) -> dict[str, Any]:
@@ -97,7 +117,13 @@ def check_record(former: Record, record: Record, config: Config, folder: Path) -
     Raises:
         ConfigError: settings, or the weights in `training.init_from`, differ.
         DataError: the data differ.
+        ArtifactError: it is the work of another command.
     """
+    if former.command != record.command:
+        raise ArtifactError(
+            f"{folder}: was left by `textclf {former.command}`; continue with that command, or "
+            "start again with --overwrite"
+        )
     problems = []
     for name in sorted(former.settings.keys() | record.settings.keys()):
         before, value = former.settings.get(name), record.settings.get(name)

@@ -61,7 +61,7 @@ def epoch_notes(figures: Mapping[str, Any], *, is_frozen: bool, reads_last: bool
 
     Args:
         figures: of the epoch, as in the history.
-        is_frozen: whether only the head was trained; the other layers are not judged then.
+        is_frozen: whether some layers were not trained; only the head is judged then.
         reads_last: whether the head reads the final states only. Otherwise each position has a
             direct gradient, and it does not matter how far one reaches back.
     """

@@ -1,4 +1,4 @@
-"""Initial weights from a trained folder: `training.init_from`.
+"""Initial weights from a trained folder or a language model: `training.init_from`.
 
 `check` compares the settings before the data are read and needs no TensorFlow; `copy_weights`
 copies what fits into a new network.
@@ -7,7 +7,7 @@ copies what fits into a new network.
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -23,30 +23,30 @@ _SHAPES = ("encoder", "bidirectional", "units", "num_layers")
 _TOKENS = ("unit", "lowercase", "fold_width", "unescape_entities", "hash_buckets")
 
 
-def check(config: Config, output: str | os.PathLike) -> None:
+def check(config: Config, output: str | os.PathLike | None = None) -> None:
     """Check that a training can begin with the weights of the folder that it names.
 
     Args:
         config: the experiment, with resolved paths.
-        output: the folder to write.
+        output: the folder to write, if there is one.
 
     Raises:
-        ArtifactError: the folder is not a trained one, or is the output.
+        ArtifactError: the folder is neither a trained one nor a language model, or is the output.
         ConfigError: its network or its tokens do not fit the configuration.
     """
     folder = initial_folder(config)
     if folder is None:
         return
     try:
-        card = artifact.read_card(folder)
+        source = _read_source(folder)
     except ArtifactError as error:
         raise ArtifactError(f"training.init_from: {error}") from None
-    if os.path.realpath(folder) == os.path.realpath(output):
+    if output is not None and os.path.realpath(folder) == os.path.realpath(output):
         raise ArtifactError(
             f"training.init_from: {folder} is also the output, which is replaced at the end; "
             "choose another output"
         )
-    former = model_data.card_config(folder, card)
+    former = source.config
     if former.model.encoder == "none":
         raise ConfigError(
             [f"training.init_from: {folder} is a linear model alone; name a folder with a network"]
@@ -78,6 +78,35 @@ def check(config: Config, output: str | os.PathLike) -> None:
         raise ConfigError(problems)
 
 
+class _Source(NamedTuple):
+    """What a folder of weights says about them.
+
+    Attributes:
+        config: of its training.
+        files: checksums of its files.
+        class_names, multi_label: of its head; empty for a language model, which has none.
+    """
+
+    config: Config
+    files: dict[str, str]
+    class_names: tuple[str, ...] = ()
+    multi_label: bool = False
+
+
+def _read_source(folder: Path) -> _Source:
+    """Read the card of a trained folder or of a language model.
+
+    Raises:
+        ArtifactError: it is neither, or damaged.
+    """
+    if artifact.is_language_model(folder):
+        model_card = artifact.read_language_model(folder)
+        return _Source(Config.from_dict(model_card.config), model_card.files)
+    card = artifact.read_card(folder)
+    config = model_data.card_config(folder, card)
+    return _Source(config, card.files, card.class_names, card.multi_label)
+
+
 def initial_folder(config: Config) -> Path | None:
     """Return the folder whose weights are the initial ones; None without one, or a network."""
     path = config.training.init_from
@@ -107,14 +136,14 @@ def copy_weights(
     class_names: tuple[str, ...],
     multi_label: bool,
 ) -> list[str]:
-    """Copy the weights of a trained folder into a new network, as far as they fit.
+    """Copy the weights of a trained folder or language model into a network, as far as they fit.
 
     Token vectors are copied by token, weights between the embedding and the pooling where name and
     shape agree, and the head if the classes are the same, in any order.
 
     Args:
         network: just built; what does not fit keeps its initial values.
-        folder: the trained folder.
+        folder: the trained folder or language model.
         vocabulary: tokens of the new network, in the order of their ids.
         hash_buckets: ids of the new network for unknown tokens.
         class_names, multi_label: of the new data.
@@ -127,8 +156,8 @@ def copy_weights(
     """
     from textclf import classifier  # TensorFlow, which `check` does not need
 
-    card = artifact.read_card(folder)
-    artifact.check_files(folder, card.files)
+    source = _read_source(folder)
+    artifact.check_files(folder, source.files)
     stored, _ = classifier.read_arrays(folder)
     names = {id(variable): name for name, variable in network.named_parameters.items()}
     embedding = network.encoder.embedding.embeddings
@@ -138,7 +167,7 @@ def copy_weights(
         vocabulary,
         hash_buckets=hash_buckets,
         folder=folder,
-        former_buckets=model_data.card_config(folder, card).text.hash_buckets,
+        former_buckets=source.config.text.hash_buckets,
     )
     head = {id(variable) for layer in network.head.layers for variable in layer.variables}
     encoder_weights = [
@@ -155,9 +184,11 @@ def copy_weights(
             f"the encoder: {len(fitting)} of {len(encoder_weights)} weights come from {folder}"
             + ("" if len(fitting) == len(encoder_weights) else "; the shapes of the others differ")
         )
-    if sorted(card.class_names) != sorted(class_names) or card.multi_label != multi_label:
+    if not source.class_names:
+        return [*notices, "the head begins at random: a language model has none"]
+    if sorted(source.class_names) != sorted(class_names) or source.multi_label != multi_label:
         return [*notices, "the head begins at random, because the classes differ"]
-    order = [card.class_names.index(name) for name in class_names]
+    order = [source.class_names.index(name) for name in class_names]
     weights = {names[id(v)]: v for v in network.parameters if id(v) in head}
     if any(_shape_of(stored, name) != tuple(v.shape) for name, v in weights.items()):
         return [*notices, "the head begins at random, because the shapes differ"]

@@ -92,6 +92,11 @@ class Loop:
         return self.train.num_batches(self.settings.batch_size, self.settings.length_buckets)
 
     @property
+    def is_one_device(self) -> bool:
+        """True if a call of the graph may compute several steps."""
+        return self.cluster.strategy.num_replicas_in_sync == 1
+
+    @property
     def total_steps(self) -> int:
         """The maximum number of training steps."""
         steps = self.settings.epochs * self.steps_per_epoch
@@ -152,7 +157,7 @@ class Loop:
             self._save(state, None)
             notes = diagnostics.epoch_notes(
                 figures,
-                is_frozen=state.epoch <= self.settings.freeze_epochs,
+                is_frozen=self.optimizer.lowest_depth(state.epoch) > 0,
                 reads_last=self.network.head.reads_last,
             )
             yield Epoch(state.epoch, figures, is_best, state.seconds, tuple(notes))
@@ -206,7 +211,7 @@ class Loop:
                     iterator,
                     rates,
                     step=state.step,
-                    is_frozen=state.epoch <= self.settings.freeze_epochs,
+                    lowest=self.optimizer.lowest_depth(state.epoch),
                 )
             seconds = (time.monotonic() - called) / len(steps.losses)
             for rate, loss, norms, num_examples in zip(rates, *steps[:3], strict=False):
@@ -238,7 +243,7 @@ class Loop:
             seconds: duration of a step; infinite if unknown.
             limit: of the number.
         """
-        if self.cluster.strategy.num_replicas_in_sync > 1:
+        if not self.is_one_device:
             return 1
         number = max(int(_SECONDS_PER_CALL / seconds), 1)
         if limit is not None:

@@ -37,13 +37,11 @@ class _Group(NamedTuple):
         variables: trained weights.
         optimizer: built for them; a `RowAdam` for the token vectors alone.
         factor: of the learning rate.
-        is_head: whether they are trained in the frozen epochs too.
     """
 
     variables: list[keras.Variable]
     optimizer: keras.optimizers.Optimizer | RowAdam
     factor: float
-    is_head: bool
 
 
 class Optimizer:
@@ -51,12 +49,13 @@ class Optimizer:
 
         optimizer = Optimizer(network, settings)
         optimizer.assign_rate(0.001)
-        optimizer.apply(gradients, is_frozen=False)
+        optimizer.apply(gradients, lowest=0)
 
     With `training.layer_decay` or `training.freeze_epochs`, each depth of the network has its own
     Keras optimizer: a smaller learning rate multiplies the update, while a smaller gradient would
     change nothing in Adam; and a frozen layer has neither updates nor moments nor weight decay,
-    and its bias correction begins with its first update. The learning rate of depth `l`, from 0
+    and its bias correction begins with its first update. Layers are frozen from the bottom up to
+    a depth `lowest`, see `lowest_depth`. The learning rate of depth `l`, from 0
     for the embedding to L for the head, is multiplied by `layer_decay ** (L - l)` (Howard & Ruder
     2018, "Universal Language Model Fine-tuning", section 3.2).
 
@@ -94,43 +93,53 @@ class Optimizer:
                 optimizer = make_optimizer(settings)
                 optimizer.build(variables)
             factor = settings.layer_decay ** (last - depth)
-            self._groups.append(_Group(variables, optimizer, factor, depth == last))
+            self._groups.append(_Group(variables, optimizer, factor))
+        self._settings = settings
 
     @property
     def variables(self) -> list[keras.Variable]:
         """All variables of the state, always in the same order."""
         return [variable for group in self._groups for variable in group.optimizer.variables]
 
-    def trained(self, *, is_frozen: bool) -> list[keras.Variable]:
-        """Return the weights that a step changes; in the frozen epochs, those of the head."""
-        groups = [group for group in self._groups if group.is_head or not is_frozen]
-        return [variable for group in groups for variable in group.variables]
+    def lowest_depth(self, epoch: int) -> int:
+        """Return the lowest depth that an epoch, from 1, trains; 0 if it trains all layers.
+
+        In the first `training.freeze_epochs` it is that of the head. Afterwards it is 0, or with
+        `training.unfreezing: gradual` one less in each epoch (Howard & Ruder 2018, section 3.3).
+        """
+        head = len(self._groups) - 1
+        num_unfrozen = epoch - self._settings.freeze_epochs
+        if num_unfrozen <= 0:
+            return head
+        return max(head - num_unfrozen, 0) if self._settings.unfreezing == "gradual" else 0
+
+    def trained(self, *, lowest: int) -> list[keras.Variable]:
+        """Return the weights from a depth on, which a step changes."""
+        return [variable for group in self._groups[lowest:] for variable in group.variables]
 
     def assign_rate(self, rate: float | tf.Tensor) -> None:
         """Set the learning rate of the head; the layers below have theirs from it."""
         for group in self._groups:
             group.optimizer.learning_rate.assign(rate * group.factor)
 
-    def gather(self, token_ids: tf.Tensor, *, is_frozen: bool) -> Rows | None:
+    def gather(self, token_ids: tf.Tensor, *, lowest: int) -> Rows | None:
         """Return the token vectors of a batch, to be called before the network reads them.
 
         Returns:
             None if all vectors are updated at every step, or none.
         """
-        if self._row_adam is None or is_frozen:
+        if self._row_adam is None or lowest:
             return None
         return self._row_adam.gather(token_ids)
 
-    def apply(self, gradients: Sequence, *, is_frozen: bool, rows: Rows | None = None) -> None:
-        """Update the weights `trained(is_frozen=...)` with their gradients, in the same order.
+    def apply(self, gradients: Sequence, *, lowest: int, rows: Rows | None = None) -> None:
+        """Update the weights `trained(lowest=...)` with their gradients, in the same order.
 
         Args:
             rows: of `gather`; the gradient of the token vectors is that of these rows.
         """
         start = 0
-        for group in self._groups:
-            if is_frozen and not group.is_head:
-                continue
+        for group in self._groups[lowest:]:
             stop = start + len(group.variables)
             if isinstance(group.optimizer, RowAdam):
                 assert rows is not None
@@ -275,7 +284,7 @@ class TrainStep:
         train_step = TrainStep(
             network, optimizer, task, settings, class_weights=[1.0, 1.0], strategy=strategy
         )
-        steps = train_step(iter(batches), [0.001, 0.001], step=0, is_frozen=False)
+        steps = train_step(iter(batches), [0.001, 0.001], step=0, lowest=0)
 
     A call computes several steps, because calling a graph and reading its results is a large part
     of a step on short texts. With several replicas, a call is one step.
@@ -322,8 +331,8 @@ class TrainStep:
         if settings.precision == "mixed_float16":
             with strategy.scope():
                 self._loss_scale = LossScale()
-        # By whether lower layers are frozen; each is traced when it is called for the first time.
-        self._graphs: dict[bool, Any] = {}
+        # By the lowest trained depth; each is traced when it is called for the first time.
+        self._graphs: dict[int, Any] = {}
 
     @property
     def variables(self) -> list[keras.Variable]:
@@ -335,26 +344,24 @@ class TrainStep:
 
     @property
     def tracing_count(self) -> int:
-        """Number of graphs that TensorFlow has traced: at most two, whatever the shapes."""
+        """Number of traced graphs: one for each lowest depth, whatever the shapes."""
         return sum(graph.experimental_get_tracing_count() for graph in self._graphs.values())
 
-    def __call__(
-        self, iterator: Any, rates: Sequence[float], *, step: int, is_frozen: bool
-    ) -> Steps:
+    def __call__(self, iterator: Any, rates: Sequence[float], *, step: int, lowest: int) -> Steps:
         """Train on the next batches of an iterator.
 
         Args:
             iterator: of a `tf.data.Dataset` of `Batch`es; it must have as many as there are rates.
             rates: learning rate of each step; one with several replicas.
             step: steps done before, over all epochs.
-            is_frozen: whether only the head is trained.
+            lowest: depth of the lowest trained layer, see `Optimizer.lowest_depth`.
 
         Returns:
             The steps up to the first one whose loss or gradient is not finite.
         """
-        if is_frozen not in self._graphs:
-            self._graphs[is_frozen] = tf.function(
-                self._graph(is_frozen),
+        if lowest not in self._graphs:
+            self._graphs[lowest] = tf.function(
+                self._graph(lowest),
                 input_signature=[
                     tf.data.IteratorSpec(iterator.element_spec),
                     tf.TensorSpec([None], tf.float32),
@@ -362,13 +369,13 @@ class TrainStep:
                 ],
                 autograph=False,
             )
-        results = self._graphs[is_frozen](
+        results = self._graphs[lowest](
             iterator, tf.constant(rates, tf.float32), tf.constant(step, tf.int64)
         )
         return Steps(*(value.numpy() for value in results))
 
-    def _graph(self, is_frozen: bool) -> Callable[..., tuple[tf.Tensor, ...]]:
-        train = self._one_step(is_frozen)
+    def _graph(self, lowest: int) -> Callable[..., tuple[tf.Tensor, ...]]:
+        train = self._one_step(lowest)
         num_variables = len(self._network.trainable_variables)
 
         def train_steps(
@@ -410,9 +417,9 @@ class TrainStep:
 
         return train_steps
 
-    def _one_step(self, is_frozen: bool) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
+    def _one_step(self, lowest: int) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
         """Return a function of a batch, a rate and a step, which gives the loss and the norms."""
-        variables = self._optimizer.trained(is_frozen=is_frozen)
+        variables = self._optimizer.trained(lowest=lowest)
         strategy = self._strategy
 
         def first(values: Any) -> Any:
@@ -425,7 +432,7 @@ class TrainStep:
             self._optimizer.assign_rate(rate)
             token_ids, lengths = batch.features["token_ids"], batch.features["lengths"]
             values = token_ids, lengths, batch.targets, batch.weights
-            rows = self._optimizer.gather(token_ids, is_frozen=is_frozen)
+            rows = self._optimizer.gather(token_ids, lowest=lowest)
             total, norms, gradients = strategy.run(
                 lambda: self._replica_gradients(variables, values, rows, step)
             )
@@ -434,7 +441,7 @@ class TrainStep:
 
             def update() -> tf.Tensor:
                 # Outside of `strategy.run`, where Keras would sum the gradients of the replicas.
-                self._optimizer.apply(gradients, is_frozen=is_frozen, rows=rows)
+                self._optimizer.apply(gradients, lowest=lowest, rows=rows)
                 if self.average is not None:
                     self.average.update(step)
                 return tf.constant(0)
@@ -527,10 +534,7 @@ class TrainStep:
         token_ids, lengths, targets, weights = _rows_of_part(batch, part, self._num_parts)
         self._set_dropout(step, part)
         with tf.GradientTape() as tape:
-            logits = self._network({"token_ids": token_ids, "lengths": lengths}, training=True)
-            losses = self._task.losses(
-                targets, logits, self._weight_of_class, self._settings.label_smoothing
-            )
+            losses = self._losses({"token_ids": token_ids, "lengths": lengths}, targets, step)
             loss = tf.reduce_sum(losses * weights) / batch_size
             # Every part adds its share, so that their sum is the penalty once.
             penalties = self._network.losses
@@ -545,6 +549,20 @@ class TrainStep:
             else tf.convert_to_tensor(gradient)
             for gradient in gradients
         ]
+
+    def _losses(
+        self, features: networks.Features, targets: tf.Tensor, step: tf.Tensor
+    ) -> tf.Tensor:
+        """Return the loss of each text of a batch, float32 [B].
+
+        Args:
+            targets: float32 [B, C].
+            step: int64 [], steps done before, for what is drawn at random.
+        """
+        logits = self._network(features, training=True)
+        return self._task.losses(
+            targets, logits, self._weight_of_class, self._settings.label_smoothing
+        )
 
     def _set_dropout(self, step: tf.Tensor, part: tf.Tensor) -> None:
         """Set the states of the dropout layers to those of a part of a step.

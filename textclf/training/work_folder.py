@@ -47,6 +47,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         format: number of the format.
+        command: of textclf, which trains.
         settings: every setting by its path, such as `training.epochs`.
         fingerprint: of the data.
         initial_weights: SHA-256 of the weights in `training.init_from`; "" without them.
@@ -54,6 +55,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     format: int = FORMAT
+    command: str = "train"
     settings: dict[str, Any]
     fingerprint: str
     initial_weights: str

@@ -12,6 +12,7 @@ skipped.
 
 import argparse
 import json
+import os
 import shutil
 import statistics
 import tempfile
@@ -22,6 +23,7 @@ import numpy as np
 import techniques
 
 ROOT = Path(__file__).resolve().parent.parent
+VECTORS = "data/vectors/glove.6B.100d.top100k.txt"  # below TEXTCLF_DATA, for synonyms
 MAX_EPOCHS_WITHOUT_GAIN = 3
 DROPOUT = {
     "model.token_dropout": 0.1,
@@ -50,6 +52,7 @@ RECIPES = {
     "ema": {**DROPOUT, "training.average": "ema", "training.average_decay": 0.99},
     "swa": {**DROPOUT, "training.average": "swa"},
     **{name: {**DROPOUT, "technique": name} for name in techniques.TECHNIQUES},
+    **{name: {**DROPOUT, "augmentation": name} for name in techniques.AUGMENTATIONS},
 }
 
 
@@ -183,6 +186,7 @@ def fit_network(
     """Train a network; return the logits of every epoch and the seconds of each."""
     import keras
 
+    from textclf import text
     from textclf.training.cluster import open_cluster
     from textclf.training.optimization import learning_rate
     from textclf.training.setup import set_up
@@ -190,7 +194,7 @@ def fit_network(
 
     keras.utils.clear_session()
     recipe = dict(recipe)
-    technique = recipe.pop("technique", None)
+    technique, augmentation = recipe.pop("technique", None), recipe.pop("augmentation", None)
     config = config.replace({**recipe, "training.epochs": epochs, "training.patience_epochs": 0})
     folder = Path(tempfile.mkdtemp(dir=work))
     started = time.monotonic()
@@ -199,6 +203,11 @@ def fit_network(
     loop, task = setup.loop, setup.dataset.task
     if technique is not None:
         techniques.use(loop.train_step, technique, setup.dataset)
+    change = None
+    if augmentation is not None:
+        vectors = os.path.join(os.environ["TEXTCLF_DATA"], VECTORS)
+        tokens = text.read_vocabulary(setup.prepared.vocabulary_path)
+        change = techniques.augment(augmentation, tokens, config.training.seed, vectors)
     n = len(linear["y"])
     logits, seconds, losses, num_steps = [], [time.monotonic() - started], [], 0
     for epoch in range(1, epochs + 1):
@@ -213,8 +222,10 @@ def fit_network(
             )
             for i in range(loop.steps_per_epoch)
         ]
-        batches = iter(loop.training_batches(epoch))
-        loop.train_step(batches, rates, step=num_steps, lowest=0)
+        batches = loop.training_batches(epoch)
+        if change is not None:
+            batches = batches.map(lambda batch, epoch=epoch: change(batch, epoch))
+        loop.train_step(iter(batches), rates, step=num_steps, lowest=0)
         loop.optimizer.flush()
         num_steps += loop.steps_per_epoch
         values = loop.validator.logits()

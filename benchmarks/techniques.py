@@ -1,6 +1,8 @@
-"""Losses and regularisers that textclf has no setting for, to be measured by `recipes.py`.
+"""Losses, regularisers and augmentations that textclf has no setting for, for `recipes.py`.
 
-Each replaces the loss of a training step. All that is drawn depends on the step only.
+A technique replaces the loss of a training step; what it draws depends on the step only. An
+augmentation changes the token ids of a batch; what it draws depends on seed, epoch, row and
+position only.
 """
 
 from collections.abc import Callable
@@ -186,6 +188,119 @@ def logit_adjustment(step: Any, counts: np.ndarray, num_examples: int) -> Callab
 
     return losses
 
+
+# === Augmentation ===
+
+# Share of the tokens that are deleted, swapped with the next one, or replaced.
+CHANGED = 0.1
+_NUM_VARIANTS = 4
+
+
+def augment(name: str, tokens: list[str], seed: int, vectors: str | None) -> Callable:
+    """Return a function of a batch and an epoch that returns the batch with changed token ids.
+
+    Args:
+        name: a member of `AUGMENTATIONS`.
+        tokens: the vocabulary, whose first token has id 2.
+        seed: of the training.
+        vectors: file of token vectors for synonyms.
+    """
+    import tensorflow as tf
+
+    variants = None
+    if name == "synonym":
+        assert vectors is not None
+        variants = tf.constant(_neighbours(tokens, vectors))
+    elif name == "noise":
+        variants = tf.constant(_misspelled(tokens))
+
+    def change(batch: Any, epoch: Any) -> Any:
+        ids, lengths = batch.features["token_ids"], batch.features["lengths"]
+        draws = _draws(batch.rows, tf.shape(ids)[1], seed, epoch)  # [B, T]
+        positions = tf.range(tf.shape(ids)[1])
+        is_real = positions < lengths[:, tf.newaxis]
+        is_changed = (draws < CHANGED) & is_real
+        if name == "delete":
+            is_kept = is_real & (~is_changed | (lengths[:, tf.newaxis] == 1))
+            # A text keeps its first token if all would be deleted.
+            is_kept |= (tf.reduce_sum(tf.cast(is_kept, tf.int32), 1) == 0)[:, tf.newaxis] & (
+                positions == 0
+            )
+            order = tf.argsort(tf.cast(~is_kept, tf.int32), axis=1, stable=True)
+            lengths = tf.reduce_sum(tf.cast(is_kept, tf.int32), axis=1)
+            ids = tf.gather(ids, order, batch_dims=1)
+            ids = tf.where(positions < lengths[:, tf.newaxis], ids, 0)
+        elif name == "swap":
+            # A token is exchanged with the next real one, if that is not exchanged too.
+            first = is_changed & (positions < lengths[:, tf.newaxis] - 1)
+            first &= ~tf.pad(first, [[0, 0], [1, 0]])[:, :-1]
+            second = tf.pad(first, [[0, 0], [1, 0]])[:, :-1]
+            order = tf.where(first, positions + 1, tf.where(second, positions - 1, positions))
+            ids = tf.gather(ids, order, batch_dims=1)
+        else:
+            chosen = tf.cast(draws / CHANGED * _NUM_VARIANTS, tf.int32)
+            chosen = tf.minimum(chosen, _NUM_VARIANTS - 1)
+            others = tf.gather_nd(variants, tf.stack([ids, chosen], axis=-1))
+            ids = tf.where(is_changed, others, ids)
+        return batch._replace(features={"token_ids": ids, "lengths": lengths})
+
+    return change
+
+
+def _draws(rows: Any, width: Any, seed: int, epoch: Any) -> Any:
+    """Return uniform numbers by row and position, float32 [B, T], from a hash (splitmix64)."""
+    import tensorflow as tf
+
+    def mix(x: Any) -> Any:
+        for factor, shift in ((0xBF58476D1CE4E5B9, 30), (0x94D049BB133111EB, 27)):
+            x = tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(shift, tf.uint64)))
+            x *= tf.constant(factor, tf.uint64)
+        return tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(31, tf.uint64)))
+
+    key = mix(tf.cast(epoch, tf.uint64) + tf.constant(seed * 1_000_003 + 1, tf.uint64))
+    key = mix(key + tf.cast(rows, tf.uint64))[:, tf.newaxis]  # [B, 1]
+    values = mix(key + tf.cast(tf.range(1, width + 1), tf.uint64) * 0x9E3779B9)
+    top = tf.bitwise.right_shift(values, tf.constant(40, tf.uint64))
+    return tf.cast(tf.cast(top, tf.int32), tf.float32) / 2.0**24
+
+
+def _neighbours(tokens: list[str], path: str) -> np.ndarray:
+    """Return the ids of the nearest tokens of each id by cosine, int32 [V, variants]."""
+    found: dict[str, np.ndarray] = {}
+    known = set(tokens)
+    with open(path, encoding="utf-8") as file:
+        for line in file:
+            token, *numbers = line.rstrip().split(" ")
+            if token in known:
+                found[token] = np.array(numbers, np.float32)
+    ids = np.array([number for number, token in enumerate(tokens, 2) if token in found])
+    matrix = np.array([found[tokens[id_ - 2]] for id_ in ids])
+    matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)
+    result = np.repeat(np.arange(len(tokens) + 2, dtype=np.int32)[:, np.newaxis], _NUM_VARIANTS, 1)
+    for start in range(0, len(ids), 1024):
+        similar = matrix[start : start + 1024] @ matrix.T
+        similar[np.arange(len(similar)), np.arange(start, start + len(similar))] = -1
+        result[ids[start : start + 1024]] = ids[np.argsort(-similar, axis=1)[:, :_NUM_VARIANTS]]
+    return result
+
+
+def _misspelled(tokens: list[str]) -> np.ndarray:
+    """Return the ids of misspelled forms of each token, 1 if unknown: int32 [V, variants]."""
+    random = np.random.default_rng(SEED)
+    id_of = {token: number for number, token in enumerate(tokens, 2)}
+    result = np.repeat(np.arange(len(tokens) + 2, dtype=np.int32)[:, np.newaxis], _NUM_VARIANTS, 1)
+    for token, id_ in id_of.items():
+        if len(token) < 3:
+            continue
+        for variant in range(_NUM_VARIANTS):
+            i = int(random.integers(len(token) - 1))
+            swapped = token[:i] + token[i + 1] + token[i] + token[i + 2 :]
+            other = swapped if variant % 2 else token[:i] + token[i + 1 :]
+            result[id_, variant] = id_of.get(other, 1)
+    return result
+
+
+AUGMENTATIONS = ("delete", "swap", "synonym", "noise")
 
 TECHNIQUES: dict[str, Callable] = {
     "variational": variational_outputs,

@@ -24,11 +24,12 @@ if TYPE_CHECKING:
     from textclf.data import open_dataset
     from textclf.errors import TextclfError
     from textclf.prediction import predict_file
+    from textclf.pretraining import pretrain
     from textclf.recalibration import CalibrationResult, calibrate
     from textclf.saved_model import export
     from textclf.scoring import score
     from textclf.study.models import compare
-    from textclf.training import TrainingResult, train, train_events
+    from textclf.training import TrainingResult, find_learning_rate, train, train_events
 
 # Public name -> module, and the name there if it differs.
 _PUBLIC = {
@@ -40,9 +41,11 @@ _PUBLIC = {
     "compare": "study.models",
     "evaluate": "classifier",
     "export": "saved_model",
+    "find_learning_rate": "training",
     "load": "classifier:load_predictor",
     "open_dataset": "data",
     "predict_file": "prediction",
+    "pretrain": "pretraining",
     "score": "scoring",
     "train": "training",
     "train_events": "training",
@@ -57,9 +60,11 @@ __all__ = [
     "compare",
     "evaluate",
     "export",
+    "find_learning_rate",
     "load",
     "open_dataset",
     "predict_file",
+    "pretrain",
     "score",
     "train",
     "train_events",
@@ -70,7 +75,7 @@ def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, _, name_there = _PUBLIC[name].partition(":")
-    if module in ("classifier", "saved_model", "training"):
+    if module in ("classifier", "pretraining", "saved_model", "training"):
         from textclf.startup import import_tensorflow
 
         import_tensorflow()  # without its start-up messages

@@ -12,6 +12,7 @@
     parts            the protocol of a stream of rows; the demo
     table_part, folder_part, tfds_part
                      streams of rows of files, folders and published data sets
+    unlabelled       texts without labels
     sources          from the settings to the parts
     scan             the first pass: a few bytes of each row are kept
     audit            duplicates, leaks, label conflicts and odd texts

@@ -47,7 +47,7 @@ NO_DATA = (
     "data.source: no training data; set data.source to a file, a folder, tfds:NAME or demo, or "
     "data.train to a file"
 )
-NAMES = "data, text, model, training, evaluation"
+NAMES = "data, text, model, training, pretraining, evaluation"
 WHOLE = "expected a whole number of at least 1 and at most 8192"
 
 IN_FILE: dict[str, tuple[str, ...]] = {
@@ -807,6 +807,7 @@ CONTRADICTORY: list[dict[str, Any]] = [
     {"training": {"batch_size": 4, "accumulate_steps": 5}},
     {"training": {"init_from": "runs/a"}, "model": {"embedding_vectors": "v.txt"}},
     {"training": {"freeze_epochs": 1}},
+    {"training": {"language_model_weight": 0.1}, "model": {"num_layers": 2}},
 ]
 # Values of settings on which rules may depend.
 ALTERNATIVES: dict[str, list[Any]] = {
@@ -824,6 +825,7 @@ ALTERNATIVES: dict[str, list[Any]] = {
     "model.encoder": ["bag", "lstm", "gru", "none", "module:function"],
     "model.linear": ["none", "mixture"],
     "model.num_layers": [1, 3],
+    "model.bidirectional": [True, False],
     "model.pooling": ["last", "max"],
     "model.embedding_vectors": [None, "v.txt"],
     "training.optimizer": ["sgd", "adamw"],
@@ -833,6 +835,7 @@ ALTERNATIVES: dict[str, list[Any]] = {
     "training.init_vocabulary": ["keep", "new"],
     "training.freeze_epochs": [0, 1],
     "training.average": ["none", "ema"],
+    "training.language_model_weight": [0.0, 0.1],
     "training.strategy": ["one_device", "multi_worker"],
     "training.schedule": ["constant", "plateau"],
     "training.patience_epochs": [1, 9],

@@ -159,8 +159,10 @@ def test_perplexity_is_that_of_the_whole_softmax_of_each_direction() -> None:
     for layer, norm in zip(encoder.stack, [*encoder.norms, lambda x: x], strict=True):
         x = norm(layer(x)[0])
     (direction,) = model.directions
-    vectors = x.numpy() @ direction.kernel.numpy() + direction.bias.numpy()
-    logits = vectors @ model.table.numpy().T + model.output_bias.numpy()
+    weights = model.weights()
+    kernel, bias = (weights[f"language_model/{direction.name}/{n}"] for n in ("kernel", "bias"))
+    logits = (x.numpy() @ kernel + bias) @ model.table.numpy().T
+    logits += weights["language_model/output_bias"]
     losses = keras.losses.sparse_categorical_crossentropy(
         windows[0, :, 1:], logits, from_logits=True
     )
@@ -189,21 +191,20 @@ def test_sampled_loss_with_all_tokens_as_candidates_is_the_whole_loss() -> None:
     assert loss == pytest.approx(np.mean(np.log(Perplexity(model)([windows]))), rel=1e-5)
 
 
-def test_candidates_are_drawn_as_often_as_the_loss_expects_and_others_in_each_step() -> None:
-    step = Step(small_model(), num_candidates=4, dropout=0.0, clip_norm=1.0, seed=0)
+def test_candidates_are_drawn_with_the_probability_that_corrects_the_loss() -> None:
+    candidates = networks.Candidates(num_tokens=12, number=4)
     num_steps = 3000
     counts = np.zeros(12)
-    draw = tf.function(lambda number: step._candidates(number, 0))
+    draw = tf.function(lambda number: candidates.draw([0, number]))
     for number in tf.range(num_steps):
         counts[draw(number).numpy()] += 1
-    expected = step._inclusion(tf.range(12)).numpy()
+    expected = candidates.probability(tf.range(12)).numpy()
     np.testing.assert_allclose(counts / num_steps, expected, atol=0.03)
-    assert step._candidates(5, 0).numpy().tolist() != step._candidates(5, 1).numpy().tolist()
 
 
 def test_a_loss_that_is_not_finite_changes_no_weights() -> None:
     model = small_model()
-    model.directions[0].bias.assign([math.inf, 0, 0])
+    model.head.named_variables["language_model/forward/bias"].assign([math.inf, 0, 0])
     before = model.weights()
     step = Step(model, num_candidates=8, dropout=0.0, clip_norm=1.0, seed=0)
     loss, norm, _ = step(any_windows(model), model.initial_state(3), rate=1.0, number=0)

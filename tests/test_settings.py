@@ -10,14 +10,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import pytest
 import tensorflow as tf
 from small_networks import features
 from tensorflow.python.framework import config as framework
 
-from textclf import artifact, classifier, config, data, evaluation, networks, training
+from textclf import artifact, classifier, config, data, evaluation, networks, pretraining, training
 from textclf.errors import TextclfError
+from textclf.training import optimization
 
 # === Tiny data ===
 
@@ -144,6 +146,34 @@ def mixture(settings: config.Config, output: Path) -> Any:
     return run(settings, output)
 
 
+def recurrent_run(settings: config.Config, output: Path) -> Any:
+    """Return what `run` returns, for a network with a recurrent layer."""
+    return run(settings, output)
+
+
+def lowest_depths(settings: config.Config, output: Path) -> Any:
+    """Return the lowest trained layer of the first epochs of a recurrent network."""
+    built = networks.build(
+        networks.Architecture.from_settings(settings.model.to_dict()),
+        vocabulary_size=9,
+        num_classes=2,
+    )
+    optimizer = optimization.Optimizer(built, settings.training)
+    return [optimizer.lowest_depth(epoch) for epoch in range(1, 5)]
+
+
+def language_model(settings: config.Config, output: Path) -> Any:
+    """Return losses, perplexities and sizes of a language model."""
+    events = list(pretraining.pretrain_events(settings, output))
+    return [
+        msgspec.structs.replace(event, seconds=0)
+        if isinstance(event, pretraining.Measured)
+        else event
+        for event in events
+        if not isinstance(event, pretraining.Finished)
+    ]
+
+
 def dropout_masks(settings: config.Config, output: Path) -> Any:
     """Return what `run` returns, for a network with dropout, whose masks differ in each part."""
     return run(settings, output)
@@ -243,6 +273,8 @@ TINY: dict[str, Any] = {"encoder": "bag", "pooling": "mean", "embedding_dim": 2}
 TINY |= {"linear": "none", "embedding_dropout": 0.0, "output_dropout": 0.0}
 RECURRENT: dict[str, Any] = {"encoder": "gru", "units": 2, "embedding_dim": 2, "pooling": "max"}
 SHORT: dict[str, Any] = {"epochs": 1, "batch_size": 20, "learning_rate": 0.05, "clip_norm": 0.02}
+SMALL_LANGUAGE_MODEL: dict[str, Any] = {"batch_size": 2, "window": 8, "num_candidates": 4}
+SMALL_LANGUAGE_MODEL |= {"held_out": 0.2, "clip_norm": 0.01}
 # Encoded once for all runs of the same text settings.
 CACHED: dict[str, Any] = {"cache_dir": "FOLDER/cache"}
 # Weights that do not move: no epoch is better than the first.
@@ -360,6 +392,20 @@ def table() -> Iterator[tuple[str, Row]]:
         ("shuffle_buffer", 20_000, 1, {}),
     ):
         yield f"training.{name}", Row(run, one, other, base)
+    frozen = {"init_from": "FOLDER/trained", "freeze_epochs": 1}
+    yield "training.unfreezing", Row(lowest_depths, "at_once", "gradual", frozen)
+    yield "training.language_model_weight", Row(recurrent_run, 0, 0.5)
+    for name, one, other in (
+        ("epochs", 1, 2),
+        ("batch_size", 2, 3),
+        ("window", 8, 5),
+        ("num_candidates", 4, 8),
+        ("learning_rate", 0.01, 0.02),
+        ("clip_norm", 0.01, 0.001),
+        ("dropout", 0.1, 0.5),
+        ("held_out", 0.2, 0.5),
+    ):
+        yield f"pretraining.{name}", Row(language_model, one, other)
     yield "training.accumulate_steps", Row(dropout_masks, 1, 2)
     yield "training.deterministic", Row(determinism, True, False)
     yield "training.strategy", Row(num_mirrored, "one_device", "mirrored")
@@ -419,6 +465,11 @@ def values_with(path: str, row: Row, value: Any) -> dict[str, dict[str, Any]]:
     ):
         values |= {"model": dict(TINY), "training": dict(SHORT)}
         values["evaluation"] = {"bootstrap_samples": 100}
+    if row.observe in (recurrent_run, lowest_depths, language_model):
+        values |= {"model": RECURRENT | {"linear": "none"}, "training": dict(SHORT)}
+        values["evaluation"] = {"bootstrap_samples": 100}
+    if row.observe is language_model:
+        values["pretraining"] = dict(SMALL_LANGUAGE_MODEL)
     if row.observe is mixture:
         values["model"]["linear"] = "mixture"
     if row.observe is dropout_masks:

@@ -307,6 +307,17 @@ CHECKS: tuple[Check, ...] = (
         "model.embedding_vectors, or remove this setting",
     ),
     Check(
+        "training.language_model_weight",
+        frozenset({"model.bidirectional", "model.num_layers"}),
+        lambda config: (
+            config.training.language_model_weight > 0
+            and config.model.bidirectional
+            and config.model.num_layers > 1
+        ),
+        "the upper layers of a bidirectional network read the token that they would predict; set "
+        "model.num_layers to 1, or model.bidirectional to false",
+    ),
+    Check(
         "training.plateau_patience_epochs",
         frozenset({"training.patience_epochs", "training.schedule"}),
         _is_plateau_too_patient,

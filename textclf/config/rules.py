@@ -316,6 +316,7 @@ RULES: dict[str, Rule] = {
     "model.recurrent_initializer": _RECURRENT,
     "model.layer_norm": Rule(_STACK, frozenset({True}), _SEVERAL_LAYERS),
     "model.reset_after": Rule(_ENCODER, frozenset({"gru"}), "model.encoder is gru"),
+    "training.language_model_weight": _RECURRENT,
     "training.momentum": _when("training.optimizer", "sgd", "rmsprop"),
     "training.weight_decay": _when("training.optimizer", "adamw"),
     "training.average_decay": _when("training.average", "ema"),

@@ -330,6 +330,13 @@ class Training(_Section, frozen=True):
             "the top down"
         ),
     ] = "at_once"
+    language_model_weight: Annotated[
+        Weight,
+        _about(
+            "weight of an auxiliary loss in training: that of the token after each position, and "
+            "with `model.bidirectional` of the one before"
+        ),
+    ] = 0.0
     class_weights: Annotated[
         Literal["none", "balanced"] | dict[str, Weight],
         _about("class weights in the loss: `balanced`, or a weight for each class name"),

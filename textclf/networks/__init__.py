@@ -28,6 +28,12 @@ from textclf.networks.features import Features
 from textclf.networks.head import POOLINGS, Head, Pooling
 from textclf.networks.inference import ServingNetwork, check_portable
 from textclf.networks.initializers import INITIALIZERS
+from textclf.networks.language_model import (
+    Candidates,
+    Compared,
+    LanguageModelHead,
+    sampled_losses,
+)
 from textclf.networks.network import Architecture, Network, build
 from textclf.networks.plugin import PluginEncoder, check_padding_invariance, is_plugin
 
@@ -37,9 +43,12 @@ __all__ = [
     "POOLINGS",
     "Architecture",
     "BidirectionalWithinLengths",
+    "Candidates",
+    "Compared",
     "Encoder",
     "Features",
     "Head",
+    "LanguageModelHead",
     "Network",
     "Obstacle",
     "PluginEncoder",
@@ -51,4 +60,5 @@ __all__ = [
     "cudnn_obstacles",
     "is_plugin",
     "recurrent_layers",
+    "sampled_losses",
 ]

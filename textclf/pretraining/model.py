@@ -1,8 +1,6 @@
-"""Language models: a recurrent layer that predicts the next token, and its training step.
+"""Language models: recurrent layers that predict the next token, and their training step.
 
-Input and output vectors of a token are the same (Press & Wolf 2017, "Using the Output Embedding to
-Improve Language Models"). A step computes the sampled softmax (Jean et al. 2015, section 3); the
-perplexity is that of the whole softmax.
+A step computes the loss among some candidates; the perplexity is that of the whole softmax.
 """
 
 from collections.abc import Sequence
@@ -13,11 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from textclf import networks
-from textclf.networks.initializers import derived_seed
 from textclf.training.row_adam import RowAdam
 
-# Name of the weights that a classifier does not have, in the file of weights.
-PREFIX = "language_model"
 # What is drawn in a step has its seed: that of the training, plus this, plus the direction.
 _CANDIDATES, _DROPOUT = 0, 100
 
@@ -28,14 +23,10 @@ class Direction(NamedTuple):
     Attributes:
         name: "forward" or "backward".
         layers: the recurrent layers, from the bottom up; each returns its outputs and its state.
-        kernel, bias: from the outputs of the last layer to a token vector, float32 [units, E] and
-            [E].
     """
 
     name: str
     layers: list[keras.layers.RNN]
-    kernel: keras.Variable
-    bias: keras.Variable
 
 
 # A state of each layer of each direction: its tensors, float32 [B, units] each.
@@ -55,7 +46,7 @@ class LanguageModel:
     Attributes:
         directions: the language models.
         table: token vectors, float32 [V, E].
-        output_bias: float32 [V], of each token as a target, shared by the directions.
+        head: outputs of the layers to token vectors.
     """
 
     def __init__(self, network: networks.Network, *, seed: int):
@@ -66,31 +57,20 @@ class LanguageModel:
         stacks = {"forward": layers}
         if len(encoder.stack) < len(layers):  # one layer of two directions
             stacks = {"forward": layers[:1], "backward": layers[1:]}
+        for layer in layers:
+            layer.return_state = True
+        self.directions = [Direction(name, stack) for name, stack in stacks.items()]
         num_tokens, width = self.table.shape
-        self.directions = []
-        for name, stack in stacks.items():
-            for layer in stack:
-                layer.return_state = True
-            kernel = keras.initializers.GlorotUniform(derived_seed(seed, f"{PREFIX}/{name}"))
-            self.directions.append(
-                Direction(
-                    name,
-                    stack,
-                    _variable(kernel((stack[-1].units, width))),
-                    _variable(np.zeros(width)),
-                )
-            )
-        self.output_bias = _variable(np.zeros(num_tokens))
+        self.head = networks.LanguageModelHead(
+            list(stacks), units=layers[-1].units, width=width, num_tokens=num_tokens, seed=seed
+        )
 
     @property
     def variables(self) -> list[keras.Variable]:
         """All trained weights but the table, always in the same order."""
         layers = [*self._encoder.stack, *self._encoder.norms]
-        return [
-            *(variable for layer in layers for variable in layer.trainable_variables),
-            *(v for direction in self.directions for v in (direction.kernel, direction.bias)),
-            self.output_bias,
-        ]
+        of_layers = [variable for layer in layers for variable in layer.trainable_variables]
+        return [*of_layers, *self.head.named_variables.values()]
 
     def initial_state(self, num_streams: int) -> State:
         """Return the state at the start of a pass: zeros."""
@@ -123,54 +103,12 @@ class LanguageModel:
                 x = self._encoder.norms[i](x)
         return x, after
 
-    def token_vectors(self, number: int, outputs: tf.Tensor) -> tf.Tensor:
-        """Return the vectors that are compared with those of the tokens, [..., E]."""
-        direction = self.directions[number]
-        return tf.tensordot(outputs, direction.kernel.value, 1) + direction.bias.value
-
     def weights(self) -> dict[str, np.ndarray]:
         """Return all weights by name; those of the encoder have the names of a classifier's."""
         layers = [*self._encoder.stack, *self._encoder.norms]
         encoder = [self.table, *(v for layer in layers for v in layer.weights)]
-        own = {f"{PREFIX}/output_bias": self.output_bias}
-        for direction in self.directions:
-            own[f"{PREFIX}/{direction.name}/kernel"] = direction.kernel
-            own[f"{PREFIX}/{direction.name}/bias"] = direction.bias
-        named = {variable.path: variable for variable in encoder} | own
+        named = {variable.path: variable for variable in encoder} | self.head.named_variables
         return {name: variable.numpy() for name, variable in named.items()}
-
-
-class _Compared(NamedTuple):
-    """Tokens that are compared with the outputs of a language model.
-
-    Attributes:
-        ids: int32 [N], equal for equal tokens.
-        vectors: float32 [N, E].
-        biases: float32 [N], minus the logarithm of the probability to be a candidate.
-    """
-
-    ids: tf.Tensor
-    vectors: tf.Tensor
-    biases: tf.Tensor
-
-
-def _sampled_losses(outputs: tf.Tensor, targets: _Compared, candidates: _Compared) -> tf.Tensor:
-    """Return the cross entropy of targets among candidates, float32 [N] (Jean et al. 2015).
-
-    `tf.nn.sampled_softmax_loss` has an operation that keeps a random state, which op
-    determinism refuses.
-
-    Args:
-        outputs: float32 [N, E].
-        targets: of the outputs; N tokens.
-        candidates: S tokens; those that are the target of an output do not count for it.
-    """
-    of_targets = tf.reduce_sum(outputs * targets.vectors, axis=1) + targets.biases  # [N]
-    others = tf.matmul(outputs, candidates.vectors, transpose_b=True) + candidates.biases  # [N, S]
-    is_target = targets.ids[:, tf.newaxis] == candidates.ids
-    others = tf.where(is_target, -1e9, others)
-    all_of_them = tf.concat([of_targets[:, tf.newaxis], others], axis=1)
-    return tf.reduce_logsumexp(all_of_them, axis=1) - of_targets
 
 
 class Step:
@@ -201,7 +139,9 @@ class Step:
         seed: int,
     ):
         self._model = model
-        self._num_candidates = num_candidates
+        self._candidates = networks.Candidates(
+            num_tokens=model.table.shape[0], number=num_candidates
+        )
         self._dropout, self._clip_norm, self._seed = dropout, clip_norm, seed
         self._adam = keras.optimizers.Adam()
         self._adam.build(model.variables)
@@ -244,7 +184,10 @@ class Step:
         self, windows: tf.Tensor, state: State, rate: tf.Tensor, number: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, State]:
         model = self._model
-        candidates = [self._candidates(number, i) for i, _ in enumerate(model.directions)]
+        candidates = [
+            self._candidates.draw([self._seed + _CANDIDATES + i, 2 * number])
+            for i, _ in enumerate(model.directions)
+        ]
         ids = [tf.reshape(windows, [-1]), *candidates]
         self._row_adam.learning_rate.assign(rate)
         self._adam.learning_rate.assign(rate)
@@ -256,26 +199,28 @@ class Step:
         losses, after = [], []
         with tf.GradientTape() as tape:
             tape.watch(rows.values)
-            biases = tf.gather(model.output_bias.value, rows.ids)
-            for i, _ in enumerate(model.directions):
+            biases = tf.gather(model.head.output_bias.value, rows.ids)
+
+            def compared(in_rows: tf.Tensor, tokens: tf.Tensor) -> networks.Compared:
+                correction = tf.math.log(self._candidates.probability(tokens))
+                return networks.Compared(
+                    in_rows,
+                    tf.gather(rows.values, in_rows),
+                    tf.gather(biases, in_rows) - correction,
+                )
+
+            for i, direction in enumerate(model.directions):
                 inputs, targets = windows_in_rows[i, :, :-1], windows_in_rows[i, :, 1:]
                 vectors = self._drop(tf.gather(rows.values, inputs), number, 2 * i)
                 outputs, new = model.outputs(i, vectors, state[i])
                 outputs = self._drop(outputs, number, 2 * i + 1)
                 after.append(new)
                 flat = tf.reshape(outputs, [-1, outputs.shape[-1]])  # [B * T, units]
-                compared = [
-                    _Compared(
-                        in_row,
-                        tf.gather(rows.values, in_row),
-                        tf.gather(biases, in_row) - tf.math.log(self._inclusion(tokens)),
-                    )
-                    for in_row, tokens in (
-                        (tf.reshape(targets, [-1]), tf.reshape(windows[i, :, 1:], [-1])),
-                        (in_rows[1 + i], candidates[i]),
-                    )
-                ]
-                of_tokens = _sampled_losses(model.token_vectors(i, flat), *compared)  # [B * T]
+                of_tokens = networks.sampled_losses(
+                    model.head.token_vectors(direction.name, flat),
+                    compared(tf.reshape(targets, [-1]), tf.reshape(windows[i, :, 1:], [-1])),
+                    compared(in_rows[1 + i], candidates[i]),
+                )  # [B * T]
                 losses.append(tf.reduce_mean(of_tokens))
             loss = tf.add_n(losses) / len(losses)
         gradients = tape.gradient(loss, [rows.values, *variables])
@@ -290,20 +235,6 @@ class Step:
         is_finite = tf.math.is_finite(loss) & tf.math.is_finite(norm)
         tf.cond(is_finite, update, lambda: tf.constant(0))
         return loss, norm, after
-
-    def _candidates(self, number: tf.Tensor, direction: int) -> tf.Tensor:
-        """Return the candidates of a step, without repetition: int32 [at most S]."""
-        seed = [self._seed + _CANDIDATES + direction, 2 * number]
-        draws = tf.random.stateless_uniform([self._num_candidates], seed)
-        num_tokens = self._model.table.shape[0]
-        ranks = tf.exp(draws * np.log(num_tokens + 1.0).astype(np.float32)) - 1
-        return tf.unique(tf.minimum(tf.cast(ranks, tf.int32), num_tokens - 1))[0]
-
-    def _inclusion(self, ids: tf.Tensor) -> tf.Tensor:
-        """Return the probability of tokens to be among the candidates, float32 as `ids`."""
-        ranks = tf.cast(ids, tf.float32)
-        share = tf.math.log((ranks + 2) / (ranks + 1)) / np.log(self._model.table.shape[0] + 1.0)
-        return -tf.math.expm1(self._num_candidates * tf.math.log1p(-share))
 
     def _drop(self, x: tf.Tensor, number: tf.Tensor, index: int) -> tf.Tensor:
         if not self._dropout:
@@ -343,14 +274,15 @@ class Perplexity:
     def _sums(self, windows: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
         """Return the sums of the cross entropies, float32 [directions], and the state after."""
         model, sums, after = self._model, [], []
-        for i, _ in enumerate(model.directions):
+        for i, direction in enumerate(model.directions):
             vectors = tf.gather(model.table.value, windows[i, :, :-1])
             outputs, new = model.outputs(i, vectors, state[i])
             after.append(new)
-            flat = tf.reshape(model.token_vectors(i, outputs), [-1, model.table.shape[1]])
-            logits = tf.matmul(flat, model.table.value, transpose_b=True)  # [B * T, V]
+            flat = tf.reshape(outputs, [-1, outputs.shape[-1]])
+            vectors = model.head.token_vectors(direction.name, flat)
+            logits = tf.matmul(vectors, model.table.value, transpose_b=True)  # [B * T, V]
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
-                tf.reshape(windows[i, :, 1:], [-1]), logits + model.output_bias.value
+                tf.reshape(windows[i, :, 1:], [-1]), logits + model.head.output_bias.value
             )
             sums.append(tf.reduce_sum(losses))
         return tf.stack(sums), after
@@ -360,7 +292,3 @@ def _states(layer: keras.layers.RNN) -> Sequence[int]:
     """Return the sizes of the states of a layer: two for an LSTM, one otherwise."""
     size = layer.cell.state_size
     return [size] if isinstance(size, int) else list(size)
-
-
-def _variable(initial: Any) -> keras.Variable:
-    return keras.Variable(np.asarray(initial, np.float32))

@@ -8,6 +8,7 @@
     initialization initial weights from a trained folder
     optimization   optimizer, learning rate schedule, class weights, training step
     row_adam       Adam for the token vectors that a batch uses
+    language_model auxiliary loss of a language model
     averaging      averages of the weights over a training
     loop           epochs and steps
     validation     logits and figures of the validation split

@@ -14,6 +14,7 @@ from textclf.data import Dataset
 from textclf.errors import ConfigError
 from textclf.tasks import Task
 from textclf.training.averaging import MovingAverage
+from textclf.training.language_model import LanguageModelLoss
 from textclf.training.recurrence import read_value
 from textclf.training.row_adam import RowAdam, Rows
 
@@ -67,9 +68,17 @@ class Optimizer:
         network: its trained weights are updated; made within the strategy's scope, as this object.
         settings: section `training`.
         num_replicas: of the strategy.
+        more: further weights, which are trained as those of the head.
     """
 
-    def __init__(self, network: networks.Network, settings: Training, *, num_replicas: int = 1):
+    def __init__(
+        self,
+        network: networks.Network,
+        settings: Training,
+        *,
+        num_replicas: int = 1,
+        more: Sequence[keras.Variable] = (),
+    ):
         table = network.encoder.embedding.embeddings
         is_by_row = (
             settings.optimizer == "adam"
@@ -79,6 +88,7 @@ class Optimizer:
             and table.trainable
         )
         depths = network.trained_by_depth
+        depths[-1] = [*depths[-1], *more]
         if settings.layer_decay == 1 and not settings.freeze_epochs:
             num_alone = 1 if is_by_row else 0
             depths = [*depths[:num_alone], [v for group in depths[num_alone:] for v in group]]
@@ -295,7 +305,7 @@ class TrainStep:
     its own dropout masks, which depend on the seed, the step and the part only.
 
     Args:
-        network, optimizer, average: made within the strategy's scope.
+        network, optimizer, average, language_model: made within the strategy's scope.
         class_weights: weight of each class in the loss.
 
     Attributes:
@@ -312,7 +322,9 @@ class TrainStep:
         class_weights: Sequence[float],
         strategy: tf.distribute.Strategy,
         average: MovingAverage | None = None,
+        language_model: LanguageModelLoss | None = None,
     ):
+        self._language_model = language_model
         self._network = network
         self._optimizer = optimizer
         self._task = task
@@ -340,6 +352,7 @@ class TrainStep:
         return [
             *(self._loss_scale.variables if self._loss_scale else ()),
             *(self.average.variables if self.average else ()),
+            *(self._language_model.variables if self._language_model else ()),
         ]
 
     @property
@@ -432,7 +445,11 @@ class TrainStep:
             self._optimizer.assign_rate(rate)
             token_ids, lengths = batch.features["token_ids"], batch.features["lengths"]
             values = token_ids, lengths, batch.targets, batch.weights
-            rows = self._optimizer.gather(token_ids, lowest=lowest)
+            ids = token_ids
+            if self._language_model is not None:
+                candidates = self._language_model.draw(step)
+                ids = tf.concat([tf.reshape(token_ids, [-1]), candidates], axis=0)
+            rows = self._optimizer.gather(ids, lowest=lowest)
             total, norms, gradients = strategy.run(
                 lambda: self._replica_gradients(variables, values, rows, step)
             )
@@ -543,8 +560,11 @@ class TrainStep:
             if self._loss_scale is not None:
                 total *= self._loss_scale.value.value
         gradients = tape.gradient(total, [variable.value for variable in variables])
+        # The language model reads token vectors several times, in an order of TensorFlow's.
+        table = self._network.encoder.embedding.embeddings
+        table_size = None if self._language_model is None else table.shape[0]
         return total, [
-            rows.sum_gradient(gradient)
+            rows.sum_gradient(gradient, table_size=table_size)
             if rows is not None and isinstance(gradient, tf.IndexedSlices)
             else tf.convert_to_tensor(gradient)
             for gradient in gradients
@@ -559,10 +579,19 @@ class TrainStep:
             targets: float32 [B, C].
             step: int64 [], steps done before, for what is drawn at random.
         """
-        logits = self._network(features, training=True)
-        return self._task.losses(
-            targets, logits, self._weight_of_class, self._settings.label_smoothing
+        outputs = self._network.encoder(features, training=True)  # [R, T, D]
+        vectors = self._network.head.pool(outputs, features["lengths"])
+        losses = self._task.losses(
+            targets,
+            self._network.logits(vectors, training=True),
+            self._weight_of_class,
+            self._settings.label_smoothing,
         )
+        if self._language_model is None:
+            return losses
+        token_ids, lengths = features["token_ids"], features["lengths"]
+        candidates = self._language_model.draw(step)
+        return losses + self._language_model.losses(outputs, token_ids, lengths, candidates)
 
     def _set_dropout(self, step: tf.Tensor, part: tf.Tensor) -> None:
         """Set the states of the dropout layers to those of a part of a step.

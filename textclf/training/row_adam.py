@@ -27,9 +27,20 @@ class Rows(NamedTuple):
     first_moments: tf.Tensor
     second_moments: tf.Tensor
 
-    def sum_gradient(self, gradient: tf.IndexedSlices) -> tf.Tensor:
-        """Return the gradient of each row, float32 [U, E], from that of each token."""
-        return tf.math.unsorted_segment_sum(gradient.values, self.positions, tf.size(self.ids))
+    def sum_gradient(
+        self, gradient: tf.IndexedSlices, *, table_size: int | None = None
+    ) -> tf.Tensor:
+        """Return the gradient of each row, float32 [U, E], from that of each token.
+
+        Args:
+            gradient: its values are in the order of the tokens of `gather`.
+            table_size: rows of the table; if given, the values may have any order.
+        """
+        number, positions = tf.size(self.ids), self.positions
+        if table_size is not None:
+            position_of = tf.scatter_nd(self.ids[:, tf.newaxis], tf.range(number), [table_size])
+            positions = tf.gather(position_of, gradient.indices)
+        return tf.math.unsorted_segment_sum(gradient.values, positions, number)
 
 
 class RowAdam:

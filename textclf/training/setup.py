@@ -18,6 +18,7 @@ from textclf.training.averaging import MovingAverage
 from textclf.training.checkpoints import Checkpoints
 from textclf.training.checks import FREE, check_record, flat_settings
 from textclf.training.cluster import Cluster
+from textclf.training.language_model import LanguageModelLoss
 from textclf.training.loop import Loop
 from textclf.training.optimization import Optimizer, TrainStep, weigh_classes
 from textclf.training.recurrence import Diagnosis, sample_texts
@@ -182,7 +183,19 @@ def _make_loop(
                 class_names=dataset.class_names,
                 multi_label=dataset.multi_label,
             )
-        optimizer = Optimizer(network, settings, num_replicas=cluster.strategy.num_replicas_in_sync)
+        language_model = None
+        if settings.language_model_weight:
+            language_model = LanguageModelLoss(
+                network, weight=settings.language_model_weight, seed=settings.seed
+            )
+            if (kept := initialization.kept_vocabulary(config)) is not None:
+                language_model.copy_weights(kept.parent)
+        optimizer = Optimizer(
+            network,
+            settings,
+            num_replicas=cluster.strategy.num_replicas_in_sync,
+            more=language_model.variables if language_model else (),
+        )
         if settings.average == "ema":
             average = MovingAverage(network, settings.average_decay)
     if networks.is_plugin(config.model.encoder):
@@ -195,6 +208,7 @@ def _make_loop(
         class_weights=class_weights,
         strategy=cluster.strategy,
         average=average,
+        language_model=language_model,
     )
     # Averages, and the float32 weights of a training in mixed precision, need a second network.
     is_trained = settings.average == "none" and settings.precision == "float32"

@@ -113,11 +113,12 @@ def test_training_with_the_loss_continues_to_the_same_bytes(
 ) -> None:
     config = Config.from_dict(settings, [f"training.optimizer={optimizer}"])
     training.train(config, tmp_path / "whole")
-    done = 0
+    done: list[training.Step] = []
     for event in training.train_events(
-        config, tmp_path / "run", should_stop=lambda: done >= 5, max_steps_per_call=1
+        config, tmp_path / "run", should_stop=lambda: len(done) >= 5, max_steps_per_call=1
     ):
-        done += isinstance(event, training.Step)
+        if isinstance(event, training.Step):
+            done.append(event)
     training.train(config, tmp_path / "run", resume=True)
     whole, resumed = (weights_of(tmp_path / name) for name in ("whole", "run"))
     assert not any(name.startswith("language_model") for name in whole)

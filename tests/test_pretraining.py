@@ -451,6 +451,11 @@ def test_damaged_or_newer_language_models_are_refused(
         training.train(config, tmp_path / "run")
 
 
+def test_info_prints_the_card_of_a_language_model(pretrained: Path) -> None:
+    done = CliRunner().invoke(main, ["info", str(pretrained)])
+    assert json.loads(done.stdout)["perplexity"].keys() == {"forward", "backward"}
+
+
 def test_a_language_model_is_no_classifier(pretrained: Path) -> None:
     with pytest.raises(ArtifactError, match="is a language model; train a classifier from it"):
         classifier.load(pretrained)

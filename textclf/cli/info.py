@@ -12,7 +12,7 @@ from textclf.cli import options
 def info(model: Path) -> None:
     """Print the card of MODEL as JSON.
 
-    MODEL is a trained folder or an exported SavedModel.
+    MODEL is a trained folder, an exported SavedModel, or a language model.
 
     \b
     Examples:
@@ -21,4 +21,7 @@ def info(model: Path) -> None:
     """
     from textclf import artifact
 
+    if artifact.is_language_model(model):
+        click.echo(artifact.read_language_model(model).to_json(), nl=False)
+        return
     click.echo(artifact.read_model_card(model).to_json(), nl=False)

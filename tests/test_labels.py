@@ -50,6 +50,28 @@ def test_label_ids_are_positions_in_the_class_names(
     )
 
 
+def test_labels_that_files_write_differently_are_renamed(tmp_path: Path) -> None:
+    for split, written in (("train", "01"), ("validation", "np")):
+        rows = [f"text {number} {split},{label}" for number, label in enumerate(written * 5)]
+        (tmp_path / f"{split}.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    files = {split: str(tmp_path / f"{split}.csv") for split in ("train", "validation")}
+    renamed = {"0": "neg", "1": "pos", "n": "neg", "p": "pos", "P": "pos"}
+    dataset = data.open_dataset(**files, rename_labels=renamed)
+    assert dataset.class_names == ("neg", "pos")
+    assert [e.label_ids for e in dataset.examples("validation")][:2] == [(0,), (1,)]
+    assert dataset.findings.notes == [
+        "data.rename_labels: no row has the label P; write it as in the data, or remove it"
+    ]
+
+
+def test_labels_of_a_list_are_renamed_one_by_one(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text,label\n" + 'good film,"a,b"\nbad film,c\n' * 20)
+    dataset = data.open_dataset(
+        source=str(tmp_path / "a.csv"), multi_label=True, rename_labels={"b": "a"}
+    )
+    assert dataset.class_names == ("a", "c")
+
+
 def test_a_multi_label_text_has_several_labels_or_none(tmp_path: Path) -> None:
     expected = [("t0", ("a", "b")), ("t1", ()), ("t2", ("b",)), ("t3", ("a",))]
     rows = [["text", "label"], ["t0", "b; a;a"], ["t1", ""], ["t2", "b"], ["t3", ";a"]]

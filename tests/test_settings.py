@@ -311,6 +311,7 @@ def table() -> Iterator[tuple[str, Row]]:
         ("class_names", None, ["pos", "neg"], SINGLE),
         ("class_names_file", None, "FOLDER/names.txt", SINGLE),
         ("label_ids", "from_zero", "from_one", {"class_names": ["x", "y", "z"]}),
+        ("rename_labels", {}, {"pos": "good"}, SINGLE),
         ("encoding", "utf-8", "latin-1", {"source": "FOLDER/accents.csv"}),
         ("data_dir", "FOLDER/here", "FOLDER/there", {"source": "tfds:imdb_reviews"}),
         ("validation_fraction", 0.1, 0.3, SINGLE),

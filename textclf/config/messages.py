@@ -77,6 +77,8 @@ def _describe_type(path: str, kind: Any) -> str:
     if get_origin(kind) is Literal:
         function = " or package.module:function" if path == "model.encoder" else ""
         return ", ".join(get_args(kind)) + function
+    if kind == dict[str, str]:
+        return "a label for each label, such as {'0': neg}"
     if get_origin(kind) is dict:
         return "a number of at least 0 for each class"
     if get_origin(kind) is list:

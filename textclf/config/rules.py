@@ -292,6 +292,7 @@ RULES: dict[str, Rule] = {
     "data.label_column": _COLUMNS,
     "data.multi_label": _COLUMNS,
     "data.label_ids": _COLUMNS,
+    "data.rename_labels": _COLUMNS,
     "data.encoding": _format_is("csv", "tsv", "jsonl", "json", "folder"),
     "data.data_dir": _format_is("tfds"),
     "data.label_separator": _when("data.multi_label", True),

@@ -116,6 +116,10 @@ class Data(_Section, frozen=True):
         Literal["names", "from_zero", "from_one"],
         _about("whether labels are names, or numbers of the class names from 0 or from 1"),
     ] = "names"
+    rename_labels: Annotated[
+        dict[str, str],
+        _about("label as written -> label to use instead, where files write a class differently"),
+    ] = field(default_factory=dict)
     encoding: Annotated[str, _about("encoding of text files; a BOM is accepted")] = "utf-8"
     data_dir: Annotated[PathName | None, _about("folder of tensorflow-datasets")] = None
     validation_fraction: Annotated[
@@ -536,7 +540,9 @@ def holds_text(path: Sequence[str]) -> bool:
             file a setting is one key: ("settings", "data.class_names", "0").
     """
     setting = next((key for key in path if key in SETTINGS), ".".join(path[:2]))
-    return setting in SETTINGS and bool({str, list[str]} & {*SETTINGS[setting].kinds})
+    return setting in SETTINGS and bool(
+        {str, list[str], dict[str, str]} & {*SETTINGS[setting].kinds}
+    )
 
 
 def choices(path: str) -> tuple[str, ...]:

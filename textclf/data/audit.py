@@ -290,6 +290,11 @@ def find_odd_classes(
             f"{len(class_names)} classes for {splits['train'].num_examples} rows of train; check "
             f"that data.label_column={settings.label_column} holds labels"
         )
+    if unused := sorted(settings.rename_labels.keys() - scan.written):
+        yield (
+            f"data.rename_labels: no row has the label {', '.join(unused)}; write it as in the "
+            "data, or remove it"
+        )
     yield from odd_names(class_names)
     yield from _unlabelled(scan, codes, route)
 

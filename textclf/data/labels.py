@@ -146,9 +146,9 @@ def names_of(
         BadLabel: there are too many labels or none, or an id is out of range.
     """
     if settings.multi_label:
-        if isinstance(label, str):
-            label = (label,) if holds_names else tuple(label.split(settings.label_separator))
-        names = [name for item in label if (name := item.strip())]
+        if holds_names and isinstance(label, str):
+            label = (label,)
+        names = sorted(written_labels(label, settings))
     else:
         names = [label] if isinstance(label, str) else list(label)
         if len(names) > 1:
@@ -163,10 +163,18 @@ def names_of(
                 "no label, expected one",
                 "set data.skip_unlabelled=true to skip rows without a label",
             )
+    names = [settings.rename_labels.get(name, name) for name in names]
     if settings.label_ids != "names" and not holds_names:
         assert class_names is not None, "find_parts checks that ids have names"
         names = [_name_of_id(name, settings.label_ids, class_names) for name in names]
     return tuple(sorted(set(names)))
+
+
+def written_labels(label: Label, settings: Data) -> set[str]:
+    """Return the labels of a row as they are written, without empty ones."""
+    if isinstance(label, str):
+        label = tuple(label.split(settings.label_separator)) if settings.multi_label else (label,)
+    return {name for item in label if (name := item.strip())}
 
 
 def _name_of_id(written: str, label_ids: str, class_names: Sequence[str]) -> str:

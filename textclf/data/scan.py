@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from textclf.config import Data
-from textclf.data.labels import BadLabel, Label, names_of
+from textclf.data.labels import BadLabel, Label, names_of, written_labels
 from textclf.data.parts import Part
 from textclf.data.splits import normalise, text_hash
 from textclf.errors import DataError, RowError
@@ -69,6 +69,7 @@ class Scan:
         bounds: part → its first row and the row after its last.
         lines: part → lines of its rows.
         first_lines: part → code → the first line with this code.
+        written: labels as written; only with `data.rename_labels`.
         odd_rows: rows with an odd text.
         odd_kinds: a byte for each of them: `EMPTY_TEXT`, `NUL_BYTE` and `BROKEN_CHARACTER`.
         problems: errors of rows.
@@ -81,6 +82,7 @@ class Scan:
     bounds: dict[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
     lines: dict[str, Lines] = dataclasses.field(default_factory=dict)
     first_lines: dict[str, dict[int, int]] = dataclasses.field(default_factory=dict)
+    written: set[str] = dataclasses.field(default_factory=set)
     odd_rows: array = dataclasses.field(default_factory=lambda: array("q"))
     odd_kinds: bytearray = dataclasses.field(default_factory=bytearray)
     problems: list[RowError] = dataclasses.field(default_factory=list)
@@ -170,6 +172,8 @@ class _LabelCodes:
             DataError: there are too many different labels.
         """
         part, label_sets = self._scan.parts[key], self._scan.label_sets
+        if self._settings.rename_labels:
+            self._scan.written |= written_labels(label, self._settings)
         names = names_of(label, self._settings, self._class_names, part.holds_names)
         if len(known) >= _MAX_LABELS:
             raise DataError(

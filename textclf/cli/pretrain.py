@@ -3,6 +3,7 @@
 import contextlib
 import shlex
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -87,7 +88,7 @@ def _show_events(
     num_epochs = config.pretraining.epochs
     with Progress() as progress, contextlib.ExitStack() as stack:
         progress.stage("reading the data")
-        requested = stack.enter_context(stop_on_interrupt())
+        should_stop: Callable[[], bool] = bool  # always False until the training has started
         time_left = TimeLeft()
         events = pretraining.pretrain_events(
             config,
@@ -95,7 +96,7 @@ def _show_events(
             texts=texts,
             overwrite=overwrite,
             resume=resume,
-            should_stop=requested,
+            should_stop=lambda: should_stop(),
             on_progress=progress.update,
         )
         stack.enter_context(contextlib.closing(events))
@@ -112,6 +113,8 @@ def _show_events(
                 continue
             progress.clear()
             if isinstance(event, pretraining.Started):
+                # There is nothing to save before; until then Ctrl-C ends it at once.
+                should_stop = stack.enter_context(stop_on_interrupt())
                 _say_start(event, time_left)
             elif isinstance(event, pretraining.Measured):
                 time_left.add_validation(time.monotonic())

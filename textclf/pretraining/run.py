@@ -37,7 +37,9 @@ from textclf.training.work_folder import (
 # The perplexity is computed so often in each epoch, on so many tokens at most.
 _MEASURED_PER_EPOCH = 4
 _MAX_HELD_OUT = 100_000
+# Streams of held-out texts; fewer if the logits of a step would be more numbers than this, 200 MB.
 _HELD_OUT_STREAMS = 16
+_MAX_LOGITS = 50_000_000
 # Share of the steps in which the learning rate rises to its peak, and the most steps.
 _WARM_UP, _MAX_WARM_UP = 0.02, 200
 _PASSES = "passes"
@@ -124,8 +126,14 @@ def _events(
         corpus = _open_corpus(resolved, sources, work, on_progress)
         training = _Training(resolved, corpus, work)
         yield training.started()
-        work.is_resumable = True
-        yield from training.run(should_stop)
+        try:
+            yield from training.run(should_stop)
+        except tf.errors.ResourceExhaustedError as error:
+            raise TrainingError(
+                "there is not enough memory for this language model "
+                f"({str(error.message).splitlines()[0]}); lower pretraining.batch_size, "
+                "pretraining.window, pretraining.num_candidates or text.max_tokens"
+            ) from error
         card = training.card(config, sources)
         with artifact.write_folder(
             output, overwrite=overwrite or resume, staging=work.path
@@ -368,7 +376,11 @@ class _Training:
         """Return windows of the held-out texts, int32 [directions, B, T + 1] each."""
         file: TokenFile = self._corpus.held_out
         window = min(self._config.pretraining.window, len(file.tokens) - 1)
-        num_streams = min(_HELD_OUT_STREAMS, (len(file.tokens) - 1) // window)
+        num_streams = min(
+            _HELD_OUT_STREAMS,
+            (len(file.tokens) - 1) // window,
+            max(_MAX_LOGITS // (window * self._num_ids), 1),
+        )
         streams = [
             Streams(
                 file,

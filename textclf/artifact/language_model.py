@@ -25,9 +25,9 @@ class LanguageModelCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
         unknown_fraction: share of tokens that are not in the vocabulary.
         num_cut: texts that were cut at the limit of `pretraining.tokens.MAX_TOKENS`.
         num_removed: texts left out because they are in validation or test.
-        num_held_out: tokens of the held-out texts, of which the perplexity is.
+        num_held_out: tokens of the held-out texts.
         epochs: passes over the texts.
-        perplexity: direction -> perplexity on the held-out texts.
+        perplexity: direction -> perplexity on these texts.
         versions: package to version.
         created: UTC time of writing, ISO 8601.
         files: SHA-256 of every other file of the folder.

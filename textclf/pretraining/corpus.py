@@ -154,7 +154,7 @@ class Sources:
 
 
 class _Selection:
-    """Which texts are trained, held out, or left out because they are in validation or test.
+    """Choice of texts to train on, to hold out, or to leave out as texts of validation or test.
 
     Equal texts (`data.normalise`) have the same fate. Memory: 8 bytes for each text of validation
     and test.

@@ -79,7 +79,7 @@ def check(config: Config, output: str | os.PathLike | None = None) -> None:
 
 
 class _Source(NamedTuple):
-    """What a folder of weights says about them.
+    """Description of the weights in a folder.
 
     Attributes:
         config: of its training.

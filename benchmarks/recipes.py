@@ -189,7 +189,7 @@ def fit_network(
     from textclf import text
     from textclf.training.cluster import open_cluster
     from textclf.training.optimization import learning_rate
-    from textclf.training.setup import set_up
+    from textclf.training.run import set_up
     from textclf.training.work_folder import WorkFolder
 
     keras.utils.clear_session()

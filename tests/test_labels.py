@@ -65,7 +65,9 @@ def test_labels_that_files_write_differently_are_renamed(tmp_path: Path) -> None
 
 
 def test_labels_of_a_list_are_renamed_one_by_one(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("text,label\n" + 'good film,"a,b"\nbad film,c\n' * 20)
+    (tmp_path / "a.csv").write_text(
+        "text,label\n" + "".join(f'film {n},"a,b"\nbook {n},c\n' for n in range(20))
+    )
     dataset = data.open_dataset(
         source=str(tmp_path / "a.csv"), multi_label=True, rename_labels={"b": "a"}
     )

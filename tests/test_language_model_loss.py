@@ -115,7 +115,7 @@ def test_training_with_the_loss_continues_to_the_same_bytes(
     training.train(config, tmp_path / "whole")
     done: list[training.Step] = []
     for event in training.train_events(
-        config, tmp_path / "run", should_stop=lambda: len(done) >= 5, max_steps_per_call=1
+        config, tmp_path / "run", should_stop=lambda: len(done) >= 12, max_steps_per_call=1
     ):
         if isinstance(event, training.Step):
             done.append(event)

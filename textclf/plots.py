@@ -15,8 +15,6 @@ from textclf.evaluation import Report
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from textclf.training import RangeTest
-
 _MAX_COUNTS = 20  # classes up to which the counts of a confusion matrix are written
 
 
@@ -95,8 +93,12 @@ def plot_coverage(report: Report, axes: "Axes | None" = None) -> "Axes":
     return ax
 
 
-def plot_range_test(test: "RangeTest", axes: "Axes | None" = None) -> "Axes":
-    """Plot the losses of a learning-rate range test by rate, and the suggested rate."""
+def plot_range_test(test: Any, axes: "Axes | None" = None) -> "Axes":
+    """Plot the losses of a learning-rate range test by rate, and the suggested rate.
+
+    Args:
+        test: a `training.RangeTest`.
+    """
     ax = _axes(axes)
     ax.plot(test.rates, test.losses, alpha=0.3, label="loss of a step")
     ax.plot(test.rates, test.smoothed, label="moving mean")

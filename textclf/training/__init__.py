@@ -23,8 +23,8 @@
     work_folder    the folder of an unfinished training, and its lock
     card           decision, validation report and card of the best epoch
     linear_model   the linear model, alone or beside a network
-    setup          data, network, optimizer and the parts of the loop from a configuration
-    run            `train` and `train_events`, which put these together
+    run            `train_events`, which puts these together
+    result         `train`: the result of a whole training
     range_test     the loss while the learning rate rises
 
 Nothing here prints: the caller decides what to show of the events. Only `check`,
@@ -52,7 +52,8 @@ if TYPE_CHECKING:
     )
     from textclf.training.linear_model import fit_linear
     from textclf.training.range_test import RangeTest, find_learning_rate
-    from textclf.training.run import TrainingResult, train, train_events
+    from textclf.training.result import TrainingResult, train
+    from textclf.training.run import train_events
     from textclf.training.validation import Validator
 
 _MODULES = {
@@ -68,7 +69,8 @@ _MODULES = {
     ),
     "linear_model": ("fit_linear",),
     "range_test": ("RangeTest", "find_learning_rate"),
-    "run": ("TrainingResult", "train", "train_events"),
+    "result": ("TrainingResult", "train"),
+    "run": ("train_events",),
     "validation": ("Validator",),
 }
 

@@ -565,9 +565,9 @@ class TrainStep:
         table_size = None if self._language_model is None else table.shape[0]
         return total, [
             rows.sum_gradient(gradient, table_size=table_size)
-            if rows is not None and isinstance(gradient, tf.IndexedSlices)
+            if rows is not None and variable is table
             else tf.convert_to_tensor(gradient)
-            for gradient in gradients
+            for variable, gradient in zip(variables, gradients, strict=True)
         ]
 
     def _losses(

@@ -768,6 +768,7 @@ CONFIGURATIONS: list[dict[str, Any]] = [
         for training in (
             {"init_from": "runs/a"},
             {"init_from": "runs/a", "init_vocabulary": "new"},
+            {"init_from": "runs/a", "freeze_epochs": 1},
             {"average": "ema"},
             {"strategy": "multi_worker"},
         )

@@ -64,7 +64,11 @@ def test_the_example_of_every_public_function_runs(
         r"^ {4}.*\n?", re.split(r"^Args:|^Raises:", description, flags=re.M)[0], re.M
     )
     assert example and f"{name}(" in "".join(example)
-    config = textclf.Config.from_dict({**tiny, "data": {"source": "reviews.csv"}})
+    Path("unlabelled.txt").write_text("another text\n")
+    small = {"batch_size": 4, "window": 8, "held_out": 0.1}
+    config = textclf.Config.from_dict(
+        {**tiny, "data": {"source": "reviews.csv"}, "pretraining": small}
+    )
     known = {
         "textclf": textclf,
         "config": config,

@@ -388,7 +388,7 @@ class Training(_Section, frozen=True):
 
 
 class Pretraining(_Section, frozen=True):
-    """The language model of `textclf pretrain`, which no other command reads."""
+    """Language model of the command pretrain, which alone reads this section."""
 
     epochs: Annotated[int, Meta(ge=1, le=1000), _about("passes over the texts")] = 1
     batch_size: Annotated[

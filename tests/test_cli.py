@@ -1128,24 +1128,13 @@ def test_progress_bar_with_large_numbers_fits_on_a_terminal(columns: int):
 
 
 def test_remaining_time_includes_steps_and_validations():
-    started = training.Started(
-        class_names=("a", "b"),
-        splits={"train": 100, "validation": 20},
-        vocabulary_size=10,
-        num_weights=10,
-        steps_per_epoch=10,
-        total_steps=25,
-        step=0,
-        history=(),
-        notices=(),
-    )
     left = TimeLeft()
-    left.start(started)
+    left.start(num_steps=25, num_validations=3, steps_per_validation=2.0)
     left.add_step(100.0)  # not timed, as it includes building the graph
     assert left.seconds() is None and left.in_words() == ""
     for step in range(1, 10):
         left.add_step(100.0 + 2 * step)
-    # 15 steps of 2 s; three validations, each at most a fifth of an epoch of 10 such steps.
+    # 15 steps of 2 s; three validations, each as long as two such steps.
     assert left.seconds() == pytest.approx(15 * 2 + 3 * 4)
     left.add_validation(119.0)
     assert left.seconds() == pytest.approx(15 * 2 + 2 * 1)

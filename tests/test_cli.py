@@ -24,7 +24,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from textclf import prediction, training
+from textclf import prediction
 from textclf.cli import main
 from textclf.cli.demo import DEMO_CONFIG
 from textclf.cli.terminal import TimeLeft

@@ -317,7 +317,7 @@ def test_config_show_check_and_schema_print_their_results(folder: Path):
     assert stdout_of("config", "show", "b.yaml") == (folder / "b.yaml").read_text()
     assert stdout_of("config", "check", "a.yaml", "b.yaml") == "a.yaml: ok\nb.yaml: ok\n"
     assert set(json.loads(stdout_of("config", "schema"))["properties"]) == {
-        *("data", "text", "model", "training", "evaluation")
+        *("data", "text", "model", "training", "evaluation", "pretraining")
     }
 
 

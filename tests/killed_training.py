@@ -57,7 +57,10 @@ def train(
             count("file")
 
     sys.addaudithook(audit)
-    for event in training.train_events(Config.from_dict(settings), output, resume=True):
+    # One step in a call, so that each run has the same number of checkpoints.
+    for event in training.train_events(
+        Config.from_dict(settings), output, resume=True, max_steps_per_call=1
+    ):
         on_event(event)
         count("event")
     return counts

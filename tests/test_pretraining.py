@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from textclf import artifact, classifier, networks, pretraining, text, training
 from textclf.cli import main
 from textclf.config import Config
+from textclf.data.unlabelled import open_texts
 from textclf.errors import ArtifactError, ConfigError, DataError, TextclfError, TrainingError
 from textclf.pretraining.model import LanguageModel, Perplexity, Step
 from textclf.pretraining.tokens import END_ID, Streams, TokenFile, open_tokens, write_tokens
@@ -399,6 +400,19 @@ def test_every_mistake_is_reported_before_the_texts_are_read(
         "tfds:imdb_reviews: names no split; add it, as in tfds:imdb_reviews:unsupervised",
     ):
         assert part in message, message
+
+
+def test_texts_in_a_table_have_the_delimiter_of_labelled_data_in_the_same_format(
+    tmp_path: Path,
+) -> None:
+    for name in ("train.csv", "more.csv"):
+        (tmp_path / name).write_text("text;label\ngood, and warm;1\n")
+    (tmp_path / "more.tsv").write_text("text\tlabel\ncold; and dull\t0\n")
+    settings = Config.from_dict(
+        {"data": {"train": str(tmp_path / "train.csv"), "delimiter": ";"}}
+    ).data
+    for name, expected in (("more.csv", "good, and warm"), ("more.tsv", "cold; and dull")):
+        assert list(open_texts(str(tmp_path / name), settings).read()) == [expected]
 
 
 def test_upper_bidirectional_layers_cannot_be_a_language_model(

@@ -1,16 +1,15 @@
 """Texts without labels: files of lines, tables, and splits of tensorflow-datasets."""
 
 import contextlib
-import os
 import re
 from collections.abc import Callable, Generator
 from typing import NamedTuple
 
 from textclf.config import Data
-from textclf.data.files import missing_file
+from textclf.config.settings import data_format
 from textclf.data.lines import decode_lines, open_lines
 from textclf.data.table_part import TablePart
-from textclf.data.tables import Table, open_table
+from textclf.data.tables import Table, format_of, open_table
 from textclf.data.tfds_part import TfdsPart, open_builder
 from textclf.errors import DataError
 
@@ -48,11 +47,12 @@ def open_texts(source: str, settings: Data) -> Texts:
     if source.startswith("tfds:"):
         texts = _open_split(source, settings)
     elif source.lower().removesuffix(".gz").endswith(".txt"):
+        part = TablePart(Table(source, "csv", ",", "none", False, "utf-8"), settings)
         texts = Texts(
             source,
             lambda: _lines(source, settings.encoding),
-            Table(source, "csv", ",", "none", False, "utf-8").about_rows,
-            _stamp_of(source),
+            part.about_rows,
+            str(part.stamp()),
         )
     else:
         texts = _open_table(source, settings)
@@ -75,12 +75,12 @@ def _open_split(source: str, settings: Data) -> Texts:
 
 
 def _open_table(source: str, settings: Data) -> Texts:
-    # Delimiter and quoting are those of the labelled data only for a file of the same format.
-    same = settings if settings.format in ("csv", "tsv") else Data(format="auto")
+    # Another format has another delimiter and quoting.
+    is_same = format_of(source) == data_format(settings.to_dict())
     table = open_table(
         source,
-        delimiter=same.delimiter if source.lower().endswith(f".{same.format}") else None,
-        quoting=same.quoting if source.lower().endswith(f".{same.format}") else "auto",
+        delimiter=settings.delimiter if is_same else None,
+        quoting=settings.quoting if is_same else "auto",
         header=settings.header,
         encoding=settings.encoding,
     )
@@ -93,11 +93,3 @@ def _lines(path: str, encoding: str) -> Generator[str]:
     with open_lines(path) as stream:
         for lines in decode_lines(stream, encoding, name=path):
             yield from lines
-
-
-def _stamp_of(path: str) -> str:
-    try:
-        status = os.stat(os.path.expanduser(path))
-    except OSError:
-        raise missing_file(path) from None
-    return str((status.st_size, status.st_mtime_ns))

@@ -5,8 +5,7 @@ import re
 from collections.abc import Callable, Generator
 from typing import NamedTuple
 
-from textclf.config import Data
-from textclf.config.settings import data_format
+from textclf.config import Data, data_format
 from textclf.data.lines import decode_lines, open_lines
 from textclf.data.table_part import TablePart
 from textclf.data.tables import Table, format_of, open_table

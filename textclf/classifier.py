@@ -465,7 +465,10 @@ def _shown(value: Any) -> str:
 
 def _features(encoded: text.Encoded) -> networks.Features:
     """Return the input features of the network."""
-    return {"token_ids": encoded.token_ids, "lengths": encoded.lengths}
+    features: networks.Features = {"token_ids": encoded.token_ids, "lengths": encoded.lengths}
+    if encoded.unknown_subwords is not None:
+        features["unknown_subwords"] = encoded.unknown_subwords
+    return features
 
 
 def tokenizer_settings(config: Config) -> dict[str, Any]:
@@ -475,7 +478,37 @@ def tokenizer_settings(config: Config) -> dict[str, Any]:
 
 def encoder_settings(config: Config) -> dict[str, Any]:
     """Return the arguments of `text.TextEncoder` except tokenizer and vocabulary."""
-    return config.text.to_dict("sequence_length", "keep", "hash_buckets")
+    settings = config.text.to_dict("sequence_length", "keep", "hash_buckets")
+    # Only with subwords: the settings are part of the key of a cache.
+    return settings | (
+        {"subword_buckets": _subword_buckets(config)} if config.text.subwords else {}
+    )
+
+
+def _subword_buckets(config: Config) -> int:
+    return config.text.subword_buckets if config.text.subwords else 0
+
+
+def build_network(
+    config: Config, vocabulary: Sequence[str], *, num_classes: int, **arguments: Any
+) -> networks.Network:
+    """Build the network of a configuration and a vocabulary, with initial weights.
+
+    Args:
+        vocabulary: the tokens, in the order of their ids.
+        num_classes: number of logits.
+        arguments: further arguments of `networks.build`.
+    """
+    num_buckets = _subword_buckets(config)
+    return networks.build(
+        networks.Architecture.from_settings(config.model.to_dict()),
+        vocabulary_size=text.NUM_RESERVED + len(vocabulary) + config.text.hash_buckets,
+        num_classes=num_classes,
+        subword_ids=text.subwords_of_vocabulary(vocabulary, num_buckets) if num_buckets else None,
+        subword_buckets=num_buckets,
+        seed=config.training.seed,
+        **arguments,
+    )
 
 
 def build_text_encoder(config: Config, vocabulary_path: str | os.PathLike) -> text.TextEncoder:
@@ -549,12 +582,8 @@ def load(folder: str | os.PathLike) -> Classifier:
             max_tokens=config.text.linear_length,
         )
     if config.model.encoder != "none":
-        network = networks.build(
-            networks.Architecture.from_settings(config.model.to_dict()),
-            vocabulary_size=text_encoder.vocabulary_size,
-            num_classes=len(card.class_names),
-            seed=config.training.seed,
-        )
+        vocabulary = text.read_vocabulary(folder / artifact.VOCABULARY)
+        network = build_network(config, vocabulary, num_classes=len(card.class_names))
         set_weights(network, weights, folder)
     return Classifier(text_encoder, network, card, linear)
 

@@ -1,5 +1,7 @@
 """Pipeline: stored shards to padded batches, with tf.data."""
 
+import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +26,12 @@ class Batch(NamedTuple):
     |-------------|----------------|------------------------------------------------------------|
     | `token_ids` | int32 [R, T]   | padded on the right with `text.PADDING_ID`                 |
     | `lengths`   | int32 [R]      | tokens of each row, at least 1                             |
+
+    With subwords, the unknown tokens of a batch have the ids -1, -2, ... in their order, and
+
+    | feature            | type         | content                                               |
+    |--------------------|--------------|-------------------------------------------------------|
+    | `unknown_subwords` | int32 [U, K] | their n-grams, see `text.ngrams.subword_ids`          |
 
     Reserved for features that no batch has yet:
 
@@ -74,7 +82,7 @@ def training_batches(
     records = records.shuffle(
         min(shuffle_buffer, shards.num_examples), seed=int(random.integers(2**31))
     )
-    return _make_batches(records, shards.boundaries(length_buckets), batch_size, shards.num_classes)
+    return _make_batches(records, shards, shards.boundaries(length_buckets), batch_size)
 
 
 def ordered_batches(shards: Shards, *, batch_size: int) -> tf.data.Dataset:
@@ -83,8 +91,7 @@ def ordered_batches(shards: Shards, *, batch_size: int) -> tf.data.Dataset:
     The examples are not in the order of the split: `Batch.rows` has their numbers.
     """
     records = tf.data.TFRecordDataset(list(shards.paths))
-    boundaries = shards.boundaries(_ORDERED_BUCKETS)
-    return _make_batches(records, boundaries, batch_size, shards.num_classes)
+    return _make_batches(records, shards, shards.boundaries(_ORDERED_BUCKETS), batch_size)
 
 
 def sample_batch(shards: Shards, *, size: int) -> Batch:
@@ -95,27 +102,45 @@ def sample_batch(shards: Shards, *, size: int) -> Batch:
     num_read = min(shards.num_examples, _SAMPLED_EXAMPLES)
     records = tf.data.TFRecordDataset(list(shards.paths)).take(num_read)
     records = records.shard(max(num_read // size, 1), 0).take(size)
-    batch = next(iter(_make_batches(records, shards.boundaries(1), size, shards.num_classes)))
+    batch = next(iter(_make_batches(records, shards, shards.boundaries(1), size)))
     features = dict(batch.features)
     width = tf.reduce_max(features["lengths"])
     features["token_ids"] = features["token_ids"][:, :width]
     return batch._replace(features=features)
 
 
-# A function of TensorFlow, so that it is traced once per process and not once per epoch.
-@tf.function(
-    input_signature=[
-        tf.data.DatasetSpec(tf.TensorSpec([], tf.string)),
-        tf.TensorSpec([None], tf.int32),
-        tf.TensorSpec([], tf.int64),
-        tf.TensorSpec([], tf.int64),
-    ],
-    autograph=False,
-)
 def _make_batches(
-    records: tf.data.Dataset, boundaries: tf.Tensor, batch_size: tf.Tensor, num_classes: tf.Tensor
+    records: tf.data.Dataset, shards: Shards, boundaries: list[int], batch_size: int
 ) -> tf.data.Dataset:
     """Return `Batch`es of records, which are parsed batch by batch; see `shards` for their form."""
+    make = _batch_graph(shards.has_subwords)
+    return make(records, boundaries, batch_size, shards.num_classes)
+
+
+@functools.cache
+def _batch_graph(has_subwords: bool) -> Callable[..., tf.data.Dataset]:
+    """Return `_graph` as a function of TensorFlow, traced once per process, not once per epoch."""
+    return tf.function(
+        functools.partial(_graph, has_subwords=has_subwords),
+        input_signature=[
+            tf.data.DatasetSpec(tf.TensorSpec([], tf.string)),
+            tf.TensorSpec([None], tf.int32),
+            tf.TensorSpec([], tf.int64),
+            tf.TensorSpec([], tf.int64),
+        ],
+        autograph=False,
+    )
+
+
+def _graph(
+    records: tf.data.Dataset,
+    boundaries: tf.Tensor,
+    batch_size: tf.Tensor,
+    num_classes: tf.Tensor,
+    *,
+    has_subwords: bool,
+) -> tf.data.Dataset:
+    """Return the pipeline of `_make_batches`."""
     options = tf.data.Options()
     options.deterministic = True
     # The pipeline is short: there is nothing to fuse, and tuning costs more time than it saves.
@@ -132,7 +157,9 @@ def _make_batches(
             window_size=batch_size,
         )
         .map(
-            lambda buckets, records: _parse(records, boundaries[buckets[0]], num_classes),
+            lambda buckets, records: _parse(
+                records, boundaries[buckets[0]], num_classes, has_subwords
+            ),
             num_parallel_calls=tf.data.AUTOTUNE,
         )
         .prefetch(4)
@@ -146,7 +173,9 @@ def _buckets(records: tf.Tensor, boundaries: tf.Tensor) -> tf.Tensor:
     return tf.searchsorted(boundaries, lengths, out_type=tf.int64)
 
 
-def _parse(records: tf.Tensor, width: tf.Tensor, num_classes: tf.Tensor) -> Batch:
+def _parse(
+    records: tf.Tensor, width: tf.Tensor, num_classes: tf.Tensor, has_subwords: bool
+) -> Batch:
     """Return the batch of the records of one bucket: string [B] to a `Batch` of width int32 []."""
     sizes = tf.strings.length(records) // 4  # int32 [B], numbers in each record
     values = tf.io.decode_raw(records, tf.int32, fixed_length=4 * tf.reduce_max(sizes))
@@ -154,8 +183,22 @@ def _parse(records: tf.Tensor, width: tf.Tensor, num_classes: tf.Tensor) -> Batc
     rows, lengths, values = tf.split(values, [1, 1, -1], axis=1)
     column = tf.range(tf.shape(values)[1])
     is_token = column < lengths  # [B, N]
-    is_label = (column < sizes[:, tf.newaxis] - 2) & ~is_token
-    token_ids = tf.where(is_token, values, text.PADDING_ID)[:, :width]
+    num_values = sizes[:, tf.newaxis] - 2
+    token_ids = tf.where(is_token, values, text.PADDING_ID)  # [B, N]
+    features = {}
+    if has_subwords:
+        is_unknown = token_ids < 0
+        num_unknown = tf.math.count_nonzero(is_unknown, axis=1, keepdims=True, dtype=tf.int32)
+        labels_end = num_values - num_unknown * text.SUBWORDS_PER_TOKEN
+        is_subword = (column >= labels_end) & (column < num_values)
+        subwords = tf.boolean_mask(values, is_subword)
+        features["unknown_subwords"] = tf.reshape(subwords, [-1, text.SUBWORDS_PER_TOKEN])
+        unknown = tf.where(is_unknown)  # int64 [U, 2]
+        numbers = -1 - tf.range(tf.shape(unknown)[0])
+        token_ids = tf.tensor_scatter_nd_update(token_ids, unknown, numbers)
+        num_values = labels_end
+    is_label = (column < num_values) & ~is_token
+    token_ids = token_ids[:, :width]
     token_ids = tf.pad(token_ids, [[0, 0], [0, width - tf.shape(token_ids)[1]]])  # [B, T]
     labels = tf.where(is_label)  # int64 [labels, 2], indices of values
     label_ids = tf.cast(tf.gather_nd(values, labels), tf.int64)
@@ -166,7 +209,7 @@ def _parse(records: tf.Tensor, width: tf.Tensor, num_classes: tf.Tensor) -> Batc
     )  # [B, classes]
     lengths, rows = tf.squeeze(lengths, 1), tf.squeeze(rows, 1)
     return Batch(
-        features={"token_ids": token_ids, "lengths": lengths},
+        features={"token_ids": token_ids, "lengths": lengths, **features},
         targets=targets,
         weights=tf.ones_like(lengths, tf.float32),
         rows=rows,

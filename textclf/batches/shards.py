@@ -4,6 +4,9 @@ A record is a row of little-endian int32:
 
     [row, number of tokens, token ids ..., label ids ...]
 
+With subwords, the id of an unknown token is -1, and the `text.SUBWORDS_PER_TOKEN` ids of the
+n-grams of each follow the labels.
+
 Every example goes to a random shard. A shard holds about half of the shuffle buffer. There are at
 most 512 shards, because all of them are open while writing, so shards of very large data sets hold
 more. A random order of the shards and a shuffle within the buffer then mix any data set well in
@@ -51,7 +54,7 @@ class TextStatistics(msgspec.Struct, frozen=True, eq=False):
     cut_tokens: np.ndarray
 
 
-class Shards(msgspec.Struct, frozen=True, eq=False):
+class Shards(msgspec.Struct, frozen=True, eq=False, omit_defaults=True):
     """One split, encoded and stored.
 
     Attributes:
@@ -59,12 +62,14 @@ class Shards(msgspec.Struct, frozen=True, eq=False):
         num_examples: number of examples in all files.
         num_classes: number of classes of the targets.
         statistics: counts of the tokens.
+        has_subwords: whether the records have the n-grams of unknown tokens.
     """
 
     paths: tuple[str, ...]
     num_examples: int
     num_classes: int
     statistics: TextStatistics
+    has_subwords: bool = False
 
     def boundaries(self, num_buckets: int) -> list[int]:
         """Return the lengths to which batches are padded, ascending; see `best_boundaries`."""
@@ -118,8 +123,13 @@ def write_shards(
             encoded = encode(tf.constant([text.to_utf8(example.text) for example in chunk]))
             counts.add([list(example.label_ids) for example in chunk], encoded)
             ids, lengths = encoded.token_ids.numpy(), encoded.lengths.numpy()
+            subwords = encoded.unknown_subwords
             for example, row_ids, length in zip(chunk, ids, lengths, strict=True):
-                values = ([example.row, length], row_ids[:length], list(example.label_ids))
+                row_ids = row_ids[:length]
+                values = [[example.row, length], row_ids, list(example.label_ids)]
+                if subwords is not None:
+                    values[1] = np.maximum(row_ids, -1)
+                    values.append(subwords.numpy()[-1 - row_ids[row_ids < 0]].ravel())
                 record = np.concatenate(values, dtype="<i4", casting="unsafe").tobytes()
                 writers[random.integers(num_shards)].write(record)
             done += len(chunk)
@@ -127,7 +137,7 @@ def write_shards(
     finally:
         for writer in writers:
             writer.close()
-    return Shards(paths, done, num_classes, counts.statistics())
+    return Shards(paths, done, num_classes, counts.statistics(), encoder.subword_buckets > 0)
 
 
 class _Counts:

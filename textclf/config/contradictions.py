@@ -216,7 +216,38 @@ def _are_random_weights_frozen(config: Sections) -> bool:
     )
 
 
+def _without_subwords(other: str, is_set: Callable[[Sections], bool], message: str) -> Check:
+    """Return the check that `text.subwords` is not used together with the setting `other`."""
+    return Check(
+        "text.subwords",
+        frozenset({other}),
+        lambda config: config.text.subwords and is_set(config),
+        f"{message}, or remove this setting",
+    )
+
+
 CHECKS: tuple[Check, ...] = (
+    _without_subwords(
+        "text.unit",
+        lambda config: config.text.unit == "character",
+        "a token of one character has no shorter n-grams; set text.unit to word",
+    ),
+    _without_subwords(
+        "text.hash_buckets",
+        lambda config: config.text.hash_buckets > 0,
+        "text.hash_buckets gives unknown tokens other vectors; set it to 0",
+    ),
+    _without_subwords(
+        "model.encoder",
+        lambda config: config.model.encoder == "none",
+        "a linear model has no token vectors, and has character n-grams already; set model.encoder "
+        "to a network",
+    ),
+    _without_subwords(
+        "training.language_model_weight",
+        lambda config: config.training.language_model_weight > 0,
+        "the language model has no vectors of n-grams; set training.language_model_weight to 0",
+    ),
     *(_file_check(split) for split in ("train", "validation", "test")),
     _distinct_file_check("validation", "train"),
     _distinct_file_check("test", "train", "validation"),

@@ -308,6 +308,7 @@ RULES: dict[str, Rule] = {
     "text.linear_length": Rule(
         _LINEAR_MODEL, frozenset({True}), "model.linear is mixture, or model.encoder is none"
     ),
+    "text.subword_buckets": _when("text.subwords", True),
     **dict.fromkeys(_NETWORK_SETTINGS, _NETWORK),
     "model.bidirectional": _RECURRENT_OR_FUNCTION,
     "model.units": _RECURRENT_OR_FUNCTION,

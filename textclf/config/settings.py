@@ -166,6 +166,18 @@ class Text(_Section, frozen=True):
         Meta(ge=0, le=1_000_000),
         _about("number of ids for unknown tokens, assigned by hash; 0: one id for all"),
     ] = 0
+    subwords: Annotated[
+        bool,
+        _about(
+            "add the mean vector of its character n-grams to the vector of each token, so that "
+            "unknown words differ by their spelling"
+        ),
+    ] = False
+    subword_buckets: Annotated[
+        int,
+        Meta(ge=1, le=10_000_000),
+        _about("number of vectors that the n-grams share, by hash"),
+    ] = 50_000
     sequence_length: Annotated[
         int,
         Meta(ge=1, le=10_000),

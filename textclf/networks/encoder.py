@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from textclf.networks.features import Features
 from textclf.networks.initializers import MakeInitializer, derived_seed
+from textclf.networks.subwords import Subwords
 
 # Encoders by name. A bag has no recurrent layers: its outputs are the embeddings (Joulin et al.
 # 2016, with the pooling "mean").
@@ -34,6 +35,7 @@ class Encoder:
             `layer(x, lengths, training=...)`, from [R, T, E] to [R, T, D], and its outputs at the
             real positions must not depend on the padding.
         norms: layers between those of the stack, one fewer than those, or none.
+        subwords: vectors that are added to those of the embedding; None for none.
     """
 
     def __init__(
@@ -44,18 +46,25 @@ class Encoder:
         embedding_dropout: keras.layers.Layer,
         stack: Sequence[keras.layers.Layer],
         norms: Sequence[keras.layers.Layer] = (),
+        subwords: Subwords | None = None,
     ):
         self.embedding = embedding
         self.token_dropout = token_dropout
         self.embedding_dropout = embedding_dropout
         self.stack = list(stack)
         self.norms = list(norms)
+        self.subwords = subwords
 
     @property
     def layers(self) -> list[keras.layers.Layer]:
         """All layers, in the order of their weights."""
         dropout = [self.token_dropout, self.embedding_dropout]
-        return [self.embedding, *dropout, *self.stack, *self.norms]
+        return [*self.token_tables, *dropout, *self.stack, *self.norms]
+
+    @property
+    def token_tables(self) -> list[keras.layers.Embedding]:
+        """The embedding, and the table of n-gram vectors if there is one."""
+        return [self.embedding, *([self.subwords.table] if self.subwords else [])]
 
     @property
     def recurrent_layers(self) -> list[keras.layers.RNN]:
@@ -70,7 +79,8 @@ class Encoder:
 
     def build(self) -> int:
         """Create the weights and return D, the number of features of a position."""
-        self.embedding.build((None, None))
+        for table in self.token_tables:
+            table.build((None, None))
         shape: Any = (None, None, self.embedding.output_dim)
         for i, layer in enumerate(self.stack):
             layer.build(shape)
@@ -83,22 +93,44 @@ class Encoder:
         """Return the vector of each position.
 
         Args:
-            features: `token_ids` and `lengths` are read.
+            features: `token_ids`, `lengths` and `unknown_subwords` are read.
             training: True to apply dropout; a Python bool.
 
         Returns:
             float32 [R, T, D]; for a bag, the embeddings. Meaningless in the padding.
         """
-        x = self.embed(features["token_ids"], training)
+        x = self.embed(features["token_ids"], training, features.get("unknown_subwords"))
         return self.encode_vectors(x, features["lengths"], training)
 
-    def embed(self, token_ids: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Return the token vectors, float32 [R, T, E], of token ids, int32 [R, T]."""
-        # A gather: the call of a Keras embedding also handles negative ids.
-        x = tf.gather(self.embedding.embeddings.value, token_ids)
-        x = tf.cast(x, self.embedding.compute_dtype)
+    def embed(
+        self,
+        token_ids: tf.Tensor,
+        training: bool = False,
+        unknown_subwords: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """Return the token vectors, float32 [R, T, E], of token ids, int32 [R, T], with dropout.
+
+        Args:
+            unknown_subwords: see `Features`.
+        """
+        x = tf.cast(self.token_vectors(token_ids, unknown_subwords), self.embedding.compute_dtype)
         x = self.token_dropout(x, training=training)
         return self.embedding_dropout(x, training=training)
+
+    def token_vectors(
+        self, token_ids: tf.Tensor, unknown_subwords: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """Return the token vectors as `embed`, in the type of the weights and without dropout."""
+        table = self.embedding.embeddings.value
+        if self.subwords is None:
+            # A gather: the call of a Keras embedding also handles negative ids.
+            return tf.gather(table, token_ids)
+        # Each distinct token once: a text repeats many, and the n-grams cost more than the tokens.
+        ids, positions = tf.unique(tf.reshape(token_ids, [-1]))
+        ngrams = self.subwords.ngrams(ids, unknown_subwords)
+        vectors = tf.gather(table, self.subwords.own_ids(ids))
+        vectors += ngrams.mean(self.subwords.table.embeddings.value)  # [distinct, E]
+        return tf.gather(vectors, tf.reshape(positions, tf.shape(token_ids)))
 
     def encode_vectors(self, x: tf.Tensor, lengths: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Return the vector of each position, from token vectors.

@@ -63,6 +63,12 @@ class ServingNetwork:
                 del variables[layer.cell.recurrent_kernel.path]
             else:
                 self._kernels[id(layer)] = _Loop(layer)
+        self._vectors = None
+        if (subwords := self._encoder.subwords) is not None:
+            # The n-grams of known tokens are added once, so that only unknown ones take time.
+            embeddings = self._encoder.embedding.embeddings
+            self._vectors = tf.Variable(subwords.all_vectors(embeddings.value), trainable=False)
+            variables[embeddings.path] = self._vectors
         self.variables: list[tf.Variable] = list(variables.values())
 
     def __call__(self, features: Features) -> tf.Tensor:
@@ -72,16 +78,17 @@ class ServingNetwork:
     def encode(self, features: Features) -> tf.Tensor:
         """Return the pooled vectors of a batch of texts, [B, width]."""
         token_ids, lengths = features["token_ids"], features["lengths"]
+        pooled = partial(self._pooled, token_ids, features.get("unknown_subwords"))
         if not any(isinstance(kernel, _FusedLstm) for kernel in self._kernels.values()):
-            return self._pooled(token_ids, lengths)
+            return pooled(lengths)
         num_rows, num_steps = tf.unstack(tf.shape(token_ids))
         is_padded = tf.reduce_min(lengths) < num_steps  # never true of a single text
         return tf.switch_case(
             tf.where(num_rows > MAX_FUSED_ROWS, 2, tf.cast(is_padded, tf.int32)),
             [
-                lambda: self._pooled(token_ids, None, is_small=True),
-                lambda: self._pooled(token_ids, lengths, is_small=True),
-                lambda: self._pooled(token_ids, lengths),
+                lambda: pooled(None, is_small=True),
+                lambda: pooled(lengths, is_small=True),
+                lambda: pooled(lengths),
             ],
         )
 
@@ -89,11 +96,27 @@ class ServingNetwork:
         """Return the logits, float32 [B, C], from vectors of `encode`."""
         return self._network.logits(vectors)
 
+    def _embed(self, token_ids: tf.Tensor, unknown_subwords: tf.Tensor | None) -> tf.Tensor:
+        """Return the token vectors, [R, T, E]."""
+        subwords = self._encoder.subwords
+        if subwords is None:
+            return self._encoder.embed(token_ids)
+        x = tf.gather(self._vectors, subwords.own_ids(token_ids))
+        if unknown_subwords is None:
+            return x
+        unknown = tf.where(token_ids < 0)  # int64 [unknown, 2]
+        ngrams = subwords.ngrams(tf.gather_nd(token_ids, unknown), unknown_subwords)
+        return tf.tensor_scatter_nd_add(x, unknown, ngrams.mean(subwords.table.embeddings.value))
+
     def _pooled(
-        self, token_ids: tf.Tensor, lengths: tf.Tensor | None, is_small: bool = False
+        self,
+        token_ids: tf.Tensor,
+        unknown_subwords: tf.Tensor | None,
+        lengths: tf.Tensor | None,
+        is_small: bool = False,
     ) -> tf.Tensor:
         """Return [B, width]; without lengths, no row is padded."""
-        x = self._encoder.embed(token_ids)  # [R, T, E]
+        x = self._embed(token_ids, unknown_subwords)  # [R, T, E]
         for i, layer in enumerate(self._encoder.stack):
             if isinstance(layer, BidirectionalWithinLengths):
                 x = self._both_directions(layer, x, lengths, is_small)  # [R, T, 2 units]

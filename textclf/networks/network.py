@@ -15,6 +15,7 @@ from textclf.networks.features import Features
 from textclf.networks.head import POOLINGS, Head
 from textclf.networks.initializers import INITIALIZERS, derived_seed
 from textclf.networks.plugin import PluginEncoder, is_plugin
+from textclf.networks.subwords import Subwords
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -128,10 +129,11 @@ class Network(keras.Model):
     def trained_by_depth(self) -> list[list[keras.Variable]]:
         """Trained weights of each depth that has some, from the bottom up.
 
-        The depths are the embedding, each layer of the stack with its normalisation, and the head.
+        The depths are the token tables, each layer of the stack with its normalisation, and the
+        head.
         """
         encoder = self.encoder
-        depths = [[encoder.embedding], *([layer] for layer in encoder.stack), self.head.layers]
+        depths = [encoder.token_tables, *([layer] for layer in encoder.stack), self.head.layers]
         for depth, norm in zip(depths[1:-1], encoder.norms, strict=False):
             depth.append(norm)
         groups = [[v for layer in depth for v in layer.trainable_variables] for depth in depths]
@@ -175,6 +177,8 @@ def build(
     vocabulary_size: int,
     num_classes: int,
     embedding_matrix: np.ndarray | None = None,
+    subword_ids: np.ndarray | None = None,
+    subword_buckets: int = 0,
     seed: int = 0,
     precision: str = "float32",
 ) -> Network:
@@ -196,6 +200,10 @@ def build(
         num_classes: number of logits, C.
         embedding_matrix: float [vocabulary_size, embedding_dim], the initial token vectors;
             default: uniform in [-0.05, 0.05).
+        subword_ids: int32 [vocabulary_size, K], the n-grams of each token id, whose mean vector is
+            added to that of the token, see `Subwords`; None for none. N-gram vectors begin at
+            zero, so n-grams that no training text has change nothing.
+        subword_buckets: number of n-gram vectors.
         seed: seed of initial weights and dropout, any int.
         precision: Keras' name of a policy for computations, such as "mixed_bfloat16"; weights and
             logits stay float32. It does not change the initial weights.
@@ -214,6 +222,9 @@ def build(
             else keras.initializers.RandomUniform(
                 -0.05, 0.05, seed=derived_seed(seed, "embedding")
             ),
+            subwords=None
+            if subword_ids is None
+            else Subwords(_make_subword_table(architecture, subword_buckets), subword_ids),
             seed=seed,
         )
         # With mixed precision, the head computes in the type of the weights, float32: a mean over
@@ -237,6 +248,12 @@ def _policy(name: str) -> Iterator[None]:
         yield
     finally:
         keras.config.set_dtype_policy(before)
+
+
+def _make_subword_table(architecture: Architecture, num_buckets: int) -> keras.layers.Embedding:
+    return keras.layers.Embedding(
+        num_buckets, architecture.embedding_dim, embeddings_initializer="zeros", name="subwords"
+    )
 
 
 def make_stack(architecture: Architecture, seed: int) -> list[keras.layers.Layer]:
@@ -272,6 +289,7 @@ def _make_encoder(
     *,
     vocabulary_size: int,
     embedding_initializer: str | keras.initializers.Initializer,
+    subwords: Subwords | None,
     seed: int,
 ) -> Encoder:
     seed_of = partial(derived_seed, seed)
@@ -295,6 +313,7 @@ def _make_encoder(
         ),
         stack=stack,
         norms=[keras.layers.LayerNormalization(name=f"norm_{i}") for i in range(num_norms)],
+        subwords=subwords,
     )
 
 

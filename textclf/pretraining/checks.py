@@ -60,6 +60,11 @@ def _check_network(config: Config) -> None:
             "bidirectional network read the whole text and cannot predict its next token; set it "
             "to 1, or set model.bidirectional: false"
         )
+    if config.text.subwords:
+        problems.append(
+            "text.subwords: a language model has no vectors of n-grams; remove this setting here, "
+            "and set it for the classifier"
+        )
     if config.training.strategy != "one_device":
         problems.append(
             f"training.strategy: is {config.training.strategy}, but a language model is trained "

@@ -179,7 +179,8 @@ def gradient_by_distance(model: Any, texts: Sequence[str]) -> dict[str, float] |
     ordered = sorted(texts[:_GRADIENT_TEXTS], key=len)
     for start in range(0, len(ordered), 32):
         encoded = model.text_encoder(tf.constant(ordered[start : start + 32]))
-        batch_norms = norms(encoder.embed(encoded.token_ids), encoded.lengths).numpy()
+        vectors = encoder.embed(encoded.token_ids, unknown_subwords=encoded.unknown_subwords)
+        batch_norms = norms(vectors, encoded.lengths).numpy()
         for row, length in zip(batch_norms, encoded.lengths.numpy(), strict=True):
             for distance in DISTANCES:
                 if distance < length:

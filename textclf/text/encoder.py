@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from textclf.errors import ArtifactError
+from textclf.text.ngrams import subword_ids
 from textclf.text.tokenizer import TEXTS, Tokenizer, chunk_texts, to_utf8
 from textclf.text.vocabulary import NUM_RESERVED, PADDING_ID, UNKNOWN_ID, read_vocabulary
 
@@ -18,11 +19,14 @@ class Encoded(NamedTuple):
     """Token ids of a batch of texts, padded on the right to the longest text.
 
     Attributes:
-        token_ids: int32 [B, T], T >= 1; PADDING_ID after the end of each row.
+        token_ids: int32 [B, T], T >= 1; PADDING_ID after the end of each row. With subwords, the
+            unknown tokens of the batch have the ids -1, -2, ... in their order.
         lengths: int32 [B], 1 to sequence_length. A text without tokens has one unknown token.
         num_tokens: int64 [B], before the length limit; 0 for a text without tokens.
         num_unknown: int64 [B], unknown ones among the tokens kept, hashed ones included.
         truncated: bool [B], True where the length limit removed tokens.
+        unknown_subwords: int32 [U, K], `ngrams.subword_ids` of the unknown tokens -1, -2, ...;
+            None without subwords.
     """
 
     token_ids: tf.Tensor
@@ -30,6 +34,7 @@ class Encoded(NamedTuple):
     num_tokens: tf.Tensor
     num_unknown: tf.Tensor
     truncated: tf.Tensor
+    unknown_subwords: tf.Tensor | None = None
 
 
 class _VocabularyInitializer(tf.lookup.TextFileInitializer):
@@ -69,6 +74,7 @@ class TextEncoder(tf.Module):
         keep: the tokens kept of a longer text: "start", "end", or "both" (half of them each; an
             odd one belongs to the start).
         hash_buckets: number of ids for unknown tokens; with 0 they are all UNKNOWN_ID.
+        subword_buckets: number of hash buckets of `Encoded.unknown_subwords`; 0: none.
 
     Raises:
         ArtifactError: the vocabulary cannot be read, or is empty.
@@ -83,6 +89,7 @@ class TextEncoder(tf.Module):
         sequence_length: int,
         keep: str,
         hash_buckets: int = 0,
+        subword_buckets: int = 0,
     ):
         if sequence_length < 1:
             raise ValueError(f"sequence_length is {sequence_length}; expected at least 1")
@@ -101,6 +108,7 @@ class TextEncoder(tf.Module):
         self.sequence_length = sequence_length
         self.keep = keep
         self.hash_buckets = hash_buckets
+        self.subword_buckets = subword_buckets
         self._first_bucket = NUM_RESERVED + len(vocabulary)
         self.vocabulary_size = self._first_bucket + hash_buckets
         # Tokens kept from the start of a text that is too long.
@@ -145,12 +153,20 @@ class TextEncoder(tf.Module):
             positions = tf.stack([row, tf.where(is_head, column, column - num_removed)], axis=1)
         kept = tf.where(is_kept)[:, 0]  # int64 [kept tokens], indices of tokens
 
-        ids = self._look_up(tf.gather(tokens, kept))  # int32 [kept tokens]
+        tokens = tf.gather(tokens, kept)
+        ids = self._look_up(tokens)  # int32 [kept tokens]
+        unknown_subwords = None
+        if self.subword_buckets:
+            unknown = tf.where(ids == UNKNOWN_ID)  # int64 [U, 1]
+            unknown_subwords = subword_ids(tf.gather_nd(tokens, unknown), self.subword_buckets)
+            ids = tf.tensor_scatter_nd_update(ids, unknown, -1 - tf.range(tf.shape(unknown)[0]))
         width = tf.maximum(tf.reduce_max(num_kept), 1)
         token_ids = tf.scatter_nd(
             tf.gather(positions, kept), ids, tf.stack([num_texts, width])
         )  # [B, T]
         is_unknown = token_ids == UNKNOWN_ID
+        if self.subword_buckets:
+            is_unknown |= token_ids < 0
         if self.hash_buckets:
             is_unknown |= token_ids >= self._first_bucket
         num_unknown = tf.reduce_sum(tf.cast(is_unknown, tf.int64), axis=1)
@@ -165,6 +181,7 @@ class TextEncoder(tf.Module):
             num_tokens=num_tokens,
             num_unknown=num_unknown,
             truncated=num_tokens > self.sequence_length,
+            unknown_subwords=unknown_subwords,
         )
 
     def _look_up(self, tokens: tf.Tensor) -> tf.Tensor:

@@ -1,8 +1,12 @@
-"""N-grams: tokens to counts of hashed word and character n-grams."""
+"""N-grams: tokens to counts of hashed word and character n-grams, and to the ids of subwords."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
+
+from textclf.text.vocabulary import NUM_RESERVED
 
 # A prime modulus and a multiplier with a good lattice structure (L'Ecuyer 1999, "Tables of linear
 # congruential generators of different sizes and good lattice structure"). Both are below 2 ** 31,
@@ -12,6 +16,12 @@ _HASH_MULTIPLIER = 1_583_458_089
 # A longer token (an address, a row of dashes) has no character n-grams.
 MAX_TOKEN_CHARACTERS = 64
 _BLANK = 0x20
+# Subwords: n-grams of 3 and 4 characters of `<token>`. A token of 5 letters has 9; more of a longer
+# token are not read, because the time of a training step grows with their number.
+_SHORTEST_SUBWORD, _LONGEST_SUBWORD, SUBWORDS_PER_TOKEN = 3, 4, 8
+_FIRST, _LAST = ord("<"), ord(">")
+NO_SUBWORD = -1
+_CHUNK_TOKENS = 8192
 
 
 class NgramBlock(NamedTuple):
@@ -71,11 +81,79 @@ def count_ngrams(
     return NgramCounts(keys // num_buckets, keys % num_buckets, counts)
 
 
-def _padded_characters(tokens: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the code points of all tokens, each token between two blanks.
+def subword_ids(tokens: tf.Tensor, num_buckets: int) -> tf.Tensor:
+    """Return the hashed character n-grams of each token.
+
+        subword_ids(tf.constant(["bad"]), 50_000)    # <ba, bad, ad>, <bad, bad>, and 3 times -1
+
+    They are the n-grams of 3, then of 4 characters of the token between `<` and `>` (Bojanowski et
+    al. 2017, "Enriching Word Vectors with Subword Information"). Of more than K, K at equal
+    distances are kept, the first 3-gram and the last 4-gram among them.
 
     Args:
         tokens: string [N].
+        num_buckets: number of hash buckets.
+
+    Returns:
+        int32 [N, K], 0 to num_buckets - 1, where K is `SUBWORDS_PER_TOKEN`; then `NO_SUBWORD`. A
+        token of more than `MAX_TOKEN_CHARACTERS` has none.
+    """
+    codes, token_of = _padded_characters(tokens, _FIRST, _LAST)
+    num_tokens = tf.size(tokens, tf.int64)
+    number = tf.zeros([num_tokens], tf.int64)  # of n-grams of each token
+    hashes, owners, ranks = [], [], []
+    for n in range(_SHORTEST_SUBWORD, _LONGEST_SUBWORD + 1):
+        hashed, owner = _hash_windows(codes, token_of, NgramBlock("characters", n, n))
+        counts = tf.math.unsorted_segment_sum(tf.ones_like(owner), owner, num_tokens)
+        start = tf.cumsum(counts, exclusive=True)
+        hashes.append(hashed)
+        owners.append(owner)
+        ranks.append(tf.range(tf.size(owner, tf.int64)) + tf.gather(number - start, owner))
+        number += counts
+    owner, rank = tf.concat(owners, axis=0), tf.concat(ranks, axis=0)
+    steps = tf.constant(SUBWORDS_PER_TOKEN - 1, tf.int64)
+    # A token with more than K n-grams keeps the ranks `slot * last // steps`.
+    last = tf.maximum(tf.gather(number, owner) - 1, steps)
+    slot = -(-rank * steps // last)
+    kept = tf.where(slot * last // steps == rank)[:, 0]
+    ids = tf.cast(tf.gather(tf.concat(hashes, axis=0) % num_buckets, kept), tf.int32)
+    return tf.tensor_scatter_nd_update(
+        tf.fill(tf.stack([num_tokens, steps + 1]), NO_SUBWORD),
+        tf.stack([tf.gather(owner, kept), tf.gather(slot, kept)], axis=1),
+        ids,
+    )
+
+
+def subwords_of_vocabulary(vocabulary: Sequence[str], num_buckets: int) -> np.ndarray:
+    """Return `subword_ids` of every token id, int32 [2 + vocabulary, K].
+
+    Padding and the unknown token have no n-grams.
+
+    Args:
+        vocabulary: the tokens, in the order of their ids.
+        num_buckets: number of hash buckets.
+    """
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
+    def hash_tokens(tokens: tf.Tensor) -> tf.Tensor:
+        return subword_ids(tokens, num_buckets)
+
+    table = np.full((NUM_RESERVED + len(vocabulary), SUBWORDS_PER_TOKEN), NO_SUBWORD, np.int32)
+    for start in range(0, len(vocabulary), _CHUNK_TOKENS):
+        chunk = vocabulary[start : start + _CHUNK_TOKENS]
+        row = NUM_RESERVED + start
+        table[row : row + len(chunk)] = hash_tokens(tf.constant(chunk)).numpy()
+    return table
+
+
+def _padded_characters(
+    tokens: tf.Tensor, first: int = _BLANK, last: int = _BLANK
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the code points of all tokens, each token between two further ones.
+
+    Args:
+        tokens: string [N].
+        first, last: code points before and after each token.
 
     Returns:
         int64 [M] code points, and int64 [M] the number of each one's token. Tokens of more than
@@ -86,11 +164,16 @@ def _padded_characters(tokens: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     kept = tf.where(lengths <= MAX_TOKEN_CHARACTERS)[:, 0]  # [N']
     codes, lengths = tf.gather(codes, kept), tf.gather(lengths, kept)
     position = tf.range(tf.size(codes.flat_values, tf.int64))
-    # Each token before adds two blanks, and the token's own first blank one.
+    # Each token before adds two code points, and the token's own first one.
     position += 2 * tf.cast(codes.value_rowids(), tf.int64) + 1
     size = tf.reduce_sum(lengths + 2)
+    padded = tf.fill([size], tf.constant(first, tf.int64))
+    if last != first:
+        ends = tf.cumsum(lengths + 2)
+        lasts = tf.fill(tf.shape(ends), tf.constant(last, tf.int64))
+        padded = tf.tensor_scatter_nd_update(padded, (ends - 1)[:, tf.newaxis], lasts)
     padded = tf.tensor_scatter_nd_update(
-        tf.fill([size], tf.constant(_BLANK, tf.int64)),
+        padded,
         position[:, tf.newaxis],
         tf.cast(codes.flat_values, tf.int64),
     )

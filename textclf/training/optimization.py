@@ -36,12 +36,14 @@ class _Group(NamedTuple):
 
     Attributes:
         variables: trained weights.
-        optimizer: built for them; a `RowAdam` for the token vectors alone.
+        optimizer: built for them; a `RowAdam` for one table of vectors.
+        depth: of the network.
         factor: of the learning rate.
     """
 
     variables: list[keras.Variable]
     optimizer: keras.optimizers.Optimizer | RowAdam
+    depth: int
     factor: float
 
 
@@ -60,9 +62,9 @@ class Optimizer:
     for the embedding to L for the head, is multiplied by `layer_decay ** (L - l)` (Howard & Ruder
     2018, "Universal Language Model Fine-tuning", section 3.2).
 
-    Adam computes only the token vectors that a batch uses, see `RowAdam`, unless the gradient of a
-    step is a sum over parts or replicas, a step may be skipped, or an average needs all vectors
-    after each step.
+    Adam computes only the vectors of tokens and n-grams that a batch uses, see `RowAdam`, unless
+    the gradient of a step is a sum over parts or replicas, a step may be skipped, or an average
+    needs all vectors after each step.
 
     Args:
         network: its trained weights are updated; made within the strategy's scope, as this object.
@@ -79,31 +81,38 @@ class Optimizer:
         num_replicas: int = 1,
         more: Sequence[keras.Variable] = (),
     ):
-        table = network.encoder.embedding.embeddings
+        self._encoder = network.encoder
+        tables = [layer.embeddings for layer in network.encoder.token_tables if layer.trainable]
         is_by_row = (
             settings.optimizer == "adam"
             and settings.accumulate_steps == num_replicas == 1
             and settings.precision != "mixed_float16"
             and settings.average != "ema"
-            and table.trainable
+        )
+        # The optimizer by row of each trained table.
+        self._row_adams = (
+            {id(table): RowAdam(table, settings.learning_rate) for table in tables}
+            if is_by_row
+            else {}
         )
         depths = network.trained_by_depth
         depths[-1] = [*depths[-1], *more]
         if settings.layer_decay == 1 and not settings.freeze_epochs:
-            num_alone = 1 if is_by_row else 0
+            num_alone = 1 if self._row_adams else 0
             depths = [*depths[:num_alone], [v for group in depths[num_alone:] for v in group]]
         last = len(depths) - 1
         self._groups = []
-        self._row_adam: RowAdam | None = None
         for depth, variables in enumerate(depths):
-            optimizer: keras.optimizers.Optimizer | RowAdam
-            if is_by_row and variables[0] is table:
-                optimizer = self._row_adam = RowAdam(table, settings.learning_rate)
-            else:
-                optimizer = make_optimizer(settings)
-                optimizer.build(variables)
             factor = settings.layer_decay ** (last - depth)
-            self._groups.append(_Group(variables, optimizer, factor))
+            by_row = [variable for variable in variables if id(variable) in self._row_adams]
+            for table in by_row:
+                row_adam = self._row_adams[id(table)]
+                self._groups.append(_Group([table], row_adam, depth, factor))
+            if by_row:
+                continue
+            optimizer = make_optimizer(settings)
+            optimizer.build(variables)
+            self._groups.append(_Group(variables, optimizer, depth, factor))
         self._settings = settings
 
     @property
@@ -117,7 +126,7 @@ class Optimizer:
         In the first `training.freeze_epochs` it is that of the head. Afterwards it is 0, or with
         `training.unfreezing: gradual` one less in each epoch (Howard & Ruder 2018, section 3.3).
         """
-        head = len(self._groups) - 1
+        head = self._groups[-1].depth
         num_unfrozen = epoch - self._settings.freeze_epochs
         if num_unfrozen <= 0:
             return head
@@ -125,43 +134,59 @@ class Optimizer:
 
     def trained(self, *, lowest: int) -> list[keras.Variable]:
         """Return the weights from a depth on, which a step changes."""
-        return [variable for group in self._groups[lowest:] for variable in group.variables]
+        return [variable for group in self._from(lowest) for variable in group.variables]
+
+    def _from(self, lowest: int) -> list[_Group]:
+        return [group for group in self._groups if group.depth >= lowest]
 
     def assign_rate(self, rate: float | tf.Tensor) -> None:
         """Set the learning rate of the head; the layers below have theirs from it."""
         for group in self._groups:
             group.optimizer.learning_rate.assign(rate * group.factor)
 
-    def gather(self, token_ids: tf.Tensor, *, lowest: int) -> Rows | None:
-        """Return the token vectors of a batch, to be called before the network reads them.
+    def gather(
+        self, token_ids: tf.Tensor, unknown_subwords: tf.Tensor | None = None, *, lowest: int
+    ) -> list[Rows]:
+        """Return the vectors of a batch, to be called before the network reads them.
+
+        Args:
+            token_ids, unknown_subwords: as in `networks.Features`; the ids may have any shape.
 
         Returns:
-            None if all vectors are updated at every step, or none.
+            The rows of the first weights `trained(lowest=...)`, as many as are updated by row.
         """
-        if self._row_adam is None or lowest:
-            return None
-        return self._row_adam.gather(token_ids)
+        if lowest or not self._row_adams:
+            return []
+        ids, subwords = [token_ids], self._encoder.subwords
+        if subwords is not None:
+            distinct, _ = tf.unique(tf.reshape(token_ids, [-1]))  # in the order of the network
+            ngrams = subwords.ngrams(distinct, unknown_subwords)
+            ids = [subwords.own_ids(distinct), ngrams.ids]
+        return [
+            self._row_adams[id(table.embeddings)].gather(table_ids)
+            for table, table_ids in zip(self._encoder.token_tables, ids, strict=True)
+            if id(table.embeddings) in self._row_adams
+        ]
 
-    def apply(self, gradients: Sequence, *, lowest: int, rows: Rows | None = None) -> None:
+    def apply(self, gradients: Sequence, *, lowest: int, rows: Sequence[Rows] = ()) -> None:
         """Update the weights `trained(lowest=...)` with their gradients, in the same order.
 
         Args:
-            rows: of `gather`; the gradient of the token vectors is that of these rows.
+            rows: of `gather`; the gradients of their tables are those of these rows.
         """
         start = 0
-        for group in self._groups[lowest:]:
+        for group in self._from(lowest):
             stop = start + len(group.variables)
             if isinstance(group.optimizer, RowAdam):
-                assert rows is not None
-                group.optimizer.apply(gradients[start], rows)
+                group.optimizer.apply(gradients[start], rows[start])
             else:
                 group.optimizer.apply(gradients[start:stop], group.variables)
             start = stop
 
     def flush(self) -> None:
         """Make the updates that are still to be made; before all token vectors are read."""
-        if self._row_adam is not None:
-            self._row_adam.flush()
+        for row_adam in self._row_adams.values():
+            row_adam.flush()
 
     def current_value(self, variable: keras.Variable, ids: tf.Tensor | None = None) -> tf.Tensor:
         """Return the value that a trained weight has after `flush`, and change nothing.
@@ -169,8 +194,8 @@ class Optimizer:
         Args:
             ids: int32 [N], the rows to return; default: all.
         """
-        if self._row_adam is not None and variable is self._row_adam.table:
-            return self._row_adam.current_values(ids)
+        if (row_adam := self._row_adams.get(id(variable))) is not None:
+            return row_adam.current_values(ids)
         return read_value(variable, ids)
 
 
@@ -445,13 +470,14 @@ class TrainStep:
             self._optimizer.assign_rate(rate)
             token_ids, lengths = batch.features["token_ids"], batch.features["lengths"]
             values = token_ids, lengths, batch.targets, batch.weights
+            unknown_subwords = batch.features.get("unknown_subwords")
             ids = token_ids
             if self._language_model is not None:
                 candidates = self._language_model.draw(step)
                 ids = tf.concat([tf.reshape(token_ids, [-1]), candidates], axis=0)
-            rows = self._optimizer.gather(ids, lowest=lowest)
+            rows = self._optimizer.gather(ids, unknown_subwords, lowest=lowest)
             total, norms, gradients = strategy.run(
-                lambda: self._replica_gradients(variables, values, rows, step)
+                lambda: self._replica_gradients(variables, values, unknown_subwords, rows, step)
             )
             total, norms = first(total), first(norms)
             gradients = [first(gradient) for gradient in gradients]
@@ -487,7 +513,8 @@ class TrainStep:
         self,
         variables: list[keras.Variable],
         batch: tuple[tf.Tensor, ...],
-        rows: Rows | None,
+        unknown_subwords: tf.Tensor | None,
+        rows: Sequence[Rows],
         step: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
         """Return the loss, the gradient norms, and the clipped gradients, of the whole batch.
@@ -495,6 +522,7 @@ class TrainStep:
         Args:
             batch: token ids int32 [B, T], lengths int32 [B], targets float32 [B, C] and weights
                 float32 [B].
+            unknown_subwords: of the whole batch, as in `networks.Features`.
             rows: of `Optimizer.gather`.
             step: int64 [], steps done before.
         """
@@ -503,7 +531,9 @@ class TrainStep:
         num_in_replica = settings.accumulate_steps
         first_part = context.replica_id_in_sync_group * num_in_replica
         if num_in_replica == 1:
-            total, gradients = self._part_gradients(variables, batch, rows, step, first_part)
+            total, gradients = self._part_gradients(
+                variables, batch, unknown_subwords, rows, step, first_part
+            )
         else:
             _, total, gradients = tf.while_loop(
                 lambda part, *_: part < first_part + num_in_replica,
@@ -511,7 +541,7 @@ class TrainStep:
                     part + 1,
                     *_add(
                         (total, gradients),
-                        self._part_gradients(variables, batch, None, step, part),
+                        self._part_gradients(variables, batch, unknown_subwords, (), step, part),
                     ),
                 ),
                 (first_part, tf.zeros([]), [tf.zeros(variable.shape) for variable in variables]),
@@ -538,7 +568,8 @@ class TrainStep:
         self,
         variables: list[keras.Variable],
         batch: tuple[tf.Tensor, ...],
-        rows: Rows | None,
+        unknown_subwords: tf.Tensor | None,
+        rows: Sequence[Rows],
         step: tf.Tensor,
         part: tf.Tensor,
     ) -> tuple[tf.Tensor, list[tf.Tensor]]:
@@ -549,9 +580,12 @@ class TrainStep:
         """
         batch_size = tf.cast(tf.shape(batch[1])[0], tf.float32)
         token_ids, lengths, targets, weights = _rows_of_part(batch, part, self._num_parts)
+        features: networks.Features = {"token_ids": token_ids, "lengths": lengths}
+        if unknown_subwords is not None:
+            features["unknown_subwords"] = unknown_subwords
         self._set_dropout(step, part)
         with tf.GradientTape() as tape:
-            losses = self._losses({"token_ids": token_ids, "lengths": lengths}, targets, step)
+            losses = self._losses(features, targets, step)
             loss = tf.reduce_sum(losses * weights) / batch_size
             # Every part adds its share, so that their sum is the penalty once.
             penalties = self._network.losses
@@ -560,14 +594,20 @@ class TrainStep:
             if self._loss_scale is not None:
                 total *= self._loss_scale.value.value
         gradients = tape.gradient(total, [variable.value for variable in variables])
-        # The language model reads token vectors several times, in an order of TensorFlow's.
         table = self._network.encoder.embedding.embeddings
-        table_size = None if self._language_model is None else table.shape[0]
-        return total, [
-            rows.sum_gradient(gradient, table_size=table_size)
-            if rows is not None and variable is table
-            else tf.convert_to_tensor(gradient)
-            for variable, gradient in zip(variables, gradients, strict=True)
+        by_row = [
+            # The language model reads token vectors several times, in an order of TensorFlow's, and
+            # the gradient of n-grams is in the order of their ids.
+            rows_of_table.sum_gradient(
+                gradient,
+                table_size=None
+                if variable is table and self._language_model is None
+                else variable.shape[0],
+            )
+            for rows_of_table, variable, gradient in zip(rows, variables, gradients, strict=False)
+        ]
+        return total, by_row + [
+            tf.convert_to_tensor(gradient) for gradient in gradients[len(by_row) :]
         ]
 
     def _losses(

@@ -15,6 +15,7 @@ The last three are measured on the same few training texts after each epoch.
 import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import cast
 
 import keras
 import numpy as np
@@ -70,7 +71,7 @@ class Diagnosis:
         self._encoder = network.encoder
         self._steps_per_epoch = steps_per_epoch
         self._sampled_steps = sampled_steps(steps_per_epoch)
-        self._token_ids = texts["token_ids"].numpy()
+        self._texts = texts
         self._lengths = texts["lengths"].numpy()
         # NumPy's threads wait for each other in every small product. Where other processes use the
         # cores, this took a hundred times as long as one thread.
@@ -124,7 +125,8 @@ class Diagnosis:
 
     def _figures(self) -> dict[str, dict[str, float]]:
         layers, lengths = self._encoder.recurrent_layers, self._lengths
-        x = _read(self._encoder.embedding.embeddings)[self._token_ids]
+        texts = self._texts
+        x = self._encoder.token_vectors(texts["token_ids"], texts.get("unknown_subwords")).numpy()
         pairs = list(inputs_and_states(self._encoder, x, lengths))
         is_real = np.arange(x.shape[1]) < lengths[:, np.newaxis]  # [B, T]
         saturated, dead = {}, {}
@@ -145,8 +147,7 @@ def sample_texts(shards: batches.Shards) -> networks.Features:
     """Return the training texts on which gates are measured, as one batch."""
     share = math.ceil(_SHARE_OF_TEXTS * shards.num_examples)
     size = min(max(share, _MIN_TEXTS), _MAX_TEXTS)
-    features = batches.sample_batch(shards, size=size).features
-    return {"token_ids": features["token_ids"], "lengths": features["lengths"]}
+    return cast(networks.Features, batches.sample_batch(shards, size=size).features)
 
 
 def sampled_steps(steps_per_epoch: int) -> frozenset[int]:

@@ -43,13 +43,8 @@ class Validator:
         self._shards = shards
         self._batches = batches.ordered_batches(shards, batch_size=_BATCH_SIZE)
         self._logits_of = tf.function(
-            lambda token_ids, lengths: network(
-                {"token_ids": token_ids, "lengths": lengths}, training=False
-            ),
-            input_signature=[
-                tf.TensorSpec([None, None], tf.int32),
-                tf.TensorSpec([None], tf.int32),
-            ],
+            lambda features: network(features, training=False),
+            input_signature=[self._batches.element_spec.features],
             autograph=False,
         )
         self.targets = self._collect(lambda batch: batch.targets) > 0
@@ -64,10 +59,7 @@ class Validator:
         if weights is not None and not self._is_trained:
             for name, variable in self._network.named_parameters.items():
                 variable.assign(weights[name])
-        logits = self._collect(
-            lambda batch: self._logits_of(batch.features["token_ids"], batch.features["lengths"]),
-            self._cluster,
-        )
+        logits = self._collect(lambda batch: self._logits_of(batch.features), self._cluster)
         if self._cluster is None:
             return logits
         return self._cluster.sum(logits, "the validation of the other workers")

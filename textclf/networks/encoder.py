@@ -129,7 +129,7 @@ class Encoder:
         ids, positions = tf.unique(tf.reshape(token_ids, [-1]))
         ngrams = self.subwords.ngrams(ids, unknown_subwords)
         vectors = tf.gather(table, self.subwords.own_ids(ids))
-        vectors += ngrams.mean(self.subwords.table.embeddings.value)  # [distinct, E]
+        vectors += ngrams.mean(self.subwords.table)  # [distinct, E]
         return tf.gather(vectors, tf.reshape(positions, tf.shape(token_ids)))
 
     def encode_vectors(self, x: tf.Tensor, lengths: tf.Tensor, training: bool = False) -> tf.Tensor:

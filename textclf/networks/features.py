@@ -8,8 +8,8 @@ import tensorflow as tf
 class Features(TypedDict):
     """Features of a batch of B texts, stored in R rows.
 
-    A text is one row, so R is B. A network reads the first three. The shapes of the other features are
-    fixed here; no layer reads them yet.
+    A text is one row, so R is B. A network reads the first three features.
+    The shapes of the others are fixed here; no layer reads them yet.
 
     Keys:
         token_ids: int32 [R, T], T >= 1, padded on the right with any ids of the vocabulary. With

@@ -106,7 +106,7 @@ class ServingNetwork:
             return x
         unknown = tf.where(token_ids < 0)  # int64 [unknown, 2]
         ngrams = subwords.ngrams(tf.gather_nd(token_ids, unknown), unknown_subwords)
-        return tf.tensor_scatter_nd_add(x, unknown, ngrams.mean(subwords.table.embeddings.value))
+        return tf.tensor_scatter_nd_add(x, unknown, ngrams.mean(subwords.table))
 
     def _pooled(
         self,

@@ -44,7 +44,7 @@ class Subwords:
 
     def all_vectors(self, embeddings: tf.Tensor) -> tf.Tensor:
         """Return the vectors of all known tokens, float32 [V, E], from their own."""
-        return embeddings + Ngrams(self._ids).mean(self.table.embeddings.value)
+        return embeddings + Ngrams(self._ids).mean(self.table)
 
 
 class Ngrams:
@@ -52,23 +52,22 @@ class Ngrams:
 
     Args:
         ids: int32 [N, K]; negative: none.
-
-    Attributes:
-        ids: int32 [M], without those.
     """
 
     def __init__(self, ids: tf.Tensor):
         self._num_tokens = tf.shape(ids)[0]
         real = tf.where(ids >= 0)  # [M, 2]
-        self.ids = tf.gather_nd(ids, real)
+        self._ids = tf.gather_nd(ids, real)
         self._token_of = tf.cast(real[:, 0], tf.int32)
 
-    def mean(self, table: tf.Tensor) -> tf.Tensor:
+    def mean(self, table: keras.layers.Embedding) -> tf.Tensor:
         """Return the mean vector of the n-grams of each token, [N, E]; 0 for a token without any.
 
-        Args:
-            table: float32 [buckets, E]. Its gradient is a `tf.IndexedSlices` without repetition.
+        The gradient of the table is a `tf.IndexedSlices` without repetition.
         """
+        # A gather first: to read the whole of a variable that is updated by row copies it.
+        ids, positions = tf.unique(self._ids)
+        vectors = tf.gather(table.embeddings.value, ids)
         return tf.sparse.segment_mean(
-            table, self.ids, self._token_of, num_segments=self._num_tokens, sparse_gradient=True
+            vectors, positions, self._token_of, num_segments=self._num_tokens
         )

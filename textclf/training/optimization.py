@@ -16,7 +16,7 @@ from textclf.tasks import Task
 from textclf.training.averaging import MovingAverage
 from textclf.training.language_model import LanguageModelLoss
 from textclf.training.recurrence import read_value
-from textclf.training.row_adam import RowAdam, Rows
+from textclf.training.row_adam import NgramAdam, RowAdam, Rows
 
 # The first scale of the loss for float16, and the steps without overflow after which it doubles:
 # the values of Micikevicius et al. (2018), "Mixed Precision Training".
@@ -36,13 +36,13 @@ class _Group(NamedTuple):
 
     Attributes:
         variables: trained weights.
-        optimizer: built for them; a `RowAdam` for one table of vectors.
+        optimizer: built for them; a `RowAdam` or `NgramAdam` for one table of vectors.
         depth: of the network.
         factor: of the learning rate.
     """
 
     variables: list[keras.Variable]
-    optimizer: keras.optimizers.Optimizer | RowAdam
+    optimizer: keras.optimizers.Optimizer | RowAdam | NgramAdam
     depth: int
     factor: float
 
@@ -62,9 +62,9 @@ class Optimizer:
     for the embedding to L for the head, is multiplied by `layer_decay ** (L - l)` (Howard & Ruder
     2018, "Universal Language Model Fine-tuning", section 3.2).
 
-    Adam computes only the vectors of tokens and n-grams that a batch uses, see `RowAdam`, unless
-    the gradient of a step is a sum over parts or replicas, a step may be skipped, or an average
-    needs all vectors after each step.
+    Adam computes only the token vectors that a batch uses, see `RowAdam`, unless the gradient of a
+    step is a sum over parts or replicas, a step may be skipped, or an average needs all vectors
+    after each step. With Adam, n-gram vectors are always trained by `NgramAdam`.
 
     Args:
         network: its trained weights are updated; made within the strategy's scope, as this object.
@@ -81,39 +81,38 @@ class Optimizer:
         num_replicas: int = 1,
         more: Sequence[keras.Variable] = (),
     ):
-        self._encoder = network.encoder
-        tables = [layer.embeddings for layer in network.encoder.token_tables if layer.trainable]
+        table = network.encoder.embedding.embeddings
         is_by_row = (
             settings.optimizer == "adam"
             and settings.accumulate_steps == num_replicas == 1
             and settings.precision != "mixed_float16"
             and settings.average != "ema"
+            and table.trainable
         )
-        # The optimizer by row of each trained table.
-        self._row_adams = (
-            {id(table): RowAdam(table, settings.learning_rate) for table in tables}
-            if is_by_row
-            else {}
-        )
+        rate = settings.learning_rate
+        self._row_adam = RowAdam(table, rate) if is_by_row else None
+        self._subwords, ngram_adam = network.encoder.subwords, None
+        if self._subwords is not None and settings.optimizer == "adam":
+            ngram_adam = NgramAdam(self._subwords.table.embeddings, rate)
+        by_row = [optimizer for optimizer in (self._row_adam, ngram_adam) if optimizer]
         depths = network.trained_by_depth
         depths[-1] = [*depths[-1], *more]
         if settings.layer_decay == 1 and not settings.freeze_epochs:
-            num_alone = 1 if self._row_adams else 0
-            depths = [*depths[:num_alone], [v for group in depths[num_alone:] for v in group]]
+            depths = [[variable for group in depths for variable in group]]
         last = len(depths) - 1
         self._groups = []
         for depth, variables in enumerate(depths):
             factor = settings.layer_decay ** (last - depth)
-            by_row = [variable for variable in variables if id(variable) in self._row_adams]
-            for table in by_row:
-                row_adam = self._row_adams[id(table)]
-                self._groups.append(_Group([table], row_adam, depth, factor))
-            if by_row:
-                continue
-            optimizer = make_optimizer(settings)
-            optimizer.build(variables)
-            self._groups.append(_Group(variables, optimizer, depth, factor))
+            for row_optimizer in by_row if depth == 0 else ():
+                self._groups.append(_Group([row_optimizer.table], row_optimizer, depth, factor))
+                variables = [v for v in variables if v is not row_optimizer.table]
+            if variables:
+                optimizer = make_optimizer(settings)
+                optimizer.build(variables)
+                self._groups.append(_Group(variables, optimizer, depth, factor))
         self._settings = settings
+        # The table whose gradient may be some rows without repetition; None without one.
+        self.ngram_table = ngram_adam.table if ngram_adam else None
 
     @property
     def variables(self) -> list[keras.Variable]:
@@ -144,49 +143,42 @@ class Optimizer:
         for group in self._groups:
             group.optimizer.learning_rate.assign(rate * group.factor)
 
-    def gather(
-        self, token_ids: tf.Tensor, unknown_subwords: tf.Tensor | None = None, *, lowest: int
-    ) -> list[Rows]:
-        """Return the vectors of a batch, to be called before the network reads them.
-
-        Args:
-            token_ids, unknown_subwords: as in `networks.Features`; the ids may have any shape.
+    def gather(self, token_ids: tf.Tensor, *, lowest: int) -> Rows | None:
+        """Return the token vectors of a batch, to be called before the network reads them.
 
         Returns:
-            The rows of the first weights `trained(lowest=...)`, as many as are updated by row.
+            None if all vectors are updated at every step, or none.
         """
-        if lowest or not self._row_adams:
-            return []
-        ids, subwords = [token_ids], self._encoder.subwords
-        if subwords is not None:
-            distinct, _ = tf.unique(tf.reshape(token_ids, [-1]))  # in the order of the network
-            ngrams = subwords.ngrams(distinct, unknown_subwords)
-            ids = [subwords.own_ids(distinct), ngrams.ids]
-        return [
-            self._row_adams[id(table.embeddings)].gather(table_ids)
-            for table, table_ids in zip(self._encoder.token_tables, ids, strict=True)
-            if id(table.embeddings) in self._row_adams
-        ]
+        if self._row_adam is None or lowest:
+            return None
+        if self._subwords is not None:
+            # The network reads each distinct token once, in this order.
+            distinct, _ = tf.unique(tf.reshape(token_ids, [-1]))
+            token_ids = self._subwords.own_ids(distinct)
+        return self._row_adam.gather(token_ids)
 
-    def apply(self, gradients: Sequence, *, lowest: int, rows: Sequence[Rows] = ()) -> None:
+    def apply(self, gradients: Sequence, *, lowest: int, rows: Rows | None = None) -> None:
         """Update the weights `trained(lowest=...)` with their gradients, in the same order.
 
         Args:
-            rows: of `gather`; the gradients of their tables are those of these rows.
+            rows: of `gather`; the gradient of the token vectors is that of these rows.
         """
         start = 0
         for group in self._from(lowest):
             stop = start + len(group.variables)
             if isinstance(group.optimizer, RowAdam):
-                group.optimizer.apply(gradients[start], rows[start])
+                assert rows is not None
+                group.optimizer.apply(gradients[start], rows)
+            elif isinstance(group.optimizer, NgramAdam):
+                group.optimizer.apply(gradients[start])
             else:
                 group.optimizer.apply(gradients[start:stop], group.variables)
             start = stop
 
     def flush(self) -> None:
         """Make the updates that are still to be made; before all token vectors are read."""
-        for row_adam in self._row_adams.values():
-            row_adam.flush()
+        if self._row_adam is not None:
+            self._row_adam.flush()
 
     def current_value(self, variable: keras.Variable, ids: tf.Tensor | None = None) -> tf.Tensor:
         """Return the value that a trained weight has after `flush`, and change nothing.
@@ -194,8 +186,8 @@ class Optimizer:
         Args:
             ids: int32 [N], the rows to return; default: all.
         """
-        if (row_adam := self._row_adams.get(id(variable))) is not None:
-            return row_adam.current_values(ids)
+        if self._row_adam is not None and variable is self._row_adam.table:
+            return self._row_adam.current_values(ids)
         return read_value(variable, ids)
 
 
@@ -475,7 +467,7 @@ class TrainStep:
             if self._language_model is not None:
                 candidates = self._language_model.draw(step)
                 ids = tf.concat([tf.reshape(token_ids, [-1]), candidates], axis=0)
-            rows = self._optimizer.gather(ids, unknown_subwords, lowest=lowest)
+            rows = self._optimizer.gather(ids, lowest=lowest)
             total, norms, gradients = strategy.run(
                 lambda: self._replica_gradients(variables, values, unknown_subwords, rows, step)
             )
@@ -514,7 +506,7 @@ class TrainStep:
         variables: list[keras.Variable],
         batch: tuple[tf.Tensor, ...],
         unknown_subwords: tf.Tensor | None,
-        rows: Sequence[Rows],
+        rows: Rows | None,
         step: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
         """Return the loss, the gradient norms, and the clipped gradients, of the whole batch.
@@ -541,12 +533,14 @@ class TrainStep:
                     part + 1,
                     *_add(
                         (total, gradients),
-                        self._part_gradients(variables, batch, unknown_subwords, (), step, part),
+                        self._part_gradients(variables, batch, unknown_subwords, None, step, part),
                     ),
                 ),
                 (first_part, tf.zeros([]), [tf.zeros(variable.shape) for variable in variables]),
                 parallel_iterations=1,  # several parts at once would need the memory of all
             )
+        slices = gradients
+        gradients = [g.values if isinstance(g, tf.IndexedSlices) else g for g in slices]
         if self._strategy.num_replicas_in_sync > 1:
             gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
             total = context.all_reduce(tf.distribute.ReduceOp.SUM, total)
@@ -562,14 +556,18 @@ class TrainStep:
             norm = tf.linalg.global_norm(gradients)
         if settings.clip_norm is not None:
             gradients, _ = tf.clip_by_global_norm(gradients, settings.clip_norm, norm)
-        return total, norms, [tf.where(is_finite, gradient, 0.0) for gradient in gradients]
+        gradients = [tf.where(is_finite, gradient, 0.0) for gradient in gradients]
+        for i, gradient in enumerate(slices):
+            if isinstance(gradient, tf.IndexedSlices):
+                gradients[i] = tf.IndexedSlices(gradients[i], gradient.indices)
+        return total, norms, gradients
 
     def _part_gradients(
         self,
         variables: list[keras.Variable],
         batch: tuple[tf.Tensor, ...],
         unknown_subwords: tf.Tensor | None,
-        rows: Sequence[Rows],
+        rows: Rows | None,
         step: tf.Tensor,
         part: tf.Tensor,
     ) -> tuple[tf.Tensor, list[tf.Tensor]]:
@@ -594,20 +592,18 @@ class TrainStep:
             if self._loss_scale is not None:
                 total *= self._loss_scale.value.value
         gradients = tape.gradient(total, [variable.value for variable in variables])
+        # The language model reads token vectors several times, in an order of TensorFlow's.
         table = self._network.encoder.embedding.embeddings
-        by_row = [
-            # The language model reads token vectors several times, in an order of TensorFlow's, and
-            # the gradient of n-grams is in the order of their ids.
-            rows_of_table.sum_gradient(
-                gradient,
-                table_size=None
-                if variable is table and self._language_model is None
-                else variable.shape[0],
-            )
-            for rows_of_table, variable, gradient in zip(rows, variables, gradients, strict=False)
-        ]
-        return total, by_row + [
-            tf.convert_to_tensor(gradient) for gradient in gradients[len(by_row) :]
+        table_size = None if self._language_model is None else table.shape[0]
+        # A sum over parts is dense.
+        ngrams = self._optimizer.ngram_table if self._num_parts == 1 else None
+        return total, [
+            rows.sum_gradient(gradient, table_size=table_size)
+            if rows is not None and variable is table
+            else gradient
+            if variable is ngrams
+            else tf.convert_to_tensor(gradient)
+            for variable, gradient in zip(variables, gradients, strict=True)
         ]
 
     def _losses(

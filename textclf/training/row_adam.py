@@ -1,4 +1,4 @@
-"""Adam for a table of vectors, computed only for the rows that a batch uses."""
+"""Adam for tables of vectors, computed only for the rows that a batch uses."""
 
 from typing import NamedTuple
 
@@ -74,21 +74,17 @@ class RowAdam:
     """
 
     def __init__(self, table: keras.Variable, rate: float, *, steps_to_flush: int = 4096):
-        def state(shape: tuple[int, ...], dtype: str, name: str) -> keras.Variable:
-            initial = np.zeros(shape, dtype)
-            return keras.Variable(initial, trainable=False, dtype=dtype, name=name)
-
         self._steps_to_flush = steps_to_flush
         self.table = table
         self.learning_rate = keras.Variable(rate, trainable=False, name="learning_rate")
-        self._first_moments = state(table.shape, "float32", "first_moments")
-        self._second_moments = state(table.shape, "float32", "second_moments")
-        self._num_updates = state((), "int64", "num_updates")
+        self._first_moments = _state(table.shape, "float32", "first_moments")
+        self._second_moments = _state(table.shape, "float32", "second_moments")
+        self._num_updates = _state((), "int64", "num_updates")
         # Steps since the last flush, in all and before the last update of each row.
-        self._steps = state((), "int32", "steps")
-        self._updated_at = state(table.shape[:1], "int32", "updated_at")
+        self._steps = _state((), "int32", "steps")
+        self._updated_at = _state(table.shape[:1], "int32", "updated_at")
         # Sum of the factors of the updates that a row lacks, by the step of its last update.
-        self._lacking = state((steps_to_flush + 1,), "float32", "lacking")
+        self._lacking = _state((steps_to_flush + 1,), "float32", "lacking")
         # Not a decorator: TensorFlow would keep every table in memory.
         self._flush_graph = tf.function(self._flush, autograph=False)
 
@@ -175,3 +171,57 @@ class RowAdam:
         age = tf.cast(self._steps.value - updated_at, tf.float32)[:, tf.newaxis]
         values = values - factors * first / (tf.sqrt(second) + _EPSILON)
         return values, first * tf.pow(_BETA_1, age), second * tf.pow(_BETA_2, age)
+
+
+class NgramAdam:
+    """Adam without momentum, with one second moment for each row of a table.
+
+        optimizer.apply(tf.IndexedSlices(values, indices))
+
+    A row without a gradient does not change, so nothing is to be made up for as in `RowAdam`, and a
+    step takes a third of its time and memory. The second moment of a row is that of the mean square
+    of its gradient; it decays at every step, b2^i in i steps without a gradient. One learning rate
+    for each row is that of the embedding tables of Naumov et al. (2019), "Deep Learning
+    Recommendation Model for Personalization and Recommendation Systems".
+
+    Args:
+        table: float32 [V, E], trained.
+        rate: first learning rate.
+    """
+
+    def __init__(self, table: keras.Variable, rate: float):
+        self.table = table
+        self.learning_rate = keras.Variable(rate, trainable=False, name="learning_rate")
+        self._second_moments = _state(table.shape[:1], "float32", "second_moments")
+        self._num_updates = _state((), "int64", "num_updates")
+        # Updates of the table up to the last one of each row.
+        self._updated_at = _state(table.shape[:1], "int64", "updated_at")
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """All variables of the state, always in the same order."""
+        return [self.learning_rate, self._second_moments, self._num_updates, self._updated_at]
+
+    def apply(self, gradient: tf.Tensor | tf.IndexedSlices) -> None:
+        """Update the table.
+
+        Args:
+            gradient: float32 [V, E]; or of some rows, without repetition.
+        """
+        if not isinstance(gradient, tf.IndexedSlices):
+            gradient = tf.IndexedSlices(gradient, tf.range(self.table.shape[0]))
+        values, ids = gradient.values, gradient.indices
+        step = self._num_updates.value + 1
+        age = tf.cast(step - tf.gather(self._updated_at.value, ids), tf.float32)  # [rows], from 1
+        kept = tf.gather(self._second_moments.value, ids) * tf.pow(_BETA_2, age)
+        second = kept + (1 - _BETA_2) * tf.reduce_mean(tf.square(values), axis=1)
+        correction = tf.sqrt(1 - tf.pow(_BETA_2, tf.cast(step, tf.float32)))
+        rates = self.learning_rate.value * correction / (tf.sqrt(second) + _EPSILON)
+        self.table.value.scatter_sub(tf.IndexedSlices(values * rates[:, tf.newaxis], ids))
+        self._second_moments.value.scatter_update(tf.IndexedSlices(second, ids))
+        self._updated_at.value.scatter_update(tf.IndexedSlices(tf.fill(tf.shape(ids), step), ids))
+        self._num_updates.assign(step)
+
+
+def _state(shape: tuple[int, ...], dtype: str, name: str) -> keras.Variable:
+    return keras.Variable(np.zeros(shape, dtype), trainable=False, dtype=dtype, name=name)

@@ -761,6 +761,7 @@ CONFIGURATIONS: list[dict[str, Any]] = [
         {"data": {"source": "a.csv", **WITH_NAMES}, "model": {"encoder": encoder}}
         for encoder in ("simple_rnn", "lstm", "gru", "bag", "none")
     ),
+    {"data": {"source": "a.csv", **WITH_NAMES}, "text": {"subwords": True}},
     {"data": {"source": "a.csv", **WITH_NAMES}, "model": {"num_layers": 2}},
     {"data": {"source": "a.csv", **WITH_NAMES}, "model": {"linear": "none"}},
     *(
@@ -809,6 +810,10 @@ CONTRADICTORY: list[dict[str, Any]] = [
     {"training": {"init_from": "runs/a"}, "model": {"embedding_vectors": "v.txt"}},
     {"training": {"freeze_epochs": 1}},
     {"training": {"language_model_weight": 0.1}, "model": {"num_layers": 2}},
+    {"text": {"subwords": True, "unit": "character"}},
+    {"text": {"subwords": True, "hash_buckets": 5}},
+    {"text": {"subwords": True}, "model": {"encoder": "none"}},
+    {"text": {"subwords": True}, "training": {"language_model_weight": 0.1}},
 ]
 # Values of settings on which rules may depend.
 ALTERNATIVES: dict[str, list[Any]] = {
@@ -823,6 +828,9 @@ ALTERNATIVES: dict[str, list[Any]] = {
     "data.class_names_file": [None, "d.txt"],
     "data.validation_fraction": [0.1, 0.95],
     "data.test_fraction": [0.1, 0.95],
+    "text.unit": ["word", "character"],
+    "text.hash_buckets": [0, 5],
+    "text.subwords": [False, True],
     "model.encoder": ["bag", "lstm", "gru", "none", "module:function"],
     "model.linear": ["none", "mixture"],
     "model.num_layers": [1, 3],

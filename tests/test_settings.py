@@ -97,7 +97,7 @@ def token_ids(settings: config.Config, output: Path) -> Any:
     vocabulary = output.with_name(output.name + ".txt")
     vocabulary.write_text("film\ndull\na\n,\nl\nam\n&\nlovely\n")
     encoded = classifier.build_text_encoder(settings, vocabulary)(tf.constant(PROBES))
-    return [value.numpy().tolist() for value in encoded]
+    return [None if value is None else value.numpy().tolist() for value in encoded]
 
 
 def network(settings: config.Config, output: Path) -> Any:
@@ -331,9 +331,11 @@ def table() -> Iterator[tuple[str, Row]]:
         ("fold_width", True, False),
         ("unescape_entities", True, False),
         ("hash_buckets", 0, 50),
+        ("subwords", False, True),
         ("sequence_length", 400, 4),
     ):
         yield f"text.{name}", Row(token_ids, one, other)
+    yield "text.subword_buckets", Row(token_ids, 50, 60, {"subwords": True})
     yield "text.linear_length", Row(mixture, 5000, 2)
     yield "text.keep", Row(token_ids, "start", "both", {"sequence_length": 4})
     yield "text.max_tokens", Row(start, 20_000, 3)

@@ -177,7 +177,7 @@ class Text(_Section, frozen=True):
         int,
         Meta(ge=1, le=10_000_000),
         _about("number of vectors that the n-grams share, by hash"),
-    ] = 50_000
+    ] = 10_000
     sequence_length: Annotated[
         int,
         Meta(ge=1, le=10_000),

@@ -76,7 +76,9 @@ def estimate_weights(config: Config, data_bytes: int | None) -> int:
     if data_bytes is not None:
         num_tokens = min(num_tokens, data_bytes // (2 * text.min_count))
     # Two reserved ids, and those of unknown tokens.
-    total = (2 + num_tokens + text.hash_buckets) * model.embedding_dim
+    num_vectors = 2 + num_tokens + text.hash_buckets
+    num_vectors += text.subword_buckets if text.subwords else 0
+    total = num_vectors * model.embedding_dim
     width = model.embedding_dim
     if model.encoder in GATES:
         total += recurrent_weights(model.to_dict())

@@ -84,7 +84,7 @@ def count_ngrams(
 def subword_ids(tokens: tf.Tensor, num_buckets: int) -> tf.Tensor:
     """Return the hashed character n-grams of each token.
 
-        subword_ids(tf.constant(["bad"]), 50_000)    # <ba, bad, ad>, <bad, bad>, and 3 times -1
+        subword_ids(tf.constant(["bad"]), 10_000)    # <ba, bad, ad>, <bad, bad>, and 3 times -1
 
     They are the n-grams of 3, then of 4 characters of the token between `<` and `>` (Bojanowski et
     al. 2017, "Enriching Word Vectors with Subword Information"). Of more than K, K at equal

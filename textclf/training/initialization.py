@@ -57,6 +57,18 @@ def check(config: Config, output: str | os.PathLike | None = None) -> None:
             f"model.embedding_dim: is {config.model.embedding_dim}, but the vectors in {folder} "
             f"have {former.model.embedding_dim} numbers; set it to {former.model.embedding_dim}"
         )
+    # The vector of a token is a sum: its own part alone would be another vector.
+    if former.text.subwords and not config.text.subwords:
+        problems.append(
+            f"text.subwords: is false, but the token vectors of {folder} need those of n-grams; "
+            "set it to true"
+        )
+    elif former.text.subwords and former.text.subword_buckets != config.text.subword_buckets:
+        number = former.text.subword_buckets
+        problems.append(
+            f"text.subword_buckets: is {config.text.subword_buckets}, but {folder} has {number} "
+            f"vectors of n-grams; set it to {number}"
+        )
     if config.training.init_vocabulary == "keep":
         before, after = former.text.to_dict(*_TOKENS), config.text.to_dict(*_TOKENS)
         problems += [
@@ -138,7 +150,7 @@ def copy_weights(
 ) -> list[str]:
     """Copy the weights of a trained folder or language model into a network, as far as they fit.
 
-    Token vectors are copied by token, weights between the embedding and the pooling where name and
+    Token vectors are copied by token, those of n-grams all or none, weights between the embedding and the pooling where name and
     shape agree, and the head if the classes are the same, in any order.
 
     Args:
@@ -149,7 +161,7 @@ def copy_weights(
         class_names, multi_label: of the new data.
 
     Returns:
-        A sentence each for the token vectors, the encoder and the head.
+        A sentence each for the token vectors, those of n-grams, the encoder and the head.
 
     Raises:
         ArtifactError: the folder is damaged.
@@ -169,16 +181,24 @@ def copy_weights(
         folder=folder,
         former_buckets=source.config.text.hash_buckets,
     )
+    notices = [f"{num_copied:,} of {len(vocabulary):,} token vectors come from {folder}"]
+    ngrams = None
+    if (subwords := network.encoder.subwords) is not None:
+        ngrams = subwords.table.embeddings
+        if names[id(ngrams)] in stored:
+            ngrams.assign(stored.pop(names[id(ngrams)]))
+            notices.append(f"the vectors of n-grams come from {folder}")
+        else:
+            notices.append(f"the vectors of n-grams begin at zero: {folder} has none")
     head = {id(variable) for layer in network.head.layers for variable in layer.variables}
     encoder_weights = [
         variable
         for variable in network.parameters
-        if id(variable) not in head and variable is not embedding
+        if id(variable) not in head and variable is not embedding and variable is not ngrams
     ]
     fitting = [v for v in encoder_weights if _shape_of(stored, names[id(v)]) == tuple(v.shape)]
     for variable in fitting:
         variable.assign(stored[names[id(variable)]])
-    notices = [f"{num_copied:,} of {len(vocabulary):,} token vectors come from {folder}"]
     if encoder_weights:
         notices.append(
             f"the encoder: {len(fitting)} of {len(encoder_weights)} weights come from {folder}"

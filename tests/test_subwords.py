@@ -4,6 +4,7 @@ import itertools
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -11,6 +12,7 @@ from test_ngrams import hashed
 
 from textclf import batches, data, networks, text
 from textclf.config import Config, Training
+from textclf.errors import ConfigError
 from textclf.tasks import OneOf
 from textclf.text.ngrams import MAX_TOKEN_CHARACTERS, NO_SUBWORD, subword_ids
 from textclf.training.optimization import Optimizer, TrainStep
@@ -271,7 +273,7 @@ def test_ngrams_begin_at_zero_and_leave_the_other_initial_weights_unchanged() ->
         architecture, subword_ids=ids, subword_buckets=BUCKETS, **arguments
     )
     weights = with_ngrams.named_parameters
-    assert not weights.pop("subwords/embeddings").numpy().any()
+    assert not weights.pop("network/subwords/embeddings").numpy().any()
     expected = without.named_parameters
     assert list(weights) == list(expected)
     for name, variable in weights.items():
@@ -351,8 +353,6 @@ def test_adam_of_ngrams_is_that_of_all_rows_at_every_step() -> None:
     random = np.random.default_rng(0)
     table = tf.Variable(random.normal(size=(6, DIM)).astype(np.float32))
     expected, moments = table.numpy().astype(np.float64), np.zeros(6)
-    import keras
-
     variable = keras.Variable(table.numpy())
     adam = NgramAdam(variable, 0.01)
     for step in range(1, 8):
@@ -384,5 +384,5 @@ def test_settings_that_contradict_subwords_are_refused_with_a_fix(
 ) -> None:
     values = {"data": {"source": "demo"}, **values}
     values["text"] = {**values.get("text", {}), "subwords": True}
-    with pytest.raises(Exception, match=r"text\.subwords: .*" + words.replace(".", r"\.")):
+    with pytest.raises(ConfigError, match=r"text\.subwords: .*" + words.replace(".", r"\.")):
         Config.from_dict(values)

@@ -150,8 +150,9 @@ def copy_weights(
 ) -> list[str]:
     """Copy the weights of a trained folder or language model into a network, as far as they fit.
 
-    Token vectors are copied by token, those of n-grams all or none, weights between the embedding and the pooling where name and
-    shape agree, and the head if the classes are the same, in any order.
+    Token vectors are copied by token, those of n-grams all or none, weights between the embedding
+    and the pooling where name and shape agree, and the head if the classes are the same, in any
+    order.
 
     Args:
         network: just built; what does not fit keeps its initial values.

@@ -1,7 +1,7 @@
 """Time of a training step with `text.subwords`, compared with the same step without.
 
     python benchmarks/subwords.py [--data sst2 imdb_reviews] [--encoders lstm bag] [--rounds 30]
-        [--steps 10] [--set SETTING=VALUE ...] [--json FILE]
+        [--steps 10] [--buckets 10000 50000] [--set SETTING=VALUE ...] [--json FILE]
 
 Needs TEXTCLF_DATA. The settings are those of `configs/`, with the network alone. Both trainings
 are in one process and have the same batches in the same order. They alternate: a round is some
@@ -30,6 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", nargs="+", default=["sst2", "imdb_reviews"])
     parser.add_argument("--encoders", nargs="+", default=["lstm"])
+    parser.add_argument("--buckets", nargs="+", type=int, default=[10_000], help="n-gram vectors")
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--steps", type=int, default=10, help="steps of each training in a round")
     parser.add_argument("--set", nargs="*", default=[], help="further settings of both trainings")
@@ -39,26 +40,38 @@ def main() -> None:
 
     import_tensorflow()
     results = []
-    print("| data | encoder | ms without | ms with | ratio | quartiles | ratio of processor time |")
-    print("|---|---|---:|---:|---:|---|---:|")
-    for name, encoder in itertools.product(arguments.data, arguments.encoders):
-        wall, cpu = measure(name, encoder, arguments)
+    print(
+        "| data | encoder | vectors | ms without | ms with | ratio | quartiles | "
+        "ratio of processor time |"
+    )
+    print("|---|---|---:|---:|---:|---:|---|---:|", flush=True)
+    cases = itertools.product(arguments.data, arguments.encoders, arguments.buckets)
+    for name, encoder, buckets in cases:
+        wall, cpu = measure(name, encoder, buckets, arguments)
         without, with_subwords = 1000 * np.median(wall, axis=0) / arguments.steps
         low, ratio, high = np.quantile(wall[:, 1] / wall[:, 0], [0.25, 0.5, 0.75])
         cpu_ratio = np.median(cpu[:, 1] / cpu[:, 0])
         print(
-            f"| {name} | {encoder} | {without:.1f} | {with_subwords:.1f} | {ratio:.2f} | "
+            f"| {name} | {encoder} | {buckets:,} | {without:.1f} | {with_subwords:.1f} | {ratio:.2f} | "
             f"{low:.2f} to {high:.2f} | {cpu_ratio:.2f} |",
             flush=True,
         )
         results.append(
-            {"data": name, "encoder": encoder, "wall": wall.tolist(), "processor": cpu.tolist()}
+            {
+                "data": name,
+                "encoder": encoder,
+                "buckets": buckets,
+                "wall": wall.tolist(),
+                "processor": cpu.tolist(),
+            }
         )
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=1))
 
 
-def measure(name: str, encoder: str, arguments: argparse.Namespace) -> tuple[Any, Any]:
+def measure(
+    name: str, encoder: str, buckets: int, arguments: argparse.Namespace
+) -> tuple[Any, Any]:
     """Return seconds and processor seconds, float64 [rounds, 2]: without subwords and with them."""
     from textclf.config import Config
 
@@ -68,11 +81,13 @@ def measure(name: str, encoder: str, arguments: argparse.Namespace) -> tuple[Any
         trainings = [
             stack.enter_context(
                 training(
-                    Config.load(path, [*common, f"text.subwords={is_on}"]),
-                    Path(work) / is_on,
+                    Config.load(path, [*common, *options]),
+                    Path(work) / str(number),
                 )
             )
-            for is_on in ("false", "true")
+            for number, options in enumerate(
+                [[], ["text.subwords=true", f"text.subword_buckets={buckets}"]]
+            )
         ]
         for steps in trainings:
             steps(WARM_UP_STEPS)

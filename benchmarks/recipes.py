@@ -30,6 +30,7 @@ DROPOUT = {
     "model.embedding_dropout": 0.4,
     "model.output_dropout": 0.5,
 }
+GLOVE = {"model.embedding_vectors": "${TEXTCLF_DATA}/" + VECTORS}
 # Recipe -> settings that differ from the defaults.
 RECIPES = {
     "plain": {},
@@ -51,6 +52,13 @@ RECIPES = {
     "recurrent": {**DROPOUT, "model.recurrent_dropout": 0.2},
     "ema": {**DROPOUT, "training.average": "ema", "training.average_decay": 0.99},
     "swa": {**DROPOUT, "training.average": "swa"},
+    "glove": {**DROPOUT, **GLOVE},
+    "glove_gru": {**DROPOUT, **GLOVE, "model.encoder": "gru"},
+    "glove128": {**DROPOUT, **GLOVE, "model.units": 128},
+    "glove_frozen1": {**DROPOUT, **GLOVE, "training.freeze_epochs": 1},
+    "glove_fixed": {**DROPOUT, **GLOVE, "model.train_embedding": False},
+    "glove_2layers": {**DROPOUT, **GLOVE, "model.num_layers": 2},
+    "glove_count1": {**DROPOUT, **GLOVE, "text.min_count": 1},
     **{name: {**DROPOUT, "technique": name} for name in techniques.TECHNIQUES},
     **{name: {**DROPOUT, "augmentation": name} for name in techniques.AUGMENTATIONS},
 }
@@ -209,6 +217,7 @@ def fit_network(
         tokens = text.read_vocabulary(setup.prepared.vocabulary_path)
         change = techniques.augment(augmentation, tokens, config.training.seed, vectors)
     n = len(linear["y"])
+    average = Average(loop)
     logits, seconds, losses, num_steps = [], [time.monotonic() - started], [], 0
     for epoch in range(1, epochs + 1):
         started = time.monotonic()
@@ -228,7 +237,8 @@ def fit_network(
         loop.train_step(iter(batches), rates, step=num_steps, lowest=0)
         loop.optimizer.flush()
         num_steps += loop.steps_per_epoch
-        values = loop.validator.logits()
+        average.add(losses)
+        values = loop.validator.logits(average.weights())
         seconds.append(time.monotonic() - started)
         logits.append(values)
         own = logits[-1][:n]
@@ -239,6 +249,35 @@ def fit_network(
     shutil.rmtree(folder)
     stacked = np.stack(logits)
     return {"logits": stacked[:, :n], "scored": stacked[:, n:], "seconds": np.array(seconds)}
+
+
+class Average:
+    """The weights that are scored: those of the network, or the average of the settings.
+
+    A mean of epochs begins at the epoch of the lowest loss on the run's own validation rows, which
+    alone decide; the validator's rows have those that are scored among them.
+    """
+
+    def __init__(self, loop):
+        self._loop = loop
+        self._epochs: list[dict[str, np.ndarray]] = []
+
+    def add(self, losses: list[tuple[float, float]]) -> None:
+        """Take the weights after an epoch, given the losses of the epochs before."""
+        from textclf import classifier
+
+        if losses and losses[-1] == min(losses):
+            self._epochs = self._epochs[-1:]
+        self._epochs.append(classifier.get_weights(self._loop.network))
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """Return weights by name."""
+        last = self._epochs[-1]
+        if self._loop.train_step.average is not None:
+            return self._loop.train_step.average.weights(last)
+        if self._loop.settings.average != "swa":
+            return last
+        return {name: np.mean([w[name] for w in self._epochs], axis=0) for name in last}
 
 
 def task_for(y: np.ndarray, num_classes: int):

@@ -87,7 +87,8 @@ def _adversarial(norm: float) -> Callable:
             with tf.GradientTape() as tape:
                 tape.watch(x)
                 clean = losses_at(x)
-            gradient = tape.gradient(tf.reduce_sum(clean), x)
+                total = tf.reduce_sum(clean)
+            gradient = tape.gradient(total, x)
             size = tf.sqrt(tf.reduce_sum(tf.square(gradient), axis=[1, 2], keepdims=True))
             # Vectors are not normalised: the norm is relative to that of a text's vectors.
             scale = tf.sqrt(tf.reduce_sum(tf.square(x), axis=[1, 2], keepdims=True))

@@ -31,6 +31,8 @@ DROPOUT = {
     "model.output_dropout": 0.5,
 }
 GLOVE = {"model.embedding_vectors": "${TEXTCLF_DATA}/" + VECTORS}
+# Recipes that differ by the seed of the training only.
+ENSEMBLE = ("dropout", "again1", "again2")
 # Recipe -> settings that differ from the defaults.
 RECIPES = {
     "plain": {},
@@ -52,6 +54,8 @@ RECIPES = {
     "recurrent": {**DROPOUT, "model.recurrent_dropout": 0.2},
     "ema": {**DROPOUT, "training.average": "ema", "training.average_decay": 0.99},
     "swa": {**DROPOUT, "training.average": "swa"},
+    "again1": {**DROPOUT, "training.seed": 1001},
+    "again2": {**DROPOUT, "training.seed": 1002},
     "glove": {**DROPOUT, **GLOVE},
     "glove_gru": {**DROPOUT, **GLOVE, "model.encoder": "gru"},
     "glove128": {**DROPOUT, **GLOVE, "model.units": 128},
@@ -164,17 +168,29 @@ def write_sample(work: Path, name: str, num_rows: int, seed: int) -> dict:
     return {"linear": Config.from_dict(settings), "network": Config.from_dict(both)}
 
 
-def fit_linear(config, work: Path) -> dict[str, np.ndarray]:
-    """Fit the linear model; return its logits, and those out of fold for train."""
+def fit_linear(config, work: Path, *, balanced: bool = False) -> dict[str, np.ndarray]:
+    """Fit the linear model; return its logits, on the run's own validation rows and those scored.
+
+    Args:
+        balanced: whether classes are weighed as by `training.class_weights: balanced`.
+    """
     from textclf import classifier, data, linear, text
     from textclf.linear.fitting import predict_split
+    from textclf.training.optimization import weigh_classes
 
     dataset = data.open_dataset(config.data)
     tokenizer = text.Tokenizer(**classifier.tokenizer_settings(config))
     folder = work / "linear"
     folder.mkdir(exist_ok=True)
     started = time.monotonic()
-    fitted = linear.fit(dataset, tokenizer=tokenizer, folder=folder, seed=config.training.seed)
+    weights = weigh_classes("balanced" if balanced else "none", dataset.task, dataset)
+    fitted = linear.fit(
+        dataset,
+        tokenizer=tokenizer,
+        folder=folder,
+        seed=config.training.seed,
+        class_weights=weights,
+    )
     seconds = time.monotonic() - started
     y_scored, scored = predict_split(fitted.model, tokenizer, dataset, "test")
     return {
@@ -189,7 +205,12 @@ def fit_linear(config, work: Path) -> dict[str, np.ndarray]:
 
 
 def fit_network(
-    config, recipe: dict, linear: dict[str, np.ndarray], work: Path, epochs: int
+    config,
+    recipe: dict,
+    linear: dict[str, np.ndarray],
+    work: Path,
+    epochs: int,
+    patience: int = MAX_EPOCHS_WITHOUT_GAIN,
 ) -> dict[str, np.ndarray]:
     """Train a network; return the logits of every epoch and the seconds of each."""
     import keras
@@ -244,7 +265,7 @@ def fit_network(
         own = logits[-1][:n]
         losses.append((log_loss(task, linear["y"], own), -accuracy(task, linear["y"], own)))
         best = [min(range(epoch), key=lambda i: losses[i][k]) for k in (0, 1)]
-        if epoch - 1 - max(best) >= MAX_EPOCHS_WITHOUT_GAIN:
+        if epoch - 1 - max(best) >= patience:
             break
     shutil.rmtree(folder)
     stacked = np.stack(logits)
@@ -340,6 +361,19 @@ def scores(linear: dict, values: dict, patience: int = 3) -> dict[str, tuple[flo
     return result
 
 
+def ensemble(linear: dict, members: list[dict]) -> dict[str, np.ndarray]:
+    """Return the mean logits of networks with other seeds, each at its epoch of the lowest loss."""
+    task = task_for(linear["y"], linear["scored"].shape[1])
+    chosen = [
+        int(np.argmin([log_loss(task, linear["y"], logits) for logits in member["logits"]]))
+        for member in members
+    ]
+    return {
+        part: np.mean([m[part][i] for m, i in zip(members, chosen, strict=True)], axis=0)[None]
+        for part in ("logits", "scored")
+    } | {"seconds": np.array([0.0, sum(float(member["seconds"].sum()) for member in members)])}
+
+
 def summary(linear: dict, values: dict) -> str:
     parts = []
     for name, figures in scores(linear, values).items():
@@ -354,8 +388,13 @@ def table(folder: Path) -> None:
         name, rows, seed, recipe = file.stem.split("-")
         if recipe == "linear" or recipe.endswith(".part"):
             continue
-        linear = dict(np.load(folder / f"{name}-{rows}-{seed}-linear.npz"))
-        groups.setdefault((name, int(rows), recipe), []).append(scores(linear, dict(np.load(file))))
+        stem = f"{name}-{rows}-{seed}"
+        linear, values = dict(np.load(folder / f"{stem}-linear.npz")), dict(np.load(file))
+        groups.setdefault((name, int(rows), recipe), []).append(scores(linear, values))
+        members = [folder / f"{stem}-{member}.npz" for member in ENSEMBLE]
+        if recipe == ENSEMBLE[0] and all(member.exists() for member in members):
+            values = ensemble(linear, [dict(np.load(member)) for member in members])
+            groups.setdefault((name, int(rows), "ensemble"), []).append(scores(linear, values))
     print(
         "| data | rows | recipe | seeds | linear | network | mixture: loss | accuracy | mixture "
         "| share | epoch | s |"

@@ -32,9 +32,12 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results.jsonl"
 ORDER = (
     "imdb_reviews",
+    "imdb_reviews_lm",
     "sst2",
     "sst2_glove",
+    "sst2_phrases",
     "trec",
+    "trec_glove",
     "ag_news",
     "chnsenticorp",
     "sms_spam",

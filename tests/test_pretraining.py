@@ -471,6 +471,16 @@ def test_a_language_model_does_not_fit_other_tokens_or_units(
     assert "model.units: is 9" in message
 
 
+def test_a_missing_folder_of_initial_weights_is_an_error_that_names_both_commands(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    config = Config.from_dict(settings, {"training.init_from": str(tmp_path / "lm")})
+    with pytest.raises(
+        ArtifactError, match=r"init_from: .*lm does not exist; .*`textclf pretrain`"
+    ):
+        training.check(config, tmp_path / "run")
+
+
 def test_damaged_or_newer_language_models_are_refused(
     settings: dict[str, Any], pretrained: Path, tmp_path: Path
 ) -> None:

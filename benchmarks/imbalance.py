@@ -6,7 +6,7 @@
 Runs and choices are those of `recipes.py`: a tenth of train chooses the epoch, and the validation
 split of the configuration is scored. `sst2_1to50` keeps one positive sentence for 50 negative ones;
 it is scored on two fifths of its train split, because the validation split has too few rows. The
-test split is never read. The network is scored alone: the linear model has no such techniques.
+test split is never read. Network and linear model are scored alone.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import numpy as np
 import recipes
 
 TECHNIQUES = ("dropout", "balanced", "effective", "focal", "adjusted", "oversampled")
+LINEAR = ("linear", "linear_balanced")
 RATIO = 50
 
 
@@ -29,8 +30,10 @@ def main() -> None:
     run_parser.add_argument("folder", type=Path)
     run_parser.add_argument("names", nargs="+")
     run_parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    run_parser.add_argument("--techniques", nargs="+", choices=TECHNIQUES, default=TECHNIQUES)
-    run_parser.add_argument("--epochs", type=int, default=15)
+    run_parser.add_argument(
+        "--techniques", nargs="+", choices=[*LINEAR, *TECHNIQUES], default=[*LINEAR, *TECHNIQUES]
+    )
+    run_parser.add_argument("--epochs", type=int, default=12)
     table_parser = commands.add_parser("table")
     table_parser.add_argument("folder", type=Path)
     chosen = parser.parse_args()
@@ -49,7 +52,8 @@ def run(folder: Path, name: str, seed: int, names: list[str], epochs: int) -> No
     if not missing:
         return
     with tempfile.TemporaryDirectory() as work:
-        config = recipes.write_sample(Path(work), name.partition("_1to")[0], 0, seed)["network"]
+        configs = recipes.write_sample(Path(work), name.partition("_1to")[0], 0, seed)
+        config = configs["network"]
         if name.endswith("_1to50"):
             config = subsample(Path(work), config, seed)
         y, y_scored = (classes_of(Path(work) / f"{p}.jsonl", config) for p in ("own", "scored"))
@@ -59,7 +63,14 @@ def run(folder: Path, name: str, seed: int, names: list[str], epochs: int) -> No
                 chosen = oversample(Path(work), config)
             if name == "goemotions":
                 recipe = recipe | {"training.learning_rate": 0.002, "training.schedule": "cosine"}
-            values = recipes.fit_network(chosen, recipe, {"y": y}, Path(work), epochs)
+            if technique in LINEAR:
+                is_balanced = technique != "linear"
+                linear = recipes.fit_linear(configs["linear"], Path(work), balanced=is_balanced)
+                values = {part: linear[part][np.newaxis] for part in ("logits", "scored")}
+            else:
+                values = recipes.fit_network(
+                    chosen, recipe, {"y": y}, Path(work), epochs, patience=epochs
+                )
             recipes.save(
                 folder / f"{name}-{seed}-{technique}.npz", y=y, y_scored=y_scored, **values
             )
@@ -135,17 +146,15 @@ def classes_of(path: Path, config) -> np.ndarray:
 def scores(values: dict) -> dict[str, float]:
     """Return macro F1, and recall and average precision of the rare classes.
 
-    The rare classes are those with less than a third of the mean count. The epoch has the lowest
-    loss on the own validation rows; thresholds of several labels are chosen there.
+    The rare classes are those with less than a third of the mean count. The epoch has the highest
+    macro F1 on the own validation rows, of equal ones the lowest loss with equal weights of the
+    classes; thresholds of several labels are chosen there.
     """
     from sklearn import metrics
 
     y, y_scored = values["y"], values["y_scored"]
     task = recipes.task_for(y, values["scored"].shape[2])
-    losses = [recipes.log_loss(task, y, logits) for logits in values["logits"]]
-    if task.is_multi_label:
-        losses = [-recipes.accuracy(task, y, logits) for logits in values["logits"]]
-    best = int(np.argmin(losses))
+    best = min(range(len(values["logits"])), key=lambda i: _rank(task, y, values["logits"][i]))
     own, scored = values["logits"][best], values["scored"][best]
     truth = task.indicators(y_scored)
     counts = truth.sum(axis=0)
@@ -167,6 +176,17 @@ def scores(values: dict) -> dict[str, float]:
         "average_precision": float(np.mean(precision)),
         "epoch": best + 1,
     }
+
+
+def _rank(task, y: np.ndarray, logits: np.ndarray) -> tuple[float, float]:
+    """Return what is lowest in the best epoch."""
+    from textclf import evaluation
+
+    if task.is_multi_label:
+        return -recipes.accuracy(task, y, logits), 0.0
+    score = evaluation.macro_f1(task, y, logits.argmax(axis=1))
+    losses = [recipes.log_loss(task, y[y == i], logits[y == i]) for i in np.unique(y)]
+    return -score, float(np.mean(losses))
 
 
 def table(folder: Path) -> None:

@@ -30,6 +30,9 @@ DROPOUT = {
     "model.embedding_dropout": 0.4,
     "model.output_dropout": 0.5,
 }
+GLOVE = {"model.embedding_vectors": "${TEXTCLF_DATA}/" + VECTORS}
+# Recipes that differ by the seed of the training only.
+ENSEMBLE = ("dropout", "again1", "again2")
 # Recipe -> settings that differ from the defaults.
 RECIPES = {
     "plain": {},
@@ -51,6 +54,15 @@ RECIPES = {
     "recurrent": {**DROPOUT, "model.recurrent_dropout": 0.2},
     "ema": {**DROPOUT, "training.average": "ema", "training.average_decay": 0.99},
     "swa": {**DROPOUT, "training.average": "swa"},
+    "again1": {**DROPOUT, "training.seed": 1001},
+    "again2": {**DROPOUT, "training.seed": 1002},
+    "glove": {**DROPOUT, **GLOVE},
+    "glove_gru": {**DROPOUT, **GLOVE, "model.encoder": "gru"},
+    "glove128": {**DROPOUT, **GLOVE, "model.units": 128},
+    "glove_frozen1": {**DROPOUT, **GLOVE, "training.freeze_epochs": 1},
+    "glove_fixed": {**DROPOUT, **GLOVE, "model.train_embedding": False},
+    "glove_2layers": {**DROPOUT, **GLOVE, "model.num_layers": 2},
+    "glove_count1": {**DROPOUT, **GLOVE, "text.min_count": 1},
     **{name: {**DROPOUT, "technique": name} for name in techniques.TECHNIQUES},
     **{name: {**DROPOUT, "augmentation": name} for name in techniques.AUGMENTATIONS},
 }
@@ -156,17 +168,29 @@ def write_sample(work: Path, name: str, num_rows: int, seed: int) -> dict:
     return {"linear": Config.from_dict(settings), "network": Config.from_dict(both)}
 
 
-def fit_linear(config, work: Path) -> dict[str, np.ndarray]:
-    """Fit the linear model; return its logits, and those out of fold for train."""
+def fit_linear(config, work: Path, *, balanced: bool = False) -> dict[str, np.ndarray]:
+    """Fit the linear model; return its logits, on the run's own validation rows and those scored.
+
+    Args:
+        balanced: whether classes are weighed as by `training.class_weights: balanced`.
+    """
     from textclf import classifier, data, linear, text
     from textclf.linear.fitting import predict_split
+    from textclf.training.optimization import weigh_classes
 
     dataset = data.open_dataset(config.data)
     tokenizer = text.Tokenizer(**classifier.tokenizer_settings(config))
     folder = work / "linear"
     folder.mkdir(exist_ok=True)
     started = time.monotonic()
-    fitted = linear.fit(dataset, tokenizer=tokenizer, folder=folder, seed=config.training.seed)
+    weights = weigh_classes("balanced" if balanced else "none", dataset.task, dataset)
+    fitted = linear.fit(
+        dataset,
+        tokenizer=tokenizer,
+        folder=folder,
+        seed=config.training.seed,
+        class_weights=weights,
+    )
     seconds = time.monotonic() - started
     y_scored, scored = predict_split(fitted.model, tokenizer, dataset, "test")
     return {
@@ -181,7 +205,12 @@ def fit_linear(config, work: Path) -> dict[str, np.ndarray]:
 
 
 def fit_network(
-    config, recipe: dict, linear: dict[str, np.ndarray], work: Path, epochs: int
+    config,
+    recipe: dict,
+    linear: dict[str, np.ndarray],
+    work: Path,
+    epochs: int,
+    patience: int = MAX_EPOCHS_WITHOUT_GAIN,
 ) -> dict[str, np.ndarray]:
     """Train a network; return the logits of every epoch and the seconds of each."""
     import keras
@@ -209,6 +238,7 @@ def fit_network(
         tokens = text.read_vocabulary(setup.prepared.vocabulary_path)
         change = techniques.augment(augmentation, tokens, config.training.seed, vectors)
     n = len(linear["y"])
+    average = Average(loop)
     logits, seconds, losses, num_steps = [], [time.monotonic() - started], [], 0
     for epoch in range(1, epochs + 1):
         started = time.monotonic()
@@ -228,17 +258,47 @@ def fit_network(
         loop.train_step(iter(batches), rates, step=num_steps, lowest=0)
         loop.optimizer.flush()
         num_steps += loop.steps_per_epoch
-        values = loop.validator.logits()
+        average.add(losses)
+        values = loop.validator.logits(average.weights())
         seconds.append(time.monotonic() - started)
         logits.append(values)
         own = logits[-1][:n]
         losses.append((log_loss(task, linear["y"], own), -accuracy(task, linear["y"], own)))
         best = [min(range(epoch), key=lambda i: losses[i][k]) for k in (0, 1)]
-        if epoch - 1 - max(best) >= MAX_EPOCHS_WITHOUT_GAIN:
+        if epoch - 1 - max(best) >= patience:
             break
     shutil.rmtree(folder)
     stacked = np.stack(logits)
     return {"logits": stacked[:, :n], "scored": stacked[:, n:], "seconds": np.array(seconds)}
+
+
+class Average:
+    """The weights that are scored: those of the network, or the average of the settings.
+
+    A mean of epochs begins at the epoch of the lowest loss on the run's own validation rows, which
+    alone decide; the validator's rows have those that are scored among them.
+    """
+
+    def __init__(self, loop):
+        self._loop = loop
+        self._epochs: list[dict[str, np.ndarray]] = []
+
+    def add(self, losses: list[tuple[float, float]]) -> None:
+        """Take the weights after an epoch, given the losses of the epochs before."""
+        from textclf import classifier
+
+        if losses and losses[-1] == min(losses):
+            self._epochs = self._epochs[-1:]
+        self._epochs.append(classifier.get_weights(self._loop.network))
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """Return weights by name."""
+        last = self._epochs[-1]
+        if self._loop.train_step.average is not None:
+            return self._loop.train_step.average.weights(last)
+        if self._loop.settings.average != "swa":
+            return last
+        return {name: np.mean([w[name] for w in self._epochs], axis=0) for name in last}
 
 
 def task_for(y: np.ndarray, num_classes: int):
@@ -301,6 +361,19 @@ def scores(linear: dict, values: dict, patience: int = 3) -> dict[str, tuple[flo
     return result
 
 
+def ensemble(linear: dict, members: list[dict]) -> dict[str, np.ndarray]:
+    """Return the mean logits of networks with other seeds, each at its epoch of the lowest loss."""
+    task = task_for(linear["y"], linear["scored"].shape[1])
+    chosen = [
+        int(np.argmin([log_loss(task, linear["y"], logits) for logits in member["logits"]]))
+        for member in members
+    ]
+    return {
+        part: np.mean([m[part][i] for m, i in zip(members, chosen, strict=True)], axis=0)[None]
+        for part in ("logits", "scored")
+    } | {"seconds": np.array([0.0, sum(float(member["seconds"].sum()) for member in members)])}
+
+
 def summary(linear: dict, values: dict) -> str:
     parts = []
     for name, figures in scores(linear, values).items():
@@ -315,8 +388,13 @@ def table(folder: Path) -> None:
         name, rows, seed, recipe = file.stem.split("-")
         if recipe == "linear" or recipe.endswith(".part"):
             continue
-        linear = dict(np.load(folder / f"{name}-{rows}-{seed}-linear.npz"))
-        groups.setdefault((name, int(rows), recipe), []).append(scores(linear, dict(np.load(file))))
+        stem = f"{name}-{rows}-{seed}"
+        linear, values = dict(np.load(folder / f"{stem}-linear.npz")), dict(np.load(file))
+        groups.setdefault((name, int(rows), recipe), []).append(scores(linear, values))
+        members = [folder / f"{stem}-{member}.npz" for member in ENSEMBLE]
+        if recipe == ENSEMBLE[0] and all(member.exists() for member in members):
+            values = ensemble(linear, [dict(np.load(member)) for member in members])
+            groups.setdefault((name, int(rows), "ensemble"), []).append(scores(linear, values))
     print(
         "| data | rows | recipe | seeds | linear | network | mixture: loss | accuracy | mixture "
         "| share | epoch | s |"

@@ -21,7 +21,6 @@ import platform
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from datetime import date
 from pathlib import Path
@@ -33,9 +32,12 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results.jsonl"
 ORDER = (
     "imdb_reviews",
+    "imdb_reviews_lm",
     "sst2",
     "sst2_glove",
+    "sst2_phrases",
     "trec",
+    "trec_glove",
     "ag_news",
     "chnsenticorp",
     "sms_spam",
@@ -51,15 +53,22 @@ def metrics_of(name: str) -> tuple[str, ...]:
     return METRICS.get(name, ("accuracy",))
 
 
-def train(config: str, output: str, overrides: list[str]) -> tuple[float, float]:
-    """Train in a process; return its wall seconds and its peak memory in MB."""
-    started = time.monotonic()
+def train(config: str, output: Path, overrides: list[str]) -> tuple[float, float]:
+    """Train in a process, or continue; return all wall seconds and the peak memory in MB."""
     sets = [argument for override in overrides for argument in ("--set", override)]
-    process = subprocess.Popen([sys.executable, "-m", "textclf", "train", config, output, *sets])
+    command = [sys.executable, "-m", "textclf", "train", config, str(output), "--resume", *sets]
+    costs = output.with_suffix(".costs.json")
+    seconds, memory = json.loads(costs.read_text()) if costs.exists() else (0.0, 0.0)
+    if (output / "card.json").exists() and costs.exists():
+        return seconds, memory
+    started = time.monotonic()
+    process = subprocess.Popen(command)
     _, status, usage = os.wait4(process.pid, 0)
+    seconds, memory = seconds + time.monotonic() - started, max(memory, usage.ru_maxrss / 1024)
+    costs.write_text(json.dumps([seconds, memory]))
     if status:
         raise SystemExit(f"training of {config} failed")
-    return time.monotonic() - started, usage.ru_maxrss / 1024
+    return seconds, memory
 
 
 def run(folder: Path, names: list[str], seeds: list[int], setting: str) -> None:
@@ -86,10 +95,11 @@ def run_once(folder: Path, name: str, seed: int, setting: str) -> dict[str, Any]
 
     path = str(ROOT / "configs" / f"{name}.yaml")
     overrides = [f"{setting}={seed}"]
-    with tempfile.TemporaryDirectory() as work:
-        seconds, memory = train(path, f"{work}/run", overrides)
-        model = classifier.load(f"{work}/run")
-        num_bytes = sum(f.stat().st_size for f in Path(work, "run").rglob("*") if f.is_file())
+    trained = folder / "trained" / f"{name}-{seed}"
+    trained.parent.mkdir(exist_ok=True)
+    seconds, memory = train(path, trained, overrides)
+    model = classifier.load(trained)
+    num_bytes = sum(file.stat().st_size for file in trained.rglob("*") if file.is_file())
     config = with_paths(Config.load(path, overrides))
     dataset = data.open_dataset(config.data)
     scores = model.score(dataset, "test")

@@ -87,7 +87,8 @@ def _adversarial(norm: float) -> Callable:
             with tf.GradientTape() as tape:
                 tape.watch(x)
                 clean = losses_at(x)
-            gradient = tape.gradient(tf.reduce_sum(clean), x)
+                total = tf.reduce_sum(clean)
+            gradient = tape.gradient(total, x)
             size = tf.sqrt(tf.reduce_sum(tf.square(gradient), axis=[1, 2], keepdims=True))
             # Vectors are not normalised: the norm is relative to that of a text's vectors.
             scale = tf.sqrt(tf.reduce_sum(tf.square(x), axis=[1, 2], keepdims=True))
@@ -104,9 +105,19 @@ def _r_drop(weight: float) -> Callable:
         """Add the divergence of two passes with other dropout masks (Liang et al. 2021)."""
         import tensorflow as tf
 
+        network, encoder = step._network, step._network.encoder
+
         def losses(features: Any, targets: Any, number: Any) -> Any:
-            first = step._network(features, training=True)
-            second = step._network(features, training=True)
+            # The optimizer by rows expects that token vectors are read once.
+            read = tf.gather(encoder.embedding.embeddings.value, features["token_ids"])
+
+            def logits() -> Any:
+                x = encoder.token_dropout(read, training=True)
+                x = encoder.embedding_dropout(x, training=True)
+                outputs = encoder.encode_vectors(x, features["lengths"], True)
+                return network.logits(network.head.pool(outputs, features["lengths"]), True)
+
+            first, second = logits(), logits()
             both = [_task_losses(step, targets, logits) for logits in (first, second)]
             p, q = tf.nn.log_softmax(first), tf.nn.log_softmax(second)
             divergence = tf.reduce_sum((tf.exp(p) - tf.exp(q)) * (p - q), axis=1) / 2

@@ -56,6 +56,23 @@ def test_a_class_without_validation_examples_is_a_finding(tmp_path: Path) -> Non
     assert dataset.findings.missing_classes == {"validation": ("neg",), "test": ("neg",)}
 
 
+def test_classes_with_less_than_a_tenth_of_the_texts_of_the_largest_are_a_finding(
+    tmp_path: Path,
+) -> None:
+    rows = [("usual", 41), ("tenth", 5), ("rare", 4), ("rarest", 1)]
+    lines = [f"{name} {i},{name}" for name, count in rows for i in range(count)]
+    train = write(tmp_path / "a.csv", "\n".join(["text,label", *lines]) + "\n")
+    findings = data.open_dataset(train=train, validation=train).findings
+    assert findings.imbalance == data.Imbalance("usual", 41, {"rarest": 1, "rare": 4})
+    (sentence,) = [s for s in findings.sentences() if "texts of usual" in s]
+    assert sentence.startswith(
+        "train: 2 classes have less than a tenth of the 41 texts of usual (rarest 1, rare 4)"
+    )
+    (short,) = [s for s in findings.sentences(num_places=1) if "texts of usual" in s]
+    assert "(rarest 1, ...)" in short
+    assert data.open_dataset(train=good_csv(tmp_path / "b.csv")).findings.imbalance is None
+
+
 def test_rows_with_unknown_labels_are_dropped_and_counted(tmp_path: Path) -> None:
     train = good_csv(tmp_path / "a.csv")
     test = write(tmp_path / "b.csv", "text,label\nz,odd\ny,pos\nx,odder\nw,neg\n")

@@ -154,6 +154,7 @@ def test_a_state_carried_over_windows_gives_the_perplexity_of_one_long_window(
 
 def test_perplexity_is_that_of_the_whole_softmax_of_each_direction() -> None:
     model = small_model(bidirectional=False, num_layers=2)
+    model.head.output_bias.assign(np.random.default_rng(1).normal(size=12))
     windows = any_windows(model)
     encoder = model._encoder
     x = encoder.embedding.embeddings.numpy()[windows[0, :, :-1]]
@@ -175,13 +176,14 @@ def test_training_lowers_the_perplexity_of_the_texts_it_reads() -> None:
     model = small_model()
     windows = any_windows(model)
     step = Step(model, num_candidates=8, dropout=0.0, clip_norm=1.0, seed=0)
-    before = Perplexity(model)([windows])
-    state = model.initial_state(3)
+    before, weights = Perplexity(model)([windows]), model.weights()
     for number in range(200):
-        _, _, state = step(windows, model.initial_state(3), rate=0.03, number=number)
+        step(windows, model.initial_state(3), rate=0.03, number=number)
     step.flush()
     after = Perplexity(model)([windows])
     assert max(after) < 0.5 * min(before), (before, after)
+    for name, values in model.weights().items():
+        assert (values != weights[name]).any(), f"{name} was not trained"
 
 
 def test_sampled_loss_with_all_tokens_as_candidates_is_the_whole_loss() -> None:
@@ -190,6 +192,30 @@ def test_sampled_loss_with_all_tokens_as_candidates_is_the_whole_loss() -> None:
     step = Step(model, num_candidates=20_000, dropout=0.0, clip_norm=1.0, seed=0)
     loss, _, _ = step(windows, model.initial_state(8), rate=0.0, number=0)
     assert loss == pytest.approx(np.mean(np.log(Perplexity(model)([windows]))), rel=1e-5)
+
+
+def test_sampled_loss_corrects_each_token_by_its_probability_to_be_drawn() -> None:
+    random = np.random.default_rng(0)
+    vectors, biases = random.normal(size=(12, 3)), random.normal(size=12)
+    candidates = networks.Candidates(num_tokens=12, number=4)
+    model = small_model(bidirectional=False)
+    model.table.assign(vectors)
+    model.head.output_bias.assign(biases)
+    step = Step(model, num_candidates=4, dropout=0.0, clip_norm=1.0, seed=0)
+    windows = any_windows(model, num_streams=1)
+    loss, _, _ = step(windows, model.initial_state(1), rate=0.0, number=3)
+
+    drawn = candidates.draw([0, 2 * 3]).numpy()
+    log_p = np.log(candidates.probability(tf.range(12)).numpy())
+    (direction,) = model.directions
+    x = direction.layers[0](vectors[windows[0, :, :-1]].astype(np.float32))[0][0]
+    outputs = model.head.token_vectors(direction.name, x).numpy()
+    scores = outputs @ vectors.T + biases - log_p
+    expected = []
+    for row, target in zip(scores, windows[0, 0, 1:], strict=True):
+        others = [row[token] for token in drawn if token != target]
+        expected.append(np.log(np.exp([row[target], *others]).sum()) - row[target])
+    assert loss == pytest.approx(np.mean(expected), rel=1e-4)
 
 
 def test_candidates_are_drawn_with_the_probability_that_corrects_the_loss() -> None:
@@ -244,6 +270,7 @@ def test_a_language_model_has_a_falling_perplexity_and_a_folder_after_each_epoch
     first, second = (artifact.read_language_model(pretrained / f"passes/{n}") for n in (1, 2))
     assert (first.epochs, second.epochs, card.epochs) == (1, 2, 2)
     assert first.perplexity == lines[3]["perplexity"]
+    assert (pretrained / "passes/1/history.jsonl").read_text().count("\n") == 4
     assert first.files["weights.npz"] != second.files["weights.npz"] == card.files["weights.npz"]
 
 
@@ -442,6 +469,16 @@ def test_a_language_model_does_not_fit_other_tokens_or_units(
     assert "text.unit: is character, but the vocabulary of" in message
     assert "model.embedding_dim: is 7, but the vectors" in message
     assert "model.units: is 9" in message
+
+
+def test_a_missing_folder_of_initial_weights_is_an_error_that_names_both_commands(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    config = Config.from_dict(settings, {"training.init_from": str(tmp_path / "lm")})
+    with pytest.raises(
+        ArtifactError, match=r"init_from: .*lm does not exist; .*`textclf pretrain`"
+    ):
+        training.check(config, tmp_path / "run")
 
 
 def test_damaged_or_newer_language_models_are_refused(

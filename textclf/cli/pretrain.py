@@ -1,9 +1,8 @@
 """Command `pretrain`: train a language model on texts without labels."""
 
-import contextlib
+import functools
 import shlex
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +15,8 @@ from textclf.cli.terminal import (
     note_all,
     say,
     show_check,
-    stop_on_interrupt,
     termination_as_interrupt,
+    watch,
 )
 from textclf.startup import import_tensorflow
 
@@ -85,49 +84,36 @@ def _show_events(
     """Train, show the events and return the last one."""
     from textclf import pretraining
 
-    num_epochs = config.pretraining.epochs
-    with Progress() as progress, contextlib.ExitStack() as stack:
+    time_left = TimeLeft()
+    with Progress() as progress:
         progress.stage("reading the data")
-        should_stop: Callable[[], bool] = bool  # always False until the training has started
-        time_left = TimeLeft()
-        events = pretraining.pretrain_events(
-            config,
-            output,
-            texts=texts,
-            overwrite=overwrite,
-            resume=resume,
-            should_stop=lambda: should_stop(),
-            on_progress=progress.update,
-        )
-        stack.enter_context(contextlib.closing(events))
-        for event in events:
-            if isinstance(event, pretraining.Step):
-                time_left.add_step(time.monotonic())
-                progress.update(
-                    f"epoch {event.epoch}/{num_epochs} loss {event.mean_loss:.4f}",
-                    event.step,
-                    event.steps_per_epoch,
-                    key=event.epoch,
-                    note=time_left.in_words(),
-                )
-                continue
-            progress.clear()
+        for event in watch(
+            functools.partial(
+                pretraining.pretrain_events,
+                config,
+                output,
+                texts=texts,
+                overwrite=overwrite,
+                resume=resume,
+            ),
+            (pretraining.Started, pretraining.Step),
+            progress=progress,
+            time_left=time_left,
+            num_epochs=config.pretraining.epochs,
+        ):
             if isinstance(event, pretraining.Started):
-                # There is nothing to save before; until then Ctrl-C ends it at once.
-                should_stop = stack.enter_context(stop_on_interrupt())
                 _say_start(event, time_left)
             elif isinstance(event, pretraining.Measured):
                 time_left.add_validation(time.monotonic())
                 _say_measured(event)
-            else:
+            elif isinstance(event, pretraining.Finished):
                 finished = event
     return finished
 
 
 def _say_start(event: "Started", time_left: TimeLeft) -> None:
-    num_steps = event.total_steps - event.step
     time_left.start(
-        num_steps=num_steps, num_validations=round(4 * num_steps / event.steps_per_epoch)
+        num_steps=event.total_steps - event.step, num_validations=event.num_measurements
     )
     say(
         f"{event.num_texts:,} texts, {event.num_tokens:,} tokens; "

@@ -11,7 +11,8 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any
 
 import click
@@ -283,3 +284,42 @@ class TimeLeft:
         if seconds is None:
             return ""
         return f"; total at most {datetime.timedelta(seconds=math.ceil(seconds))}"
+
+
+def watch(
+    events_of: Callable[..., Generator[Any, None, None]],
+    kinds: tuple[type[Any], type[Any]],
+    *,
+    progress: Progress,
+    time_left: TimeLeft,
+    num_epochs: int,
+) -> Iterator[Any]:
+    """Yield the events of a training, and show its steps until the next event.
+
+    Args:
+        events_of: returns the events, given `should_stop` and `on_progress`.
+        kinds: classes of the first event and of a step. Before the first event there is nothing to
+            save, so that Ctrl-C ends the training at once; after it, at the next step.
+    """
+    started, step = kinds
+    should_stop: Callable[[], bool] = bool  # always False
+    with contextlib.ExitStack() as stack:
+        events = events_of(should_stop=lambda: should_stop(), on_progress=progress.update)
+        # Removes temporary files also when Ctrl-C arrives between two events.
+        stack.enter_context(contextlib.closing(events))
+        for event in events:
+            if not isinstance(event, step):
+                progress.clear()
+                if isinstance(event, started):
+                    should_stop = stack.enter_context(stop_on_interrupt())
+                yield event
+                continue
+            yield event
+            time_left.add_step(time.monotonic())
+            progress.update(
+                f"epoch {event.epoch}/{num_epochs} loss {event.mean_loss:.4f}",
+                event.step,
+                event.steps_per_epoch,
+                key=event.epoch,
+                note=time_left.in_words(),
+            )

@@ -1,10 +1,10 @@
 """Command `train`: train the model of a configuration."""
 
-import contextlib
+import functools
 import math
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +18,8 @@ from textclf.cli.terminal import (
     note_all,
     say,
     show_check,
-    stop_on_interrupt,
     termination_as_interrupt,
+    watch,
 )
 from textclf.errors import TextclfError, TrainingError
 from textclf.startup import import_tensorflow
@@ -152,48 +152,31 @@ def _show_events(
     is_chief = training.is_chief(config)
     num_epochs = config.training.epochs
     has_network = config.model.encoder != "none"
-    with Progress() as progress, contextlib.ExitStack() as stack:
+    time_left = TimeLeft()
+    former: Sequence[dict[str, Any]] = ()
+    epoch_notes: Sequence[str] = ()
+    needs_head = False
+    with Progress() as progress:
         progress.stage("reading the data")
-        should_stop: Callable[[], bool] = bool  # always False until the training has started
-        time_left = TimeLeft()
-        events = training.train_events(
-            config,
-            output,
-            overwrite=overwrite,
-            resume=resume,
-            should_stop=lambda: should_stop(),
-            on_progress=progress.update,
-        )
-        # Removes temporary files also when Ctrl-C arrives between two events.
-        stack.enter_context(contextlib.closing(events))
-        former: Sequence[dict[str, Any]] = ()
-        epoch_notes: Sequence[str] = ()
-        needs_head = False
         trace.mark("imports of textclf that need it")
-        for event in events:
+        for event in watch(
+            functools.partial(
+                training.train_events, config, output, overwrite=overwrite, resume=resume
+            ),
+            (training.Started, training.Step),
+            progress=progress,
+            time_left=time_left,
+            num_epochs=num_epochs,
+        ):
             trace.mark(_stage_of(event))
             # The table begins after the lines on data and linear model.
             if needs_head and not isinstance(event, training.Started | training.LinearFitted):
                 progress.clear()
                 _say_head(former, num_epochs)
                 needs_head = False
-            if isinstance(event, training.Step):
-                time_left.add_step(time.monotonic())
-                progress.update(
-                    f"epoch {event.epoch}/{num_epochs} loss {event.mean_loss:.4f}",
-                    event.step,
-                    event.steps_per_epoch,
-                    key=event.epoch,
-                    note=time_left.in_words(),
-                )
-                continue
-            progress.clear()
             if isinstance(event, training.Finished | training.WorkerFinished):
                 finished = event
-                continue
-            if isinstance(event, training.Started):
-                # There is nothing to save before; until then Ctrl-C ends it at once.
-                should_stop = stack.enter_context(stop_on_interrupt())
+            elif isinstance(event, training.Started):
                 former, needs_head = event.history, is_chief and has_network
                 if has_network:
                     _start_clock(time_left, event)

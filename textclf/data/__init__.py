@@ -32,7 +32,7 @@ import msgspec
 
 from textclf import config
 from textclf.config import Data
-from textclf.data.audit import Finding, Findings
+from textclf.data.audit import Finding, Findings, Imbalance
 from textclf.data.dataset import Dataset, Example
 from textclf.data.opening import open_parts
 from textclf.data.recognition import Recognised, recognise
@@ -46,6 +46,7 @@ __all__ = [
     "Example",
     "Finding",
     "Findings",
+    "Imbalance",
     "Recognised",
     "SplitSummary",
     "check_sources",

@@ -14,6 +14,8 @@ from textclf.data.splits import DROPPED, SplitSummary, chunks, repeated
 from textclf.splits import SPLITS
 
 _NUM_PLACES = 5  # places in a finding
+# A class is rare if the most frequent one has more than so many times its training texts.
+_IMBALANCE = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +24,31 @@ class Finding:
 
     count: int = 0
     places: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Imbalance:
+    """Classes that are rare in train: the most frequent one has more than 10 times their texts.
+
+    Attributes:
+        most_frequent: the most frequent class.
+        num_examples: its training texts.
+        rare: class name → its training texts, the rarest first; at least one.
+    """
+
+    most_frequent: str
+    num_examples: int
+    rare: dict[str, int]
+
+    def sentence(self, num_classes: int) -> str:
+        """Return the imbalance as a sentence, with the first classes."""
+        names = [f"{name} {count:,}" for name, count in self.rare.items()]
+        more = ", ..." if len(names) > num_classes else ""
+        classes = "1 class has" if len(names) == 1 else f"{len(names)} classes have"
+        return (
+            f"train: {classes} less than a tenth of the {self.num_examples:,} texts of "
+            f"{self.most_frequent} ({', '.join(names[:num_classes])}{more})"
+        )
 
 
 @dataclasses.dataclass
@@ -39,6 +66,7 @@ class Findings:
         nul_bytes: split → rows with a NUL byte.
         broken_characters: split → rows with U+FFFD, the replacement of an undecodable byte.
         missing_classes: split → class names without any example in it.
+        imbalance: the rare classes of train; None if there are none.
         skipped_unlabelled: part ("all" for a file that is split) → rows skipped because they have
             no label.
         dropped_unknown_labels: split → rows dropped for a label that is not in train.
@@ -53,6 +81,7 @@ class Findings:
     nul_bytes: dict[str, Finding] = dataclasses.field(default_factory=dict)
     broken_characters: dict[str, Finding] = dataclasses.field(default_factory=dict)
     missing_classes: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    imbalance: Imbalance | None = None
     skipped_unlabelled: dict[str, int] = dataclasses.field(default_factory=dict)
     dropped_unknown_labels: dict[str, int] = dataclasses.field(default_factory=dict)
     dropped_leaked_train: int = 0
@@ -87,6 +116,8 @@ class Findings:
             )
         for split, names in self.missing_classes.items():
             sentences.append(f"{split}: no example of {', '.join(names)}")
+        if self.imbalance is not None:
+            sentences.append(self.imbalance.sentence(num_places))
         kinds: list[tuple[str, Mapping[str, Finding]]] = [
             ("with a text that occurs earlier", self.duplicates),
             ("without text", self.empty_texts),
@@ -261,6 +292,21 @@ def find_odd_texts(scan: Scan, route: np.ndarray, findings: Findings) -> None:
             places.add(rows[(kinds & bit > 0) & (route[rows] == number)])
             if places.count:
                 by_split[split] = places.finding(scan)
+
+
+def find_imbalance(class_names: Sequence[str], counts: np.ndarray) -> Imbalance | None:
+    """Return the classes that are rare in train, or None.
+
+    Args:
+        class_names: the names of the classes.
+        counts: int64 [C], training texts of each; a class without any is another finding.
+    """
+    most = int(np.argmax(counts))
+    order = np.argsort(counts, kind="stable").tolist()
+    rare = {
+        class_names[i]: int(counts[i]) for i in order if 0 < _IMBALANCE * counts[i] < counts[most]
+    }
+    return Imbalance(class_names[most], int(counts[most]), rare) if rare else None
 
 
 def find_odd_classes(

@@ -12,7 +12,13 @@ from typing import Any
 import numpy as np
 
 from textclf.config import Data
-from textclf.data.audit import Findings, compare_texts, find_odd_classes, find_odd_texts
+from textclf.data.audit import (
+    Findings,
+    compare_texts,
+    find_imbalance,
+    find_odd_classes,
+    find_odd_texts,
+)
 from textclf.data.dataset import Dataset
 from textclf.data.parts import Part
 from textclf.data.scan import Scan, scan_parts
@@ -62,6 +68,8 @@ def open_parts(
     for split, summary in splits.items():
         if missing := np.flatnonzero(summary.class_counts == 0).tolist():
             findings.missing_classes[split] = tuple(class_names[index] for index in missing)
+    if "train" in splits:
+        findings.imbalance = find_imbalance(class_names, splits["train"].class_counts)
     leaked = compare_texts(scan, hashes, codes, route, findings)
     find_odd_texts(scan, route, findings)
     findings.notes += find_odd_classes(

@@ -18,6 +18,7 @@ class Started(msgspec.Struct, frozen=True):
         steps_per_epoch: steps of one pass.
         total_steps: steps of all passes.
         step: steps done before; 0 unless the training continues.
+        num_measurements: times that the perplexity will be computed.
         notices: sentences for the user.
     """
 
@@ -31,6 +32,7 @@ class Started(msgspec.Struct, frozen=True):
     steps_per_epoch: int
     total_steps: int
     step: int
+    num_measurements: int
     notices: tuple[str, ...]
 
 

@@ -275,6 +275,8 @@ class _Training:
             steps_per_epoch=self._steps_per_epoch,
             total_steps=self._total_steps,
             step=done,
+            num_measurements=_MEASURED_PER_EPOCH * self._config.pretraining.epochs
+            - len(self.state.history),
             notices=tuple(notices),
         )
 

@@ -37,6 +37,11 @@ def check(config: Config, output: str | os.PathLike | None = None) -> None:
     folder = initial_folder(config)
     if folder is None:
         return
+    if not folder.exists():
+        raise ArtifactError(
+            f"training.init_from: {folder} does not exist; `textclf train` and `textclf pretrain` "
+            "write such folders"
+        )
     try:
         source = _read_source(folder)
     except ArtifactError as error:

@@ -52,8 +52,8 @@ def main() -> None:
         low, ratio, high = np.quantile(wall[:, 1] / wall[:, 0], [0.25, 0.5, 0.75])
         cpu_ratio = np.median(cpu[:, 1] / cpu[:, 0])
         print(
-            f"| {name} | {encoder} | {buckets:,} | {without:.1f} | {with_subwords:.1f} | {ratio:.2f} | "
-            f"{low:.2f} to {high:.2f} | {cpu_ratio:.2f} |",
+            f"| {name} | {encoder} | {buckets:,} | {without:.1f} | {with_subwords:.1f} | "
+            f"{ratio:.2f} | {low:.2f} to {high:.2f} | {cpu_ratio:.2f} |",
             flush=True,
         )
         results.append(

@@ -239,6 +239,18 @@ def test_init_sets_the_unit_character_for_thai(folder: Path):
     assert json.loads(done("config", "show", "rows.yaml", "--json"))["text"]["unit"] == "character"
 
 
+def test_init_names_rare_classes_unless_classes_are_weighed(folder: Path):
+    labels = ["usual"] * 120 + ["rare"] * 6
+    rows = [[f"text number {i}", label] for i, label in enumerate(labels)]
+    write_csv(folder / "rows.csv", [["text", "label"], *rows])
+    said = run("init", "rows.csv", "rows.yaml").stderr
+    assert "note: train: 1 class has less than a tenth of the " in said
+    assert " texts of usual (rare " in said
+    assert "try training.class_weights: balanced" in said
+    balanced = ("--set", "training.class_weights=balanced")
+    assert "a tenth" not in run("init", "rows.csv", "balanced.yaml", *balanced).stderr
+
+
 def test_init_leaves_out_a_test_file_without_the_columns(folder: Path):
     write_csv(folder / "train.csv", [["text", "label"], *numbered(("a", "b"))])
     write_csv(folder / "dev.csv", [["text", "label"], *numbered(("b", "a"), number=6)])

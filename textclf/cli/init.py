@@ -59,6 +59,7 @@ def init(file: Path, config: Path, overrides: tuple[str, ...], overwrite: bool) 
         )
     say(f"wrote {config}: {recipe.description}")
     note_all(recipe.notes)
+    note_all(filter(None, [recipe.rare_classes]))
     click.echo(f"textclf train {shlex.quote(str(config))} {shlex.quote(f'runs/{config.stem}')}")
 
 

@@ -35,6 +35,9 @@ _SPLIT_STEMS = {
 }
 
 
+_NUM_CLASSES = 3  # named in a note
+
+
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     """A configuration that was made from a data file.
 
@@ -43,6 +46,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         config: the same settings, checked. A column that could not be detected is `CHANGE_ME`.
         description: the detected format, task and script on one line.
         notes: sentences about uncertain guesses and files that are left out.
+        rare_classes: a sentence about the rare classes of train, which a training says as well; ""
+            if there are none, or if classes are weighed.
         choices: sentences about columns that the user must choose; empty if all were detected.
         open_settings: the settings of these choices.
     """
@@ -51,6 +56,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     config: Config
     description: str
     notes: tuple[str, ...]
+    rare_classes: str
     choices: tuple[str, ...]
     open_settings: tuple[str, ...]
 
@@ -122,11 +128,18 @@ def make_recipe(
         text, config, notices = complete(choice.choose(properties, with_network=True))
     for note in notices:
         on_note(note)
+    rare_classes = ""
+    if properties.imbalance is not None and config.training.class_weights == "none":
+        rare_classes = (
+            f"{properties.imbalance.sentence(_NUM_CLASSES)}; for a higher recall of rare classes, "
+            "try training.class_weights: balanced"
+        )
     return Recipe(
         text=text,
         config=config,
         description=_describe(recognised),
         notes=(*notes, *notices),
+        rare_classes=rare_classes,
         choices=tuple(open_choices.values()),
         open_settings=tuple(open_choices),
     )

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from textclf.data import Dataset
+from textclf.data import Dataset, Imbalance
 
 # With fewer training texts, the network lowers the score of the linear model on some data.
 MIN_TEXTS_FOR_NETWORK = 4000
@@ -32,12 +32,14 @@ class Properties(NamedTuple):
         num_classes: classes or labels.
         is_multi_label: whether a text may have several labels.
         length: tokens of a text that 99 of 100 texts do not exceed; None if not counted.
+        imbalance: the classes that are rare in train; None if there are none, or if not counted.
     """
 
     num_texts: int
     num_classes: int
     is_multi_label: bool
     length: int | None
+    imbalance: Imbalance | None = None
 
 
 class Choice(NamedTuple):
@@ -63,6 +65,7 @@ def measure(dataset: Dataset, unit: str) -> Properties:
         num_classes=len(dataset.class_names),
         is_multi_label=dataset.multi_label,
         length=int(np.quantile(lengths, 0.99)),
+        imbalance=dataset.findings.imbalance,
     )
 
 

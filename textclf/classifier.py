@@ -489,26 +489,21 @@ def _subword_buckets(config: Config) -> int:
     return config.text.subword_buckets if config.text.subwords else 0
 
 
-def build_network(
-    config: Config, vocabulary: Sequence[str], *, num_classes: int, **arguments: Any
-) -> networks.Network:
-    """Build the network of a configuration and a vocabulary, with initial weights.
+def token_arguments(config: Config, vocabulary: Sequence[str]) -> dict[str, Any]:
+    """Return the arguments of `networks.build` that depend on the tokens, and the seed.
 
     Args:
         vocabulary: the tokens, in the order of their ids.
-        num_classes: number of logits.
-        arguments: further arguments of `networks.build`.
     """
     num_buckets = _subword_buckets(config)
-    return networks.build(
-        networks.Architecture.from_settings(config.model.to_dict()),
-        vocabulary_size=text.NUM_RESERVED + len(vocabulary) + config.text.hash_buckets,
-        num_classes=num_classes,
-        subword_ids=text.subwords_of_vocabulary(vocabulary, num_buckets) if num_buckets else None,
-        subword_buckets=num_buckets,
-        seed=config.training.seed,
-        **arguments,
-    )
+    return {
+        "vocabulary_size": text.NUM_RESERVED + len(vocabulary) + config.text.hash_buckets,
+        "subword_ids": text.subwords_of_vocabulary(vocabulary, num_buckets)
+        if num_buckets
+        else None,
+        "subword_buckets": num_buckets,
+        "seed": config.training.seed,
+    }
 
 
 def build_text_encoder(config: Config, vocabulary_path: str | os.PathLike) -> text.TextEncoder:
@@ -583,7 +578,11 @@ def load(folder: str | os.PathLike) -> Classifier:
         )
     if config.model.encoder != "none":
         vocabulary = text.read_vocabulary(folder / artifact.VOCABULARY)
-        network = build_network(config, vocabulary, num_classes=len(card.class_names))
+        network = networks.build(
+            networks.Architecture.from_settings(config.model.to_dict()),
+            num_classes=len(card.class_names),
+            **token_arguments(config, vocabulary),
+        )
         set_weights(network, weights, folder)
     return Classifier(text_encoder, network, card, linear)
 

@@ -474,7 +474,12 @@ def _make_loop(
             f"{num_found} of {len(vocabulary)} tokens ({num_found / len(vocabulary):.0%}) have a "
             f"vector in {path}; the others begin at random"
         )
-    build = partial(classifier.build_network, config, vocabulary, num_classes=task.num_outputs)
+    build = partial(
+        networks.build,
+        networks.Architecture.from_settings(config.model.to_dict()),
+        num_classes=task.num_outputs,
+        **classifier.token_arguments(config, vocabulary),
+    )
     average = None
     # New variables get the chief's values in all workers.
     with cluster.waiting("the other workers to build the network"), cluster.strategy.scope():

@@ -522,7 +522,7 @@ def test_initial_folder_must_be_another_trained_folder_with_a_network(
     settings: dict[str, Any], trained: Path, tmp_path: Path
 ) -> None:
     missing = Config.from_dict(merged(settings, training={"init_from": str(tmp_path / "no")}))
-    with pytest.raises(ArtifactError, match=r"^training\.init_from: .*no: does not exist"):
+    with pytest.raises(ArtifactError, match=r"^training\.init_from: .*no does not exist"):
         training.check(missing, tmp_path / "run")
     itself = Config.from_dict(merged(settings, training={"init_from": str(trained)}))
     with pytest.raises(ArtifactError, match="is also the output"):

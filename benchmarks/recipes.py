@@ -281,24 +281,25 @@ class Average:
 
     def __init__(self, loop):
         self._loop = loop
-        self._epochs: list[dict[str, np.ndarray]] = []
+        self._last: dict[str, np.ndarray] = {}
+        self._mean, self._number = self._last, 0
 
     def add(self, losses: list[tuple[float, float]]) -> None:
         """Take the weights after an epoch, given the losses of the epochs before."""
         from textclf import classifier
+        from textclf.training.averaging import mean_of_epochs
 
         if losses and losses[-1] == min(losses):
-            self._epochs = self._epochs[-1:]
-        self._epochs.append(classifier.get_weights(self._loop.network))
+            self._mean, self._number = self._last, 1
+        self._last = classifier.get_weights(self._loop.network)
+        self._number += 1
+        self._mean = mean_of_epochs(self._mean, self._last, self._number) or self._last
 
     def weights(self) -> dict[str, np.ndarray]:
         """Return weights by name."""
-        last = self._epochs[-1]
         if self._loop.train_step.average is not None:
-            return self._loop.train_step.average.weights(last)
-        if self._loop.settings.average != "swa":
-            return last
-        return {name: np.mean([w[name] for w in self._epochs], axis=0) for name in last}
+            return self._loop.train_step.average.weights(self._last)
+        return self._mean if self._loop.settings.average == "swa" else self._last
 
 
 def task_for(y: np.ndarray, num_classes: int):

@@ -27,7 +27,7 @@ from click.testing import CliRunner, Result
 from textclf import prediction
 from textclf.cli import main
 from textclf.cli.demo import DEMO_CONFIG
-from textclf.cli.terminal import TimeLeft
+from textclf.cli.terminal import Progress, TimeLeft, watch
 from textclf.cli.train import run_training
 from textclf.config import Config
 from textclf.data.lines import decode_lines
@@ -978,6 +978,36 @@ def test_ctrl_c_between_two_events_removes_temporary_files(
     # The traceback keeps the training alive, so garbage collection cannot remove the files.
     assert list(folder.iterdir()) == []
     assert caught.value.__context__ is not None
+
+
+# === Events of a training ===
+
+
+def test_an_exception_between_two_events_ends_the_training_at_once():
+    class Started:
+        pass
+
+    class Step:
+        pass
+
+    ended, handler = [], signal.getsignal(signal.SIGINT)
+
+    def events_of(**arguments: Any):
+        try:
+            yield Started()
+            yield Started()
+        finally:
+            ended.append(True)
+
+    with Progress() as progress, pytest.raises(KeyboardInterrupt) as caught:
+        arguments = {"progress": progress, "time_left": TimeLeft(), "num_epochs": 1}
+        with watch(events_of, (Started, Step), **arguments) as events:
+            next(events)
+            assert signal.getsignal(signal.SIGINT) is not handler
+            raise KeyboardInterrupt
+    # The traceback, which keeps all local variables, is still there.
+    assert caught.tb is not None and ended == [True]
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 # === Progress on a terminal ===

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from textclf.cli import options
-from textclf.cli.terminal import Progress, note_all, say
+from textclf.cli.terminal import Progress, note, note_all, say
 from textclf.errors import ArtifactError, DataError
 from textclf.startup import show_status
 
@@ -59,7 +59,8 @@ def init(file: Path, config: Path, overrides: tuple[str, ...], overwrite: bool) 
         )
     say(f"wrote {config}: {recipe.description}")
     note_all(recipe.notes)
-    note_all(filter(None, [recipe.rare_classes]))
+    if recipe.rare_classes:
+        note(recipe.rare_classes)
     click.echo(f"textclf train {shlex.quote(str(config))} {shlex.quote(f'runs/{config.stem}')}")
 
 

@@ -87,27 +87,29 @@ def _show_events(
     time_left = TimeLeft()
     with Progress() as progress:
         progress.stage("reading the data")
-        for event in watch(
-            functools.partial(
-                pretraining.pretrain_events,
-                config,
-                output,
-                texts=texts,
-                overwrite=overwrite,
-                resume=resume,
-            ),
+        training_events = functools.partial(
+            pretraining.pretrain_events,
+            config,
+            output,
+            texts=texts,
+            overwrite=overwrite,
+            resume=resume,
+        )
+        with watch(
+            training_events,
             (pretraining.Started, pretraining.Step),
             progress=progress,
             time_left=time_left,
             num_epochs=config.pretraining.epochs,
-        ):
-            if isinstance(event, pretraining.Started):
-                _say_start(event, time_left)
-            elif isinstance(event, pretraining.Measured):
-                time_left.add_validation(time.monotonic())
-                _say_measured(event)
-            elif isinstance(event, pretraining.Finished):
-                finished = event
+        ) as events:
+            for event in events:
+                if isinstance(event, pretraining.Started):
+                    _say_start(event, time_left)
+                elif isinstance(event, pretraining.Measured):
+                    time_left.add_validation(time.monotonic())
+                    _say_measured(event)
+                elif isinstance(event, pretraining.Finished):
+                    finished = event
     return finished
 
 

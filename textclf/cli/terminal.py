@@ -286,6 +286,7 @@ class TimeLeft:
         return f"; total at most {datetime.timedelta(seconds=math.ceil(seconds))}"
 
 
+@contextlib.contextmanager
 def watch(
     events_of: Callable[..., Generator[Any, None, None]],
     kinds: tuple[type[Any], type[Any]],
@@ -293,8 +294,11 @@ def watch(
     progress: Progress,
     time_left: TimeLeft,
     num_epochs: int,
-) -> Iterator[Any]:
-    """Yield the events of a training, and show its steps until the next event.
+) -> Iterator[Iterator[Any]]:
+    """Give the events of a training within a context, and show its steps until the next event.
+
+    The end of the context ends the training: it removes temporary files, also when Ctrl-C arrives
+    between two events.
 
     Args:
         events_of: returns the events, given `should_stop` and `on_progress`.
@@ -305,21 +309,25 @@ def watch(
     should_stop: Callable[[], bool] = bool  # always False
     with contextlib.ExitStack() as stack:
         events = events_of(should_stop=lambda: should_stop(), on_progress=progress.update)
-        # Removes temporary files also when Ctrl-C arrives between two events.
         stack.enter_context(contextlib.closing(events))
-        for event in events:
-            if not isinstance(event, step):
-                progress.clear()
-                if isinstance(event, started):
-                    should_stop = stack.enter_context(stop_on_interrupt())
+
+        def show() -> Iterator[Any]:
+            nonlocal should_stop
+            for event in events:
+                if not isinstance(event, step):
+                    progress.clear()
+                    if isinstance(event, started):
+                        should_stop = stack.enter_context(stop_on_interrupt())
+                    yield event
+                    continue
                 yield event
-                continue
-            yield event
-            time_left.add_step(time.monotonic())
-            progress.update(
-                f"epoch {event.epoch}/{num_epochs} loss {event.mean_loss:.4f}",
-                event.step,
-                event.steps_per_epoch,
-                key=event.epoch,
-                note=time_left.in_words(),
-            )
+                time_left.add_step(time.monotonic())
+                progress.update(
+                    f"epoch {event.epoch}/{num_epochs} loss {event.mean_loss:.4f}",
+                    event.step,
+                    event.steps_per_epoch,
+                    key=event.epoch,
+                    note=time_left.in_words(),
+                )
+
+        yield show()

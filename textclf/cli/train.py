@@ -159,38 +159,40 @@ def _show_events(
     with Progress() as progress:
         progress.stage("reading the data")
         trace.mark("imports of textclf that need it")
-        for event in watch(
-            functools.partial(
-                training.train_events, config, output, overwrite=overwrite, resume=resume
-            ),
+        training_events = functools.partial(
+            training.train_events, config, output, overwrite=overwrite, resume=resume
+        )
+        with watch(
+            training_events,
             (training.Started, training.Step),
             progress=progress,
             time_left=time_left,
             num_epochs=num_epochs,
-        ):
-            trace.mark(_stage_of(event))
-            # The table begins after the lines on data and linear model.
-            if needs_head and not isinstance(event, training.Started | training.LinearFitted):
-                progress.clear()
-                _say_head(former, num_epochs)
-                needs_head = False
-            if isinstance(event, training.Finished | training.WorkerFinished):
-                finished = event
-            elif isinstance(event, training.Started):
-                former, needs_head = event.history, is_chief and has_network
-                if has_network:
-                    _start_clock(time_left, event)
-                if is_chief:
-                    _say_start(event)
-                else:
-                    say("worker 0 shows the epochs")
-            elif isinstance(event, training.LinearFitted):
-                _say_linear(event)
-            elif isinstance(event, training.Epoch):
-                time_left.add_validation(time.monotonic())
-                if is_chief:
-                    _say_epoch(event.figures, num_epochs, event.seconds, is_best=event.is_best)
-                    epoch_notes = event.notes
+        ) as events:
+            for event in events:
+                trace.mark(_stage_of(event))
+                # The table begins after the lines on data and linear model.
+                if needs_head and not isinstance(event, training.Started | training.LinearFitted):
+                    progress.clear()
+                    _say_head(former, num_epochs)
+                    needs_head = False
+                if isinstance(event, training.Finished | training.WorkerFinished):
+                    finished = event
+                elif isinstance(event, training.Started):
+                    former, needs_head = event.history, is_chief and has_network
+                    if has_network:
+                        _start_clock(time_left, event)
+                    if is_chief:
+                        _say_start(event)
+                    else:
+                        say("worker 0 shows the epochs")
+                elif isinstance(event, training.LinearFitted):
+                    _say_linear(event)
+                elif isinstance(event, training.Epoch):
+                    time_left.add_validation(time.monotonic())
+                    if is_chief:
+                        _say_epoch(event.figures, num_epochs, event.seconds, is_best=event.is_best)
+                        epoch_notes = event.notes
         progress.clear()
         note_all(epoch_notes)  # below the table; a problem that has passed is not worth a note
     return finished

@@ -33,9 +33,8 @@ _SPLIT_STEMS = {
     "validation": ("validation", "valid", "val", "dev"),
     "test": ("test",),
 }
-
-
-_NUM_CLASSES = 3  # named in a note
+# Rare classes that are named in a note.
+_NAMED_CLASSES = 3
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,7 +130,7 @@ def make_recipe(
     rare_classes = ""
     if properties.imbalance is not None and config.training.class_weights == "none":
         rare_classes = (
-            f"{properties.imbalance.sentence(_NUM_CLASSES)}; for a higher recall of rare classes, "
+            f"{properties.imbalance.sentence(_NAMED_CLASSES)}; for a higher recall of rare classes, "
             "try training.class_weights: balanced"
         )
     return Recipe(

@@ -100,6 +100,46 @@ def _adversarial(norm: float) -> Callable:
     return make
 
 
+def virtual_adversarial(step: Any, *_: Any) -> Callable:
+    """Add the divergence at token vectors moved to where it rises fastest (Miyato et al. 2017).
+
+    The labels of the texts take no part in it; texts without labels are not added here.
+    """
+    import tensorflow as tf
+
+    network, norm, small = step._network, 0.1, 1e-2
+
+    def size(x: Any) -> Any:
+        return tf.sqrt(tf.reduce_sum(tf.square(x), axis=[1, 2], keepdims=True)) + 1e-12
+
+    def losses(features: Any, targets: Any, number: Any) -> Any:
+        x, lengths = network.encoder.embed(features["token_ids"], True), features["lengths"]
+
+        def logits_at(x: Any) -> Any:
+            outputs = network.encoder.encode_vectors(x, lengths, True)
+            return network.logits(network.head.pool(outputs, lengths), True)
+
+        logits = logits_at(x)
+        p, log_p = tf.nn.softmax(logits), tf.nn.log_softmax(logits)
+        p, log_p = tf.stop_gradient(p), tf.stop_gradient(log_p)
+
+        def divergence(moved: Any) -> Any:
+            return tf.reduce_sum(p * (log_p - tf.nn.log_softmax(logits_at(moved))), axis=1)
+
+        direction = tf.random.stateless_normal(tf.shape(x), [SEED, tf.cast(number, tf.int32)])
+        direction *= tf.cast(features["token_ids"] > 0, tf.float32)[:, :, tf.newaxis]
+        scale = tf.stop_gradient(size(x))
+        direction = small * scale * direction / size(direction)
+        with tf.GradientTape() as tape:
+            tape.watch(direction)
+            total = tf.reduce_sum(divergence(tf.stop_gradient(x) + direction))
+        gradient = tape.gradient(total, direction)
+        moved = x + tf.stop_gradient(norm * scale * gradient / size(gradient))
+        return _task_losses(step, targets, logits) + divergence(moved)
+
+    return losses
+
+
 def _r_drop(weight: float) -> Callable:
     def make(step: Any, *_: Any) -> Callable:
         """Add the divergence of two passes with other dropout masks (Liang et al. 2021)."""
@@ -318,6 +358,7 @@ TECHNIQUES: dict[str, Callable] = {
     "weightdrop": weight_dropout,
     "adversarial1": _adversarial(0.1),
     "adversarial3": _adversarial(0.3),
+    "virtual": virtual_adversarial,
     "rdrop1": _r_drop(1.0),
     "rdrop4": _r_drop(4.0),
     "mixup": mixup,

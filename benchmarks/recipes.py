@@ -51,6 +51,12 @@ RECIPES = {
     "smooth": {**DROPOUT, "training.label_smoothing": 0.1},
     "min_count1": {**DROPOUT, "text.min_count": 1},
     "cosine": {**DROPOUT, "training.learning_rate": 0.002, "training.schedule": "cosine"},
+    "cosine_swa": {
+        **DROPOUT,
+        "training.learning_rate": 0.002,
+        "training.schedule": "cosine",
+        "training.average": "swa",
+    },
     "cosine5": {**DROPOUT, "training.learning_rate": 0.005, "training.schedule": "cosine"},
     "subwords": {**DROPOUT, "text.subwords": True},
     "token2": {**DROPOUT, "model.token_dropout": 0.2},

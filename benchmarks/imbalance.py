@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import recipes
 
-TECHNIQUES = ("dropout", "balanced", "effective", "focal", "adjusted", "oversampled")
+TECHNIQUES = ("dropout", "balanced", "effective", "focal", "adjusted", "sampled")
 LINEAR = ("linear", "linear_balanced")
 RATIO = 50
 
@@ -58,9 +58,7 @@ def run(folder: Path, name: str, seed: int, names: list[str], epochs: int) -> No
             config = subsample(Path(work), config, seed)
         y, y_scored = (classes_of(Path(work) / f"{p}.jsonl", config) for p in ("own", "scored"))
         for technique in missing:
-            chosen, recipe = config, recipes.RECIPES.get(technique, recipes.DROPOUT)
-            if technique == "oversampled":
-                chosen = oversample(Path(work), config)
+            recipe = recipes.RECIPES.get(technique, recipes.DROPOUT)
             if name == "goemotions":
                 recipe = recipe | {"training.learning_rate": 0.002, "training.schedule": "cosine"}
             if technique in LINEAR:
@@ -69,7 +67,7 @@ def run(folder: Path, name: str, seed: int, names: list[str], epochs: int) -> No
                 values = {part: linear[part][np.newaxis] for part in ("logits", "scored")}
             else:
                 values = recipes.fit_network(
-                    chosen, recipe, {"y": y}, Path(work), epochs, patience=epochs
+                    config, recipe, {"y": y}, Path(work), epochs, patience=epochs
                 )
             recipes.save(
                 folder / f"{name}-{seed}-{technique}.npz", y=y, y_scored=y_scored, **values
@@ -98,26 +96,6 @@ def subsample(work: Path, config, seed: int):
     write(work / "both.jsonl", own + rows[:num_scored])
     write(work / "train.jsonl", rows[num_scored + num_own :])
     return config
-
-
-def oversample(work: Path, config):
-    """Repeat the rows of rarer classes in train until all classes have about as many rows."""
-    rows = read(work / "train.jsonl")
-    labels = [json.loads(row)["label"] for row in rows]
-    sets = [tuple(label) if isinstance(label, list) else (label,) for label in labels]
-    counts: dict[str, int] = {}
-    for names in sets:
-        for name in names:
-            counts[name] = counts.get(name, 0) + 1
-    largest = max(counts.values())
-    # A row of several labels is repeated for its rarest one; at most 20 times.
-    repeated = [
-        row
-        for row, names in zip(rows, sets, strict=True)
-        for _ in range(min(round(largest / min((counts[n] for n in names), default=largest)), 20))
-    ]
-    write(work / "oversampled.jsonl", repeated)
-    return config.replace({"data.train": str(work / "oversampled.jsonl")})
 
 
 def read(path: Path) -> list[str]:

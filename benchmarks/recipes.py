@@ -33,6 +33,7 @@ DROPOUT = {
 GLOVE = {"model.embedding_vectors": "${TEXTCLF_DATA}/" + VECTORS}
 # Recipes that differ by the seed of the training only.
 ENSEMBLE = ("dropout", "again1", "again2")
+SAMPLED = "sampled"  # rows of a batch are drawn again, see `techniques.sample_balanced`
 # Recipe -> settings that differ from the defaults.
 RECIPES = {
     "plain": {},
@@ -83,7 +84,7 @@ RECIPES = {
     "glove_subwords": {**DROPOUT, **GLOVE, "text.subwords": True},
     "glove_count1": {**DROPOUT, **GLOVE, "text.min_count": 1},
     **{name: {**DROPOUT, "technique": name} for name in techniques.TECHNIQUES},
-    **{name: {**DROPOUT, "augmentation": name} for name in techniques.AUGMENTATIONS},
+    **{name: {**DROPOUT, "augmentation": name} for name in (*techniques.AUGMENTATIONS, SAMPLED)},
 }
 
 
@@ -252,7 +253,10 @@ def fit_network(
     if technique is not None:
         techniques.use(loop.train_step, technique, setup.dataset)
     change = None
-    if augmentation is not None:
+    if augmentation == SAMPLED:
+        counts = setup.dataset.splits["train"].class_counts
+        change = techniques.sample_balanced(counts, config.training.seed)
+    elif augmentation is not None:
         vectors = os.path.join(os.environ["TEXTCLF_DATA"], VECTORS)
         tokens = text.read_vocabulary(setup.prepared.vocabulary_path)
         change = techniques.augment(augmentation, tokens, config.training.seed, vectors)

@@ -247,6 +247,29 @@ CHANGED = 0.1
 _NUM_VARIANTS = 4
 
 
+def sample_balanced(counts: np.ndarray, seed: int) -> Callable:
+    """Return a function of a batch and an epoch that draws rows of the batch again.
+
+    A row is drawn with a probability inverse to the number of training texts of its rarest class.
+    The vocabulary remains that of the texts without repetition: with repeated rows, no word of a
+    rare class would be unknown in training.
+    """
+    import tensorflow as tf
+
+    rate_of_class = tf.constant(1 / np.maximum(counts, 1), tf.float32)
+
+    def change(batch: Any, epoch: Any) -> Any:
+        rates = tf.reduce_max(batch.targets * rate_of_class, axis=1)  # [B]
+        # A row without labels counts as one of the most frequent class.
+        rates = tf.maximum(rates, tf.reduce_min(rate_of_class))
+        shares = tf.cumsum(rates) / tf.reduce_sum(rates)
+        chosen = tf.searchsorted(shares, _draws(batch.rows, 1, seed, epoch)[:, 0], side="right")
+        chosen = tf.minimum(chosen, tf.size(rates) - 1)
+        return tf.nest.map_structure(lambda field: tf.gather(field, chosen), batch)
+
+    return change
+
+
 def augment(name: str, tokens: list[str], seed: int, vectors: str | None) -> Callable:
     """Return a function of a batch and an epoch that returns the batch with changed token ids.
 

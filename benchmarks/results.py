@@ -36,6 +36,7 @@ ORDER = (
     "sst2",
     "sst2_glove",
     "sst2_phrases",
+    "sst2_phrases_lm",
     "trec",
     "trec_glove",
     "ag_news",

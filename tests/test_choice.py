@@ -107,3 +107,9 @@ def test_a_setting_of_the_network_asks_for_one_also_on_few_rows(tmp_path: Path) 
             config_file=tmp_path / "few.yaml",
             overrides={"model.units": 8, "model.encoder": "none"},
         )
+
+
+def test_every_network_keeps_the_mean_of_epochs_where_it_is_better() -> None:
+    for is_multi_label, num_texts in itertools.product((False, True), (5_000, 50_000)):
+        settings = chosen(properties(num_texts, is_multi_label=is_multi_label))
+        assert settings["training.average"] == "swa"

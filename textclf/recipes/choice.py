@@ -99,6 +99,7 @@ def choose(properties: Properties, *, with_network: bool = False) -> list[Choice
         Choice("model.embedding_dropout", 0.4, ""),
         Choice("model.output_dropout", 0.5, ""),
         *_choose_training(properties),
+        Choice("training.average", "swa", "mean of epochs, where it scores better than the last"),
     ]
 
 

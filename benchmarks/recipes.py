@@ -64,6 +64,8 @@ RECIPES = {
     "recurrent": {**DROPOUT, "model.recurrent_dropout": 0.2},
     "ema": {**DROPOUT, "training.average": "ema", "training.average_decay": 0.99},
     "swa": {**DROPOUT, "training.average": "swa"},
+    "balanced": {**DROPOUT, "training.class_weights": "balanced"},
+    "effective": {**DROPOUT, "training.class_weights": "effective"},
     "again1": {**DROPOUT, "training.seed": 1001},
     "again2": {**DROPOUT, "training.seed": 1002},
     "glove": {**DROPOUT, **GLOVE},

@@ -13,8 +13,8 @@ import numpy as np
 SEED = 7
 # Share of outputs and of recurrent weights that are zeroed.
 OUTPUT_DROPOUT, WEIGHT_DROPOUT = 0.3, 0.3
-# Exponent of the focal loss, beta of the effective number, and alpha of mixup.
-FOCUS, EFFECTIVE, MIXUP = 2.0, 0.999, 0.2
+# Exponent of the focal loss, and alpha of mixup.
+FOCUS, MIXUP = 2.0, 0.2
 
 
 def use(train_step: Any, name: str, dataset: Any) -> None:
@@ -207,23 +207,6 @@ def focal(step: Any, *_: Any) -> Callable:
     return losses
 
 
-def effective_number(step: Any, counts: np.ndarray, num_examples: int) -> None:
-    """Weigh classes by the inverse of their effective number (Cui et al. 2019)."""
-    import tensorflow as tf
-
-    weights = (1 - EFFECTIVE) / (1 - EFFECTIVE ** np.maximum(counts, 1))
-    weights = weights / weights.mean()
-    step._weight_of_class = tf.constant(weights, tf.float32)
-
-
-def balanced_weights(step: Any, counts: np.ndarray, num_examples: int) -> None:
-    """Weigh classes as `training.class_weights: balanced`."""
-    import tensorflow as tf
-
-    weights = step._task.balanced_weights(num_examples, counts)
-    step._weight_of_class = tf.constant(weights, tf.float32)
-
-
 def logit_adjustment(step: Any, counts: np.ndarray, num_examples: int) -> Callable:
     """Add the logarithm of the class shares to the logits in the loss (Menon et al. 2021)."""
     import tensorflow as tf
@@ -386,7 +369,5 @@ TECHNIQUES: dict[str, Callable] = {
     "rdrop4": _r_drop(4.0),
     "mixup": mixup,
     "focal": focal,
-    "effective": effective_number,
-    "balanced": balanced_weights,
     "adjusted": logit_adjustment,
 }

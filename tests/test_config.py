@@ -183,13 +183,13 @@ IN_FILE: dict[str, tuple[str, ...]] = {
     ),
     "a weight that is not a number": (
         SOURCE + "training: {class_weights: {a: x}}",
-        "f.yaml:3: training.class_weights: expected none, balanced or a number of at least 0 for "
-        "each class, found {'a': 'x'}",
+        "f.yaml:3: training.class_weights: expected none, balanced, effective or a number of at "
+        "least 0 for each class, found {'a': 'x'}",
     ),
     "a misspelt word for weights": (
         SOURCE + "training: {class_weights: balance}",
-        "f.yaml:3: training.class_weights: expected none, balanced or a number of at least 0 for "
-        "each class, found 'balance'; did you mean balanced?",
+        "f.yaml:3: training.class_weights: expected none, balanced, effective or a number of at "
+        "least 0 for each class, found 'balance'; did you mean balanced?",
     ),
     "a long value": (
         SOURCE + f"model: {{encoder: {'x' * 1000}}}",
@@ -373,8 +373,8 @@ ON_COMMAND_LINE = {
         "'<stream end>')"
     ),
     "training.class_weights={a: b}": (
-        "--set training.class_weights: expected none, balanced or a number of at least 0 for each "
-        "class, found {'a': 'b'}"
+        "--set training.class_weights: expected none, balanced, effective or a number of at least "
+        "0 for each class, found {'a': 'b'}"
     ),
     "model.reset_after=true": (
         "--set model.reset_after: has no effect, because model.encoder is lstm; it applies only "
@@ -849,7 +849,7 @@ ALTERNATIVES: dict[str, list[Any]] = {
     "training.schedule": ["constant", "plateau"],
     "training.patience_epochs": [1, 9],
     "training.plateau_patience_epochs": [1, 9],
-    "training.class_weights": ["none", {"a": 1.0}],
+    "training.class_weights": ["none", "effective", {"a": 1.0}],
 }
 
 

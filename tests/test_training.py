@@ -469,6 +469,17 @@ def test_balanced_class_weights_follow_their_definition(tmp_path):
     assert weights == [10 / 30, 30 / 10, 1 / 40]
 
 
+def test_effective_class_weights_are_inverse_to_the_effective_numbers_with_a_mean_of_1(tmp_path):
+    rows = ["a,x\n"] * 3000 + ["b,y\n"] * 2 + ["c,z\n"]
+    (tmp_path / "a.csv").write_text("text,label\n" + "".join(rows))
+    dataset = data.open_dataset(train=str(tmp_path / "a.csv"), validation=str(tmp_path / "a.csv"))
+    weights = training_run.weigh_classes("effective", OneOf(3), dataset)
+    assert sum(weights) == pytest.approx(3)
+    # 1 + b and (1 - b^3000) / (1 - b) texts, b = 0.999.
+    assert weights[2] / weights[1] == pytest.approx(1.999)
+    assert weights[2] / weights[0] == pytest.approx((1 - 0.999**3000) / 0.001)
+
+
 def test_class_weights_of_unknown_classes_are_refused_before_texts_are_encoded(
     reviews, tiny, tmp_path
 ):

@@ -354,8 +354,11 @@ class Training(_Section, frozen=True):
         ),
     ] = 0.0
     class_weights: Annotated[
-        Literal["none", "balanced"] | dict[str, Weight],
-        _about("class weights in the loss: `balanced`, or a weight for each class name"),
+        Literal["none", "balanced", "effective"] | dict[str, Weight],
+        _about(
+            "class weights in the loss: `balanced`, by the inverse number of texts of a class; "
+            "`effective`, of its effective number, which is weaker; or a weight for each class name"
+        ),
     ] = "none"
     label_smoothing: Annotated[Fraction, _about("share of the target spread over all classes")] = (
         0.0

@@ -23,6 +23,9 @@ from textclf.training.row_adam import NgramAdam, RowAdam, Rows
 _FIRST_SCALE = 2.0**15
 _STEPS_TO_DOUBLE = 2000
 
+# Of the effective number of texts of a class, see `weigh_classes`.
+_EFFECTIVE_BASE = 0.999
+
 # Dropout masks of a step: a layer may draw this many before it repeats those of the next step.
 _DRAWS_PER_STEP = 64
 _SEED_STATE = "seed_generator_state"  # Keras' name of the variable of a `SeedGenerator`
@@ -236,8 +239,13 @@ def learning_rate(
 def weigh_classes(setting: str | dict[str, float], task: Task, dataset: Dataset) -> list[float]:
     """Return the weight of each class in the loss.
 
+    The effective number of n texts is (1 - b^n) / (1 - b) with b = 0.999: nearly n for few texts,
+    and at most 1,000. The weights are inverse to it, with a mean of 1 (Cui et al. 2019,
+    "Class-Balanced Loss Based on Effective Number of Samples").
+
     Args:
-        setting: `training.class_weights`: "none", "balanced", or a weight for each class.
+        setting: `training.class_weights`: "none", "balanced", "effective", or a weight for each
+            class.
 
     Raises:
         ConfigError: the weights are not those of the classes.
@@ -254,6 +262,10 @@ def weigh_classes(setting: str | dict[str, float], task: Task, dataset: Dataset)
         return [float(setting[name]) for name in names]
     if setting == "none":
         return [1.0] * len(names)
+    if setting == "effective":
+        counts = np.maximum(train.class_counts, 1).astype(np.float64)
+        weights = 1 / (1 - _EFFECTIVE_BASE**counts)
+        return [float(weight) for weight in weights / weights.mean()]
     return task.balanced_weights(train.num_examples, train.class_counts)
 
 

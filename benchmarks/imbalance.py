@@ -60,7 +60,7 @@ def run(folder: Path, name: str, seed: int, names: list[str], epochs: int) -> No
         for technique in missing:
             recipe = recipes.RECIPES.get(technique, recipes.DROPOUT)
             if name == "goemotions":
-                recipe = recipe | {"training.learning_rate": 0.002, "training.schedule": "cosine"}
+                recipe = recipe | recipes.COSINE
             if technique in LINEAR:
                 is_balanced = technique != "linear"
                 linear = recipes.fit_linear(configs["linear"], Path(work), balanced=is_balanced)

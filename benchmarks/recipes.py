@@ -30,6 +30,7 @@ DROPOUT = {
     "model.embedding_dropout": 0.4,
     "model.output_dropout": 0.5,
 }
+COSINE = {"training.learning_rate": 0.002, "training.schedule": "cosine"}
 GLOVE = {"model.embedding_vectors": "${TEXTCLF_DATA}/" + VECTORS}
 # Recipes that differ by the seed of the training only.
 ENSEMBLE = ("dropout", "again1", "again2")
@@ -51,13 +52,10 @@ RECIPES = {
     "length200": {**DROPOUT, "text.sequence_length": 200},
     "smooth": {**DROPOUT, "training.label_smoothing": 0.1},
     "min_count1": {**DROPOUT, "text.min_count": 1},
-    "cosine": {**DROPOUT, "training.learning_rate": 0.002, "training.schedule": "cosine"},
-    "cosine_swa": {
-        **DROPOUT,
-        "training.learning_rate": 0.002,
-        "training.schedule": "cosine",
-        "training.average": "swa",
-    },
+    "cosine": {**DROPOUT, **COSINE},
+    "cosine_swa": {**DROPOUT, **COSINE, "training.average": "swa"},
+    "cosine_effective": {**DROPOUT, **COSINE, "training.class_weights": "effective"},
+    "cosine_focal": {**DROPOUT, **COSINE, "technique": "focal"},
     "cosine5": {**DROPOUT, "training.learning_rate": 0.005, "training.schedule": "cosine"},
     "subwords": {**DROPOUT, "text.subwords": True},
     "token2": {**DROPOUT, "model.token_dropout": 0.2},
@@ -76,12 +74,7 @@ RECIPES = {
     "glove_2layers": {**DROPOUT, **GLOVE, "model.num_layers": 2},
     "glove_swa": {**DROPOUT, **GLOVE, "training.average": "swa"},
     "glove_rate2": {**DROPOUT, **GLOVE, "training.learning_rate": 0.002},
-    "glove_cosine": {
-        **DROPOUT,
-        **GLOVE,
-        "training.learning_rate": 0.002,
-        "training.schedule": "cosine",
-    },
+    "glove_cosine": {**DROPOUT, **GLOVE, **COSINE},
     "glove_weak": {**DROPOUT, **GLOVE, "model.embedding_dropout": 0.2},
     "glove_subwords": {**DROPOUT, **GLOVE, "text.subwords": True},
     "glove_count1": {**DROPOUT, **GLOVE, "text.min_count": 1},

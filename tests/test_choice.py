@@ -109,6 +109,14 @@ def test_a_setting_of_the_network_asks_for_one_also_on_few_rows(tmp_path: Path) 
         )
 
 
+def test_classes_are_weighed_if_labels_of_several_a_text_are_rare() -> None:
+    imbalance = data.Imbalance("usual", 1000, {"rare": 10})
+    several = chosen(properties(is_multi_label=True, imbalance=imbalance))
+    assert several["training.class_weights"] == "effective"
+    for others in ({"is_multi_label": True}, {"imbalance": imbalance}):
+        assert "training.class_weights" not in chosen(properties(**others))
+
+
 def test_every_network_keeps_the_mean_of_epochs_where_it_is_better() -> None:
     for is_multi_label, num_texts in itertools.product((False, True), (5_000, 50_000)):
         settings = chosen(properties(num_texts, is_multi_label=is_multi_label))

@@ -246,9 +246,9 @@ def test_init_names_rare_classes_unless_classes_are_weighed(folder: Path):
     said = run("init", "rows.csv", "rows.yaml").stderr
     assert "note: train: 1 class has less than a tenth of the " in said
     assert " texts of usual (rare " in said
-    assert "try training.class_weights: balanced" in said
-    balanced = ("--set", "training.class_weights=balanced")
-    assert "a tenth" not in run("init", "rows.csv", "balanced.yaml", *balanced).stderr
+    assert "; for a higher recall of rare classes, try training.class_weights: effective" in said
+    weights = ("--set", "training.class_weights=effective")
+    assert "a tenth" not in run("init", "rows.csv", "weights.yaml", *weights).stderr
 
 
 def test_init_leaves_out_a_test_file_without_the_columns(folder: Path):

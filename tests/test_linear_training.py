@@ -368,3 +368,25 @@ def test_linear_model_of_other_data_or_settings_is_refused(bag, reviews, tmp_pat
         with pytest.raises(ValueError, match="fitted to other data or with other settings"):
             list(training.train_events(settings_of_run, tmp_path / "run", linear_model=model))
     assert not (tmp_path / "run").exists()
+
+
+def test_training_names_rare_classes_and_advises_weights_unless_there_are_some(bag, tmp_path):
+    rows = [("text", "label")]
+    rows += [(f"a good film number {n}", "usual") for n in range(60)]
+    rows += [(f"a dull film number {n}", "rare") for n in range(5)]
+    for name in ("train", "validation"):
+        with open(tmp_path / f"{name}.csv", "w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows(rows)
+    values = settings("none", bag, tmp_path)
+    values["data"] = {name: str(tmp_path / f"{name}.csv") for name in ("train", "validation")}
+
+    def notices(**training_settings):
+        values["training"] = training_settings
+        events = training.train_events(Config.from_dict(values), tmp_path / str(training_settings))
+        return "\n".join(next(events).notices)
+
+    advice = "for a higher recall of rare classes, try training.class_weights: effective"
+    said = notices()
+    assert "1 class has less than a tenth of the 60 texts of usual (rare 5)" in said
+    assert advice in said
+    assert advice not in notices(class_weights="effective")

@@ -130,8 +130,7 @@ def make_recipe(
     rare_classes = ""
     if properties.imbalance is not None and config.training.class_weights == "none":
         rare_classes = (
-            f"{properties.imbalance.sentence(_NAMED_CLASSES)}; for a higher recall of rare "
-            "classes, try training.class_weights: balanced"
+            f"{properties.imbalance.sentence(_NAMED_CLASSES)}; {properties.imbalance.ADVICE}"
         )
     return Recipe(
         text=text,

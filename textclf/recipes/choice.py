@@ -112,6 +112,12 @@ def _choose_length(properties: Properties) -> list[Choice]:
     return [Choice("text.sequence_length", limit, reason)]
 
 
+def _choose_class_weights(properties: Properties) -> list[Choice]:
+    if properties.imbalance is None:
+        return []
+    return [Choice("training.class_weights", "effective", "rare labels weigh more in the loss")]
+
+
 def _choose_training(properties: Properties) -> list[Choice]:
     if properties.is_multi_label:
         return [
@@ -122,6 +128,7 @@ def _choose_training(properties: Properties) -> list[Choice]:
                 "training.monitor", "val_macro_f1", "rare labels count as much as frequent ones"
             ),
             Choice("training.patience_epochs", 4, ""),
+            *_choose_class_weights(properties),
         ]
     if properties.num_texts >= _MANY_TEXTS:
         return [

@@ -154,6 +154,9 @@ def data_notices(
 ) -> Iterator[str]:
     """Yield what a user should know about data and length limit before the training."""
     yield from dataset.findings.sentences(num_places=1)
+    imbalance = dataset.findings.imbalance
+    if imbalance is not None and config.training.class_weights == "none":
+        yield imbalance.ADVICE
     if prepared.num_pruned:
         yield (
             f"{prepared.num_pruned} rare tokens were dropped while counting, so counts near "

@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 import tensorflow as tf
 
-from textclf import artifact, evaluation, model_card, model_data, networks, text
+from textclf import analysis, artifact, evaluation, model_card, model_data, networks, text
 from textclf.config import Config, to_yaml, write_trained_paths
 from textclf.data import Dataset
 from textclf.errors import ArtifactError, DataError
@@ -118,6 +118,16 @@ class Predictor:
             a mixture, and for an exported version, which only has the outputs of the mixture.
         """
         return None
+
+    def explain(self, texts: Iterable[str | bytes], **options: Any) -> analysis.Explanations:
+        """Return how much each word of each text adds to the score of its class.
+
+        Only a trained folder can do this, see `Classifier.explain`.
+
+        Raises:
+            ArtifactError: the model is an exported version.
+        """
+        raise ArtifactError(analysis.EXPORT_NOT_EXPLAINED)
 
     def predict(self, texts: Iterable[str | bytes]) -> list[str] | list[tuple[str, ...]]:
         """Return the most probable class of each text; multi-label: its selected classes."""
@@ -253,6 +263,70 @@ class Classifier(Predictor):
         logits = self.linear_logits(texts, batch_size)
         return self.card.task.probabilities(tf.constant(logits), decision.temperature).numpy()
 
+    def explain(
+        self,
+        texts: Iterable[str | bytes],
+        *,
+        class_names: Sequence[str] | None = None,
+        num_steps: int = analysis.NUM_STEPS,
+        on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    ) -> analysis.Explanations:
+        """Return how much each word of each text adds to the score of its class.
+
+            classifier.load("runs/reviews").explain(["not bad at all"])
+
+        The parts of the network are integrated gradients on the token vectors, those of the linear
+        model are exact; see `analysis.attribution`. The last value of a notebook's cell is shown
+        as coloured text.
+
+        Args:
+            texts: n strings or bytes, as for `answers`.
+            class_names: classes to explain; None for the predicted class, or the selected ones of a
+                multi-label task (the most probable one if none is selected).
+            num_steps: number of steps of the integrated gradients; more make the completeness error
+                smaller.
+            on_progress: called with a description, the number of texts done and their total.
+
+        Returns:
+            n explanations.
+
+        Raises:
+            DataError: `texts` is not a sequence of texts, or a class name is not one of the model.
+            ValueError: `num_steps` is less than 1.
+        """
+        return analysis.explain_texts(
+            encode_texts(texts),
+            text_encoder=self.text_encoder,
+            network=self.network,
+            linear=self.linear,
+            card=self.card,
+            class_names=class_names,
+            num_steps=num_steps,
+            on_progress=on_progress,
+        )
+
+    def leave_one_out(self, texts: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Compute the change of the scores without each token, with core TensorFlow operations.
+
+        Exported versions have it as the signature `explain`.
+
+            model.leave_one_out(tf.constant(["not bad at all"]))["drops"]
+
+        Args:
+            texts: string [batch].
+
+        Returns:
+            tokens, string [batch, T]; drops, float32 [batch, T, classes]; scores, float32 [batch,
+            classes]; num_tokens, int64 [batch]; see `analysis.leave_one_out`.
+        """
+        return analysis.leave_one_out(
+            texts,
+            text_encoder=self.text_encoder,
+            network=self.network,
+            linear=self.linear,
+            card=self.card,
+        )
+
     def network_alone(self) -> "Classifier":
         """Return the network of a mixture as a classifier without the linear model.
 
@@ -337,7 +411,7 @@ class Classifier(Predictor):
             encoded = encoded._replace(truncated=is_cut)
         if self.network is None:
             return encoded, linear_logits, linear_logits
-        return encoded, self.network.encode(_features(encoded)), linear_logits
+        return encoded, self.network.encode(encoded.features()), linear_logits
 
     def answer_from(
         self, encoded: text.Encoded, vectors: tf.Tensor, linear_logits: tf.Tensor | None = None
@@ -461,14 +535,6 @@ def _shown(value: Any) -> str:
         return "None"
     shown = " ".join(repr(value).split())
     return f"{shown if len(shown) <= 40 else shown[:37] + '...'} ({type(value).__name__})"
-
-
-def _features(encoded: text.Encoded) -> networks.Features:
-    """Return the input features of the network."""
-    features: networks.Features = {"token_ids": encoded.token_ids, "lengths": encoded.lengths}
-    if encoded.unknown_subwords is not None:
-        features["unknown_subwords"] = encoded.unknown_subwords
-    return features
 
 
 def tokenizer_settings(config: Config) -> dict[str, Any]:

@@ -11,7 +11,7 @@ adds a part of it:
   The path leads from zero vectors to the vectors of the text. The integral is a sum over the nodes
   of Gauss and Legendre. If it were exact, the parts of all tokens would add up to the score minus
   that of the zero vectors (completeness); the difference is reported.
-- The linear model: exact contributions, see `LinearModel.contributions`.
+- The linear model: exact contributions, see `LinearReading.contributions`.
 
 Recurrent layers run in NumPy (`networks.cells`): their gradients need no graph, whose tracing takes
 seconds. A test compares them with finite differences and with the layers of Keras.
@@ -34,7 +34,7 @@ from textclf.analysis.explanation import (
 )
 from textclf.artifact import Card
 from textclf.errors import DataError, did_you_mean, format_list
-from textclf.linear import LinearModel
+from textclf.linear import LinearModel, LinearReading
 from textclf.networks import cells
 
 # Rows times positions in one pass through the network.
@@ -114,9 +114,10 @@ class _Explainer:
         one = tf.constant(1, tf.int64)
         tokens, positions = self._text_encoder.tokenizer.split_tokens(tf.constant([data]))
         encoded = self._text_encoder.encode_tokens(tokens, positions, one)
-        logits = linear_logits = vectors = None
+        logits = linear_logits = vectors = reading = None
         if self._linear is not None:
-            logits = linear_logits = self._linear(tokens, positions, one)[0]
+            reading = self._linear.read(tokens)
+            logits = linear_logits = tf.constant(reading.logits[np.newaxis], tf.float32)
         if self._network is not None:
             vectors = self._network.encoder.embed(
                 encoded.token_ids, unknown_subwords=encoded.unknown_subwords
@@ -129,7 +130,7 @@ class _Explainer:
         if class_ids is None:
             class_ids = np.flatnonzero(selected).tolist() or [label_id]
         network, network_starts = self._network_parts(vectors, positions[:, 1], class_ids)
-        linear, linear_starts = self._linear_parts(tokens, class_ids)
+        linear, linear_starts = self._linear_parts(reading, len(tokens), class_ids)
         scores = (
             self._card.task.score_weights(self._card.temperature)[class_ids].astype(np.float64)
             @ logits.numpy()[0]
@@ -206,13 +207,13 @@ class _Explainer:
         return parts, starts
 
     def _linear_parts(
-        self, tokens: tf.Tensor, class_ids: Sequence[int]
+        self, reading: LinearReading | None, num_tokens: int, class_ids: Sequence[int]
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return what each token adds, float64 [N, K], and the starts, float64 [K]."""
-        if self._linear is None:
-            return np.zeros((len(tokens), len(class_ids))), np.zeros(len(class_ids))
-        weights = self._linear_weights[list(class_ids)]
-        return self._linear.contributions(tokens, weights), self._linear.bias(weights)
+        if reading is None:
+            return np.zeros((num_tokens, len(class_ids))), np.zeros(len(class_ids))
+        weights = self._linear_weights[list(class_ids)].astype(np.float64)
+        return reading.contributions(weights), weights @ reading.bias
 
 
 def integrated_gradients(

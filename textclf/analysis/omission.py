@@ -18,8 +18,12 @@ _ROWS = 64
 
 
 def leave_one_out(
-    texts: tf.Tensor,
+    tokens: tf.Tensor,
+    positions: tf.Tensor,
+    encoded: text.Encoded,
     *,
+    linear_logits: tf.Tensor | None,
+    network_logits: tf.Tensor | None,
     text_encoder: text.TextEncoder,
     network: "networks.Network | networks.ServingNetwork | None",
     linear: LinearModel | None,
@@ -28,8 +32,11 @@ def leave_one_out(
     """Compute how much each token of texts adds to the scores, in core TensorFlow operations.
 
     Args:
-        texts: string [batch].
-        text_encoder, network, linear, card: parts of a classifier, at least one of both models.
+        tokens, positions: string [N] and int64 [N, 2], of `Tokenizer.split_tokens`.
+        encoded: the same tokens, encoded.
+        linear_logits, network_logits: float32 [batch, classes], logits of both models; None for a
+            model that the classifier does not have.
+        text_encoder, network, linear, card: parts of the classifier.
 
     Returns:
         tokens: string [batch, T], the first tokens that the network or the linear model reads, at
@@ -39,10 +46,8 @@ def leave_one_out(
         scores: float32 [batch, classes], see `tasks.Task.score_weights`.
         num_tokens: int64 [batch], number of all tokens of the text.
     """
-    num_texts = tf.shape(texts, tf.int64)[0]
-    tokens, positions = text_encoder.tokenizer.split_tokens(texts)
+    num_texts = tf.size(encoded.num_tokens, tf.int64)
     text_of, position = tf.unstack(positions, axis=1)
-    encoded = text_encoder.encode_tokens(tokens, positions, num_texts)
     column = tf.fill(tf.shape(position), tf.constant(-1, tf.int64))
     if network is not None:
         column = text_encoder.columns(position, tf.gather(encoded.num_tokens, text_of))
@@ -53,7 +58,7 @@ def leave_one_out(
 
     logits, logits_without = [], []
     if linear is not None:
-        whole = linear(tokens, positions, num_texts)[0]
+        whole = linear_logits
         is_read = tf.gather(position, left_out) < linear_limit
         rows = tf.where(is_read)  # [M', 1]
         without = linear.without_each(
@@ -64,7 +69,7 @@ def leave_one_out(
             tf.tensor_scatter_nd_update(tf.gather(whole, text_of), rows, without)
         )
     if network is not None:
-        whole = network(encoded.features())  # type: ignore[operator]
+        whole = network_logits
         column = tf.gather(column, left_out)
         rows = tf.where(column >= 0)
         without = _network_without(

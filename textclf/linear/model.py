@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
+from textclf.linear.reading import LinearReading, ReadBlock
 from textclf.text.ngrams import NgramBlock, count_ngrams, ngram_spans, ngrams_across_gaps
 
 # Larger counts weigh as this one: the counts of training texts are stored in one byte.
@@ -77,42 +78,27 @@ class LinearModel(tf.Module):
             logits += self._weighted(i, text_of_feature, feature, values, num_texts)
         return logits, num_tokens > self.max_tokens
 
-    def contributions(self, tokens: tf.Tensor, weights: np.ndarray) -> np.ndarray:
-        """Return what each token of a text adds to weighted sums of its logits.
-
-        An n-gram adds its value times its weight, in equal shares to its occurrences, and an
-        occurrence adds it in equal shares to its tokens. The norm of the text is a constant here.
-        The sum over the tokens is the weighted sum of the logits without their bias.
-
-        Args:
-            tokens: string [N], the tokens of one text.
-            weights: float32 [K, C], of the logits in each sum.
-
-        Returns:
-            float64 [N, K]; 0 for tokens that are not read.
-        """
+    def read(self, tokens: tf.Tensor) -> LinearReading:
+        """Return the n-grams that the model reads in one text, from its tokens, string [N]."""
         kept = tokens[: self.max_tokens]
-        sums = np.zeros((len(tokens), len(weights)))
+        blocks = []
         for i, block in self._used_blocks():
             spans = ngram_spans(block, kept, tf.zeros(tf.shape(kept), tf.int64), self.num_buckets)
-            bucket, entry_of, count = tf.unique_with_counts(spans.bucket, tf.int64)
+            bucket, feature_of, count = tf.unique_with_counts(spans.bucket, tf.int64)
             feature, known = self._features(i, bucket)
             value = self._values(i, feature, tf.gather(count, known)).numpy().astype(np.float64)
-            rows = tf.gather(self._variables[f"weights_{i}"], feature).numpy().astype(np.float64)
-            norm = np.sqrt((value**2).sum())
-            of_entry = np.zeros((len(bucket), len(weights)))  # for one token of one occurrence
-            share = value / np.where(norm > 0, norm, 1) / tf.gather(count, known).numpy()
-            of_entry[known.numpy()] = share[:, np.newaxis] * (rows @ weights.T)
-            start, size = spans.start.numpy(), spans.size.numpy()
-            of_token = of_entry[entry_of.numpy()] / size[:, np.newaxis]  # [W, K]
-            for offset in range(max(size, default=0)):
-                longer = size > offset
-                np.add.at(sums, start[longer] + offset, of_token[longer])
-        return sums
-
-    def bias(self, weights: np.ndarray) -> np.ndarray:
-        """Return weighted sums of the logits of a text without n-grams, float64 [K]."""
-        return weights.astype(np.float64) @ self._variables["bias"].numpy()
+            value /= np.sqrt((value**2).sum()) or 1
+            values = np.zeros(len(bucket))
+            values[known.numpy()] = value
+            rows = np.zeros((len(bucket), self.num_classes), np.float32)
+            rows[known.numpy()] = tf.gather(self._variables[f"weights_{i}"], feature).numpy()
+            blocks.append(
+                ReadBlock(
+                    values, rows, count.numpy(), feature_of.numpy(),
+                    spans.start.numpy(), spans.size.numpy(),
+                )
+            )  # fmt: skip
+        return LinearReading(len(tokens), self._variables["bias"].numpy(), blocks)
 
     def without_each(
         self, tokens: tf.Tensor, positions: tf.Tensor, num_texts: tf.Tensor, left_out: tf.Tensor

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 LEGEND = "blue: for the class; orange: against it; a filled word has a large part"
 # Tokens in the table, and tokens of a stretch that is not read.
 _NUM_ROWS, _NUM_UNREAD = 10, 8
+# A total with full colour, at least.
+_LEAST_SCALE = 0.1
 # Least share of the largest part, and the style from there on. Both colours are legible on black
 # and on white.
 _STYLES = (
@@ -76,7 +78,8 @@ def account(
             sum(values[i] for _, i in others)
             for values in (attribution.totals, attribution.network, attribution.linear)
         ]
-        rows.append([f"{len(others):,} other tokens", "", *_numbers(explanation, *sums), ""])
+        name = "1 other token" if len(others) == 1 else f"{len(others):,} other tokens"
+        rows.append([name, "", *_numbers(explanation, *sums), ""])
     starts = (attribution.start, attribution.network_start, attribution.linear_start)
     rows.append(["start, without any token", "", *_numbers(explanation, *starts), ""])
     blank = [""] * (2 if _has_both(explanation) else 0)
@@ -111,9 +114,12 @@ def stretches(explanation: Explanation) -> Iterator[tuple[bool, list[int]]]:
 
 
 def shares(explanation: Explanation, attribution: Attribution) -> list[float]:
-    """Return the total of each token divided by the largest absolute one, -1 to 1."""
+    """Return the total of each token divided by the largest absolute one, -1 to 1.
+
+    If all totals are small, they are divided by a constant, so that nothing looks important.
+    """
     totals = attribution.totals
-    largest = max(map(abs, totals), default=0) or 1
+    largest = max(_LEAST_SCALE, *map(abs, totals), 0.0)
     return [total / largest for total in totals]
 
 

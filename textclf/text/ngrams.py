@@ -133,7 +133,8 @@ def ngrams_across_gaps(
     values = tf.strings.to_hash_bucket_fast(tokens, _HASH_MODULUS)
     num_values = tf.size(values, tf.int64)
     for n in range(max(block.shortest, 2), block.longest + 1 if block.kind == "tokens" else 0):
-        starts = tf.range(num_values - n)  # windows of n + 1 tokens, one of them left out
+        # Windows of n + 1 tokens, one of them left out.
+        starts = tf.range(tf.maximum(num_values - n, 0))
         inside = tf.gather(text_of, starts) == tf.gather(text_of, starts + n)
         starts = tf.boolean_mask(starts, inside)
         for gap in range(1, n):

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import small_networks
+import tensorflow as tf
 
 from textclf import artifact, classifier, linear, networks, text, training
 from textclf.config import Config
@@ -118,6 +119,14 @@ def train_planted(folder: Path, triggers: dict[str, list[str]], **data: Any) -> 
     for _ in training.train_events(Config.from_dict(values), folder / "run"):
         pass
     return folder / "run"
+
+
+def predicted(model: classifier.Classifier, texts: list[str]) -> np.ndarray:
+    """Return the probabilities of texts, float32 [n, C].
+
+    `predict_proba` traces a graph, which takes longer than these few texts without one.
+    """
+    return model.answer(tf.constant(texts, tf.string, shape=[len(texts)]))["probabilities"].numpy()
 
 
 def score_of(probabilities: np.ndarray, class_id: int, *, multi_label: bool = False) -> float:

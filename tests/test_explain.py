@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from click.testing import CliRunner
-from explained import WORDS, random_linear, score_of, train_planted, untrained
+from explained import WORDS, predicted, random_linear, score_of, train_planted, untrained
 from rich.cells import cell_len
 from small_networks import every_network, make, randomize
 
@@ -89,7 +89,7 @@ def test_parts_add_up_to_the_log_odds_of_the_probabilities(
         num_layers=2, layer_norm=True, pooling="attention",
     )  # fmt: skip
     texts = [TEXT, "good", ""]
-    p = model.predict_proba(texts)
+    p = predicted(model, texts)
     for row, explanation in enumerate(model.explain(texts, num_steps=512)):
         [part] = explanation.attributions
         class_id = model.class_names.index(part.class_name)
@@ -127,7 +127,7 @@ def test_linear_model_alone_is_explained_exactly(tmp_path):
     [part] = explanation.attributions
     assert abs(part.completeness_error) < 1e-5 and not any(part.network)
     assert (explanation.has_network, explanation.num_steps) == (False, 0)
-    p = model.predict_proba([TEXT])[0]
+    p = predicted(model, [TEXT])[0]
     score = score_of(p, model.class_names.index(part.class_name))
     assert part.start + sum(part.linear) == pytest.approx(score, abs=1e-5)
 
@@ -135,7 +135,7 @@ def test_linear_model_alone_is_explained_exactly(tmp_path):
 def test_score_of_one_of_several_classes_is_its_log_p_minus_the_mean_of_the_others(tmp_path):
     model = untrained(tmp_path, class_names=("a", "b", "c", "d"))
     explanation = model.explain([TEXT], class_names=model.class_names)[0]
-    p = model.predict_proba([TEXT])[0]
+    p = predicted(model, [TEXT])[0]
     scores = [part.score for part in explanation.attributions]
     np.testing.assert_allclose(scores, [score_of(p, c) for c in range(4)], atol=1e-4)
     assert explanation.score_name == "log p minus mean log p of other classes"
@@ -261,12 +261,14 @@ def test_spans_of_ngrams_have_the_counts_of_ngrams(block):
 
 
 def test_selected_labels_are_explained_each(tmp_path):
-    model = untrained(tmp_path, class_names=("a", "b", "c"), multi_label=True, temperature=(1.0, 2.0, 0.5))
+    model = untrained(
+        tmp_path, class_names=("a", "b", "c"), multi_label=True, temperature=(1.0, 2.0, 0.5)
+    )
     card = msgspec.structs.replace(model.card, thresholds=(0.0, 0.999, 0.0))
     model = classifier.Classifier(model.text_encoder, model.network, card, model.linear)
     explanation = model.explain([TEXT])[0]
     assert [part.class_name for part in explanation.attributions] == ["a", "c"]
-    p = model.predict_proba([TEXT])[0]
+    p = predicted(model, [TEXT])[0]
     for k, class_id in ((0, 0), (1, 2)):
         part = explanation.attributions[k]
         assert part.is_selected
@@ -282,7 +284,7 @@ def test_most_probable_label_is_explained_if_none_is_selected(tmp_path):
     model = classifier.Classifier(model.text_encoder, model.network, card, model.linear)
     explanation = model.explain([TEXT])[0]
     [part] = explanation.attributions
-    assert part.class_name == explanation.label == model.class_names[model.predict_proba([TEXT])[0].argmax()]  # fmt: skip
+    assert part.class_name == explanation.label == model.class_names[predicted(model, [TEXT])[0].argmax()]  # fmt: skip
     assert ", not selected;" in analysis.format_explanation(explanation)
 
 
@@ -311,7 +313,7 @@ def test_tokens_beyond_the_limit_are_not_read_and_add_nothing(tmp_path, keep, re
         [part] = explanation.attributions
         assert all((value != 0) == (i in by_network) for i, value in enumerate(part.network))
         assert not any(value for i, value in enumerate(part.linear) if i not in by_linear)
-        p = model.predict_proba([text])[0]
+        p = predicted(model, [text])[0]
         class_id = model.class_names.index(part.class_name)
         assert part.score == pytest.approx(score_of(p, class_id), abs=1e-4)
         unread = [i for i in range(9) if i not in by_network + by_linear]
@@ -328,7 +330,7 @@ def test_unknown_words_are_marked_and_have_parts_of_their_own_with_subwords(tmp_
         known = [token.is_known for token in explanation.tokens]
         assert known == [True, False, True, True, False]
         part = explanation.attributions[0]
-        p = model.predict_proba(["the unseen film was zzzzz"])[0]
+        p = predicted(model, ["the unseen film was zzzzz"])[0]
         class_id = model.class_names.index(part.class_name)
         assert part.score == pytest.approx(score_of(p, class_id), abs=1e-4)
         assert abs(part.completeness_error) < 0.05
@@ -341,7 +343,7 @@ def test_tokens_of_a_character_model_are_its_characters(tmp_path):
     assert words(explanation) == ["不", "差", "o", "k"]
     assert "\n不差 o k\n" in analysis.format_explanation(explanation)
     part = explanation.attributions[0]
-    p = model.predict_proba(["不差 ok"])[0]
+    p = predicted(model, ["不差 ok"])[0]
     assert part.score == pytest.approx(
         score_of(p, model.class_names.index(part.class_name)), abs=1e-4
     )
@@ -416,12 +418,8 @@ def test_strong_words_are_blue_if_they_speak_for_the_class_and_orange_otherwise(
 
 
 def test_html_of_explanations_escapes_texts_and_class_names(tmp_path):
-    model = untrained(
-        tmp_path, class_names=("<i>x</i>", "b"), text_settings={"unit": "character"}
-    )
-    page = analysis.explanation_page(
-        model.explain(["<a&"], class_names=["<i>x</i>"]), "<script>"
-    )
+    model = untrained(tmp_path, class_names=("<i>x</i>", "b"), text_settings={"unit": "character"})
+    page = analysis.explanation_page(model.explain(["<a&"], class_names=["<i>x</i>"]), "<script>")
     assert "<i>" not in page and "<script>" not in page
     assert ">&lt;</span>" in page and "&lt;i&gt;x&lt;/i&gt;" in page
     assert page.startswith("<!doctype html>") and not re.search("(src|href)=.http", page)

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 import tensorflow as tf
-from explained import random_linear, score_of, untrained
+from explained import predicted, random_linear, score_of, untrained
 
 from textclf import analysis, classifier, saved_model
 from textclf.config import Config
@@ -24,17 +24,18 @@ def tokens_of(outputs, row):
 def assert_drops_are_those_of_predictions(model, outputs, texts):
     """Compare with the probabilities of the texts that are written without one token."""
     multi_label = model.card.multi_label
-    p = model.predict_proba(texts)
+    p = predicted(model, texts)
+    scores, drops = outputs["scores"].numpy(), outputs["drops"].numpy()
     for row in range(len(texts)):
         tokens = tokens_of(outputs, row)
         for class_id in range(len(model.class_names)):
             score = score_of(p[row], class_id, multi_label=multi_label)
-            assert outputs["scores"][row, class_id] == pytest.approx(score, abs=1e-4)
+            assert scores[row, class_id] == pytest.approx(score, abs=1e-4)
             without = [" ".join(tokens[:i] + tokens[i + 1 :]) for i in range(len(tokens))]
-            for i, changed in enumerate(model.predict_proba(without)):
+            for i, changed in enumerate(predicted(model, without) if without else []):
                 drop = score - score_of(changed, class_id, multi_label=multi_label)
-                assert outputs["drops"][row, i, class_id] == pytest.approx(drop, abs=2e-4)
-        assert not outputs["drops"].numpy()[row, len(tokens) :].any()
+                assert drops[row, i, class_id] == pytest.approx(drop, abs=2e-4)
+        assert not drops[row, len(tokens) :].any()
 
 
 @pytest.mark.parametrize(
@@ -71,13 +72,15 @@ def test_drops_of_characters_are_those_of_texts_without_them(tmp_path):
 @pytest.mark.parametrize("keep", ["start", "end", "both"])
 def test_no_token_beyond_the_limit_is_read_instead_of_the_left_out_one(tmp_path, keep):
     settings = {"sequence_length": 4, "keep": keep}
-    model = untrained(tmp_path, encoder="bag", pooling="mean", with_linear=False, text_settings=settings)
+    model = untrained(
+        tmp_path, encoder="bag", pooling="mean", with_linear=False, text_settings=settings
+    )
     text = "the film was not good at all bad music"
     read = {"start": [0, 1, 2, 3], "end": [5, 6, 7, 8], "both": [0, 1, 7, 8]}[keep]
     outputs = model.leave_one_out(tf.constant([text, "good"]))
     kept = [text.split()[i] for i in read]
     assert tokens_of(outputs, 0) == kept
-    # The kept tokens alone are a short text, of which nothing is cut.
+    # The kept tokens alone are a short text: nothing of it is cut.
     short = model.leave_one_out(tf.constant([" ".join(kept)]))
     np.testing.assert_allclose(outputs["drops"][0], short["drops"][0], atol=1e-5)
     assert outputs["num_tokens"].numpy().tolist() == [9, 1]
@@ -95,7 +98,9 @@ def test_tokens_that_only_one_model_reads_have_its_drops(tmp_path):
 
 
 def test_at_most_512_tokens_are_left_out(tmp_path):
-    model = untrained(tmp_path, encoder="bag", pooling="mean", text_settings={"sequence_length": 20})
+    model = untrained(
+        tmp_path, encoder="bag", pooling="mean", text_settings={"sequence_length": 20}
+    )
     outputs = model.leave_one_out(tf.constant(["good " * 600, "bad"]))
     assert outputs["drops"].shape == (2, analysis.MAX_TOKENS, 2)
     assert outputs["num_tokens"].numpy().tolist() == [600, 1]
@@ -104,12 +109,16 @@ def test_at_most_512_tokens_are_left_out(tmp_path):
 
 @pytest.mark.parametrize("unit", ["word", "character"])
 def test_linear_logits_without_each_token_equal_those_of_the_shorter_text(unit):
-    config = Config.from_dict({"data": {"source": "demo"}, "text": {"unit": unit, "linear_length": 12}})
+    config = Config.from_dict(
+        {"data": {"source": "demo"}, "text": {"unit": unit, "linear_length": 12}}
+    )
     model = random_linear(config, 3)
     texts = ["not bad at all not bad at all", "", "a", "a a", "好 very good film " * 5, "x" * 70]
     tokens = [text.split() for text in texts]
     flat = tf.constant([token for row in tokens for token in row])
-    positions = tf.constant([[b, i] for b, row in enumerate(tokens) for i in range(len(row))], tf.int64)
+    positions = tf.constant(
+        [[b, i] for b, row in enumerate(tokens) for i in range(len(row))], tf.int64
+    )
     read = [k for k, (_, i) in enumerate(positions.numpy()) if i < 12]
     without = tf.function(model.without_each)(
         flat, positions, tf.constant(len(texts), tf.int64), tf.constant(read, tf.int64)

@@ -119,7 +119,14 @@ class Predictor:
         """
         return None
 
-    def explain(self, texts: Iterable[str | bytes], **options: Any) -> analysis.Explanations:
+    def explain(
+        self,
+        texts: Iterable[str | bytes],
+        *,
+        class_names: Sequence[str] | None = None,
+        num_steps: int = analysis.NUM_STEPS,
+        on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    ) -> analysis.Explanations:
         """Return how much each word of each text adds to the score of its class.
 
         Only a trained folder can do this, see `Classifier.explain`.

@@ -114,17 +114,15 @@ class _Explainer:
         one = tf.constant(1, tf.int64)
         tokens, positions = self._text_encoder.tokenizer.split_tokens(tf.constant([data]))
         encoded = self._text_encoder.encode_tokens(tokens, positions, one)
-        logits = linear_logits = vectors = reading = None
+        vectors = reading = network_logits = None
         if self._linear is not None:
             reading = self._linear.read(tokens)
-            logits = linear_logits = tf.constant(reading.logits[np.newaxis], tf.float32)
         if self._network is not None:
             vectors = self._network.encoder.embed(
                 encoded.token_ids, unknown_subwords=encoded.unknown_subwords
             )
-            logits = network_logits = _logits(self._network, vectors)
-            if self._card.mixture is not None:
-                logits = self._card.mixture.mix(linear_logits, network_logits)
+            network_logits = _logits(self._network, vectors)
+        logits = self._mixed(reading, network_logits)
         answer = self._card.task.decide(logits, self._card.decision)
         label_id, selected = int(answer["label_id"][0]), answer["selected"][0].numpy()
         if class_ids is None:
@@ -163,6 +161,15 @@ class _Explainer:
             has_linear=self._linear is not None,
             num_steps=0 if self._network is None else self._num_steps,
         )
+
+    def _mixed(self, reading: LinearReading | None, network_logits: tf.Tensor | None) -> tf.Tensor:
+        """Return the logits of the classifier, float32 [1, C]."""
+        if reading is None:
+            return network_logits
+        linear_logits = tf.constant(reading.logits[np.newaxis], tf.float32)
+        if self._card.mixture is None:
+            return linear_logits
+        return self._card.mixture.mix(linear_logits, network_logits)
 
     def _tokens(self, tokens: tf.Tensor, position: tf.Tensor) -> tuple[Token, ...]:
         known = self._text_encoder.is_known(tokens).numpy()

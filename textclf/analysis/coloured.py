@@ -54,9 +54,7 @@ def heading(explanation: Explanation, attribution: Attribution) -> str:
     )
 
 
-def account(
-    explanation: Explanation, attribution: Attribution, num_rows: int = _NUM_ROWS
-) -> Table:
+def account(explanation: Explanation, attribution: Attribution, num_rows: int = _NUM_ROWS) -> Table:
     """Return the table of the strongest tokens and of all other parts; the rows add up.
 
     Args:
@@ -134,9 +132,7 @@ def _has_both(explanation: Explanation) -> bool:
     return explanation.has_network and explanation.has_linear
 
 
-def _numbers(
-    explanation: Explanation, total: float, network: float, linear: float
-) -> list[str]:
+def _numbers(explanation: Explanation, total: float, network: float, linear: float) -> list[str]:
     values = [total, network, linear] if _has_both(explanation) else [total]
     return [f"{value:+.4f}" for value in values]
 

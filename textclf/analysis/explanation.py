@@ -7,8 +7,8 @@ import msgspec
 # Steps of the integrated gradients.
 NUM_STEPS = 32
 EXPORT_NOT_EXPLAINED = (
-    "an exported version has no gradients for explanations; explain the trained folder, or call the "
-    "signature `explain` of the export"
+    "an exported version has no gradients for explanations; explain the trained folder, or call "
+    "the signature `explain` of the export"
 )
 
 
@@ -29,7 +29,7 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_read(self) -> bool:
-        """Whether the network or the linear model reads the token."""
+        """True if the network or the linear model reads the token."""
         return self.network_reads or self.linear_reads
 
 
@@ -68,7 +68,7 @@ class Attribution(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def totals(self) -> tuple[float, ...]:
-        """What each token adds to the score."""
+        """The sum of both parts of each token."""
         return tuple(n + ln for n, ln in zip(self.network, self.linear, strict=True))
 
 

@@ -119,9 +119,7 @@ def _check(model: Path, html: Path | None, *, overwrite: bool) -> None:
     check_all(check_model, check_page)
 
 
-def _write_page(
-    explanations: "Explanations", html: Path, *, title: str, overwrite: bool
-) -> None:
+def _write_page(explanations: "Explanations", html: Path, *, title: str, overwrite: bool) -> None:
     from textclf import analysis, artifact
 
     page = analysis.explanation_page(explanations, title)

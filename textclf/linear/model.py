@@ -176,8 +176,7 @@ class LinearModel(tf.Module):
         after = self._sums(i, row, bucket, old + change, num_rows)
         before = self._sums(i, row, bucket, old, num_rows)
         sums, squares, number = (
-            tf.gather(w, text_of_row) + a - b
-            for w, a, b in zip(whole, after, before, strict=True)
+            tf.gather(w, text_of_row) + a - b for w, a, b in zip(whole, after, before, strict=True)
         )
         # Without an n-gram, rounding leaves small values instead of zeros.
         has_some = number > 0

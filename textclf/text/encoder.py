@@ -36,8 +36,8 @@ class Encoded(NamedTuple):
     truncated: tf.Tensor
     unknown_subwords: tf.Tensor | None = None
 
-    def features(self) -> dict[str, tf.Tensor]:
-        """Return the features that a network reads, see `networks.Features`."""
+    def features(self) -> Any:
+        """Return the features that a network reads, a `networks.Features`."""
         features = {"token_ids": self.token_ids, "lengths": self.lengths}
         if self.unknown_subwords is not None:
             features["unknown_subwords"] = self.unknown_subwords

@@ -57,8 +57,10 @@ def untrained(
             **classifier.token_arguments(config, WORDS),
         )
         small_networks.randomize(network)
-        for variable in network.parameters:  # larger weights, so that the network is not linear
-            variable.assign(2 * variable)
+        # Longer vectors, so that the network is not linear along the path. Larger recurrent weights
+        # would make a SimpleRNN chaotic.
+        embeddings = network.encoder.embedding.embeddings
+        embeddings.assign(4 * embeddings)
     mixture = None
     if network is not None and with_linear:
         # A multi-label task has a temperature for each class.

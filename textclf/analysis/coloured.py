@@ -18,9 +18,9 @@ _LEAST_SCALE = 0.1
 # Least share of the largest part, and the style from there on. Both colours are legible on black
 # and on white.
 _STYLES = (
-    (0.66, "bold color(231) on color({colour})"),
-    (0.33, "bold underline color({colour})"),
-    (0.1, "color({colour})"),
+    (0.6, "bold color(231) on color({colour})"),
+    (0.25, "bold underline color({colour})"),
+    (0.06, "color({colour})"),
 )
 _FOR, _AGAINST = 26, 166  # blue and orange of 256 colours
 

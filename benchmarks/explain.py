@@ -74,9 +74,7 @@ def mixture(model: classifier.Classifier) -> classifier.Classifier:
         arrays[f"idf_{i}"] = np.ones(NUM_BUCKETS // 2, np.float32)
         weights = rng.normal(size=(NUM_BUCKETS // 2, NUM_CLASSES))
         arrays[f"weights_{i}"] = weights.astype(np.float32)
-    linear_model = linear.LinearModel(
-        WORD_BLOCKS, arrays, num_buckets=NUM_BUCKETS, max_tokens=5000
-    )
+    linear_model = linear.LinearModel(WORD_BLOCKS, arrays, num_buckets=NUM_BUCKETS, max_tokens=5000)
     shares = Mixture(share=0.5, linear_temperature=1.0, network_temperature=1.0)
     card = msgspec.structs.replace(model.card, mixture=shares)
     return classifier.Classifier(model.text_encoder, model.network, card, linear_model)

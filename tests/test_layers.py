@@ -31,6 +31,7 @@ LAYERS = {
     "text": 2,
     "networks": 2,
     "artifact": 3,
+    "analysis": 4,
     "baselines": 4,
     "linear": 3,
     "plots": 3,
@@ -64,6 +65,7 @@ LIGHT = (
     "data",
     "evaluation",
     "tasks",
+    "analysis",
     "artifact",
     "doctor",
     "doctor.folders",
@@ -205,7 +207,7 @@ def test_an_unknown_setting_is_reported_without_heavy_or_slow_imports(tmp_path: 
     "line",
     ["evaluate nowhere", "predict nowhere text", "calibrate nowhere", "info nowhere",
      "export nowhere out", "verify nowhere", "serve nowhere", "compare nowhere nowhere2",
-     "doctor nowhere"],
+     "doctor nowhere", "explain nowhere text"],
 )  # fmt: skip
 def test_a_wrong_folder_is_refused_without_the_heavy_or_the_slow(line: str, tmp_path: Path) -> None:
     code = (

@@ -102,6 +102,19 @@ def test_classify_returns_labels_with_scores(server, predictor):
     np.testing.assert_allclose([[score for _, score in row] for row in results], p, atol=1e-5)
 
 
+def test_served_explanations_equal_those_of_python_and_are_limited_to_few_texts(server, model):
+    texts = [*TEXTS[:3], *["good"] * 5]
+    expected = model.leave_one_out(tf.constant(texts))
+    asked = {"signature_name": "explain", "inputs": texts}
+    outputs = server.post(asked).json()["outputs"]
+    np.testing.assert_allclose(outputs["drops"], expected["drops"], atol=1e-5)
+    tokens = [[token.decode() for token in row] for row in expected["tokens"].numpy()]
+    assert outputs["tokens"] == tokens and tokens[1] == [""] * 5
+    refused = server.post(asked | {"inputs": [*texts, "good"]})
+    assert refused.status_code == 400
+    assert refused.json() == {"error": "9 texts in a request; expected at most 8"}
+
+
 def test_predict_accepts_serialized_examples(server, predictor):
     feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[b"not bad at all"]))
     example = tf.train.Example(features=tf.train.Features(feature={"text": feature}))
@@ -242,7 +255,7 @@ def test_status_and_metadata_have_the_format_of_tf_serving(server):
     metadata = httpx.get(f"{server.model}/metadata").json()
     assert metadata["model_spec"] == {"name": "reviews", "signature_name": "", "version": "1"}
     signatures = metadata["metadata"]["signature_def"]["signature_def"]
-    assert {"serving_default", "classify", "encode", "labels"} <= set(signatures)
+    assert {"serving_default", "classify", "encode", "explain", "labels"} <= set(signatures)
     text = signatures["serving_default"]["inputs"]["text"]
     assert text["dtype"] == "DT_STRING"
     dimensions = {"dim": [{"size": "-1", "name": ""}], "unknown_rank": False}
@@ -340,6 +353,42 @@ def test_served_page_shows_the_prediction_during_typing(
     page.evaluate("document.querySelector('textarea').value = ' '")
     page.evaluate("document.querySelector('textarea').dispatchEvent(new Event('input'))")
     page.until("document.querySelector('#label').textContent == ''")
+    assert page.problems == []
+
+
+COLOURS = """[...document.querySelectorAll('#words span')].map(word =>
+    [word.textContent, word.style.background.match(/\\d+/)[0]])"""
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_served_page_colours_words_by_the_class_that_they_speak_for(server, model, page, dark):
+    text = "The film is not bad at all, 一点也不差"
+    outputs = model.leave_one_out(tf.constant([text]))
+    names = list(model.class_names)
+    shown = names[int(outputs["scores"].numpy()[0].argmax())]
+    page.open(server.root, width=360, height=640, dark=dark)
+    page.type("#text", text)
+    page.until("document.querySelectorAll('#words span').length == 12")
+    for name in (shown, *(name for name in names if name != shown)):
+        button = (
+            f"[...document.querySelectorAll('button.name')].find(b => b.textContent == '{name}')"
+        )
+        if name != shown:
+            page.evaluate(f"{button}.click()")
+        assert page.evaluate(f"{button}.getAttribute('aria-pressed')") == "true"
+        title = page.evaluate("document.querySelector('#words-title').textContent")
+        assert title == f"{name}: blue words speak for it, orange ones against it"
+        drops = outputs["drops"].numpy()[0, :, names.index(name)]
+        tokens = [token.decode() for token in outputs["tokens"].numpy()[0]]
+        expected = [[t, "30" if drop > 0 else "225"] for t, drop in zip(tokens, drops, strict=True)]
+        assert page.evaluate(COLOURS) == expected
+    words = page.evaluate("document.querySelector('#words').textContent")
+    assert words == "the film is not bad at all 一点也不差"
+    page.evaluate("document.querySelector('textarea').value = ''")
+    page.evaluate("document.querySelector('textarea').dispatchEvent(new Event('input'))")
+    page.until("document.querySelector('#words').textContent == ''")
+    page.type("#text", "good")
+    page.until("document.querySelector('#words').textContent == 'good'")
     assert page.problems == []
 
 

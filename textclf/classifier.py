@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 import tensorflow as tf
 
-from textclf import artifact, evaluation, model_card, model_data, networks, text
+from textclf import analysis, artifact, evaluation, model_card, model_data, networks, text
 from textclf.config import Config, to_yaml, write_trained_paths
 from textclf.data import Dataset
 from textclf.errors import ArtifactError, DataError
@@ -119,6 +119,23 @@ class Predictor:
         """
         return None
 
+    def explain(
+        self,
+        texts: Iterable[str | bytes],
+        *,
+        class_names: Sequence[str] | None = None,
+        num_steps: int = analysis.NUM_STEPS,
+        on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    ) -> analysis.Explanations:
+        """Return how much each word of each text adds to the score of its class.
+
+        Only a trained folder can do this, see `Classifier.explain`.
+
+        Raises:
+            ArtifactError: the model is an exported version.
+        """
+        raise ArtifactError(analysis.EXPORT_NOT_EXPLAINED)
+
     def predict(self, texts: Iterable[str | bytes]) -> list[str] | list[tuple[str, ...]]:
         """Return the most probable class of each text; multi-label: its selected classes."""
         answers = self.answers(texts)
@@ -205,6 +222,23 @@ class Predictor:
         return [ids[name] for name in names]
 
 
+class ReadTexts(NamedTuple):
+    """Tokens of a batch of texts, and what the network and the linear model make of them.
+
+    Attributes:
+        tokens, positions: string [N] and int64 [N, 2], see `text.Tokenizer.split_tokens`.
+        encoded: token ids; `truncated` is True where either model did not read all tokens.
+        vectors: float32 [batch, width], of the network; without a network the logits.
+        linear_logits: float32 [batch, classes], of the linear model, or None.
+    """
+
+    tokens: tf.Tensor
+    positions: tf.Tensor
+    encoded: text.Encoded
+    vectors: tf.Tensor
+    linear_logits: tf.Tensor | None
+
+
 class Classifier(Predictor):
     """Text graph and network with the card that describes them.
 
@@ -252,6 +286,89 @@ class Classifier(Predictor):
             return None
         logits = self.linear_logits(texts, batch_size)
         return self.card.task.probabilities(tf.constant(logits), decision.temperature).numpy()
+
+    def explain(
+        self,
+        texts: Iterable[str | bytes],
+        *,
+        class_names: Sequence[str] | None = None,
+        num_steps: int = analysis.NUM_STEPS,
+        on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    ) -> analysis.Explanations:
+        """Return how much each word of each text adds to the score of its class.
+
+            classifier.load("runs/reviews").explain(["not bad at all"])
+
+        The parts of the network are integrated gradients on the token vectors, those of the linear
+        model are exact; see `analysis.attribution`. The last value of a notebook's cell is shown
+        as coloured text.
+
+        Args:
+            texts: n strings or bytes, as for `answers`.
+            class_names: classes to explain; None for the predicted class, or the selected ones of a
+                multi-label task (the most probable one if none is selected).
+            num_steps: number of steps of the integrated gradients; more make the completeness error
+                smaller.
+            on_progress: called with a description, the number of texts done and their total.
+
+        Returns:
+            n explanations.
+
+        Raises:
+            DataError: `texts` is not a sequence of texts, or a class name is not one of the model.
+            ValueError: `num_steps` is less than 1.
+        """
+        return analysis.explain_texts(
+            encode_texts(texts),
+            text_encoder=self.text_encoder,
+            network=self.network,
+            linear=self.linear,
+            card=self.card,
+            class_names=class_names,
+            num_steps=num_steps,
+            on_progress=on_progress,
+        )
+
+    def leave_one_out(self, texts: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Compute the change of the scores without each token, with core TensorFlow operations.
+
+        Exported versions have it as the signature `explain`.
+
+            model.leave_one_out(tf.constant(["not bad at all"]))["drops"]
+
+        Args:
+            texts: string [batch].
+
+        Returns:
+            tokens: string [batch, T], the tokens that are read, the first 512 of a longer text; ""
+                after the last one.
+            drops: float32 [batch, T, classes], score of the text minus the score without the token;
+                0 after the last one.
+            scores: float32 [batch, classes], see `tasks.Task.score_weights`.
+            class_names: string [batch, classes].
+            num_tokens: int64 [batch], number of all tokens of the text.
+        """
+        return self.leave_one_out_from(self.read(texts))
+
+    def leave_one_out_from(self, read: "ReadTexts") -> dict[str, tf.Tensor]:
+        """Compute the outputs of `leave_one_out` from the values of `read`."""
+        outputs = analysis.leave_one_out(
+            read.tokens,
+            read.positions,
+            read.encoded,
+            linear_logits=read.linear_logits,
+            network_logits=None if self.network is None else self.network.logits(read.vectors),
+            text_encoder=self.text_encoder,
+            network=self.network,
+            linear=self.linear,
+            card=self.card,
+        )
+        return {**outputs, "class_names": self._names_of_rows(outputs["num_tokens"])}
+
+    def _names_of_rows(self, rows: tf.Tensor) -> tf.Tensor:
+        """Return the class names for each row of a tensor, string [batch, classes]."""
+        names = tf.constant(self.class_names)
+        return tf.tile(names[tf.newaxis, :], [tf.shape(rows)[0], 1])
 
     def network_alone(self) -> "Classifier":
         """Return the network of a mixture as a classifier without the linear model.
@@ -317,15 +434,10 @@ class Classifier(Predictor):
                 truncation; 0 for a text without tokens.
             truncated: bool [batch], True for texts that a length limit cut.
         """
-        return self.answer_from(*self.read(texts))
+        return self.answer_from(self.read(texts))
 
-    def read(self, texts: tf.Tensor) -> tuple[text.Encoded, tf.Tensor, tf.Tensor | None]:
-        """Return the encoded texts, their vectors and the logits of the linear model.
-
-        Returns:
-            The encoded texts; vectors, float32 [batch, width], without a network the logits; and
-            logits of the linear model, float32 [batch, classes], or None.
-        """
+    def read(self, texts: tf.Tensor) -> "ReadTexts":
+        """Return what the network and the linear model read in texts, string [batch]."""
         num_texts = tf.shape(texts, tf.int64)[0]
         tokens, positions = self.text_encoder.tokenizer.split_tokens(texts)
         encoded = self.text_encoder.encode_tokens(tokens, positions, num_texts)
@@ -336,19 +448,17 @@ class Classifier(Predictor):
                 is_cut |= encoded.truncated
             encoded = encoded._replace(truncated=is_cut)
         if self.network is None:
-            return encoded, linear_logits, linear_logits
-        return encoded, self.network.encode(_features(encoded)), linear_logits
+            return ReadTexts(tokens, positions, encoded, linear_logits, linear_logits)
+        vectors = self.network.encode(encoded.features())
+        return ReadTexts(tokens, positions, encoded, vectors, linear_logits)
 
-    def answer_from(
-        self, encoded: text.Encoded, vectors: tf.Tensor, linear_logits: tf.Tensor | None = None
-    ) -> dict[str, tf.Tensor]:
-        """Compute the outputs from the values of `read`."""
-        if self.network is None:
-            logits = linear_logits
-        else:
-            logits = self.network.logits(vectors)
-            if self.card.mixture is not None:
-                logits = self.card.mixture.mix(linear_logits, logits)
+    def answer_from(self, read: "ReadTexts") -> dict[str, tf.Tensor]:
+        """Compute the outputs of `answer` from the values of `read`."""
+        encoded, vectors, logits = read.encoded, read.vectors, read.linear_logits
+        if self.network is not None:
+            network_logits = self.network.logits(vectors)
+            mixture = self.card.mixture
+            logits = network_logits if mixture is None else mixture.mix(logits, network_logits)
         answer = self.card.task.decide(logits, self.card.decision)
         names = tf.constant(self.class_names)
         # The encoder adds an unknown token to an empty text; do not count it.
@@ -359,7 +469,7 @@ class Classifier(Predictor):
         return {
             **answer,
             "label": tf.gather(names, answer["label_id"]),
-            "class_names": tf.tile(names[tf.newaxis, :], [tf.shape(vectors)[0], 1]),
+            "class_names": self._names_of_rows(vectors),
             "num_tokens": encoded.num_tokens,
             "unknown_fraction": unknown_fraction,
             "truncated": encoded.truncated,
@@ -461,14 +571,6 @@ def _shown(value: Any) -> str:
         return "None"
     shown = " ".join(repr(value).split())
     return f"{shown if len(shown) <= 40 else shown[:37] + '...'} ({type(value).__name__})"
-
-
-def _features(encoded: text.Encoded) -> networks.Features:
-    """Return the input features of the network."""
-    features: networks.Features = {"token_ids": encoded.token_ids, "lengths": encoded.lengths}
-    if encoded.unknown_subwords is not None:
-        features["unknown_subwords"] = encoded.unknown_subwords
-    return features
 
 
 def tokenizer_settings(config: Config) -> dict[str, Any]:

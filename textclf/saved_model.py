@@ -35,7 +35,7 @@ from textclf.errors import ArtifactError, ExportError
 GOLDEN = "assets.extra/golden.json"
 WARMUP = "assets.extra/tf_serving_warmup_requests"  # name required by TF Serving
 # Version of the contract in docs/saved_model.md; the major number changes if a client could break.
-CONTRACT_VERSION = "1.1"
+CONTRACT_VERSION = "1.2"
 TOLERANCE = 1e-5  # maximum difference of probabilities between trained model and SavedModel
 
 # Typical and malformed texts; the export must accept every string.
@@ -103,16 +103,23 @@ examples = tf.constant([example(text).SerializeToString() for text in texts])
 classified = loaded.signatures["classify"](inputs=examples)
 if not abs(classified["scores"] - batched["probabilities"]).numpy().max() <= tolerance:
     problems.append("signatures classify and serving_default have different scores")
+embedding = loaded.signatures["encode"](text=tf.constant(texts))["embedding"]
+if embedding.shape[0] != len(texts) or not tf.reduce_all(tf.math.is_finite(embedding)):
+    problems.append("signature encode does not return a finite vector for each text")
+explained = loaded.signatures["explain"](text=tf.constant(texts))
+if not all(tf.reduce_all(tf.math.is_finite(explained[name])) for name in ("scores", "drops")):
+    problems.append("signature explain returns a value that is not finite")
+first = tf.gather(batched["probabilities"], tf.argmax(explained["scores"], 1), batch_dims=1)
+if not (batched["confidence"] - first).numpy().max() <= tolerance:
+    problems.append("signature explain has its highest score for another class")
 names = [name.encode() for name in golden["class_names"]]
 labelled = loaded.signatures["labels"](text=tf.constant(texts))
 for signature, class_names in (("serving_default", batched["class_names"]),
                                ("classify", classified["classes"]),
+                               ("explain", explained["class_names"]),
                                ("labels", labelled["class_names"])):
     if class_names.numpy().tolist() != [names] * len(texts):
         problems.append("signature %s has wrong class names" % signature)
-embedding = loaded.signatures["encode"](text=tf.constant(texts))["embedding"]
-if embedding.shape[0] != len(texts) or not tf.reduce_all(tf.math.is_finite(embedding)):
-    problems.append("signature encode does not return a finite vector for each text")
 print(json.dumps(problems))
 """
 
@@ -280,10 +287,12 @@ def _save(model: Any, folder: Path) -> None:
     if model.network is not None:
         served.network = networks.ServingNetwork(model.network)
         module.parameters += served.network.variables
+        # The signature `explain` calls it a second time, with the same types and shapes.
+        served.network.encode = tf.function(served.network.encode, autograph=False)
     # Traced once and called by every signature, so that the graph contains the network once.
     traced = functools.partial(tf.function, autograph=False)
     read = traced(served.read, input_signature=strings)
-    answer = traced(lambda text: served.answer_from(*read(text)), input_signature=strings)
+    answer = traced(lambda text: served.answer_from(read(text)), input_signature=strings)
 
     @traced(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
     def classify(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -293,7 +302,11 @@ def _save(model: Any, folder: Path) -> None:
 
     @traced(input_signature=strings)
     def encode(text: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"embedding": read(text)[1]}
+        return {"embedding": read(text).vectors}
+
+    @traced(input_signature=strings)
+    def explain(text: tf.Tensor) -> dict[str, tf.Tensor]:
+        return served.leave_one_out_from(read(text))
 
     @traced(input_signature=strings)
     def labels(text: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -303,6 +316,7 @@ def _save(model: Any, folder: Path) -> None:
         "serving_default": answer,
         "classify": classify,
         "encode": encode,
+        "explain": explain,
         "labels": labels,
     }
     signatures = {name: function.get_concrete_function() for name, function in functions.items()}
@@ -368,8 +382,10 @@ def _write_warmup(path: Path, name: str, golden: dict[str, Any]) -> None:
 
     texts = [base64.b64decode(sample["text_base64"]) for sample in golden["samples"]]
     with tf.io.TFRecordWriter(str(path)) as writer:
-        for signature in ("serving_default", "encode", "labels"):
-            for batch in (texts[:1], texts):
+        for signature in ("serving_default", "encode", "explain", "labels"):
+            # The time of an explanation grows with the square of the length; the first texts are
+            # short.
+            for batch in (texts[:1], texts[:2] if signature == "explain" else texts):
                 log = prediction_log_pb2.PredictionLog()
                 request = log.predict_log.request
                 request.model_spec.name = name

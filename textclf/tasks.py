@@ -57,11 +57,16 @@ class Mixture(msgspec.Struct, frozen=True, kw_only=True):
 
     def mix(self, linear: Any, network: Any) -> Any:
         """Return the logits of the mixture, float [B, C], from arrays or tensors of both models."""
+        linear_scale, network_scale = self.scales()
+        return linear * linear_scale + network * network_scale
+
+    def scales(self) -> "tuple[np.ndarray, np.ndarray]":
+        """Return the factors of the logits of both models, float32 [] or [C] each."""
         import numpy as np
 
         linear_scale = self.share / np.asarray(self.linear_temperature, np.float32)
         network_scale = (1 - self.share) / np.asarray(self.network_temperature, np.float32)
-        return linear * linear_scale + network * network_scale
+        return linear_scale, network_scale
 
 
 class Task(Protocol):
@@ -78,6 +83,8 @@ class Task(Protocol):
         headline: name of the most important metric.
         comparison_metrics: names of the metrics that models are compared by, the default first.
         has_thresholds: whether a decision has thresholds, which are chosen on validation.
+        score_name: the score of a class that an explanation attributes to words, in words; see
+            `score_weights`.
     """
 
     @property
@@ -100,6 +107,9 @@ class Task(Protocol):
 
     @property
     def has_thresholds(self) -> bool: ...
+
+    @property
+    def score_name(self) -> str: ...
 
     # === Classes ===
 
@@ -194,6 +204,23 @@ class Task(Protocol):
             label_id: int64 [B], the most probable class.
             confidence: float32 [B], its probability.
             abstain: bool [B].
+        """
+
+    def score_weights(
+        self, temperature: float | Sequence[float] = 1.0, scale: "float | np.ndarray" = 1.0
+    ) -> "np.ndarray":
+        """Return the weights of the logits in the score of each class, float32 [C, C].
+
+        The score of a class is a weighted sum of the logits, so it is the sum of what each model of
+        a mixture adds to it. `logits @ task.score_weights(temperature).T` are the scores.
+
+        - One-of: log p of the class minus the mean of log p of the other classes. For two classes
+          these are the log-odds.
+        - Multi-label: the log-odds, log p - log(1 - p).
+
+        Args:
+            temperature: of the decision, see `Decision`.
+            scale: factor of the logits, float [] or [C], see `Mixture.scales`.
         """
 
 
@@ -292,6 +319,20 @@ class OneOf(msgspec.Struct, frozen=True):
         )
         return {"probabilities": p, "selected": selected, **_most_probable(p, decision)}
 
+    @property
+    def score_name(self) -> str:
+        """The name of the score."""
+        return "log-odds" if self.num_outputs == 2 else "log p minus mean log p of other classes"
+
+    def score_weights(
+        self, temperature: float | Sequence[float] = 1.0, scale: "float | np.ndarray" = 1.0
+    ) -> "np.ndarray":
+        import numpy as np
+
+        others = max(self.num_outputs - 1, 1)
+        own = np.eye(self.num_outputs)
+        return ((own - (1 - own) / others) * scale / temperature).astype(np.float32)
+
 
 class MultiLabel(msgspec.Struct, frozen=True):
     """Any number of classes for each text: all with a probability of at least their threshold."""
@@ -303,6 +344,7 @@ class MultiLabel(msgspec.Struct, frozen=True):
     headline: ClassVar[str] = "micro_f1"
     comparison_metrics: ClassVar[tuple[str, ...]] = ("macro_f1", "micro_f1", "log_loss")
     has_thresholds: ClassVar[bool] = True
+    score_name: ClassVar[str] = "log-odds"
 
     def classes_of(self, label_ids: Sequence[Sequence[int]]) -> "np.ndarray":
         import numpy as np
@@ -392,6 +434,13 @@ class MultiLabel(msgspec.Struct, frozen=True):
         thresholds = decision.thresholds or (0.5,) * self.num_outputs
         selected = p >= tf.constant(thresholds, tf.float32)
         return {"probabilities": p, "selected": selected, **_most_probable(p, decision)}
+
+    def score_weights(
+        self, temperature: float | Sequence[float] = 1.0, scale: "float | np.ndarray" = 1.0
+    ) -> "np.ndarray":
+        import numpy as np
+
+        return (np.eye(self.num_outputs) * scale / np.asarray(temperature)).astype(np.float32)
 
 
 def _most_probable(p: "tf.Tensor", decision: Decision) -> dict[str, "tf.Tensor"]:

@@ -28,6 +28,7 @@ from textclf.cli import (
     demo,
     doctor,
     evaluate,
+    explain,
     export,
     info,
     init,
@@ -90,6 +91,7 @@ for command in (
     *(
         evaluate.evaluate,
         predict.predict,
+        explain.explain,
         calibrate.calibrate,
         export.export,
         verify.verify,

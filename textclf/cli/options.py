@@ -44,6 +44,23 @@ def argument_text(argument: str, name: str) -> str:
     return argument
 
 
+class TextCommand(click.Command):
+    """Command whose error for an unknown option explains texts that begin with a dash."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            near = (
+                f"did you mean {error.possibilities[0]}? Otherwise " if error.possibilities else ""
+            )
+            raise click.UsageError(
+                f"{error.option_name}: no such option; {near}put -- before texts that begin with a "
+                "dash",
+                ctx,
+            ) from None
+
+
 def _override_texts(
     context: click.Context, option: click.Parameter, overrides: tuple[str, ...]
 ) -> tuple[str, ...]:

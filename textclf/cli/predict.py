@@ -15,24 +15,7 @@ from textclf.cli.terminal import Progress, note, say, termination_as_interrupt
 from textclf.errors import DataError
 
 
-class _Predict(click.Command):
-    """Command whose error for an unknown option explains texts that begin with a dash."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        try:
-            return super().parse_args(ctx, args)
-        except click.NoSuchOption as error:
-            near = (
-                f"did you mean {error.possibilities[0]}? Otherwise " if error.possibilities else ""
-            )
-            raise click.UsageError(
-                f"{error.option_name}: no such option; {near}put -- before texts that begin with a "
-                "dash",
-                ctx,
-            ) from None
-
-
-@click.command(cls=_Predict)
+@click.command(cls=options.TextCommand)
 @click.argument("model", type=options.path)
 @click.argument("texts", metavar="[TEXT]...", nargs=-1)
 @click.option(

@@ -26,12 +26,14 @@ from textclf.linear.fitting import (
     predict_texts,
 )
 from textclf.linear.model import LinearModel
+from textclf.linear.reading import LinearReading
 from textclf.linear.storage import load_fitted, save_fitted
 
 __all__ = [
     "WEIGHTINGS",
     "Fitted",
     "LinearModel",
+    "LinearReading",
     "Selection",
     "fit",
     "load_fitted",

@@ -196,7 +196,7 @@ class Service:
     async def _run(
         self, version: Version, signature_name: str, inputs: list[bytes]
     ) -> dict[str, np.ndarray]:
-        check_texts(inputs, self._limits)
+        check_texts(inputs, self._limits, signature_name)
         outputs = await version.batchers[signature_name].submit(inputs)
         self._metrics.texts.inc(len(inputs))
         return outputs
@@ -210,6 +210,8 @@ class Service:
             "name": self._versions.name,
             "version": version.number,
             "multi_label": version.card.multi_label,
+            # Exports of older versions of textclf do not have it.
+            "explains": dialect.EXPLAIN_SIGNATURE in version.signatures,
         }
         html = self._page.render(
             model=model, class_names=version.card.class_names, max_classes=_MAX_PAGE_CLASSES

@@ -136,7 +136,24 @@ class Batcher:
             parts.append(self._call(part))
         inverse = np.empty(len(inputs), np.int64)
         inverse[order] = np.arange(len(inputs))
-        return {name: np.concatenate([part[name] for part in parts])[inverse] for name in parts[0]}
+        return {name: _joined([part[name] for part in parts])[inverse] for name in parts[0]}
+
+
+def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Concatenate outputs [n, ...], which are padded with zeros or b"" if their widths differ.
+
+    The signature `explain` has outputs as wide as the longest text of a call.
+    """
+    if len({part.shape[1:] for part in parts}) == 1:
+        return np.concatenate(parts)
+    shape = np.max([part.shape[1:] for part in parts], axis=0)
+    padding = b"" if parts[0].dtype == object else 0
+    joined = np.full((sum(map(len, parts)), *shape), padding, parts[0].dtype)
+    start = 0
+    for part in parts:
+        joined[(slice(start, start + len(part)), *map(slice, part.shape[1:]))] = part
+        start += len(part)
+    return joined
 
 
 def _client_error(error: Exception) -> Exception:

@@ -15,6 +15,7 @@ import numpy as np
 
 ROW, COLUMN = "instances", "inputs"
 DEFAULT_SIGNATURE = "serving_default"
+EXPLAIN_SIGNATURE = "explain"
 _INT64 = range(-(2**63), 2**63)
 _WHITESPACE = re.compile(r"[ \t\n\r]*")
 _DECODER = json.JSONDecoder()

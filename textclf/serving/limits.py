@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from starlette.requests import Request
 
-from textclf.serving.dialect import RequestError
+from textclf.serving.dialect import EXPLAIN_SIGNATURE, RequestError
 
 # A client that is cut off while it sends may never read the response, so the rest of a body
 # that is too large is read and discarded, up to this size.
@@ -20,6 +20,8 @@ class Limits:
     Attributes:
         max_body_bytes: size of a request body; 413.
         max_texts: texts in a request; 400.
+        max_explained_texts: texts in a request for the signature `explain`, which takes some
+            hundred times as long as a prediction; 400.
         max_text_bytes: size of a text in UTF-8; 400.
         max_batch_size: texts in one call of the network; larger requests are split.
         max_queue: requests that wait for one signature; 429.
@@ -31,6 +33,7 @@ class Limits:
 
     max_body_bytes: int = 4 << 20
     max_texts: int = 1024
+    max_explained_texts: int = 8
     max_text_bytes: int = 100_000
     max_batch_size: int = 64
     max_queue: int = 128
@@ -80,16 +83,17 @@ async def read_body(request: Request, limits: Limits) -> bytes:
     return b"".join(chunks)
 
 
-def check_texts(texts: Sequence[bytes], limits: Limits) -> None:
+def check_texts(texts: Sequence[bytes], limits: Limits, signature_name: str) -> None:
     """Check the number and the sizes of the texts of a request.
 
     Raises:
         RequestError: 400, there are too many texts, or one is too long.
     """
-    if len(texts) > limits.max_texts:
-        raise RequestError(
-            400, f"{len(texts)} texts in a request; expected at most {limits.max_texts}"
-        )
+    max_texts = limits.max_texts
+    if signature_name == EXPLAIN_SIGNATURE:
+        max_texts = min(max_texts, limits.max_explained_texts)
+    if len(texts) > max_texts:
+        raise RequestError(400, f"{len(texts)} texts in a request; expected at most {max_texts}")
     for index, text in enumerate(texts):
         if len(text) > limits.max_text_bytes:
             raise RequestError(

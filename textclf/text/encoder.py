@@ -36,6 +36,13 @@ class Encoded(NamedTuple):
     truncated: tf.Tensor
     unknown_subwords: tf.Tensor | None = None
 
+    def features(self) -> Any:
+        """Return the features that a network reads, a `networks.Features`."""
+        features = {"token_ids": self.token_ids, "lengths": self.lengths}
+        if self.unknown_subwords is not None:
+            features["unknown_subwords"] = self.unknown_subwords
+        return features
+
 
 class _VocabularyInitializer(tf.lookup.TextFileInitializer):
     """Initializer that names its table by the content of the file instead of by its path.
@@ -145,13 +152,9 @@ class TextEncoder(tf.Module):
         row, column = tf.unstack(positions, axis=1)  # int64 [tokens]
         num_tokens = tf.math.unsorted_segment_sum(tf.ones_like(row), row, num_texts)  # int64 [B]
         num_kept = tf.minimum(num_tokens, self.sequence_length)
-        is_kept = column < self._num_head
-        if self.keep != "start":
-            # The removed tokens are adjacent and follow the head; most texts have none.
-            num_removed = tf.gather(num_tokens - num_kept, row)
-            is_head, is_kept = is_kept, is_kept | (column >= self._num_head + num_removed)
-            positions = tf.stack([row, tf.where(is_head, column, column - num_removed)], axis=1)
-        kept = tf.where(is_kept)[:, 0]  # int64 [kept tokens], indices of tokens
+        column = self.columns(column, tf.gather(num_tokens, row))
+        positions = tf.stack([row, column], axis=1)
+        kept = tf.where(column >= 0)[:, 0]  # int64 [kept tokens], indices of tokens
 
         tokens = tf.gather(tokens, kept)
         ids = self._look_up(tokens)  # int32 [kept tokens]
@@ -183,6 +186,25 @@ class TextEncoder(tf.Module):
             truncated=num_tokens > self.sequence_length,
             unknown_subwords=unknown_subwords,
         )
+
+    def columns(self, position: tf.Tensor, num_tokens: tf.Tensor) -> tf.Tensor:
+        """Return the columns of tokens in `Encoded.token_ids`, int64 [N]; -1 if not kept.
+
+        Args:
+            position: int64 [N], number of each token in its text, from 0.
+            num_tokens: int64 [N] or [], number of tokens of that text.
+        """
+        is_head = position < self._num_head
+        if self.keep == "start":
+            return tf.where(is_head, position, -1)
+        # The removed tokens are adjacent and follow the head; most texts have none.
+        num_removed = tf.maximum(num_tokens - self.sequence_length, 0)
+        is_tail = position >= self._num_head + num_removed
+        return tf.where(is_head, position, tf.where(is_tail, position - num_removed, -1))
+
+    def is_known(self, tokens: tf.Tensor) -> tf.Tensor:
+        """Return which tokens are in the vocabulary: string [N] to bool [N]."""
+        return self.table.lookup(tokens) != UNKNOWN_ID
 
     def _look_up(self, tokens: tf.Tensor) -> tf.Tensor:
         """Return the ids of tokens: string [N] to int32 [N]."""

@@ -1,6 +1,6 @@
 """N-grams: tokens to counts of hashed word and character n-grams, and to the ids of subwords."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -79,6 +79,72 @@ def count_ngrams(
     keys = texts * num_buckets + hashes % num_buckets
     keys, _, counts = tf.unique_with_counts(keys, tf.int64)
     return NgramCounts(keys // num_buckets, keys % num_buckets, counts)
+
+
+class NgramSpans(NamedTuple):
+    """Occurrences of n-grams and the tokens that they consist of.
+
+    Attributes:
+        bucket: int64 [W], 0 to num_buckets - 1.
+        start: int64 [W], index of the first token.
+        size: int64 [W], number of tokens; 1 for the characters of one token.
+    """
+
+    bucket: tf.Tensor
+    start: tf.Tensor
+    size: tf.Tensor
+
+
+def ngram_spans(
+    block: NgramBlock, tokens: tf.Tensor, text_of: tf.Tensor, num_buckets: int
+) -> NgramSpans:
+    """Return every occurrence of the n-grams that `count_ngrams` counts.
+
+    Args:
+        block, tokens, text_of, num_buckets: as for `count_ngrams`.
+    """
+    if block.kind == "characters":
+        hashes, owners = _hash_windows(*_padded_characters(tokens), block)
+        return NgramSpans(hashes % num_buckets, owners, tf.ones_like(owners))
+    values = tf.strings.to_hash_bucket_fast(tokens, _HASH_MODULUS)
+    hashes, starts, sizes = [], [], []
+    for n, hashed, start in _windows(values, text_of, block):
+        hashes.append(hashed % num_buckets)
+        starts.append(start)
+        sizes.append(tf.fill(tf.shape(start), tf.constant(n, tf.int64)))
+    return NgramSpans(*(tf.concat(parts, axis=0) for parts in (hashes, starts, sizes)))
+
+
+def ngrams_across_gaps(
+    block: NgramBlock, tokens: tf.Tensor, text_of: tf.Tensor, num_buckets: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the n-grams that appear in a text if one of its tokens is left out.
+
+    They consist of tokens before and after that token. Characters have none: their n-grams are
+    within a token.
+
+    Args:
+        block, tokens, text_of, num_buckets: as for `count_ngrams`.
+
+    Returns:
+        int64 [G], index of the token that is left out, and int64 [G], bucket of the n-gram.
+    """
+    left_out, buckets = [tf.zeros([0], tf.int64)], [tf.zeros([0], tf.int64)]
+    values = tf.strings.to_hash_bucket_fast(tokens, _HASH_MODULUS)
+    num_values = tf.size(values, tf.int64)
+    for n in range(max(block.shortest, 2), block.longest + 1 if block.kind == "tokens" else 0):
+        # Windows of n + 1 tokens, one of them left out.
+        starts = tf.range(tf.maximum(num_values - n, 0))
+        inside = tf.gather(text_of, starts) == tf.gather(text_of, starts + n)
+        starts = tf.boolean_mask(starts, inside)
+        for gap in range(1, n):
+            rolling = tf.ones_like(starts)
+            for offset in range(n + 1):
+                if offset != gap:
+                    rolling = _extend(rolling, tf.gather(values, starts + offset))
+            left_out.append(starts + gap)
+            buckets.append(_extend(rolling, n) % num_buckets)
+    return tf.concat(left_out, axis=0), tf.concat(buckets, axis=0)
 
 
 def subword_ids(tokens: tf.Tensor, num_buckets: int) -> tf.Tensor:
@@ -192,19 +258,29 @@ def _hash_windows(
     Returns:
         int64 [W] hashes below 2 ** 31 - 1, and int64 [W] their owners.
     """
-    num_values = tf.size(values)
     hashes, owners = [], []
+    for _, hashed, start in _windows(values, owner_of, block):
+        hashes.append(hashed)
+        owners.append(tf.gather(owner_of, start))
+    return tf.concat(hashes, axis=0), tf.concat(owners, axis=0)
+
+
+def _windows(
+    values: tf.Tensor, owner_of: tf.Tensor, block: NgramBlock
+) -> Iterator[tuple[int, tf.Tensor, tf.Tensor]]:
+    """Yield n, the hashes, int64 [W], and the first positions, int64 [W], of the windows of n."""
+    num_values = tf.size(values)
     # A polynomial of the values that starts with 1 and ends with n, so that windows of different
     # lengths differ.
     rolling = tf.ones_like(values)
     for n in range(1, block.longest + 1):
         num_windows = tf.maximum(num_values - (n - 1), 0)
-        last = values[n - 1 :]  # [M - n + 1]
-        rolling = (rolling[:num_windows] * _HASH_MULTIPLIER + last) % _HASH_MODULUS
+        rolling = _extend(rolling[:num_windows], values[n - 1 :])  # [M - n + 1]
         if n >= block.shortest:
-            owner = owner_of[:num_windows]
-            inside = tf.where(owner == owner_of[n - 1 :])[:, 0]
-            window = tf.gather(rolling, inside)
-            hashes.append((window * _HASH_MULTIPLIER + n) % _HASH_MODULUS)
-            owners.append(tf.gather(owner, inside))
-    return tf.concat(hashes, axis=0), tf.concat(owners, axis=0)
+            inside = tf.where(owner_of[:num_windows] == owner_of[n - 1 :])[:, 0]
+            yield n, _extend(tf.gather(rolling, inside), n), inside
+
+
+def _extend(rolling: tf.Tensor, value: tf.Tensor | int) -> tf.Tensor:
+    """Return the hashes of longer sequences from those of their beginnings, int64 [W]."""
+    return (rolling * _HASH_MULTIPLIER + value) % _HASH_MODULUS

@@ -1,0 +1,55 @@
+"""Explanations: how much each word of a text speaks for a class.
+
+    explanation.py    `Explanation` of a text, as JSON, text and HTML
+    attribution.py    integrated gradients of the network, contributions of the linear model
+    omission.py       change of the scores without each token, in core TensorFlow operations
+    coloured.py       explanations as text with colours for a terminal
+    pages.py          explanations as HTML, for notebooks and as a page
+    explanations.html template of them
+
+The package can be imported without TensorFlow; `explain_texts` and `leave_one_out` need it.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from textclf.analysis.coloured import format_explanation
+from textclf.analysis.explanation import (
+    EXPORT_NOT_EXPLAINED,
+    NUM_STEPS,
+    Attribution,
+    Explanation,
+    Explanations,
+    Token,
+)
+from textclf.analysis.pages import explanation_page
+
+if TYPE_CHECKING:
+    from textclf.analysis.attribution import explain_texts
+    from textclf.analysis.omission import MAX_TOKENS, leave_one_out
+
+__all__ = [
+    "EXPORT_NOT_EXPLAINED",
+    "MAX_TOKENS",
+    "NUM_STEPS",
+    "Attribution",
+    "Explanation",
+    "Explanations",
+    "Token",
+    "explain_texts",
+    "explanation_page",
+    "format_explanation",
+    "leave_one_out",
+]
+
+_MODULES = {
+    "explain_texts": "attribution",
+    "MAX_TOKENS": "omission",
+    "leave_one_out": "omission",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

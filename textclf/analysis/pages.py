@@ -1,0 +1,88 @@
+"""Explanations as HTML: a fragment for notebooks, and a page without external resources."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from textclf.analysis import coloured
+from textclf.analysis.explanation import Attribution, Explanation
+from textclf.display import tidy
+
+# Tokens in the table below a text.
+_NUM_ROWS = 20
+
+
+def to_html(explanations: Sequence[Explanation]) -> str:
+    """Return explanations as an HTML fragment for a notebook.
+
+    Its colours suit light and dark pages.
+    """
+    return _template().render(texts=_texts(explanations), is_page=False, title="")
+
+
+def explanation_page(explanations: Sequence[Explanation], title: str) -> str:
+    """Return a whole HTML page.
+
+    Path("words.html").write_text(explanation_page(model.explain(texts), "reviews"))
+    """
+    return _template().render(texts=_texts(explanations), is_page=True, title=tidy(title))
+
+
+def _template() -> Any:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    return environment.get_template("explanations.html")
+
+
+def _texts(explanations: Sequence[Explanation]) -> list[list[dict[str, Any]]]:
+    """Return the values of the template: a list of attributions for each text."""
+    return [
+        [
+            {
+                "heading": coloured.heading(explanation, attribution),
+                "words": _words(explanation, attribution),
+                "table": coloured.account(explanation, attribution, _NUM_ROWS),
+            }
+            for attribution in explanation.attributions
+        ]
+        for explanation in explanations
+    ]
+
+
+def _words(explanation: Explanation, attribution: Attribution) -> list[dict[str, Any]]:
+    """Return text, blank before it, colour and tooltip of each token."""
+    words: list[dict[str, Any]] = []
+    last = ""
+    shares = coloured.shares(explanation, attribution)
+    for i, token in enumerate(explanation.tokens):
+        text = tidy(token.text)
+        remark = coloured.remark(explanation, token) if token.is_read else "not read"
+        words.append(
+            {
+                "text": text,
+                "blank": bool(last) and not coloured.is_joined(last, text),
+                "share": shares[i],
+                "is_read": token.is_read,
+                "is_unknown": remark == "unknown",
+                "tooltip": _tooltip(explanation, attribution, i, remark),
+            }
+        )
+        last = text
+    return words
+
+
+def _tooltip(explanation: Explanation, attribution: Attribution, i: int, remark: str) -> str:
+    parts = [remark] if remark else []
+    if explanation.tokens[i].is_read:
+        parts.append(f"{attribution.totals[i]:+.4f}")
+        if explanation.has_network and explanation.has_linear:
+            network, linear = attribution.network[i], attribution.linear[i]
+            parts.append(f"network {network:+.4f}, linear {linear:+.4f}")
+    return "; ".join(parts)

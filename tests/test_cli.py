@@ -162,7 +162,10 @@ ERRORS: list[tuple[str, int, str]] = [
     ("evaluate model --require macro_f1", 2, EVALUATE + "--require macro_f1: expected METRIC=VALUE, for instance macro_f1=0.85"),
     ("evaluate model --require macro_f1=nan", 2, EVALUATE + "--require macro_f1=nan: expected METRIC=VALUE, for instance macro_f1=0.85"),
     ("evaluate model --require accuracy=85", 2, EVALUATE + "--require accuracy=85: expected a value between 0 and 1 for accuracy"),
-    ("evaluate model --require f1=0.5", 2, EVALUATE + "--require f1=0.5: unknown metric 'f1'; choose from accuracy, macro_f1, weighted_f1, macro_precision, macro_recall, weighted_precision, weighted_recall, log_loss, roc_auc, calibration_error, uncalibrated_error"),
+    ("evaluate model --by country --errors empty.txt", 1, "empty.txt: the examples are CSV or JSON lines; name a file .csv or .jsonl\ndemo test: no column 'country'; found nothing, and computed: length, unknown_fraction, script"),
+    ("evaluate model --errors one.csv --save-predictions one.csv", 1, "one.csv: exists already; name another file or add --overwrite\none.csv: exists already; name another file or add --overwrite\none.csv: is named twice; write the predictions to another file"),
+    ("evaluate model --require mcc=-1.5", 2, EVALUATE + "--require mcc=-1.5: expected a value between -1 and 1 for mcc"),
+    ("evaluate model --require f1=0.5", 2, EVALUATE + "--require f1=0.5: unknown metric 'f1'; choose from accuracy, macro_f1, weighted_f1, macro_precision, macro_recall, weighted_precision, weighted_recall, cohen_kappa, mcc, log_loss, brier_loss, roc_auc, average_precision, calibration_error, uncalibrated_error"),
     ("evaluate model --set model.units=3", 1, "--set model.units: `textclf evaluate` reads data.* and evaluation.* only; train again to change other settings"),
     ("predict model", 2, PREDICT + "no texts; add texts, --input FILE, or --input - for stdin"),
     ("predict model -5", 2, PREDICT + "-5: no such option; put -- before texts that begin with a dash"),
@@ -661,6 +664,31 @@ def test_evaluate_fails_after_the_report_if_a_requirement_is_not_met(demo: Path)
         r"log_loss is \d\.\d{4}, above the required 0\n",
         result.stderr,
     )
+
+
+def test_evaluate_lists_mistakes_and_warns_of_a_bad_slice(demo: Path):
+    rows = [["text", "label", "country"]]
+    rows += [["I loved it", "negative" if n % 5 == 0 else "positive", "DE"] for n in range(60)]
+    rows += [["I loved it", "positive", "FR"] for _ in range(100)]
+    write_csv(demo / "countries.csv", rows)
+    line = ("evaluate", "model", "countries.csv", "--by", "country", "--errors", "worst.csv")
+    result = run(*line)
+    assert result.exit_code == 0
+    assert "Slices by country\nvalue  examples  accuracy" in result.stdout
+    assert re.search(
+        r"^DE +60 +0\.800 +0\.682-0\.882 +1\.000 +<0\.001  worse$", result.stdout, re.M
+    )
+    assert result.stderr == (
+        "reading the data\nwarning: country 'DE': accuracy 0.800 (60 examples, 95 % interval 0.682 "
+        "to 0.882) is lower than 1.000 of the other examples by more than chance (p < 0.0001, "
+        "corrected for 2 slices)\n160 examples written to worst.csv\n"
+    )
+    lines = (demo / "worst.csv").read_text(encoding="utf-8").splitlines()
+    assert lines[0].startswith("row,place,text,true,predicted,is_correct,loss")
+    assert all(",negative,positive,false," in line for line in lines[1:13]) and len(lines) == 161
+    again = run(*line)
+    assert (again.exit_code, again.stdout) == (1, "")
+    assert json.loads(stdout_of(*line[:5], "--json"))["slices"][1]["is_worse"] is True
 
 
 def test_evaluate_fails_if_a_required_metric_is_undefined(demo: Path):

@@ -1,6 +1,7 @@
 """Plain text of evaluations, comparisons and data checks, for stdout and for files."""
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,10 @@ from textclf.tasks import Decision
 if TYPE_CHECKING:
     from textclf.data import Dataset, SplitSummary
     from textclf.data_check import TextLengths
+    from textclf.evaluation import Slice
 
 MAX_SPLIT_CLASSES = 20
+MAX_SLICES = 20  # of a column
 
 # Columns of a comparison; more would not fit on a line with two intervals.
 _COMPARED = {
@@ -76,6 +79,55 @@ def format_comparison(rows: Mapping[str, Report], *, width: int = WIDTH) -> str:
             for cells, report in zip(table, rows.values(), strict=True):
                 cells.append(interval(report.intervals.get(name)))
     return to_text(Document("", [Table(header, table, layout)]), width)
+
+
+def format_slices(slices: "Sequence[Slice]", report: Report, *, width: int = WIDTH) -> str:
+    """Format the slices as a table for each column; the text ends with a line break.
+
+    Args:
+        slices: the slices, of one column after the other.
+        report: the report of all examples.
+        width: maximum number of columns of a line, see `display.to_text`.
+    """
+    metric = _COMPARED[report.length_metric]
+    has_intervals = any(part.interval is not None for part in slices)
+    header = ["value", "examples", metric, *([level(report)] if has_intervals else []), "others"]
+    layout = f"n rr{'r' if has_intervals else ''} rrt"
+    num_tests = sum(part.p_value is not None for part in slices)
+    tables = []
+    for by, parts in itertools.groupby(slices, key=lambda part: part.by):
+        of_column = list(parts)
+        shown = of_column
+        if len(of_column) > MAX_SLICES:
+            lowest = sorted(of_column, key=lambda part: (not part.is_worse, part.score))
+            shown = lowest[:MAX_SLICES]
+        rows = [
+            [
+                part.value,
+                f"{part.num_examples:,}",
+                number(part.score),
+                *([interval(part.interval)] if has_intervals else []),
+                number(part.rest),
+                _p_value(part.adjusted_p_value),
+                "worse" if part.is_worse else "",
+            ]
+            for part in shown
+        ]
+        num_hidden = len(of_column) - len(shown)
+        remark = f"(the {MAX_SLICES} worst slices; the JSON has {num_hidden:,} more)"
+        heading = f"Slices by {by}"
+        columns = [*header, "p", ""]
+        tables.append(Table(columns, rows, layout, heading, remark=remark if num_hidden else ""))
+    explanation = (
+        f"p is the probability that a random sample of the size of a slice is as bad, corrected "
+        f"for all {num_tests:,} slices (Holm): worse means at most {1 - report.confidence:.4g}"
+    )
+    notes = [Notes("", [explanation], has_bullets=False)] if num_tests else []
+    return to_text(Document("", [*tables, *notes]), width)
+
+
+def _p_value(value: float | None) -> str:
+    return "<0.001" if value is not None and value < 0.001 else number(value)
 
 
 def format_calibration(

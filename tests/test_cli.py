@@ -89,7 +89,7 @@ def test_command_grammar_is_complete():
     assert [" ".join(path) for path in commands() if path] == [
         *("init", "config", "config show", "config check", "config schema"),
         *("data", "data check", "demo", "pretrain", "lr-find", "train", "baseline"),
-        *("evaluate", "predict", "calibrate", "export", "verify", "info", "serve"),
+        *("evaluate", "predict", "calibrate", "thresholds", "export", "verify", "info", "serve"),
         *("benchmark", "compare", "doctor"),
     ]
 
@@ -181,6 +181,16 @@ ERRORS: list[tuple[str, int, str]] = [
     ("predict model --input latin.txt", 1, "latin.txt:2: is not utf-8 (invalid continuation byte); set the encoding with --set data.encoding=..., for instance latin-1 or gb18030"),
     ("predict model --input latin.txt --set data.encoding=utf-7000", 1, "data.encoding: "),
     ("predict model --input latin.txt --set data.text_columns=[1]", 2, PREDICT + "--set data.text_columns=[1]: only data.encoding applies to lines; save a table with the ending .csv, .tsv, .jsonl, .ndjson, .json, .parquet, or set data.format"),
+    ("thresholds nowhere", 1, "nowhere: does not exist; `textclf train` writes such a folder"),
+    ("thresholds exports", 1, "exports/1: is an exported SavedModel, which does not know its data; name the trained folder that it was exported from"),
+    ("thresholds model", 1, "positive: is missing; set it to the class to find, 'negative' or 'positive'"),
+    ("thresholds model --positive positiv", 1, "positive=positiv: is no class of the model; use 'negative' or 'positive'; did you mean 'positive'?"),
+    ("calibrate model --recall 0.9", 1, "positive: is missing; set it to the class to find, 'negative' or 'positive'"),
+    ("calibrate model --positive positive", 1, "positive: a threshold needs a target; set precision, recall, beta or cost"),
+    ("calibrate model --positive positive --precision 1 --beta 2", 1, "precision=1: a lower bound is always below 1; use a number such as 0.95\nbeta, precision: a threshold has one target; set one of them"),
+    ("calibrate model --each-label --precision 0.9", 1, "each_label: model has one class per text; use positive instead"),
+    ("calibrate model --positive positive --recall 0.9 --coverage 0.5", 1, "coverage: cannot be combined with recall; remove one of them"),
+    ("calibrate model --positive positive --cost 0 1", 2, CALIBRATE + "Invalid value for '--cost': 0.0 is not in the range x>0."),
     ("calibrate nowhere", 1, "nowhere: does not exist; `textclf train` writes such a folder"),
     ("calibrate exports", 1, "exports/1: is an exported SavedModel, which does not change; calibrate the trained folder, then export it again with `textclf export`"),
     ("calibrate model --precision 0", 2, CALIBRATE + "Invalid value for '--precision': 0.0 is not in the range 0<x<=1."),
@@ -461,7 +471,7 @@ def test_info_prints_the_card_of_a_folder_and_of_an_export(demo: Path):
     assert card["files"]
     for export in ("exports/1", "exports"):
         exported = json.loads(stdout_of("info", export))
-        assert exported == card | {"contract_version": "1.1"}
+        assert exported == card | {"contract_version": "2.0"}
 
 
 def test_export_verifies_the_texts_of_a_golden_file(demo: Path):

@@ -59,7 +59,7 @@ def predicted_opinions(model: Any, num_rows: int, wrong_in: str = "") -> list[di
 
 
 @pytest.fixture(scope="module")
-def several(bag: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def chinese(bag: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a trained folder with several labels, whose names need quotes, on Chinese texts."""
     folder = tmp_path_factory.mktemp("several")
     rng = random.Random(0)
@@ -135,15 +135,15 @@ def test_predictions_file_has_the_probabilities_of_the_model_bit_by_bit(
 
 
 def test_names_with_comma_quote_and_newline_and_chinese_texts_survive_in_csv_and_json_lines(
-    several: Path, tmp_path: Path
+    chinese: Path, tmp_path: Path
 ) -> None:
     details = Details(errors=tmp_path / "errors.csv", predictions=tmp_path / "p.csv")
-    result = textclf.score(several, details=details)
+    result = textclf.score(chinese, details=details)
     rows = read_csv(tmp_path / "errors.csv")
     names = result.report.class_names
     assert set(names) == set(NAMES)
     assert list(rows[0])[-3:] == [f"p_{name}" for name in names]
-    textclf.score(several, details=Details(errors=tmp_path / "errors.jsonl"))
+    textclf.score(chinese, details=Details(errors=tmp_path / "errors.jsonl"))
     lines = (tmp_path / "errors.jsonl").read_text(encoding="utf-8").splitlines()
     for row, line in zip(rows, map(json.loads, lines), strict=True):
         assert row["text"] == line["text"] and row["text"].startswith(CHINESE)

@@ -887,7 +887,7 @@ def test_evaluate_and_choose_thresholds_reject_values_outside_0_to_1(value: floa
         ({"y_true": np.array([0, -1])}, "from 0 to 1"),
         ({"y_true": np.array([0.0, 1.0])}, "whole numbers"),
         ({"y_true": np.array([0])}, "whole numbers"),
-        ({"thresholds": np.array([0.5, 0.5])}, "multi-label classification only"),
+        ({"thresholds": np.array([0.5, 0.5])}, "are for two classes: that of the positive"),
         ({"num_tokens": np.array([1])}, "num_tokens"),
         ({"truncated": np.array([True])}, "truncated"),
         ({"multi_label": True}, "y_true"),

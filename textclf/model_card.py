@@ -59,6 +59,13 @@ def _use_lines(card: Card) -> list[str]:
         if card.abstain_below
         else ""
     )
+    if card.thresholds is not None and not card.multi_label:
+        positive = max(range(2), key=lambda c: card.thresholds[c])  # type: ignore[index]
+        abstention = (
+            f" {_code(card.class_names[positive])} is predicted if its probability is at least "
+            f"{card.thresholds[positive]:.3f}, otherwise {_code(card.class_names[1 - positive])}."
+            f"{abstention}"
+        )
     return [
         "## Intended use",
         "",

@@ -35,6 +35,7 @@ from textclf.cli import (
     predict,
     pretrain,
     serve,
+    thresholds,
     train,
     verify,
 )
@@ -91,6 +92,7 @@ for command in (
         evaluate.evaluate,
         predict.predict,
         calibrate.calibrate,
+        thresholds.thresholds,
         export.export,
         verify.verify,
         info.info,

@@ -14,7 +14,7 @@ from textclf.startup import import_tensorflow, show_status
 
 if TYPE_CHECKING:
     from textclf.artifact import Card
-    from textclf.evaluation import Requirement
+    from textclf.evaluation import Report, Requirement
     from textclf.scoring import ScoringResult
 
 
@@ -133,9 +133,9 @@ def evaluate(
             **to_score.settings,
         )
     if as_json:
-        _print_json(model, source, result)
+        _print_json(model, source, result, card)
     else:
-        _print(result, title=f"{model} on {to_score.description}")
+        _print(result, title=f"{model} on {to_score.description}", card=card)
     for warning in result.slice_warnings:
         say(f"warning: {warning}")
     for path in (errors, predictions):
@@ -154,7 +154,15 @@ def _parse_requirements(texts: tuple[str, ...], card: "Card") -> "list[Requireme
         raise click.UsageError(f"--require {error}") from None
 
 
-def _print_json(model: Path, source: str | None, result: "ScoringResult") -> None:
+def _chosen_on(card: "Card") -> "Report | None":
+    """Return the report on validation of thresholds that reach a target; None without them."""
+    options = {} if card.calibration is None else card.calibration.options
+    targets = {"positive", "each_label"} & set(options)
+    return card.validation if targets else None
+
+
+def _print_json(model: Path, source: str | None, result: "ScoringResult", card: "Card") -> None:
+    validation = _chosen_on(card)
     clean = result.without_leaked
     values = {
         "model": str(model),
@@ -163,17 +171,21 @@ def _print_json(model: Path, source: str | None, result: "ScoringResult") -> Non
         "dropped_unknown_labels": result.num_dropped,
         "report": result.report.to_dict(),
         "without_leaked": None if clean is None else clean.to_dict(),
+        "validation": None if validation is None else validation.to_dict(),
         "slices": [dataclasses.asdict(part) for part in result.slices],
         "curves": [dataclasses.asdict(curves) for curves in result.curves],
     }
     click.echo(json.dumps(values, ensure_ascii=False))
 
 
-def _print(result: "ScoringResult", title: str) -> None:
-    from textclf.report import format_report, format_slices
+def _print(result: "ScoringResult", title: str, card: "Card") -> None:
+    from textclf.report import format_operating_point, format_report, format_slices
 
     width = output_width()
     click.echo(format_report(result.report, title=title, width=width), nl=False)
+    if (validation := _chosen_on(card)) is not None and result.split != "validation":
+        table = format_operating_point(validation, result.report, result.split, width=width)
+        click.echo("\n" + table, nl=False)
     if result.slices:
         click.echo("\n" + format_slices(result.slices, result.report, width=width), nl=False)
     if (clean := result.without_leaked) is not None:

@@ -34,6 +34,12 @@ if TYPE_CHECKING:
     from textclf.evaluation.decision import fit_decision, fit_thresholds
     from textclf.evaluation.measure import evaluate
     from textclf.evaluation.mixture import estimate_gain, fit_mixture, measure_gain
+    from textclf.evaluation.operating import (
+        OperatingPoint,
+        Target,
+        choose_operating_thresholds,
+        operating_points,
+    )
     from textclf.evaluation.ranking import ClassCurves, class_curves
     from textclf.evaluation.report import (
         CalibrationBin,
@@ -62,6 +68,9 @@ _MODULES = {
     "decision": ("fit_decision", "fit_thresholds"),
     "measure": ("evaluate",),
     "mixture": ("estimate_gain", "fit_mixture", "measure_gain"),
+    "operating": (
+        *("OperatingPoint", "Target", "choose_operating_thresholds", "operating_points"),
+    ),
     "ranking": ("ClassCurves", "class_curves"),
     "report": (
         *("CalibrationBin", "ClassScores", "CoveragePoint", "Gain", "LengthBin", "Report"),
@@ -84,11 +93,14 @@ __all__ = [
     "Gain",
     "Grouping",
     "LengthBin",
+    "OperatingPoint",
     "Report",
     "Requirement",
     "Slice",
+    "Target",
     "check_requirements",
     "choose_abstention",
+    "choose_operating_thresholds",
     "choose_thresholds",
     "class_curves",
     "contributions",
@@ -103,6 +115,7 @@ __all__ = [
     "macro_f1",
     "measure_gain",
     "metric_names",
+    "operating_points",
     "score_slices",
     "scoring_of",
     "warnings_of",

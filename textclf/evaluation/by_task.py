@@ -203,7 +203,7 @@ class OneOfScoring(Scoring[OneOf]):
     def confidences(
         self, y_true: np.ndarray, y_pred: np.ndarray, p: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        return p.max(axis=1), y_true == y_pred
+        return p[np.arange(len(p)), y_pred], y_true == y_pred
 
     def class_notes(
         self, y_true: np.ndarray, y_pred: np.ndarray, counts: Counts, names: tuple[str, ...]

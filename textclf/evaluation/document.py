@@ -126,7 +126,8 @@ def _classes(report: Report) -> Iterator[Table]:
         worst = sorted(classes, key=lambda scores: (scores.support == 0, scores.f1))
         classes = worst[:_SHOWN_OF_MANY]
     intervals = [level(report)] if report.bootstrap_samples else []
-    thresholds = ["threshold"] if report.multi_label else []
+    has_thresholds = any(scores.threshold is not None for scores in report.classes)
+    thresholds = ["threshold"] if has_thresholds else []
     rows = [
         [
             scores.name,

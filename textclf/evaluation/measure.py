@@ -65,7 +65,8 @@ def evaluate(
         class_names: C names, in the order of the columns of `p`.
         multi_label: whether an example may have several classes, or none. It is not inferred from
             the shape of `y_true`: one-hot classes of a one-of task would pass for several labels.
-        thresholds: float [C], multi-label only; default: 0.5 for each class.
+        thresholds: float [C], see `tasks.Decision`; default: 0.5 for each label of multi-label,
+            the most probable class for one-of.
         num_tokens: int [n], text lengths; if given, the report has scores by length.
         truncated: bool [n], True for texts that were longer than the length limit.
         length_limits: setting -> number of tokens that are read; with `num_tokens`, the report has
@@ -123,8 +124,10 @@ def evaluate(
         classes=class_scores(counts, names, limits, by_class, ranking),
         confusion_matrix=scoring.confusion_matrix(y_true, y_pred),
         calibration=bins,
-        coverage=coverage_points(task, y_true, p, COVERAGES),
-        abstention=None if abstain_below is None else coverage_at(task, y_true, p, abstain_below),
+        coverage=coverage_points(task, y_true, p, COVERAGES, thresholds),
+        abstention=None
+        if abstain_below is None
+        else coverage_at(task, y_true, p, abstain_below, thresholds),
         **_scores_by_length(
             scoring, y_true, y_pred, num_tokens, truncated, length_limits, length_bins
         ),

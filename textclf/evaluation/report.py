@@ -38,7 +38,8 @@ class ClassScores:
     Attributes:
         support: number of examples that have the class.
         num_predicted: number of examples for which the class is predicted.
-        threshold: multi-label: lowest probability at which the class is predicted; otherwise None.
+        threshold: lowest probability at which the class is predicted: of each label, and of the
+            positive class of two if the model has a threshold; otherwise None.
         precision_interval, recall_interval, f1_interval: (low, high) at the level
             `Report.confidence`; None if the score has no examples or the report no intervals.
         roc_auc, average_precision: of the class against the rest; None without both positive and

@@ -58,7 +58,8 @@ def class_scores(
             f1=float(f1[c]),
             support=int(counts.true[c]),
             num_predicted=int(counts.predicted[c]),
-            threshold=None if thresholds is None else float(thresholds[c]),
+            # Of two classes only the positive one has a threshold.
+            threshold=float(thresholds[c]) if thresholds is not None and thresholds[c] else None,
             roc_auc=_defined(ranking["roc_auc"][c]),
             average_precision=_defined(ranking["average_precision"][c]),
             **intervals[c],

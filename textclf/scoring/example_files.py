@@ -191,6 +191,8 @@ class _Rows:
         return _csv_line([*map(_cell, values.values()), *map(_cell, probabilities.values())])
 
     def _values(self, row: int, place: str, text: str) -> dict[str, Any]:
+        import numpy as np
+
         scores, p = self._scores, self._scores.p[row]
         assert scores.unknown_fraction is not None
         values: dict[str, Any] = {"row": row, "place": place}
@@ -206,7 +208,8 @@ class _Rows:
             "truncated": bool(scores.truncated[row]),
         }
         if self._abstain_below is not None:
-            values["abstain"] = bool(p.max() < self._abstain_below)
+            label_id = p.argmax() if self._is_multi_label else self._predicted[row]
+            values["abstain"] = bool(p[label_id] < np.float32(self._abstain_below))
         values["probabilities"] = dict(zip(self._names, map(self._rounded, p), strict=True))
         return values
 

@@ -109,11 +109,10 @@ def _data_lines(card: Card) -> list[str]:
 
 def _score_lines(card: Card, report: Report) -> list[str]:
     level = f"{100 * report.confidence:.4g} % interval"
-    fitted = (
-        "the epoch, the temperature and the thresholds"
-        if card.task.has_thresholds
-        else "the epoch and the temperature"
-    )
+    fitted = "the epoch and the temperature"
+    if card.thresholds is not None:
+        noun = "thresholds" if card.multi_label else "threshold"
+        fitted = f"the epoch, the temperature and the {noun}"
     lines = [
         "## Scores",
         "",

@@ -53,7 +53,7 @@ def to_float16(
     """
     selected = task.select(p, thresholds)
     rounded = p.astype(np.float16)
-    if not task.has_thresholds and thresholds is None:  # the highest probability is predicted
+    if not task.has_thresholds:  # the prediction is the highest probability
         rows = np.flatnonzero(rounded.argmax(axis=1) != selected)
         # Where rounding made a tie, the next number above is at most 1: ties are below 1.
         rounded[rows, selected[rows]] = np.nextafter(rounded[rows].max(axis=1), np.float16(1))

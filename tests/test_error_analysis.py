@@ -120,7 +120,8 @@ def test_errors_file_names_the_row_of_the_data_and_holds_its_text(
     for row in rows:
         file, _, line = row["place"].rpartition(":")
         (cells,) = csv.reader([lines[int(line) - 1]])
-        assert Path(file) == reviews and cells == [row["text"].removeprefix("'"), row["true"]]
+        assert Path(file).resolve() == reviews.resolve()
+        assert cells == [row["text"].removeprefix("'"), row["true"]]
 
 
 def test_predictions_file_has_the_probabilities_of_the_model_bit_by_bit(

@@ -6,6 +6,7 @@ import io
 import itertools
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -154,6 +155,45 @@ def model(trained: Path) -> Any:
     from textclf import classifier
 
     return classifier.load(trained)
+
+
+@pytest.fixture(scope="session")
+def several(bag: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the trained folder of a multi-label model with classes of different frequency."""
+    folder = tmp_path_factory.mktemp("several")
+    import numpy as np
+
+    import textclf
+
+    random = np.random.default_rng(0)
+    rows = []
+    for number in range(300):
+        labels = [name for name, share in (("a", 0.5), ("b", 0.2), ("c", 0.1))
+                  if random.random() < share]  # fmt: skip
+        words = [label if random.random() < 0.7 else random.choice(list("abc")) for label in labels]
+        rows.append(f"{' '.join([*words, f'n{number}'])}\t{','.join(labels)}\n")
+    (folder / "rows.tsv").write_text("text\tlabel\n" + "".join(rows))
+    values: dict[str, Any] = {
+        **bag,
+        "data": {"source": str(folder / "rows.tsv"), "multi_label": True},
+    }
+    values["data"]["validation_fraction"] = 0.3
+    textclf.train(textclf.Config.from_dict(values), folder / "run")
+    return folder / "run"
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> Path:
+    """Return a copy of the trained folder of a model with one label per text."""
+    shutil.copytree(trained, tmp_path / "run")
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def several_run(several: Path, tmp_path: Path) -> Path:
+    """Return a copy of the folder of `several`."""
+    shutil.copytree(several, tmp_path / "run")
+    return tmp_path / "run"
 
 
 @pytest.fixture(scope="session")

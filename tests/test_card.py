@@ -73,7 +73,7 @@ def test_card_json_has_the_documented_keys(trained):
         (None, "does not exist; `textclf train` writes such a folder"),
         ("", "cannot be read"),
         ("[1]", "is not a card of textclf"),
-        ('{"format_version": 99}', "format 99 is newer than format 1"),
+        ('{"format_version": 99}', "format 99 is newer than format 2"),
         ('{"format_version": 1}', "is damaged"),
     ],
 )

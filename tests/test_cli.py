@@ -89,7 +89,8 @@ def test_command_grammar_is_complete():
     assert [" ".join(path) for path in commands() if path] == [
         *("init", "config", "config show", "config check", "config schema"),
         *("data", "data check", "demo", "pretrain", "lr-find", "train", "baseline"),
-        *("evaluate", "predict", "explain", "calibrate", "export", "verify", "info", "serve"),
+        *("evaluate", "predict", "explain", "calibrate", "thresholds", "export", "verify", "info"),
+        "serve",
         *("benchmark", "compare", "doctor"),
     ]
 
@@ -162,7 +163,10 @@ ERRORS: list[tuple[str, int, str]] = [
     ("evaluate model --require macro_f1", 2, EVALUATE + "--require macro_f1: expected METRIC=VALUE, for instance macro_f1=0.85"),
     ("evaluate model --require macro_f1=nan", 2, EVALUATE + "--require macro_f1=nan: expected METRIC=VALUE, for instance macro_f1=0.85"),
     ("evaluate model --require accuracy=85", 2, EVALUATE + "--require accuracy=85: expected a value between 0 and 1 for accuracy"),
-    ("evaluate model --require f1=0.5", 2, EVALUATE + "--require f1=0.5: unknown metric 'f1'; choose from accuracy, macro_f1, weighted_f1, macro_precision, macro_recall, weighted_precision, weighted_recall, log_loss, roc_auc, calibration_error, uncalibrated_error"),
+    ("evaluate model --by country --errors empty.txt", 1, "empty.txt: the examples are CSV or JSON lines; name a file .csv or .jsonl\ndemo test: no column 'country'; found nothing, and computed: length, unknown_fraction, script"),
+    ("evaluate model --errors one.csv --save-predictions one.csv", 1, "one.csv: exists already; name another file or add --overwrite\none.csv: exists already; name another file or add --overwrite\none.csv: is named twice; write the predictions to another file"),
+    ("evaluate model --require mcc=-1.5", 2, EVALUATE + "--require mcc=-1.5: expected a value between -1 and 1 for mcc"),
+    ("evaluate model --require f1=0.5", 2, EVALUATE + "--require f1=0.5: unknown metric 'f1'; choose from accuracy, macro_f1, weighted_f1, macro_precision, macro_recall, weighted_precision, weighted_recall, cohen_kappa, mcc, log_loss, brier_loss, roc_auc, average_precision, calibration_error, uncalibrated_error"),
     ("evaluate model --set model.units=3", 1, "--set model.units: `textclf evaluate` reads data.* and evaluation.* only; train again to change other settings"),
     ("predict model", 2, PREDICT + "no texts; add texts, --input FILE, or --input - for stdin"),
     ("predict model -5", 2, PREDICT + "-5: no such option; put -- before texts that begin with a dash"),
@@ -178,6 +182,16 @@ ERRORS: list[tuple[str, int, str]] = [
     ("predict model --input latin.txt", 1, "latin.txt:2: is not utf-8 (invalid continuation byte); set the encoding with --set data.encoding=..., for instance latin-1 or gb18030"),
     ("predict model --input latin.txt --set data.encoding=utf-7000", 1, "data.encoding: "),
     ("predict model --input latin.txt --set data.text_columns=[1]", 2, PREDICT + "--set data.text_columns=[1]: only data.encoding applies to lines; save a table with the ending .csv, .tsv, .jsonl, .ndjson, .json, .parquet, or set data.format"),
+    ("thresholds nowhere", 1, "nowhere: does not exist; `textclf train` writes such a folder"),
+    ("thresholds exports", 1, "exports/1: is an exported SavedModel, which does not know its data; name the trained folder that it was exported from"),
+    ("thresholds model", 1, "positive: is missing; set it to the class to find, 'negative' or 'positive'"),
+    ("thresholds model --positive positiv", 1, "positive=positiv: is no class of the model; use 'negative' or 'positive'; did you mean 'positive'?"),
+    ("calibrate model --recall 0.9", 1, "positive: is missing; set it to the class to find, 'negative' or 'positive'"),
+    ("calibrate model --positive positive", 1, "positive: a threshold needs a target; set precision, recall, beta or cost"),
+    ("calibrate model --positive positive --precision 1 --beta 2", 1, "precision=1: a lower bound is always below 1; use a number such as 0.95\nbeta, precision: a threshold has one target; set one of them"),
+    ("calibrate model --each-label --precision 0.9", 1, "each_label: model has one class per text; use positive instead"),
+    ("calibrate model --positive positive --recall 0.9 --coverage 0.5", 1, "coverage: cannot be combined with recall; remove one of them"),
+    ("calibrate model --positive positive --cost 0 1", 2, CALIBRATE + "Invalid value for '--cost': 0.0 is not in the range x>0."),
     ("calibrate nowhere", 1, "nowhere: does not exist; `textclf train` writes such a folder"),
     ("calibrate exports", 1, "exports/1: is an exported SavedModel, which does not change; calibrate the trained folder, then export it again with `textclf export`"),
     ("calibrate model --precision 0", 2, CALIBRATE + "Invalid value for '--precision': 0.0 is not in the range 0<x<=1."),
@@ -458,7 +472,7 @@ def test_info_prints_the_card_of_a_folder_and_of_an_export(demo: Path):
     assert card["files"]
     for export in ("exports/1", "exports"):
         exported = json.loads(stdout_of("info", export))
-        assert exported == card | {"contract_version": "1.1"}
+        assert exported == card | {"contract_version": "2.0"}
 
 
 def test_export_verifies_the_texts_of_a_golden_file(demo: Path):
@@ -661,6 +675,31 @@ def test_evaluate_fails_after_the_report_if_a_requirement_is_not_met(demo: Path)
         r"log_loss is \d\.\d{4}, above the required 0\n",
         result.stderr,
     )
+
+
+def test_evaluate_lists_mistakes_and_warns_of_a_bad_slice(demo: Path):
+    rows = [["text", "label", "country"]]
+    rows += [["I loved it", "negative" if n % 5 == 0 else "positive", "DE"] for n in range(60)]
+    rows += [["I loved it", "positive", "FR"] for _ in range(100)]
+    write_csv(demo / "countries.csv", rows)
+    line = ("evaluate", "model", "countries.csv", "--by", "country", "--errors", "worst.csv")
+    result = run(*line)
+    assert result.exit_code == 0
+    assert "Slices by country\nvalue  examples  accuracy" in result.stdout
+    assert re.search(
+        r"^DE +60 +0\.800 +0\.682-0\.882 +1\.000 +<0\.001  worse$", result.stdout, re.M
+    )
+    assert result.stderr == (
+        "reading the data\nwarning: country 'DE': accuracy 0.800 (60 examples, 95 % interval 0.682 "
+        "to 0.882) is lower than 1.000 of the other examples by more than chance (p < 0.0001, "
+        "corrected for 2 slices)\n160 examples written to worst.csv\n"
+    )
+    lines = (demo / "worst.csv").read_text(encoding="utf-8").splitlines()
+    assert lines[0].startswith("row,place,text,true,predicted,is_correct,loss")
+    assert all(",negative,positive,false," in line for line in lines[1:13]) and len(lines) == 161
+    again = run(*line)
+    assert (again.exit_code, again.stdout) == (1, "")
+    assert json.loads(stdout_of(*line[:5], "--json"))["slices"][1]["is_worse"] is True
 
 
 def test_evaluate_fails_if_a_required_metric_is_undefined(demo: Path):

@@ -160,11 +160,13 @@ def test_the_commands_of_the_calibrate_page_run(
     bag: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)
-    rows = [(f"{word} {i}", label) for i in range(50) for word, label in TOPICS.items()]
-    for name, column in (("reviews", 0), ("topics", 1)):
+    rows = [(f"{word} {i}", label) for i in range(80) for word, label in TOPICS.items()]
+    for name, column in (("reviews", 0), ("topics", 1), ("spam", 2)):
         lines = [f"{text}\t{labels[column]}\n" for text, labels in rows]
         Path(f"{name}.csv").write_text("text\tlabel\n" + "".join(lines))
         section = {"source": f"{name}.csv", "delimiter": "\t", "multi_label": name == "topics"}
+        if name != "reviews":
+            section["validation_fraction"] = 0.5  # lower bounds need examples
         training = {**bag["training"], "epochs": 9}
         settings = {**bag, "data": section, "training": training}
         textclf.train(config.Config.from_dict(settings), f"runs/{name}")
@@ -183,11 +185,21 @@ def test_the_commands_of_the_calibrate_page_run(
     topics = artifact.read_card("runs/topics")
     assert topics.calibration is not None
     assert topics.calibration.options == {"maximize": "micro_f1"}
+    assert [past.options for past in topics.history[1:]] == [
+        {"precision": 0.8, "each_label": True},
+        {"recall": 0.5, "each_label": True},
+    ]
+    spam = artifact.read_card("runs/spam")
+    assert spam.thresholds is not None and spam.thresholds[spam.class_names.index("ham")] == 0
     assert Path("saved_models/reviews/1").is_dir()
 
 
-# Word -> label of a review, labels of topics.
-TOPICS = {"good": ("positive", "a"), "bad": ("negative", "a,b"), "dull": ("negative", "b")}
+# Word -> label of a review, labels of topics, label of a message.
+TOPICS = {
+    "good": ("positive", "a", "ham"),
+    "bad": ("negative", "a,b", "spam"),
+    "dull": ("negative", "b", "spam"),
+}
 
 
 def test_the_commands_of_the_resuming_page_run(

@@ -3,6 +3,7 @@
 References are hand-worked examples, scikit-learn and SciPy.
 """
 
+import dataclasses
 import json
 import math
 import subprocess
@@ -21,11 +22,14 @@ from sklearn.exceptions import UndefinedMetricWarning
 
 from textclf.errors import DataError
 from textclf.evaluation import (
+    ClassCurves,
     Report,
     choose_abstention,
     choose_thresholds,
+    class_curves,
     evaluate,
     fit_temperature,
+    metric_names,
 )
 from textclf.tasks import MultiLabel, OneOf, task_of
 
@@ -145,6 +149,25 @@ def test_one_of_metrics_agree_with_scikit_learn(n: int, num_classes: int, seed: 
         present = present[1:]
     areas = [reference.roc_auc_score(y_true == c, p[:, c]) for c in present]
     assert report.metrics["roc_auc"] == (pytest.approx(np.mean(areas)) if areas else None)
+    present = [c for c in ids if 0 < (y_true == c).sum() < n]
+    precisions = [reference.average_precision_score(y_true == c, p[:, c]) for c in present]
+    assert report.metrics["average_precision"] == (
+        pytest.approx(np.mean(precisions)) if precisions else None
+    )
+    assert [report.classes[c].average_precision for c in present] == pytest.approx(precisions)
+    if len({*y_true, *y_pred}) > 1:
+        kappa = reference.cohen_kappa_score(y_true, y_pred)
+        assert report.get("cohen_kappa") == pytest.approx(kappa)
+        assert report.get("mcc") == pytest.approx(reference.matthews_corrcoef(y_true, y_pred))
+    if num_classes == 2:
+        brier = reference.brier_score_loss(y_true, p[:, 1], labels=[0, 1], pos_label=1)
+        assert report.get("brier_loss") == pytest.approx(brier)
+    else:
+        one_hot = np.eye(num_classes)[y_true]
+        assert report.get("brier_loss") == pytest.approx(((p - one_hot) ** 2).sum() / n / 2)
+    if num_classes == 6:
+        top_3 = np.mean([y in np.argsort(-row)[:3] for y, row in zip(y_true, p, strict=True)])
+        assert report.get("top_3_accuracy") == pytest.approx(top_3)
 
 
 @given(n=st.integers(1, 60), num_classes=st.integers(1, 6), seed=st.integers(0, 10_000))
@@ -180,6 +203,76 @@ def test_multi_label_metrics_agree_with_scikit_learn(n: int, num_classes: int, s
     present = [c for c in range(num_classes) if 0 < y_true[:, c].sum() < n]
     areas = [reference.roc_auc_score(y_true[:, c], p[:, c]) for c in present]
     assert report.metrics["roc_auc"] == (pytest.approx(np.mean(areas)) if areas else None)
+    precisions = [reference.average_precision_score(y_true[:, c], p[:, c]) for c in present]
+    assert report.metrics["average_precision"] == (
+        pytest.approx(np.mean(precisions)) if precisions else None
+    )
+    assert report.get("brier_loss") == pytest.approx(((p - y_true) ** 2).mean())
+
+
+def test_kappa_is_undefined_and_mcc_0_if_truth_and_predictions_are_one_class():
+    report = one_of("aaa", "aaa")
+    assert report.metrics["cohen_kappa"] is None and report.get("mcc") == 0
+
+
+def test_top_k_accuracies_need_twice_as_many_classes():
+    names = []
+    for num_classes in (5, 6, 10, 20):
+        y_true, p = random_one_of(50, num_classes)
+        report = evaluate(y_true, p, class_names=range(num_classes), multi_label=False)
+        names.append([name for name in report.metrics if name.startswith("top_")])
+    assert names == [
+        [],
+        ["top_3_accuracy"],
+        ["top_3_accuracy", "top_5_accuracy"],
+        ["top_3_accuracy", "top_5_accuracy", "top_10_accuracy"],
+    ]
+
+
+@pytest.mark.parametrize("num_classes", [1, 2, 7, 28])
+@pytest.mark.parametrize("multi_label", [False, True], ids=["one-of", "multi-label"])
+def test_metric_names_are_those_of_a_report_in_their_order(multi_label: bool, num_classes: int):
+    num_classes = max(num_classes, 1 if multi_label else 2)
+    y_true, p = random_one_of(60, num_classes)
+    if multi_label:
+        y_true = np.eye(num_classes, dtype=bool)[y_true]
+    names = [str(c) for c in range(num_classes)]
+    report = evaluate(y_true, p, class_names=names, multi_label=multi_label, temperature=1.0)
+    assert tuple(report.metrics) == metric_names(report.task)
+
+
+def test_curves_equal_a_hand_worked_example():
+    p = np.array([0.1, 0.4, 0.35, 0.8])
+    (curves,) = class_curves(np.array([[False], [False], [True], [True]]), p[:, None], ("yes",))
+    # Selected are, from the lowest threshold: 4, 3, 2 and 1 examples with 2, 2, 1 and 1 positives.
+    expected = [(0.1, 2 / 4, 1), (0.35, 2 / 3, 1), (0.4, 1 / 2, 1 / 2), (0.8, 1, 1 / 2)]
+    assert np.array(curves.precision_recall) == pytest.approx(np.array(expected))
+    assert curves.average_precision == pytest.approx(1 / 2 * 1 + 1 / 2 * 2 / 3)
+    assert curves.roc == (
+        *((None, 0, 0), (0.8, 0, 0.5), (0.4, 0.5, 0.5), (0.35, 0.5, 1), (0.1, 1, 1)),
+    )
+    assert curves.roc_auc == pytest.approx(3 / 4)
+
+
+def test_thinned_curves_keep_their_ends_and_their_area():
+    rng = np.random.default_rng(0)
+    is_positive = rng.random((20_000, 1)) < 0.3
+    p = rng.normal(is_positive, 1.0)
+    (curves,) = class_curves(is_positive, p, ("yes",))
+    assert 100 < len(curves.precision_recall) <= 200 and 100 < len(curves.roc) <= 200
+    _, false_rates, true_rates = map(np.array, zip(*curves.roc, strict=True))
+    assert (false_rates[0], true_rates[0], false_rates[-1], true_rates[-1]) == (0, 0, 1, 1)
+    assert np.trapezoid(true_rates, false_rates) == pytest.approx(curves.roc_auc, abs=0.002)
+    _, precision, recall = map(np.array, zip(*curves.precision_recall, strict=True))
+    assert recall[0] == 1 and recall[-1] < 0.02
+    area = (np.diff(-recall) * (precision[:-1] + precision[1:]) / 2).sum()
+    assert area == pytest.approx(curves.average_precision, abs=0.02)
+
+
+def test_curves_of_a_class_without_examples_are_empty():
+    curves = class_curves(np.zeros((3, 1), bool), np.full((3, 1), 0.5), ("yes",))
+    assert curves[0] == ClassCurves("yes", None, None, (), ())
+    json.dumps([dataclasses.asdict(curve) for curve in curves], allow_nan=False)
 
 
 def test_log_loss_of_a_wrong_certain_prediction_is_equal_in_float32_and_float64():
@@ -295,14 +388,14 @@ def test_class_without_examples_counts_as_zero_in_macro_averages_and_is_in_a_not
     assert report.get("accuracy") == 1 and report.get("weighted_f1") == 1
     assert report.get("macro_f1") == pytest.approx(2 / 3)
     assert any("no example has 'c'" in note for note in report.notes)
-    assert any("ROC-AUC skips" in note and "'c'" in note for note in report.notes)
+    assert any("average precision skip" in note and "'c'" in note for note in report.notes)
     assert report.get("roc_auc") == 1
 
 
 def test_roc_auc_is_undefined_if_all_examples_have_the_same_class():
     report = one_of("aaa", "aab")
     assert report.metrics["roc_auc"] is None
-    assert any("ROC-AUC is undefined" in note for note in report.notes)
+    assert any("ROC-AUC and average precision are undefined" in note for note in report.notes)
     assert report.get("macro_f1") == pytest.approx(0.8 / 3)
 
 
@@ -794,7 +887,7 @@ def test_evaluate_and_choose_thresholds_reject_values_outside_0_to_1(value: floa
         ({"y_true": np.array([0, -1])}, "from 0 to 1"),
         ({"y_true": np.array([0.0, 1.0])}, "whole numbers"),
         ({"y_true": np.array([0])}, "whole numbers"),
-        ({"thresholds": np.array([0.5, 0.5])}, "multi-label classification only"),
+        ({"thresholds": np.array([0.5, 0.5])}, "are for two classes: that of the positive"),
         ({"num_tokens": np.array([1])}, "num_tokens"),
         ({"truncated": np.array([True])}, "truncated"),
         ({"multi_label": True}, "y_true"),

@@ -42,17 +42,17 @@ LAYERS = {
     "classifier": 5,
     "training": 6,
     "saved_model": 6,
-    "scoring": 6,
     "prediction": 6,
     "data_check": 6,
     "pretraining": 7,
     "recalibration": 7,
-    "report": 7,
+    "scoring": 7,
+    "report": 8,
     "serving": 7,
-    "study": 8,
-    "doctor": 9,
-    "cli": 10,
-    "__main__": 11,
+    "study": 9,
+    "doctor": 10,
+    "cli": 11,
+    "__main__": 12,
 }
 LIGHT = (
     "errors",
@@ -206,6 +206,7 @@ def test_an_unknown_setting_is_reported_without_heavy_or_slow_imports(tmp_path: 
 @pytest.mark.parametrize(
     "line",
     ["evaluate nowhere", "predict nowhere text", "calibrate nowhere", "info nowhere",
+     "thresholds nowhere",
      "export nowhere out", "verify nowhere", "serve nowhere", "compare nowhere nowhere2",
      "doctor nowhere", "explain nowhere text"],
 )  # fmt: skip

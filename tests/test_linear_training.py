@@ -71,7 +71,7 @@ def test_export_answers_like_the_classifier_with_a_linear_model(folder, tmp_path
         else:
             assert (found[name] == expected[name]).all(), name
     card = json.loads((version / "assets.extra" / "card.json").read_text())
-    assert card["contract_version"] == "1.1" and card["linear"]["num_features"] > 1000
+    assert card["contract_version"] == "2.0" and card["linear"]["num_features"] > 1000
 
 
 def test_neighbours_change_nothing_with_a_linear_model(folder):

@@ -21,37 +21,6 @@ from textclf.report import format_calibration
 from textclf.tasks import THRESHOLD_METRICS, Decision
 
 
-@pytest.fixture(scope="module")
-def several(bag, tmp_path_factory):
-    """Return the trained folder of a multi-label model with classes of different frequency."""
-    folder = tmp_path_factory.mktemp("several")
-    random = np.random.default_rng(0)
-    rows = []
-    for number in range(300):
-        labels = [name for name, share in (("a", 0.5), ("b", 0.2), ("c", 0.1))
-                  if random.random() < share]  # fmt: skip
-        words = [label if random.random() < 0.7 else random.choice(list("abc")) for label in labels]
-        rows.append(f"{' '.join([*words, f'n{number}'])}\t{','.join(labels)}\n")
-    (folder / "rows.tsv").write_text("text\tlabel\n" + "".join(rows))
-    values = {**bag, "data": {"source": str(folder / "rows.tsv"), "multi_label": True}}
-    values["data"]["validation_fraction"] = 0.3
-    textclf.train(Config.from_dict(values), folder / "run")
-    return folder / "run"
-
-
-@pytest.fixture
-def run(trained, tmp_path):
-    """Return a copy of the trained folder of a model with one label per text."""
-    shutil.copytree(trained, tmp_path / "run")
-    return tmp_path / "run"
-
-
-@pytest.fixture
-def several_run(several, tmp_path):
-    shutil.copytree(several, tmp_path / "run")
-    return tmp_path / "run"
-
-
 def contents(folder):
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()

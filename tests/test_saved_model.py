@@ -171,7 +171,7 @@ def test_saved_model_graph_applies_temperature_and_abstention(model, tmp_path):
 
 def test_export_contains_the_card_as_json_and_as_markdown(model, version):
     card = json.loads((version / "assets.extra/card.json").read_text())
-    assert card["contract_version"] == saved_model.CONTRACT_VERSION == "1.2"
+    assert card["contract_version"] == saved_model.CONTRACT_VERSION == "2.0"
     page = (version / "assets.extra/card.md").read_text()
     for words in ("# Text classifier", "`negative`, `positive`", "## Weaknesses", "Fingerprint"):
         assert words in page

@@ -66,15 +66,22 @@ def test_reorder_permutes_classes_like_the_columns_of_probabilities(task: Task):
     assert np.array_equal(task.indicators(task.reorder(CLASSES[task], order)), indicators[:, order])
 
 
-def test_thresholds_default_to_one_half_and_are_refused_for_single_labels():
+def test_thresholds_default_to_one_half_and_are_refused_for_more_than_two_single_labels():
     p = np.array([[0.5, 0.4, 0.6]])
     assert SEVERAL.select(p).tolist() == [[True, False, True]]
     assert SEVERAL.select(p, [0.6, 0.4, 0.7]).tolist() == [[False, True, False]]
     with pytest.raises(ValueError, match=r"thresholds \(2,\) must be \[3\]"):
         SEVERAL.select(p, [0.5, 0.5])
     assert ONE.check_thresholds(None) is None
-    with pytest.raises(ValueError, match="multi-label"):
-        ONE.select(p, [0.5, 0.5, 0.5])
+    for task, thresholds in (
+        (ONE, [0.5, 0.5, 0.5]),
+        (ONE, [0.0, 0.5, 0.0]),
+        (OneOf(2), [0.5, 0.5]),
+        (OneOf(2), [0.0, 0.0]),
+        (OneOf(2), [0.5]),
+    ):
+        with pytest.raises(ValueError, match="thresholds of one class per text are for two"):
+            task.select(p[:, : task.num_outputs], thresholds)
 
 
 @TASKS

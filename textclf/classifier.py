@@ -58,6 +58,7 @@ class Scores(NamedTuple):
         truncated: bool [n], True for texts longer than the length limit.
         linear_p: float32 [n, classes], probabilities of the linear model of a mixture alone; None
             without them, see `Predictor.linear_proba`.
+        unknown_fraction: float32 [n], shares of unknown tokens; None if they were not kept.
     """
 
     y_true: np.ndarray
@@ -65,12 +66,12 @@ class Scores(NamedTuple):
     num_tokens: np.ndarray
     truncated: np.ndarray
     linear_p: np.ndarray | None = None
+    unknown_fraction: np.ndarray | None = None
 
     def take(self, rows: np.ndarray) -> "Scores":
         """Return the scores of some rows, bool [n] or int64 [k]."""
-        linear_p = None if self.linear_p is None else self.linear_p[rows]
-        kept = (self.y_true[rows], self.p[rows], self.num_tokens[rows], self.truncated[rows])
-        return Scores(*kept, linear_p)
+        arrays = ((name, values) for name, values in self._asdict().items() if values is not None)
+        return Scores(**{name: values[rows] for name, values in arrays})
 
 
 class Predictor:
@@ -162,6 +163,7 @@ class Predictor:
         n = dataset.splits[split].num_examples
         p = np.empty((n, len(self.class_names)), np.float32)
         num_tokens, truncated = np.empty(n, np.int64), np.empty(n, bool)
+        unknown_fraction = np.empty(n, np.float32)
         task = self.card.task
         y_true = [task.classes_of([])]
         linear_p: list[np.ndarray] = []
@@ -174,6 +176,7 @@ class Predictor:
             rows = slice(done, done + len(chunk))
             p[rows], num_tokens[rows] = answers["probabilities"], answers["num_tokens"]
             truncated[rows] = answers["truncated"]
+            unknown_fraction[rows] = answers["unknown_fraction"]
             y_true.append(
                 task.classes_of(
                     [[model_ids[label] for label in example.label_ids] for example in chunk]
@@ -187,6 +190,7 @@ class Predictor:
             num_tokens,
             truncated,
             np.concatenate(linear_p) if linear_p else None,
+            unknown_fraction,
         )
 
     def evaluate(self, dataset: Dataset, split: str = "test", **settings: Any) -> evaluation.Report:

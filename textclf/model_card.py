@@ -59,6 +59,13 @@ def _use_lines(card: Card) -> list[str]:
         if card.abstain_below
         else ""
     )
+    if card.thresholds is not None and not card.multi_label:
+        positive = max(range(2), key=lambda c: card.thresholds[c])  # type: ignore[index]
+        abstention = (
+            f" {_code(card.class_names[positive])} is predicted if its probability is at least "
+            f"{card.thresholds[positive]:.3f}, otherwise {_code(card.class_names[1 - positive])}."
+            f"{abstention}"
+        )
     return [
         "## Intended use",
         "",
@@ -102,11 +109,10 @@ def _data_lines(card: Card) -> list[str]:
 
 def _score_lines(card: Card, report: Report) -> list[str]:
     level = f"{100 * report.confidence:.4g} % interval"
-    fitted = (
-        "the epoch, the temperature and the thresholds"
-        if card.task.has_thresholds
-        else "the epoch and the temperature"
-    )
+    fitted = "the epoch and the temperature"
+    if card.thresholds is not None:
+        noun = "thresholds" if card.multi_label else "threshold"
+        fitted = f"the epoch, the temperature and the {noun}"
     lines = [
         "## Scores",
         "",

@@ -1,6 +1,7 @@
 """Plain text of evaluations, comparisons and data checks, for stdout and for files."""
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,11 @@ from textclf.tasks import Decision
 if TYPE_CHECKING:
     from textclf.data import Dataset, SplitSummary
     from textclf.data_check import TextLengths
+    from textclf.evaluation import Slice
+    from textclf.recalibration.tables import ThresholdTables
 
 MAX_SPLIT_CLASSES = 20
+MAX_SLICES = 20  # of a column
 
 # Columns of a comparison; more would not fit on a line with two intervals.
 _COMPARED = {
@@ -78,6 +82,55 @@ def format_comparison(rows: Mapping[str, Report], *, width: int = WIDTH) -> str:
     return to_text(Document("", [Table(header, table, layout)]), width)
 
 
+def format_slices(slices: "Sequence[Slice]", report: Report, *, width: int = WIDTH) -> str:
+    """Format the slices as a table for each column; the text ends with a line break.
+
+    Args:
+        slices: the slices, of one column after the other.
+        report: the report of all examples.
+        width: maximum number of columns of a line, see `display.to_text`.
+    """
+    metric = _COMPARED[report.length_metric]
+    has_intervals = any(part.interval is not None for part in slices)
+    header = ["value", "examples", metric, *([level(report)] if has_intervals else []), "others"]
+    layout = f"n rr{'r' if has_intervals else ''} rrt"
+    num_tests = sum(part.p_value is not None for part in slices)
+    tables = []
+    for by, parts in itertools.groupby(slices, key=lambda part: part.by):
+        of_column = list(parts)
+        shown = of_column
+        if len(of_column) > MAX_SLICES:
+            lowest = sorted(of_column, key=lambda part: (not part.is_worse, part.score))
+            shown = lowest[:MAX_SLICES]
+        rows = [
+            [
+                part.value,
+                f"{part.num_examples:,}",
+                number(part.score),
+                *([interval(part.interval)] if has_intervals else []),
+                number(part.rest),
+                _p_value(part.adjusted_p_value),
+                "worse" if part.is_worse else "",
+            ]
+            for part in shown
+        ]
+        num_hidden = len(of_column) - len(shown)
+        remark = f"(the {MAX_SLICES} worst slices; the JSON has {num_hidden:,} more)"
+        heading = f"Slices by {by}"
+        columns = [*header, "p", ""]
+        tables.append(Table(columns, rows, layout, heading, remark=remark if num_hidden else ""))
+    explanation = (
+        f"p is the probability that a random sample of the size of a slice is as bad, corrected "
+        f"for all {num_tests:,} slices (Holm): worse means at most {1 - report.confidence:.4g}"
+    )
+    notes = [Notes("", [explanation], has_bullets=False)] if num_tests else []
+    return to_text(Document("", [*tables, *notes]), width)
+
+
+def _p_value(value: float | None) -> str:
+    return "<0.001" if value is not None and value < 0.001 else number(value)
+
+
 def format_calibration(
     before: tuple[Decision, Report | None],
     now: tuple[Decision, Report],
@@ -92,12 +145,17 @@ def format_calibration(
         width: maximum number of columns of a line, see `display.to_text`.
     """
     (old, old_report), (new, report) = before, now
-    columns = [_decision_cells(old, old_report), _decision_cells(new, report)]
+    is_multi_label = report.multi_label
+    columns = [
+        _decision_cells(old, old_report, is_multi_label),
+        _decision_cells(new, report, is_multi_label),
+    ]
     rows = [[label, columns[0][label], columns[1][label]] for label in columns[1]]
-    if new.thresholds is None:
-        rows.insert(0, ["temperature", *(f"{decision.temperature:.4f}" for decision in (old, new))])
+    if not is_multi_label:
+        first = [["temperature", *(f"{decision.temperature:.4f}" for decision in (old, new))]]
+        rows = first + _positive_rows(before, now) + rows
     parts = [Table(["", "before", "now"], rows, "t rr")]
-    if new.thresholds is not None:
+    if is_multi_label:
         pairs = (old.temperature, new.temperature, old.thresholds, new.thresholds)
         rows = [
             [name, *(number(value, 4) for value in values)]
@@ -110,7 +168,106 @@ def format_calibration(
     return to_text(Document(heading, parts), width)
 
 
-def _decision_cells(decision: Decision, report: Report | None) -> dict[str, str]:
+def _positive_rows(
+    before: tuple[Decision, Report | None], now: tuple[Decision, Report]
+) -> list[list[str]]:
+    """Return the rows on the positive class of two classes, if there is a threshold."""
+    thresholds = now[0].thresholds or before[0].thresholds
+    if thresholds is None:
+        return []
+    positive = max(range(2), key=lambda c: thresholds[c])
+    name = now[1].class_names[positive]
+    cells: dict[str, list[str]] = {}
+    for decision, report in (before, now):
+        limit = decision.thresholds and decision.thresholds[positive]
+        scores = None if report is None else report.classes[positive]
+        cells.setdefault(f"threshold of {name}", []).append(
+            f"{limit:.4f}" if limit else "none" if decision.thresholds is None else "0"
+        )
+        for score in ("precision", "recall"):
+            value = None if scores is None else getattr(scores, score)
+            cells.setdefault(f"{score} of {name}", []).append(number(value, 4))
+    return [[label, *values] for label, values in cells.items()]
+
+
+def format_operating_point(
+    validation: Report, report: Report, split: str, *, width: int = WIDTH
+) -> str:
+    """Format precision and recall of validation and of another split beside each other.
+
+    Args:
+        validation: report on validation, on which the thresholds were chosen.
+        report: report on the split.
+        split: name of the split.
+        width: maximum number of columns of a line, see `display.to_text`.
+    """
+    rows = []
+    for chosen, scores in zip(validation.classes, report.classes, strict=True):
+        if chosen.threshold is None:
+            continue
+        for name in ("precision", "recall"):
+            rows.append(
+                [
+                    scores.name,
+                    f"{chosen.threshold:.4f}",
+                    name,
+                    *(
+                        cell
+                        for part in (chosen, scores)
+                        for cell in (
+                            number(getattr(part, name)),
+                            interval(getattr(part, f"{name}_interval")),
+                        )
+                    ),
+                ]
+            )
+    header = ["class", "threshold", "", "validation", level(validation), split, level(report)]
+    remark = "(the thresholds were chosen on validation, whose figures are therefore optimistic)"
+    table = Table(header, rows, "nrt rr rr", "Operating point", remark=remark)
+    return to_text(Document("", [table]), width)
+
+
+def format_thresholds(tables: "ThresholdTables", *, title: str, width: int = WIDTH) -> str:
+    """Format the figures of each class at many thresholds; the text ends with a line break.
+
+    Args:
+        tables: of `recalibration.tables.threshold_tables`.
+        title: name of the model.
+        width: maximum number of columns of a line, see `display.to_text`.
+    """
+    header = ["threshold", "predicted", "precision", "at least", "recall", "at least", "F1"]
+    parts: list[Table | Notes] = []
+    for name, points in tables.points.items():
+        rows = [
+            [
+                f"{point.threshold:.4g}",
+                f"{point.num_predicted:,}",
+                number(point.precision),
+                number(point.precision_bound),
+                number(point.recall),
+                number(point.recall_bound),
+                number(point.f1),
+                f"{point.false_positives:,}",
+                f"{point.false_negatives:,}",
+                "in use" if point.is_in_use else "",
+            ]
+            for point in points
+        ]
+        heading = f"{name}: {tables.supports[name]:,} examples"
+        columns = [*header, "wrong", "missed", ""]
+        parts.append(Table(columns, rows, "r r rr rr r rrt", heading))
+    explanation = (
+        "at least: one-sided 90 % lower bound, which --precision and --recall of `textclf "
+        "calibrate` must reach; wrong: false positives; missed: false negatives"
+    )
+    parts.append(Notes("", [explanation], has_bullets=False))
+    heading = f"{title}: thresholds on {tables.num_examples:,} examples of validation"
+    return to_text(Document(heading, parts), width)
+
+
+def _decision_cells(
+    decision: Decision, report: Report | None, is_multi_label: bool
+) -> dict[str, str]:
     """Return label -> cell for the abstention of a decision and its scores on validation."""
     below = decision.abstain_below
     point, metrics = None, {}
@@ -118,7 +275,7 @@ def _decision_cells(decision: Decision, report: Report | None) -> dict[str, str]
         point = report.coverage[0] if below is None else report.abstention
         metrics = report.metrics
     labels, right = {"accuracy": "accuracy"}, "accuracy of the answered"
-    if decision.thresholds is not None:
+    if is_multi_label:
         labels = {"micro_f1": "micro F1", "macro_f1": "macro F1"}
         right = "top class right, of the answered"
     labels["calibration_error"] = "calibration error"

@@ -35,7 +35,7 @@ from textclf.errors import ArtifactError, ExportError
 GOLDEN = "assets.extra/golden.json"
 WARMUP = "assets.extra/tf_serving_warmup_requests"  # name required by TF Serving
 # Version of the contract in docs/saved_model.md; the major number changes if a client could break.
-CONTRACT_VERSION = "1.2"
+CONTRACT_VERSION = "2.0"
 TOLERANCE = 1e-5  # maximum difference of probabilities between trained model and SavedModel
 
 # Typical and malformed texts; the export must accept every string.

@@ -33,7 +33,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         temperature: divisor of the logits: one number, or one per class (multi-label).
         thresholds: multi-label: smallest probability with which a class is selected, one per
-            class; None for one-of.
+            class. Two classes: the threshold of the positive class and 0 for the other, which is
+            selected otherwise. None for one-of without a threshold: the most probable class.
         abstain_below: confidence below which the model abstains; None if it never does.
     """
 
@@ -82,7 +83,7 @@ class Task(Protocol):
         min_classes: smallest number of classes of a data set.
         headline: name of the most important metric.
         comparison_metrics: names of the metrics that models are compared by, the default first.
-        has_thresholds: whether a decision has thresholds, which are chosen on validation.
+        has_thresholds: whether every decision has thresholds; training chooses them on validation.
         score_name: the score of a class that an explanation attributes to words, in words; see
             `score_weights`.
     """
@@ -144,20 +145,20 @@ class Task(Protocol):
     # === Predictions from probabilities ===
 
     def check_thresholds(self, thresholds: "Thresholds") -> "np.ndarray | None":
-        """Return thresholds as float [C], 0.5 by default, or None if the task has none.
+        """Return thresholds as float [C]; by default 0.5, or None if the task needs none.
 
         Raises:
-            ValueError: the shape is wrong, or the task has no thresholds.
+            ValueError: the shape is wrong, or they are no thresholds of `Decision`.
         """
 
     def select(self, p: "np.ndarray", thresholds: "Thresholds" = None) -> "np.ndarray":
         """Return the predicted classes of probabilities, float [n, C].
 
-        One-of: the most probable class, the first one if there are several. Multi-label: p >=
+        One-of: the most probable class, the first one if there are several. With thresholds: p >=
         threshold, compared in float32 like the exported graph.
 
         Args:
-            thresholds: [C] for multi-label, 0.5 by default.
+            thresholds: [C], see `Decision`; 0.5 by default for multi-label.
         """
 
     def label_names(
@@ -201,7 +202,8 @@ class Task(Protocol):
         Returns:
             probabilities: float32 [B, C].
             selected: bool [B, C].
-            label_id: int64 [B], the most probable class.
+            label_id: int64 [B], the most probable class; two classes with a threshold: the selected
+                one.
             confidence: float32 [B], its probability.
             abstain: bool [B].
         """
@@ -225,7 +227,7 @@ class Task(Protocol):
 
 
 class OneOf(msgspec.Struct, frozen=True):
-    """Exactly one class for each text; the decision is the most probable class."""
+    """Exactly one class for each text: the most probable one, or of two classes by a threshold."""
 
     num_outputs: int
     is_multi_label: ClassVar[bool] = False
@@ -269,15 +271,28 @@ class OneOf(msgspec.Struct, frozen=True):
     def balanced_weights(self, num_examples: int, class_counts: "np.ndarray") -> list[float]:
         return [float(num_examples / (self.num_outputs * max(n, 1))) for n in class_counts]
 
-    def check_thresholds(self, thresholds: "Thresholds") -> None:
-        if thresholds is not None:
-            raise ValueError("thresholds are for multi-label classification only")
+    def check_thresholds(self, thresholds: "Thresholds") -> "np.ndarray | None":
+        import numpy as np
+
+        if thresholds is None:
+            return None
+        values = np.asarray(thresholds, np.float64)
+        if self.num_outputs != 2 or values.shape != (2,) or (values > 0).sum() != 1:
+            raise ValueError(
+                "thresholds of one class per text are for two classes: that of the positive class, "
+                "above 0, and 0 for the other"
+            )
+        return values
 
     def select(self, p: "np.ndarray", thresholds: "Thresholds" = None) -> "np.ndarray":
         import numpy as np
 
-        self.check_thresholds(thresholds)
-        return np.asarray(p).argmax(axis=1).astype(np.int64)
+        limits = self.check_thresholds(thresholds)
+        if limits is None:
+            return np.asarray(p).argmax(axis=1).astype(np.int64)
+        positive = int(limits.argmax())
+        is_positive = np.asarray(p)[:, positive].astype(np.float32) >= np.float32(limits[positive])
+        return np.where(is_positive, positive, 1 - positive).astype(np.int64)
 
     def label_names(
         self, answers: "Mapping[str, np.ndarray]", class_names: Sequence[str]
@@ -314,10 +329,17 @@ class OneOf(msgspec.Struct, frozen=True):
         import tensorflow as tf
 
         p = self.probabilities(logits, decision.temperature)
-        selected = tf.one_hot(
-            tf.argmax(p, axis=1), self.num_outputs, on_value=True, off_value=False
-        )
-        return {"probabilities": p, "selected": selected, **_most_probable(p, decision)}
+        label = _most_probable(p, decision)
+        limits = self.check_thresholds(decision.thresholds)
+        if limits is not None:
+            positive = int(limits.argmax())
+            is_positive = p[:, positive] >= tf.constant(limits[positive], tf.float32)
+            ids = tf.constant([1 - positive, positive], tf.int64)
+            label_id = tf.gather(ids, tf.cast(is_positive, tf.int32))
+            confidence = tf.where(is_positive, p[:, positive], p[:, 1 - positive])
+            label = _labelled(label_id, confidence, decision)
+        selected = tf.one_hot(label["label_id"], self.num_outputs, on_value=True, off_value=False)
+        return {"probabilities": p, "selected": selected, **label}
 
     @property
     def score_name(self) -> str:
@@ -446,10 +468,18 @@ class MultiLabel(msgspec.Struct, frozen=True):
 def _most_probable(p: "tf.Tensor", decision: Decision) -> dict[str, "tf.Tensor"]:
     import tensorflow as tf
 
-    confidence = tf.reduce_max(p, axis=1)  # [B]
+    return _labelled(tf.argmax(p, axis=1), tf.reduce_max(p, axis=1), decision)
+
+
+def _labelled(
+    label_id: "tf.Tensor", confidence: "tf.Tensor", decision: Decision
+) -> dict[str, "tf.Tensor"]:
+    """Return the answer with a label of each text, int64 [B], and its probability, float32 [B]."""
+    import tensorflow as tf
+
     below = decision.abstain_below
     abstain = tf.zeros_like(confidence, tf.bool) if below is None else confidence < below
-    return {"label_id": tf.argmax(p, axis=1), "confidence": confidence, "abstain": abstain}
+    return {"label_id": label_id, "confidence": confidence, "abstain": abstain}
 
 
 def task_of(*, multi_label: bool, num_classes: int) -> Task:

@@ -94,11 +94,11 @@ class Calibration(_Section, frozen=True):
 
     Attributes:
         created: UTC time, ISO 8601.
-        options: precision, coverage or maximize, where they were set.
+        options: options of `recalibration.calibrate`, where they were set.
     """
 
     created: str
-    options: dict[str, float | str] = {}
+    options: dict[str, float | str | bool] = {}
 
 
 class PastDecision(_Section, frozen=True):
@@ -112,7 +112,7 @@ class PastDecision(_Section, frozen=True):
 
     decision: Decision
     created: str
-    options: dict[str, float | str] = {}
+    options: dict[str, float | str | bool] = {}
 
 
 class LinearSummary(_Section, frozen=True):
@@ -155,7 +155,8 @@ class Card(_Section, frozen=True):
         config: the resolved configuration, as returned by `Config.to_dict`.
         temperature: divisor of the logits before the probabilities: one number, or one per class
             for multi-label tasks. 1.0 until it is fitted.
-        thresholds: multi-label: smallest probability of each selected class; otherwise None.
+        thresholds: multi-label: smallest probability of each selected class. Two classes: that of
+            the positive class, and 0 for the other, or None without a threshold. Otherwise None.
         abstain_below: the classifier abstains below this confidence; None: it never abstains.
         data: the data of the training.
         text: vocabulary and tokens.

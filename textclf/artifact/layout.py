@@ -5,7 +5,9 @@ from pathlib import Path
 
 from textclf.errors import ArtifactError
 
-FORMAT_VERSION = 1  # of card.json; raised when older versions of textclf cannot read it
+FORMAT_VERSION = 1  # of card.json, unless it has the part below
+# Of a card with a threshold for two classes: older versions of textclf would ignore it.
+THRESHOLD_FORMAT_VERSION = 2
 CARD, CARD_PAGE, CONFIG, VOCABULARY = "card.json", "card.md", "config.yaml", "vocabulary.txt"
 WEIGHTS, HISTORY, TENSORBOARD = "weights.npz", "history.jsonl", "tensorboard"
 SAVED_MODEL, CHECKSUMS = "saved_model.pb", "assets.extra/checksums.json"

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from textclf.artifact.folders import restore_folder
 from textclf.artifact.layout import (
     CARD,
-    FORMAT_VERSION,
     LANGUAGE_MODEL,
     SAVED_MODEL,
+    THRESHOLD_FORMAT_VERSION,
     WEIGHTS,
     exported_version,
 )
@@ -46,10 +46,10 @@ def read_card(folder: str | os.PathLike) -> "Card":
             f"{path}: has no format_version, so it is not a card of textclf; `textclf train` "
             "writes one"
         )
-    if version > FORMAT_VERSION:
+    if version > THRESHOLD_FORMAT_VERSION:
         raise ArtifactError(
-            f"{path}: format {version} is newer than format {FORMAT_VERSION}, the newest that "
-            "this textclf reads; upgrade textclf"
+            f"{path}: format {version} is newer than format {THRESHOLD_FORMAT_VERSION}, the "
+            "newest that this textclf reads; upgrade textclf"
         )
     # Imported here: a wrong folder is refused in half the time without msgspec.
     import msgspec

@@ -36,6 +36,7 @@ from textclf.cli import (
     predict,
     pretrain,
     serve,
+    thresholds,
     train,
     verify,
 )
@@ -93,6 +94,7 @@ for command in (
         predict.predict,
         explain.explain,
         calibrate.calibrate,
+        thresholds.thresholds,
         export.export,
         verify.verify,
         info.info,

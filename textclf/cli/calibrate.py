@@ -23,7 +23,8 @@ _THRESHOLD_METRICS = ("macro_f1", "micro_f1")
 @click.option(
     "--precision",
     type=_SHARE,
-    help="Abstain so that at least this share of the answers on validation is correct.",
+    help="Abstain so that at least this share of the answers on validation is correct. With "
+    "--positive or --each-label: precision that the predictions of the class reach.",
 )
 @click.option(
     "--coverage",
@@ -36,6 +37,25 @@ _THRESHOLD_METRICS = ("macro_f1", "micro_f1")
     help="Multi-label: metric of the thresholds.  [default: macro_f1]",
 )
 @click.option(
+    "--positive",
+    metavar="CLASS",
+    help="Two classes: predict CLASS from a threshold on, which one of --precision, --recall, "
+    "--beta and --cost chooses.",
+)
+@click.option("--each-label", is_flag=True, help="Multi-label: --precision is that of each label.")
+@click.option("--recall", type=_SHARE, help="Recall that the class or each label reaches.")
+@click.option(
+    "--beta",
+    type=click.FloatRange(0, min_open=True),
+    help="Maximize F-beta; above 1, recall matters more than precision.",
+)
+@click.option(
+    "--cost",
+    type=(click.FloatRange(0, min_open=True), click.FloatRange(0, min_open=True)),
+    metavar="FALSE_POSITIVE FALSE_NEGATIVE",
+    help="Minimize the costs of errors.",
+)
+@click.option(
     "--output", type=options.path, metavar="FOLDER", help="Write a copy and leave MODEL as it is."
 )
 @click.option("--overwrite", is_flag=True, help="Replace FOLDER if it is a trained folder.")
@@ -46,6 +66,11 @@ def calibrate(
     precision: float | None,
     coverage: float | None,
     maximize: str | None,
+    positive: str | None,
+    each_label: bool,
+    recall: float | None,
+    beta: float | None,
+    cost: tuple[float, float] | None,
     output: Path | None,
     overwrite: bool,
     overrides: tuple[str, ...],
@@ -59,11 +84,18 @@ def calibrate(
     of the training data is used; name data that were moved with --set data.source=PATH. Export the
     folder again to serve the decision.
 
+    With two classes, --positive CLASS and a target choose the probability from which on CLASS is
+    predicted; without them the most probable class is. With several labels, a target chooses the
+    threshold of each label. --precision 0.9 and --recall 0.9 mean that the one-sided 90 % lower
+    bound on validation is at least 0.9. `textclf thresholds` prints what each threshold gives.
+
     \b
     Examples:
       textclf calibrate runs/reviews --precision 0.95
       textclf calibrate runs/reviews --coverage 0.9 --output runs/careful
       textclf calibrate runs/topics --maximize micro_f1
+      textclf calibrate runs/spam --positive spam --precision 0.98
+      textclf calibrate runs/spam --positive spam --cost 1 20
     """
     show_check()
     options.check_sections(overrides, ("data",), "calibrate")
@@ -78,6 +110,11 @@ def calibrate(
         precision=precision,
         coverage=coverage,
         maximize=maximize,
+        positive=None if positive is None else options.argument_text(positive, "--positive"),
+        each_label=each_label,
+        recall=recall,
+        beta=beta,
+        cost=cost,
         output=output,
         overwrite=overwrite,
         overrides=overrides,
@@ -90,6 +127,7 @@ def calibrate(
         import_tensorflow()
         show_status("loading the model")
         result = recalibration.refit(plan, dataset, progress.update)
+    note_all(result.notices[len(plan.notices) :])
     _print(model, result, as_json=as_json)
 
 

@@ -1,5 +1,6 @@
 """Command `evaluate`: report the metrics of a model."""
 
+import dataclasses
 import json
 import shlex
 from pathlib import Path
@@ -8,12 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 from textclf.cli import options
-from textclf.cli.terminal import Progress, note, output_width, show_check
+from textclf.cli.terminal import Progress, note, output_width, say, show_check
 from textclf.startup import import_tensorflow, show_status
 
 if TYPE_CHECKING:
     from textclf.artifact import Card
-    from textclf.evaluation import Requirement
+    from textclf.evaluation import Report, Requirement
     from textclf.scoring import ScoringResult
 
 
@@ -30,6 +31,27 @@ if TYPE_CHECKING:
     metavar="METRIC=VALUE",
     help="Exit with 1 if METRIC is worse than VALUE; may be repeated.",
 )
+@click.option(
+    "--by",
+    multiple=True,
+    metavar="COLUMN",
+    help="Also score each value of COLUMN of the data, or of length, unknown_fraction or script; "
+    "may be repeated.",
+)
+@click.option(
+    "--errors",
+    type=options.path,
+    metavar="FILE",
+    help="Write every example with its text to FILE (.csv or .jsonl), the highest loss first.",
+)
+@click.option(
+    "--save-predictions",
+    "predictions",
+    type=options.path,
+    metavar="FILE",
+    help="Write the prediction for every example to FILE (.csv or .jsonl), in the order of DATA.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace existing files.")
 @click.pass_context
 def evaluate(
     context: click.Context,
@@ -39,6 +61,10 @@ def evaluate(
     overrides: tuple[str, ...],
     as_json: bool,
     requirements: tuple[str, ...],
+    by: tuple[str, ...],
+    errors: Path | None,
+    predictions: Path | None,
+    overwrite: bool,
 ) -> None:
     """Report the metrics of MODEL on DATA.
 
@@ -49,6 +75,10 @@ def evaluate(
     For a trained folder with model.linear: mixture, the report has the score of the linear model
     alone and what the network adds, with an interval: "no gain shown" if it contains 0.
 
+    --by also scores slices of the data, with intervals, and warns where a slice is worse than the
+    rest by more than chance, corrected for the number of slices. --json has the points of the
+    precision-recall and ROC curves of each class.
+
     On a terminal, tables have its width; elsewhere 96 columns.
 
     \b
@@ -56,6 +86,7 @@ def evaluate(
       textclf evaluate runs/reviews
       textclf evaluate runs/reviews new.csv --set data.label_column=stars
       textclf evaluate saved_models/reviews/1 --json --require macro_f1=0.85
+      textclf evaluate runs/reviews --errors errors.csv --by country --by length
     """
     show_check()
     options.check_sections(overrides, ("data", "evaluation"), "evaluate")
@@ -75,6 +106,14 @@ def evaluate(
         advice=f"`textclf evaluate {shlex.quote(str(model))} FILE`",
         on_note=note,
     )
+    details = scoring.Details(
+        by=tuple(options.argument_text(name, "--by") for name in by),
+        errors=errors,
+        predictions=predictions,
+        overwrite=overwrite,
+        curves=as_json,
+    )
+    scoring.check_details(details, to_score)
     with Progress() as progress:
         progress.stage("reading the data")
         dataset = scoring.open_data(
@@ -89,27 +128,41 @@ def evaluate(
             classifier.load_predictor(model),
             dataset,
             to_score.split,
+            details=details,
             on_progress=progress.update,
             **to_score.settings,
         )
     if as_json:
-        _print_json(model, source, result)
+        _print_json(model, source, result, card)
     else:
-        _print(result, title=f"{model} on {to_score.description}")
+        _print(result, title=f"{model} on {to_score.description}", card=card)
+    for warning in result.slice_warnings:
+        say(f"warning: {warning}")
+    for path in (errors, predictions):
+        if path is not None:
+            say(f"{result.report.num_examples:,} examples written to {path}")
     evaluation.check_requirements(result.report, limits)
 
 
 def _parse_requirements(texts: tuple[str, ...], card: "Card") -> "list[Requirement]":
-    from textclf.evaluation import Requirement
+    from textclf.evaluation import Requirement, metric_names
 
-    known = list(card.validation.metrics) if card.validation else []
+    known = metric_names(card.task)
     try:
         return [Requirement.parse(text, known) for text in texts]
     except ValueError as error:
         raise click.UsageError(f"--require {error}") from None
 
 
-def _print_json(model: Path, source: str | None, result: "ScoringResult") -> None:
+def _chosen_on(card: "Card") -> "Report | None":
+    """Return the report on validation of thresholds that reach a target; None without them."""
+    options = {} if card.calibration is None else card.calibration.options
+    targets = {"positive", "each_label"} & set(options)
+    return card.validation if targets else None
+
+
+def _print_json(model: Path, source: str | None, result: "ScoringResult", card: "Card") -> None:
+    validation = _chosen_on(card)
     clean = result.without_leaked
     values = {
         "model": str(model),
@@ -118,14 +171,23 @@ def _print_json(model: Path, source: str | None, result: "ScoringResult") -> Non
         "dropped_unknown_labels": result.num_dropped,
         "report": result.report.to_dict(),
         "without_leaked": None if clean is None else clean.to_dict(),
+        "validation": None if validation is None else validation.to_dict(),
+        "slices": [dataclasses.asdict(part) for part in result.slices],
+        "curves": [dataclasses.asdict(curves) for curves in result.curves],
     }
     click.echo(json.dumps(values, ensure_ascii=False))
 
 
-def _print(result: "ScoringResult", title: str) -> None:
-    from textclf.report import format_report
+def _print(result: "ScoringResult", title: str, card: "Card") -> None:
+    from textclf.report import format_operating_point, format_report, format_slices
 
-    click.echo(format_report(result.report, title=title, width=output_width()), nl=False)
+    width = output_width()
+    click.echo(format_report(result.report, title=title, width=width), nl=False)
+    if (validation := _chosen_on(card)) is not None and result.split != "validation":
+        table = format_operating_point(validation, result.report, result.split, width=width)
+        click.echo("\n" + table, nl=False)
+    if result.slices:
+        click.echo("\n" + format_slices(result.slices, result.report, width=width), nl=False)
     if (clean := result.without_leaked) is not None:
         metric = clean.length_metric
         click.echo(

@@ -25,7 +25,7 @@ streams from the source again. The texts are never all in memory.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -39,7 +39,7 @@ from textclf.data.recognition import Recognised, recognise
 from textclf.data.sources import find_parts, read_class_names
 from textclf.data.splits import SplitSummary, normalise
 from textclf.data.tables import read_table
-from textclf.errors import ConfigError, did_you_mean
+from textclf.errors import ConfigError, DataError, did_you_mean, format_list
 
 __all__ = [
     "Dataset",
@@ -49,6 +49,7 @@ __all__ = [
     "Imbalance",
     "Recognised",
     "SplitSummary",
+    "check_columns",
     "check_sources",
     "normalise",
     "open_dataset",
@@ -93,6 +94,36 @@ def check_sources(settings: Data | None = None, **values: Any) -> None:
         DataError: all errors, one per line.
     """
     find_parts(_settings(settings, values))
+
+
+def check_columns(
+    settings: Data, split: str, columns: Sequence[str], *, others: Sequence[str] = ()
+) -> None:
+    """Check that the source of a split has columns, without reading all data.
+
+    Args:
+        settings: section `data`, with its paths resolved.
+        split: an existing split; others are not checked.
+        columns: names of columns.
+        others: names that are valid without a column, for the message.
+
+    Raises:
+        DataError: names all columns that it does not have.
+    """
+    parts = find_parts(settings)
+    part = parts.get(split, parts.get("all", parts.get("train")))
+    if part is None:
+        return
+    names = part.column_names()
+    computed = f", and computed: {', '.join(others)}" if others else ""
+    problems = [
+        f"{part.name}: no column {column!r}; found {format_list(names)}{computed}"
+        f"{did_you_mean(column, [*names, *others])}"
+        for column in columns
+        if column not in {*names, *others}
+    ]
+    if problems:
+        raise DataError("\n".join(problems))
 
 
 def _settings(settings: Data | None, values: dict[str, Any]) -> Data:

@@ -1,7 +1,7 @@
 """The checked data set: class names, splits and findings; examples are streamed from the source."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -99,6 +99,55 @@ class Dataset:
             DataError: the source has changed since the data set was opened.
             KeyError: the split does not exist.
         """
+        return (example for _, example in self._rows(split))
+
+    def located_examples(self, split: str) -> Iterator[tuple[str, Example]]:
+        """Yield the place of each example, such as `reviews.csv:17`, and the example.
+
+        Raises:
+            DataError, KeyError: as for `examples`.
+        """
+        part = self._parts[self._part_of(split)]
+        return ((part.place(line), example) for line, example in self._rows(split))
+
+    def column_names(self, split: str) -> tuple[str, ...]:
+        """Return the names of all columns of the source of a split.
+
+        They are empty if the source has texts and labels only.
+        """
+        return self._parts[self._part_of(split)].column_names()
+
+    def column_values(self, split: str, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+        """Yield the values of columns in each example of a split, in the order of `examples`.
+
+            for (country,) in dataset.column_values("test", ["country"]): ...
+
+        Args:
+            split: an existing split.
+            columns: some of `column_names`.
+
+        Yields:
+            The values: strings of CSV and TSV, otherwise values of any type; None for a key that a
+            JSON object lacks.
+
+        Raises:
+            DataError: the source has changed since the data set was opened.
+        """
+        key = self._part_of(split)
+        part, route, code = self._parts[key], self._routes[key], SPLITS.index(split)
+        if part.stamp() != self._stamps[key]:
+            raise self._changed(part)
+        num_read = 0
+        for num_read, values in enumerate(part.values(columns), 1):
+            if num_read > len(route):
+                raise self._changed(part)
+            if route[num_read - 1] == code:
+                yield values
+        if num_read != len(route):
+            raise self._changed(part)
+
+    def _rows(self, split: str) -> Iterator[tuple[int, Example]]:
+        """Yield the line and the example of each row of a split."""
         self.splits[split]
         key = self._part_of(split)
         part, route, code = self._parts[key], self._routes[key], SPLITS.index(split)
@@ -119,7 +168,7 @@ class Dataset:
                     label_ids = ids[label] = tuple(sorted(index[name] for name in names))
                 except (KeyError, BadLabel):
                     raise self._changed(part, line) from None
-            yield Example(row, {"text": text}, label_ids)
+            yield line, Example(row, {"text": text}, label_ids)
             row += 1
         if num_read != num_rows:
             raise self._changed(part)

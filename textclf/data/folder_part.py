@@ -1,8 +1,10 @@
 """A folder `split/label/*.txt` as parts of a data set."""
 
 import dataclasses
+import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from textclf.data.encodings import codec_of, wrong_byte
 from textclf.data.files import list_folder, subfolders, unreadable_file
@@ -41,14 +43,24 @@ class FolderPart:
             except OSError as error:
                 raise unreadable_file(path, error) from None
 
+    def column_names(self) -> tuple[str, ...]:
+        return ()
+
+    def values(self, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+        return (() for _ in self.paths())
+
     def about_rows(self) -> int:
         return sum(1 for _ in self.paths())
 
     def place(self, line: int) -> str:
-        for number, (_, path) in enumerate(self.paths(), 1):
-            if number == line:
-                return path
+        if 1 <= line <= len(self._listing):
+            return self._listing[line - 1]
         return f"{self.name}: file {line}"
+
+    @functools.cached_property
+    def _listing(self) -> list[str]:
+        """Paths of all texts: the places of a whole split are asked one by one."""
+        return [path for _, path in self.paths()]
 
     def stamp(self) -> object:
         folder = os.path.expanduser(self.name)

@@ -1,8 +1,8 @@
 """Parts of a data set: the protocol of their streams of rows, and the built-in demo texts."""
 
 import dataclasses
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
 from textclf import demo
 from textclf.data.labels import Label
@@ -40,6 +40,16 @@ class Part(Protocol):
             on_problem: called with the error of each row that cannot be read.
         """
 
+    def column_names(self) -> tuple[str, ...]:
+        """Return the names of all columns; empty if the source has texts and labels only."""
+
+    def values(self, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+        """Yield the values of columns in every row, in the order of `rows`.
+
+        Args:
+            columns: some of `column_names`.
+        """
+
     def about_rows(self) -> int:
         """Return the number of rows, estimated if only reading all of them would tell."""
 
@@ -71,6 +81,12 @@ class DemoPart:
     def rows(self, on_problem: OnProblem = raise_problem) -> Iterator[tuple[int, str, Label]]:
         for number, (text, label) in enumerate(demo.examples(self.split), 1):
             yield number, text, label
+
+    def column_names(self) -> tuple[str, ...]:
+        return ()
+
+    def values(self, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+        return (() for _ in range(self.about_rows()))
 
     def about_rows(self) -> int:
         return demo.NUM_EXAMPLES[self.split]

@@ -79,6 +79,19 @@ class TablePart:
         for _, text, _ in rows(columns, columns[0], raise_problem):
             yield text
 
+    def column_names(self) -> tuple[str, ...]:
+        return self.table.columns()[1]
+
+    def values(self, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+        if self.table.format in ("csv", "tsv"):
+            names = self.table.columns()[1]
+            indices = [names.index(column) for column in columns]
+            for _, cells in self.table.cells():
+                yield tuple(cells[index] for index in indices)
+        else:
+            for _, record in self.table.records(columns):
+                yield tuple(record.get(column) for column in columns)
+
     def about_rows(self) -> int:
         return self.table.about_rows()
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -126,6 +126,22 @@ class TfdsPart:
         for _, text, _ in dataclasses.replace(self, settings=settings).rows():
             yield text
 
+    def column_names(self) -> tuple[str, ...]:
+        return tuple(self.builder.info.features)
+
+    def values(self, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+        import tensorflow_datasets as tfds
+
+        features = self.builder.info.features
+        dataset = self.builder.as_dataset(
+            split=self.split,
+            shuffle_files=False,
+            decoders=tfds.decode.PartialDecoding(dict.fromkeys(columns, True)),
+            read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
+        )
+        for row in tfds.as_numpy(dataset):
+            yield tuple(_plain_value(row[name], features[name]) for name in columns)
+
     def about_rows(self) -> int:
         return self.builder.info.splits[self.split].num_examples
 
@@ -160,3 +176,12 @@ class TfdsPart:
 
     def _split_setting(self) -> str:
         return next((s for s in SPLITS if getattr(self.settings, s) == self.split), "test")
+
+
+def _plain_value(value: Any, feature: Any) -> Any:
+    """Return a value of a feature as a string, a number or a list of them."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if hasattr(feature, "int2str") and value.ndim == 0:
+        return feature.int2str(int(value)) if int(value) >= 0 else ""
+    return value.tolist()

@@ -7,8 +7,15 @@ probability is at least its threshold. Metrics are defined as in scikit-learn wh
 - Precision, recall and F1 are 0 if their denominator is 0 (`zero_division=0`).
 - Macro averages include **all** of `class_names`. A class without examples counts as 0 and lowers
   them, so `Report.notes` names it. Weighted averages weight each class by its support.
-- ROC-AUC is the mean one-vs-rest area over the classes with both positive and negative examples,
-  and None if there is no such class.
+- ROC-AUC and average precision are means over the classes with both positive and negative
+  examples, each against the rest, and None if there is no such class.
+- The Brier score (`brier_loss`) is the mean squared error of the probabilities: of a text's classes
+  the sum, halved as for two classes, so that it is in [0, 1]; multi-label: the mean over texts and
+  classes. Lower is better.
+- Cohen's kappa and MCC (Matthews' correlation coefficient) are of one-of tasks. Kappa is None if
+  truth and predictions are all the same class.
+- The top-k accuracy is the share of texts whose class is among the k most probable ones; k is 3, 5
+  and 10, as far as there are twice as many classes.
 - Log loss is the mean negative natural logarithm of the true class's probability (multi-label:
   the mean binary cross-entropy over examples and classes). Probabilities of every dtype are
   clipped to [2**-23, 1 - 2**-23], the epsilon of float32. A float32 network and a float64
@@ -27,6 +34,13 @@ if TYPE_CHECKING:
     from textclf.evaluation.decision import fit_decision, fit_thresholds
     from textclf.evaluation.measure import evaluate
     from textclf.evaluation.mixture import estimate_gain, fit_mixture, measure_gain
+    from textclf.evaluation.operating import (
+        OperatingPoint,
+        Target,
+        choose_operating_thresholds,
+        operating_points,
+    )
+    from textclf.evaluation.ranking import ClassCurves, class_curves
     from textclf.evaluation.report import (
         CalibrationBin,
         ClassScores,
@@ -34,10 +48,19 @@ if TYPE_CHECKING:
         Gain,
         LengthBin,
         Report,
+        metric_names,
     )
     from textclf.evaluation.requirements import Requirement, check_requirements
     from textclf.evaluation.scores import contributions, macro_f1
     from textclf.evaluation.selection import choose_thresholds
+    from textclf.evaluation.slices import (
+        Grouping,
+        Slice,
+        group_by_quantile,
+        group_by_value,
+        score_slices,
+        warnings_of,
+    )
 
 _MODULES = {
     "by_task": ("scoring_of",),
@@ -45,23 +68,41 @@ _MODULES = {
     "decision": ("fit_decision", "fit_thresholds"),
     "measure": ("evaluate",),
     "mixture": ("estimate_gain", "fit_mixture", "measure_gain"),
-    "report": ("CalibrationBin", "ClassScores", "CoveragePoint", "Gain", "LengthBin", "Report"),
+    "operating": (
+        *("OperatingPoint", "Target", "choose_operating_thresholds", "operating_points"),
+    ),
+    "ranking": ("ClassCurves", "class_curves"),
+    "report": (
+        *("CalibrationBin", "ClassScores", "CoveragePoint", "Gain", "LengthBin", "Report"),
+        "metric_names",
+    ),
     "requirements": ("Requirement", "check_requirements"),
     "scores": ("contributions", "macro_f1"),
     "selection": ("choose_thresholds",),
+    "slices": (
+        *("Grouping", "Slice", "group_by_quantile", "group_by_value", "score_slices"),
+        "warnings_of",
+    ),
 }
 
 __all__ = [
     "CalibrationBin",
+    "ClassCurves",
     "ClassScores",
     "CoveragePoint",
     "Gain",
+    "Grouping",
     "LengthBin",
+    "OperatingPoint",
     "Report",
     "Requirement",
+    "Slice",
+    "Target",
     "check_requirements",
     "choose_abstention",
+    "choose_operating_thresholds",
     "choose_thresholds",
+    "class_curves",
     "contributions",
     "estimate_gain",
     "evaluate",
@@ -69,9 +110,15 @@ __all__ = [
     "fit_mixture",
     "fit_temperature",
     "fit_thresholds",
+    "group_by_quantile",
+    "group_by_value",
     "macro_f1",
     "measure_gain",
+    "metric_names",
+    "operating_points",
+    "score_slices",
     "scoring_of",
+    "warnings_of",
 ]
 
 

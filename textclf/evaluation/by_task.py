@@ -11,6 +11,7 @@ import numpy as np
 
 from textclf.errors import format_list
 from textclf.evaluation.counts import Counts
+from textclf.evaluation.report import top_ks
 from textclf.tasks import MultiLabel, OneOf, Task
 
 if TYPE_CHECKING:
@@ -60,8 +61,12 @@ class Scoring(ABC, Generic[AnyTask]):
         """Return the share of correct decisions in each example, float64 [n]."""
 
     @abstractmethod
-    def extra_metrics(self, y_true: np.ndarray, y_pred: np.ndarray) -> dict[str, float]:
-        """Return the metrics that only this task has, by name."""
+    def extra_metrics(self, y_true: np.ndarray, y_pred: np.ndarray) -> dict[str, float | None]:
+        """Return the metrics that only this task has, by name; None if one is undefined."""
+
+    @abstractmethod
+    def probability_metrics(self, y_true: np.ndarray, p: np.ndarray) -> dict[str, float]:
+        """Return the Brier score and the top-k accuracies of float64 p, by name."""
 
     @abstractmethod
     def confusion_matrix(
@@ -162,8 +167,28 @@ class OneOfScoring(Scoring[OneOf]):
     def correctness(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
         return (y_true == y_pred).astype(float)
 
-    def extra_metrics(self, y_true: np.ndarray, y_pred: np.ndarray) -> dict[str, float]:
-        return {}
+    def extra_metrics(self, y_true: np.ndarray, y_pred: np.ndarray) -> dict[str, float | None]:
+        from sklearn.metrics import cohen_kappa_score, matthews_corrcoef
+
+        # With one class in truth and predictions, chance alone agrees always: kappa is 0 / 0.
+        if len(np.unique(np.append(y_true, y_pred))) == 1:
+            return {"cohen_kappa": None, "mcc": 0.0}
+        return {
+            "cohen_kappa": float(cohen_kappa_score(y_true, y_pred)),
+            "mcc": float(matthews_corrcoef(y_true, y_pred)),
+        }
+
+    def probability_metrics(self, y_true: np.ndarray, p: np.ndarray) -> dict[str, float]:
+        from sklearn.metrics import top_k_accuracy_score
+
+        num_classes = self.task.num_outputs
+        errors = p - self.task.indicators(y_true)
+        metrics = {"brier_loss": float((errors**2).sum(axis=1).mean() / 2)}
+        for k in top_ks(num_classes):
+            metrics[f"top_{k}_accuracy"] = float(
+                top_k_accuracy_score(y_true, p, k=k, labels=np.arange(num_classes))
+            )
+        return metrics
 
     def confusion_matrix(
         self, y_true: np.ndarray, y_pred: np.ndarray
@@ -178,7 +203,7 @@ class OneOfScoring(Scoring[OneOf]):
     def confidences(
         self, y_true: np.ndarray, y_pred: np.ndarray, p: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        return p.max(axis=1), y_true == y_pred
+        return p[np.arange(len(p)), y_pred], y_true == y_pred
 
     def class_notes(
         self, y_true: np.ndarray, y_pred: np.ndarray, counts: Counts, names: tuple[str, ...]
@@ -251,11 +276,14 @@ class MultiLabelScoring(Scoring[MultiLabel]):
     def correctness(self, y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
         return (y_true == y_pred).mean(axis=1)
 
-    def extra_metrics(self, y_true: np.ndarray, y_pred: np.ndarray) -> dict[str, float]:
+    def extra_metrics(self, y_true: np.ndarray, y_pred: np.ndarray) -> dict[str, float | None]:
         return {
             "subset_accuracy": float(self.is_exact(y_true, y_pred).mean()),
             "hamming_loss": float((y_true != y_pred).mean()),
         }
+
+    def probability_metrics(self, y_true: np.ndarray, p: np.ndarray) -> dict[str, float]:
+        return {"brier_loss": float(((p - y_true) ** 2).mean())}
 
     def confusion_matrix(self, y_true: np.ndarray, y_pred: np.ndarray) -> None:
         return None

@@ -68,7 +68,11 @@ def _best_temperature(differences: np.ndarray) -> float:
 
 
 def coverage_points(
-    task: Task, y_true: np.ndarray, p: np.ndarray, shares: Sequence[float]
+    task: Task,
+    y_true: np.ndarray,
+    p: np.ndarray,
+    shares: Sequence[float],
+    thresholds: Sequence[float] | np.ndarray | None = None,
 ) -> tuple[CoveragePoint, ...]:
     """Return for each share the point of lowest coverage that is at least this share.
 
@@ -78,16 +82,21 @@ def coverage_points(
         y_true: int64 [n], or bool [n, C] for multi-label.
         p: float [n, C].
         shares: minimum coverages, each in [0, 1].
+        thresholds: of the model, see `tasks.Decision`.
     """
-    curve = _CoverageCurve(task, y_true, p)
+    curve = _CoverageCurve(task, y_true, p, thresholds)
     return tuple(curve.with_coverage(share) for share in shares)
 
 
 def coverage_at(
-    task: Task, y_true: np.ndarray, p: np.ndarray, abstain_below: float
+    task: Task,
+    y_true: np.ndarray,
+    p: np.ndarray,
+    abstain_below: float,
+    thresholds: Sequence[float] | np.ndarray | None = None,
 ) -> CoveragePoint:
-    """Return coverage and accuracy at a threshold, compared in float32 like the exported graph."""
-    confidence, is_correct = _confidence_and_correctness(task, y_true, p)
+    """Return coverage and accuracy at a confidence, compared in float32 like the exported graph."""
+    confidence, is_correct = _confidence_and_correctness(task, y_true, p, thresholds)
     answered = confidence >= np.float32(abstain_below)
     accuracy = float(is_correct[answered].mean()) if answered.any() else None
     return CoveragePoint(float(answered.mean()), float(abstain_below), accuracy)
@@ -127,8 +136,14 @@ def choose_abstention(
 class _CoverageCurve:
     """Coverage and accuracy at every confidence threshold, in order of increasing coverage."""
 
-    def __init__(self, task: Task, y_true: np.ndarray, p: np.ndarray):
-        confidence, is_correct = _confidence_and_correctness(task, y_true, p)
+    def __init__(
+        self,
+        task: Task,
+        y_true: np.ndarray,
+        p: np.ndarray,
+        thresholds: Sequence[float] | np.ndarray | None = None,
+    ):
+        confidence, is_correct = _confidence_and_correctness(task, y_true, p, thresholds)
         _, cut_ids, self.thresholds = cuts(confidence)
         self.thresholds[-1] = 0  # the last point answers every example
         num_answered = np.bincount(cut_ids).cumsum()
@@ -146,9 +161,12 @@ class _CoverageCurve:
 
 
 def _confidence_and_correctness(
-    task: Task, y_true: np.ndarray, p: np.ndarray
+    task: Task,
+    y_true: np.ndarray,
+    p: np.ndarray,
+    thresholds: Sequence[float] | np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the highest probability, float32 [n], and if its class is correct, bool [n]."""
+    """Return the probability of the label, float32 [n], and if the label is correct, bool [n]."""
     p = np.asarray(p).astype(np.float32)
-    label_ids = p.argmax(axis=1)
+    label_ids = p.argmax(axis=1) if task.is_multi_label else task.select(p, thresholds)
     return p[np.arange(len(p)), label_ids], task.contain(y_true, label_ids)

@@ -16,8 +16,15 @@ _HEADLINE = {
     "weighted_f1": "weighted F1",
     "subset_accuracy": "subset accuracy",
     "hamming_loss": "Hamming loss",
+    "cohen_kappa": "Cohen's kappa",
+    "mcc": "MCC",
+    "top_3_accuracy": "top-3 accuracy",
+    "top_5_accuracy": "top-5 accuracy",
+    "top_10_accuracy": "top-10 accuracy",
     "log_loss": "log loss",
+    "brier_loss": "Brier score",
     "roc_auc": "ROC-AUC",
+    "average_precision": "average precision",
     "calibration_error": "calibration error",
     "uncalibrated_error": "  at temperature 1",
 }
@@ -119,7 +126,8 @@ def _classes(report: Report) -> Iterator[Table]:
         worst = sorted(classes, key=lambda scores: (scores.support == 0, scores.f1))
         classes = worst[:_SHOWN_OF_MANY]
     intervals = [level(report)] if report.bootstrap_samples else []
-    thresholds = ["threshold"] if report.multi_label else []
+    has_thresholds = any(scores.threshold is not None for scores in report.classes)
+    thresholds = ["threshold"] if has_thresholds else []
     rows = [
         [
             scores.name,

@@ -25,7 +25,7 @@ from textclf.evaluation.scores import (
     class_scores,
     length_bin,
     log_losses,
-    roc_auc,
+    ranking_scores,
 )
 from textclf.evaluation.selection import check_probabilities
 from textclf.tasks import task_of
@@ -65,7 +65,8 @@ def evaluate(
         class_names: C names, in the order of the columns of `p`.
         multi_label: whether an example may have several classes, or none. It is not inferred from
             the shape of `y_true`: one-hot classes of a one-of task would pass for several labels.
-        thresholds: float [C], multi-label only; default: 0.5 for each class.
+        thresholds: float [C], see `tasks.Decision`; default: 0.5 for each label of multi-label,
+            the most probable class for one-of.
         num_tokens: int [n], text lengths; if given, the report has scores by length.
         truncated: bool [n], True for texts that were longer than the length limit.
         length_limits: setting -> number of tokens that are read; with `num_tokens`, the report has
@@ -101,13 +102,13 @@ def evaluate(
     _check_settings(bootstrap_samples, calibration_bins, length_bins, confidence)
     y_pred = task.select(p, thresholds)
     counts = scoring.counts(y_true, y_pred)
-    metrics, bins, roc_auc_notes = _metrics(
+    metrics, bins, ranking, ranking_notes = _metrics(
         scoring, counts, names, y_true, y_pred, p.astype(np.float64), temperature, calibration_bins
     )
     intervals: dict[str, tuple[float, float]] = {}
     by_class: Sequence[Mapping[str, tuple[float, float] | None]] = [{}] * len(names)
     notes = [*_missing_classes(counts, names), *scoring.class_notes(y_true, y_pred, counts, names)]
-    notes += roc_auc_notes
+    notes += ranking_notes
     if bootstrap_samples:
         intervals = score_intervals(scoring, y_true, y_pred, bootstrap_samples, confidence, seed)
         by_class = class_intervals(counts, confidence)
@@ -120,11 +121,13 @@ def evaluate(
         intervals=intervals,
         confidence=float(confidence),
         bootstrap_samples=int(bootstrap_samples),
-        classes=class_scores(counts, names, limits, by_class),
+        classes=class_scores(counts, names, limits, by_class, ranking),
         confusion_matrix=scoring.confusion_matrix(y_true, y_pred),
         calibration=bins,
-        coverage=coverage_points(task, y_true, p, COVERAGES),
-        abstention=None if abstain_below is None else coverage_at(task, y_true, p, abstain_below),
+        coverage=coverage_points(task, y_true, p, COVERAGES, thresholds),
+        abstention=None
+        if abstain_below is None
+        else coverage_at(task, y_true, p, abstain_below, thresholds),
         **_scores_by_length(
             scoring, y_true, y_pred, num_tokens, truncated, length_limits, length_bins
         ),
@@ -194,12 +197,15 @@ def _metrics(
     p: np.ndarray,
     temperature: float | Sequence[float] | None,
     num_bins: int,
-) -> tuple[dict[str, float | None], tuple[CalibrationBin, ...], list[str]]:
-    """Return the metrics by name, the calibration bins, and notes on ROC-AUC."""
+) -> tuple[dict[str, float | None], tuple[CalibrationBin, ...], dict[str, np.ndarray], list[str]]:
+    """Return metrics, calibration bins, and the classes' scores and notes of `ranking_scores`."""
     metrics: dict[str, float | None] = dict(averages(scoring, counts, len(p)))
     metrics |= scoring.extra_metrics(y_true, y_pred)
     metrics["log_loss"] = float(log_losses(scoring, y_true, p).mean())
-    metrics["roc_auc"], notes = roc_auc(scoring.task.indicators(y_true), p, names)
+    metrics |= scoring.probability_metrics(y_true, p)
+    is_positive = scoring.task.indicators(y_true)
+    ranking, means, notes = ranking_scores(is_positive, p, names)
+    metrics |= means
     bins = bins_by_confidence(*scoring.confidences(y_true, y_pred, p), num_bins)
     metrics["calibration_error"] = calibration_error(bins)
     if temperature is not None:
@@ -208,7 +214,7 @@ def _metrics(
         metrics["uncalibrated_error"] = calibration_error(
             bins_by_confidence(*confidences, num_bins)
         )
-    return metrics, bins, notes
+    return metrics, bins, ranking, notes
 
 
 def _scores_by_length(

@@ -8,6 +8,29 @@ from textclf.errors import DataError, did_you_mean
 from textclf.tasks import Task, task_of
 
 
+def top_ks(num_classes: int) -> tuple[int, ...]:
+    """Return the k of the top-k accuracies of a one-of task: at most half of the classes."""
+    return tuple(k for k in (3, 5, 10) if 2 * k <= num_classes)
+
+
+def metric_names(task: Task) -> tuple[str, ...]:
+    """Return the names of all metrics of a trained model, in the order of `Report.metrics`.
+
+    metric_names(task_of(multi_label=False, num_classes=2))
+    """
+    names = [task.headline, "macro_f1", "weighted_f1"]
+    averages = ["macro", "weighted"]
+    if task.is_multi_label:
+        averages = ["micro", *averages]
+    names += [f"{average}_{score}" for average in averages for score in ("precision", "recall")]
+    names += ["subset_accuracy", "hamming_loss"] if task.is_multi_label else ["cohen_kappa", "mcc"]
+    names += ["log_loss", "brier_loss"]
+    if not task.is_multi_label:
+        names += [f"top_{k}_accuracy" for k in top_ks(task.num_outputs)]
+    names += ["roc_auc", "average_precision", "calibration_error", "uncalibrated_error"]
+    return tuple(names)
+
+
 @dataclass(frozen=True)
 class ClassScores:
     """Scores of one class, each in [0, 1].
@@ -15,9 +38,12 @@ class ClassScores:
     Attributes:
         support: number of examples that have the class.
         num_predicted: number of examples for which the class is predicted.
-        threshold: multi-label: lowest probability at which the class is predicted; otherwise None.
+        threshold: lowest probability at which the class is predicted: of each label, and of the
+            positive class of two if the model has a threshold; otherwise None.
         precision_interval, recall_interval, f1_interval: (low, high) at the level
             `Report.confidence`; None if the score has no examples or the report no intervals.
+        roc_auc, average_precision: of the class against the rest; None without both positive and
+            negative examples, and in reports of older versions.
     """
 
     name: str
@@ -30,6 +56,8 @@ class ClassScores:
     precision_interval: tuple[float, float] | None = None
     recall_interval: tuple[float, float] | None = None
     f1_interval: tuple[float, float] | None = None
+    roc_auc: float | None = None
+    average_precision: float | None = None
 
 
 @dataclass(frozen=True)
@@ -174,7 +202,7 @@ class Report:
         if value is None:
             raise DataError(
                 f"the metric {name!r} is undefined for these {self.num_examples:,} examples; "
-                "it needs a class with both positive and negative examples; choose another metric"
+                "it needs examples of more than one class; choose another metric"
             )
         return value
 

@@ -36,8 +36,9 @@ class Requirement(NamedTuple):
             raise ValueError(f"{text}: expected METRIC=VALUE, for instance macro_f1=0.85")
         if known and metric not in known:
             raise ValueError(f"{text}: unknown metric {metric!r}; choose from {', '.join(known)}")
-        if metric != "log_loss" and not 0 <= limit <= 1:
-            raise ValueError(f"{text}: expected a value between 0 and 1 for {metric}")
+        lowest = -1 if metric in ("cohen_kappa", "mcc") else 0
+        if metric != "log_loss" and not lowest <= limit <= 1:
+            raise ValueError(f"{text}: expected a value between {lowest} and 1 for {metric}")
         return cls(metric, limit)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from textclf.evaluation.by_task import Scoring, format_classes, scoring_of
 from textclf.evaluation.counts import Counts, ratio
+from textclf.evaluation.ranking import average_precisions, roc_areas
 from textclf.evaluation.report import CalibrationBin, ClassScores, LengthBin
 from textclf.tasks import Task
 
@@ -40,8 +41,14 @@ def class_scores(
     names: tuple[str, ...],
     thresholds: np.ndarray | None,
     intervals: Sequence[Mapping[str, tuple[float, float] | None]],
+    ranking: Mapping[str, np.ndarray],
 ) -> tuple[ClassScores, ...]:
-    """Return the scores of each class; `intervals` has a dict by field name for each class."""
+    """Return the scores of each class.
+
+    Args:
+        intervals: field name -> interval, for each class.
+        ranking: the scores by class of `ranking_scores`.
+    """
     precision, recall, f1 = counts.precision, counts.recall, counts.f1
     return tuple(
         ClassScores(
@@ -51,11 +58,18 @@ def class_scores(
             f1=float(f1[c]),
             support=int(counts.true[c]),
             num_predicted=int(counts.predicted[c]),
-            threshold=None if thresholds is None else float(thresholds[c]),
+            # Of two classes only the positive one has a threshold.
+            threshold=float(thresholds[c]) if thresholds is not None and thresholds[c] else None,
+            roc_auc=_defined(ranking["roc_auc"][c]),
+            average_precision=_defined(ranking["average_precision"][c]),
             **intervals[c],
         )
         for c, name in enumerate(names)
     )
+
+
+def _defined(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
 
 
 def log_losses(scoring: Scoring, y_true: np.ndarray, p: np.ndarray) -> np.ndarray:
@@ -64,39 +78,40 @@ def log_losses(scoring: Scoring, y_true: np.ndarray, p: np.ndarray) -> np.ndarra
     return scoring.log_losses(y_true, clipped)
 
 
-def roc_auc(
+def ranking_scores(
     is_positive: np.ndarray, p: np.ndarray, names: tuple[str, ...]
-) -> tuple[float | None, list[str]]:
-    """Return the mean one-vs-rest area, None if undefined, and notes on skipped classes.
+) -> tuple[dict[str, np.ndarray], dict[str, float | None], list[str]]:
+    """Return average precision and ROC area of each class, their means, and notes.
 
     Args:
         is_positive: bool [n, C], True for each class of each example.
         p: float [n, C].
         names: of the classes.
+
+    Returns:
+        `average_precision` and `roc_auc` of the classes, float64 [C], NaN where undefined; their
+        means over the classes where they are defined, None if there are none; notes on the others.
     """
-    num_positives = is_positive.sum(axis=0)
-    defined = (num_positives > 0) & (num_positives < len(is_positive))
+    by_class = {
+        "roc_auc": roc_areas(is_positive, p),
+        "average_precision": average_precisions(is_positive, p),
+    }
+    defined = ~np.isnan(by_class["roc_auc"])
     if not defined.any():
-        return None, ["ROC-AUC is undefined: no class has both positive and negative examples"]
-    # The area is the share of (positive, negative) pairs in the correct order, a tie counting as
-    # half. That is the Mann-Whitney statistic, which is computed from ranks.
-    areas = []
-    for c in np.flatnonzero(defined):
-        n_positive = num_positives[c]
-        _, value_ids, value_counts = np.unique(p[:, c], return_inverse=True, return_counts=True)
-        # Ranks of the distinct values; equal values share their mean rank.
-        ranks = np.cumsum(value_counts) - (value_counts - 1) / 2
-        rank_sum = ranks[value_ids[is_positive[:, c]]].sum()
-        num_ordered_pairs = rank_sum - n_positive * (n_positive + 1) / 2
-        areas.append(num_ordered_pairs / (n_positive * (len(is_positive) - n_positive)))
+        problem = "no class has both positive and negative examples"
+        notes = [f"ROC-AUC and average precision are undefined: {problem}"]
+        return by_class, dict.fromkeys(by_class), notes
     notes = []
     if not defined.all():
         skipped = [name for name, ok in zip(names, defined, strict=True) if not ok]
         notes.append(
-            "ROC-AUC skips classes without both positive and negative examples: "
-            f"{format_classes(skipped)}"
+            "ROC-AUC and average precision skip classes without both positive and negative "
+            f"examples: {format_classes(skipped)}"
         )
-    return float(np.mean(areas)), notes
+    means: dict[str, float | None] = {
+        name: float(values[defined].mean()) for name, values in by_class.items()
+    }
+    return by_class, means, notes
 
 
 # === Calibration ===

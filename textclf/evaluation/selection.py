@@ -72,7 +72,7 @@ def _micro_f1_thresholds(y_true: np.ndarray, p: np.ndarray) -> np.ndarray:
     step, until r does not change.
     """
     num_positives = int(y_true.sum())
-    curves = [_selection_curve(y_true[:, c], p[:, c]) for c in range(p.shape[1])]
+    curves = [selection_curve(y_true[:, c], p[:, c]) for c in range(p.shape[1])]
     half, ratio = np.float32(0.5), 0.0
     while True:
         choices = []
@@ -91,9 +91,7 @@ def _micro_f1_thresholds(y_true: np.ndarray, p: np.ndarray) -> np.ndarray:
         ratio = improved
 
 
-def _selection_curve(
-    y_true: np.ndarray, p: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def selection_curve(y_true: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the candidates of one class: thresholds, numbers selected and correct, each [k].
 
     The thresholds, float32, are in descending order; the first selects nothing.

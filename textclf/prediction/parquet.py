@@ -128,10 +128,10 @@ class AnswerWriter:
 
     def _answer_arrays(self, answers: dict[str, Any]) -> list[pa.Array]:
         """Return predicted, confidence, further classes by rank, and abstain."""
+        from textclf.prediction.writing import rank_classes
+
         class_names = pa.array(self._card.class_names, pa.string())
-        p = answers["probabilities"]  # float32 [n, classes]
-        order = np.argsort(-p, axis=1, kind="stable")[:, : self._top_k or 1]
-        ranked = np.take_along_axis(p, order, axis=1)
+        order, ranked = rank_classes(answers, self._card, self._top_k or 1)
         columns = [
             (class_names.take(pa.array(order[:, rank])), pa.array(ranked[:, rank]))
             for rank in range(order.shape[1])

@@ -10,6 +10,8 @@ from textclf.data.tables import Table
 from textclf.errors import DataError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from textclf.artifact import Card
     from textclf.prediction.reading import Row
 
@@ -234,15 +236,29 @@ def _labels(answers: dict[str, Any], card: "Card") -> list[list[str]]:
     return [[name for name, chosen in zip(names, row, strict=True) if chosen] for row in rows]
 
 
+def rank_classes(
+    answers: dict[str, Any], card: "Card", top_k: int | None
+) -> tuple["np.ndarray", "np.ndarray"]:
+    """Return the ids of the `top_k` most probable classes and their probabilities, [texts, k].
+
+    One-of: the label comes first, also if a threshold made it the less probable of two classes.
+    """
+    import numpy as np
+
+    p = answers["probabilities"]  # [texts, classes]
+    keys = -p
+    if not card.multi_label:
+        keys = keys.copy()
+        keys[np.arange(len(p)), answers["label_id"]] = -2
+    order = np.argsort(keys, axis=1, kind="stable")[:, :top_k]
+    return order, np.take_along_axis(p, order, axis=1)
+
+
 def _ranked(
     answers: dict[str, Any], card: "Card", top_k: int | None
 ) -> list[list[tuple[str, float]]]:
     """Return the `top_k` most probable classes of each text and their probabilities."""
-    import numpy as np
-
-    p = answers["probabilities"]  # [texts, classes]
-    order = np.argsort(-p, axis=1, kind="stable")[:, :top_k]
-    ranked = np.take_along_axis(p, order, axis=1)
+    order, ranked = rank_classes(answers, card, top_k)
     return [
         [(card.class_names[c], value) for c, value in zip(classes, values, strict=True)]
         for classes, values in zip(order.tolist(), ranked.tolist(), strict=True)

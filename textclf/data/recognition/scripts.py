@@ -1,6 +1,7 @@
 """The script of texts, and the unit of tokens that fits it."""
 
 import collections
+import functools
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -27,8 +28,7 @@ def script_and_unit(texts: Iterable[str], notes: list[str]) -> tuple[str, str]:
     unspaced_letters: set[str] = set()
     for character in sample:
         if character.isalpha():
-            words = unicodedata.name(character, "other").lower().split()
-            name = words[1] if words[0] in ("halfwidth", "fullwidth") else words[0]
+            name = _script_of_letter(character)
             counts[name] += 1
             if name in _UNSPACED_SCRIPTS:
                 unspaced_letters.add(character)
@@ -53,3 +53,18 @@ def script_and_unit(texts: Iterable[str], notes: list[str]) -> tuple[str, str]:
         return ("han" if counts["cjk"] > 0.4 * total else "mixed"), unit
     script, count = counts.most_common(1)[0]
     return (script if count > 0.7 * total else "mixed"), unit
+
+
+def script_of(text: str) -> str:
+    """Return the script of one text, as `script_and_unit` does.
+
+    script_of("一点也不差")    # "han"
+    """
+    return script_and_unit([text], [])[0]
+
+
+@functools.cache
+def _script_of_letter(character: str) -> str:
+    """Return the first word of the Unicode name of a letter, which is its script."""
+    words = unicodedata.name(character, "other").lower().split()
+    return words[1] if words[0] in ("halfwidth", "fullwidth") else words[0]

@@ -1,8 +1,12 @@
-"""Scoring of trained models, with and without the rows whose text is also in the training split.
+"""Scoring of trained models, and the analysis of their mistakes.
 
 result = score("runs/reviews")                    # the test split of the training data
 result = score("runs/reviews", "new.csv")         # all rows of a file
 result.report.get("accuracy"), result.without_leaked
+score("runs/reviews", details=Details(by=("country",), errors="errors.csv")).slices
+
+slicing          groups of examples by column, length, unknown tokens and script
+example_files    files with a row for each example
 """
 
 import os
@@ -14,14 +18,40 @@ import msgspec
 from textclf import artifact, data
 from textclf.artifact import Card
 from textclf.config import Overrides, read_trained_paths
+from textclf.errors import DataError, check_all
 from textclf.evaluation import Report
 from textclf.model_data import DataToScore, OnNote, data_to_score
+from textclf.scoring.example_files import check_example_file, write_errors, write_predictions
+from textclf.scoring.slicing import COMPUTED, group_examples
 from textclf.startup import import_tensorflow
 
 if TYPE_CHECKING:
-    from textclf.classifier import Predictor
+    from textclf.classifier import Predictor, Scores
+    from textclf.evaluation import ClassCurves, Slice
 
 OnProgress = Callable[[str, int, int], None]  # called with a stage, and what is done of a total
+
+
+class Details(msgspec.Struct, frozen=True, kw_only=True):
+    """Parts of an analysis of mistakes, which are made only on request.
+
+    Attributes:
+        by: columns of the data whose values make slices, and `length`, `unknown_fraction` and
+            `script`; a column of the data with such a name comes first.
+        errors: file .csv or .jsonl for every example with its text, the highest loss first.
+        predictions: file .csv or .jsonl for every example without its text, in order.
+        overwrite: whether existing files may be replaced.
+        curves: whether precision-recall and ROC curves are computed.
+    """
+
+    by: tuple[str, ...] = ()
+    errors: str | os.PathLike | None = None
+    predictions: str | os.PathLike | None = None
+    overwrite: bool = False
+    curves: bool = False
+
+
+_NO_DETAILS = Details()
 
 
 class ScoringResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,6 +64,8 @@ class ScoringResult(msgspec.Struct, frozen=True, kw_only=True):
             rows or no row.
         num_leaked: number of rows whose text is in the training split too.
         num_dropped: number of rows that are left out because the model does not have their label.
+        slices: scores of the slices of `Details.by`, in their order.
+        curves: curves of each class, with `Details.curves`.
     """
 
     split: str
@@ -41,6 +73,16 @@ class ScoringResult(msgspec.Struct, frozen=True, kw_only=True):
     without_leaked: Report | None
     num_leaked: int
     num_dropped: int
+    slices: "tuple[Slice, ...]" = ()
+    curves: "tuple[ClassCurves, ...]" = ()
+
+    @property
+    def slice_warnings(self) -> list[str]:
+        """Sentences on the slices that are worse than the rest by more than chance."""
+        from textclf.evaluation import warnings_of
+
+        metric = self.report.length_metric.replace("_f1", " F1")
+        return warnings_of(self.slices, metric, self.report.confidence)
 
 
 def score(
@@ -49,6 +91,7 @@ def score(
     *,
     split: str | None = None,
     overrides: Overrides = (),
+    details: Details = _NO_DETAILS,
     on_note: OnNote = lambda note: None,
     on_progress: OnProgress = lambda stage, done, total: None,
 ) -> ScoringResult:
@@ -67,6 +110,7 @@ def score(
             of the training.
         split: the split to score, of a source with several; default: test.
         overrides: "section.setting" -> value, in the sections `data` and `evaluation`.
+        details: slices, curves and files of the examples.
         on_note: called with notes, such as the number of rows that are left out.
         on_progress: called with a stage, the rows done and their total.
 
@@ -84,13 +128,46 @@ def score(
         overrides=overrides,
         on_note=on_note,
     )
+    check_details(details, to_score)
     dataset = open_data(card, to_score, on_note=on_note, on_progress=on_progress)
     import_tensorflow()
     from textclf import classifier
 
     predictor = classifier.load_predictor(model)
     return score_dataset(
-        predictor, dataset, to_score.split, on_progress=on_progress, **to_score.settings
+        predictor,
+        dataset,
+        to_score.split,
+        details=details,
+        on_progress=on_progress,
+        **to_score.settings,
+    )
+
+
+def check_details(details: Details, to_score: DataToScore) -> None:
+    """Check the files and the columns of an analysis before the data are read.
+
+    Raises:
+        DataError: all errors, one per line.
+    """
+    section, overwrite = to_score.section, details.overwrite
+    paths = [path for path in (details.errors, details.predictions) if path is not None]
+
+    def check_columns() -> None:
+        if details.by:
+            data.check_columns(section, to_score.split, details.by, others=COMPUTED)
+
+    def check_difference() -> None:
+        if len({os.path.realpath(os.path.expanduser(path)) for path in paths}) < len(paths):
+            raise DataError(f"{paths[0]}: is named twice; write the predictions to another file")
+
+    check_all(
+        *(
+            lambda path=path: check_example_file(path, section, overwrite=overwrite)
+            for path in paths
+        ),  # type: ignore[misc]
+        check_difference,
+        check_columns,
     )
 
 
@@ -130,6 +207,7 @@ def score_dataset(
     dataset: data.Dataset,
     split: str = "test",
     *,
+    details: Details = _NO_DETAILS,
     on_progress: OnProgress = lambda stage, done, total: None,
     **settings: Any,
 ) -> ScoringResult:
@@ -138,6 +216,7 @@ def score_dataset(
         score_dataset(textclf.load("runs/reviews"), dataset, "validation")
 
     Args:
+        details: slices, curves and files of the examples, checked with `check_details`.
         settings: keyword arguments of `evaluation.evaluate`.
 
     Raises:
@@ -148,10 +227,53 @@ def score_dataset(
     leaked, without_leaked = dataset.leaked(split), None
     if 0 < leaked.sum() < len(leaked):
         without_leaked = predictor.report(scores.take(~leaked), **settings)
-    return ScoringResult(
+    result = ScoringResult(
         split=split,
         report=report,
         without_leaked=without_leaked,
         num_leaked=int(leaked.sum()),
         num_dropped=dataset.findings.dropped_unknown_labels.get(split, 0),
+        slices=_score_slices(predictor, dataset, split, scores, details.by, settings, on_progress),
+        curves=_curves(predictor, scores) if details.curves else (),
     )
+    for path, write in ((details.errors, write_errors), (details.predictions, write_predictions)):
+        if path is not None:
+            write(
+                path,
+                dataset,
+                split,
+                predictor.card,
+                scores,
+                overwrite=details.overwrite,
+                on_progress=on_progress,
+            )
+    return result
+
+
+def _score_slices(
+    predictor: "Predictor",
+    dataset: data.Dataset,
+    split: str,
+    scores: "Scores",
+    by: tuple[str, ...],
+    settings: dict[str, Any],
+    on_progress: OnProgress,
+) -> "tuple[Slice, ...]":
+    if not by:
+        return ()
+    from textclf import evaluation
+
+    task = predictor.card.task
+    num_ranges = settings.get("length_bins", 4)
+    groupings = group_examples(dataset, split, scores, by, num_ranges, on_progress)
+    y_pred = task.select(scores.p, predictor.card.decision.thresholds)
+    names = ("confidence", "bootstrap_samples", "seed")
+    of_slices = {name: settings[name] for name in names if name in settings}
+    return evaluation.score_slices(task, scores.y_true, y_pred, groupings, **of_slices)
+
+
+def _curves(predictor: "Predictor", scores: "Scores") -> "tuple[ClassCurves, ...]":
+    from textclf import evaluation
+
+    is_positive = predictor.card.task.indicators(scores.y_true)
+    return evaluation.class_curves(is_positive, scores.p, predictor.class_names)

@@ -43,7 +43,7 @@ LAYERS = {
     "saved_model": 6,
     "scoring": 6,
     "prediction": 6,
-    "data_check": 6,
+    "audit": 6,
     "pretraining": 7,
     "recalibration": 7,
     "report": 7,

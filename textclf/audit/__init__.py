@@ -18,7 +18,7 @@ cleaning          a copy of a data set without leaks and duplicates
 from textclf.audit.auditing import NEAR_ROWS, audit_dataset
 from textclf.audit.cleaning import Cleaning, check_folder, clean
 from textclf.audit.document import format_audit
-from textclf.audit.page import check_page, write_page
+from textclf.audit.page import write_page
 from textclf.audit.result import Audit, AuditFinding, Example
 
 __all__ = [
@@ -29,7 +29,6 @@ __all__ = [
     "Example",
     "audit_dataset",
     "check_folder",
-    "check_page",
     "clean",
     "format_audit",
     "write_page",

@@ -34,7 +34,7 @@ def audit_dataset(
         print(audit_dataset(config, dataset).findings)
 
     All rows are read once; the memory does not grow with the length of the texts. Near-duplicates
-    need the package datasketch, and about 430 bytes for a row of validation or test; without it
+    need the package datasketch, and about 530 bytes for a row of validation or test; without it
     they are not looked for, which is one of the notes.
 
     Args:
@@ -64,6 +64,7 @@ def audit_dataset(
         length_limit=limit,
         vocabulary_size=len(vocabulary),
         near_rows=None if measurement.near is None else measurement.near.num_compared,
+        is_sampled=measurement.near is not None and measurement.near.is_sampled,
         near=_near_rows(pairs, dataset, differing=False),
         near_conflicts=_near_rows(pairs, dataset, differing=True),
         tokens=_token_evidence(measurement, dataset, on_progress),

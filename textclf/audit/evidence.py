@@ -52,6 +52,7 @@ class Evidence:
         near: split → number of rows with a near-duplicate in train, and the most similar ones.
         near_conflicts: the same for rows whose labels differ from those of the near-duplicate.
         near_rows: rows of train that were compared with each other; None without a search.
+        is_sampled: whether they are a sample of train.
         tokens: tokens that give a class away.
         subject: configuration or source in commands.
         config, dataset, splits, length_setting, length_limit, vocabulary_size: see `Audit`.
@@ -64,6 +65,7 @@ class Evidence:
     length_limit: int
     vocabulary_size: int
     near_rows: int | None
+    is_sampled: bool
     near: Mapping[str, tuple[int, list[NearRow]]]
     near_conflicts: Mapping[str, tuple[int, list[NearRow]]]
     tokens: Sequence[TokenEvidence]

@@ -64,7 +64,7 @@ def find_notes(evidence: Evidence) -> Iterator[str]:
             "near-duplicates were not looked for, because datasketch is not installed; install it "
             f"with {install_command('audit')}"
         )
-    elif train is not None and evidence.near_rows < train.num_examples:
+    elif train is not None and evidence.is_sampled:
         yield (
             "near-duplicates within train were looked for in a sample of "
             f"{evidence.near_rows:,} of {train.num_examples:,} rows, in which nearly equal texts "

@@ -28,9 +28,10 @@ _LEAST_SIMILARITY, _LEAST_SIMILARITY_OF_SHORT = 0.4, 0.5
 
 _NUM_BANDS, _BAND_ROWS = 40, 4
 _NUM_PERMUTATIONS = _NUM_BANDS * _BAND_ROWS
-# Low bytes of the signature with which candidates are compared before their shingles are. With a
-# lower estimate than this, a similarity of 0.4 has a probability below 0.002.
-_SKETCH_SIZE, _LEAST_ESTIMATE = 64, 0.22
+# Candidates are compared by the low bytes of their signatures before their shingles are. At the
+# similarity 0.4, the share of equal bytes is smaller than this with a probability of 0.002.
+_LEAST_ESTIMATE = 0.29
+_PAIRS_AT_ONCE = 50_000
 # A row of train is compared with at most so many rows of validation and test. In a larger group of
 # rows of train with an equal band, rows are compared with the first and the next one.
 _MAX_GROUP = 64
@@ -110,17 +111,19 @@ class NearDuplicates:
     `near_rows` rows of train are compared with each other. If train has more, a sample is: nearly
     equal texts are mostly in it together, because the sample depends on one of their shingles.
 
-    Memory: about 430 bytes for a row of validation or test, and 260 for a row of train that is
+    Memory: about 530 bytes for a row of validation or test, and 360 for a row of train that is
     compared within train. The shingles are in a temporary file.
 
     Attributes:
         num_compared: rows of train that are compared with each other.
+        is_sampled: whether they are a sample of train.
     """
 
     def __init__(self, *, near_rows: int, num_train_rows: int):
         self.num_compared = 0
         self._near_rows = near_rows
         self._share = min(1.0, near_rows / max(num_train_rows, 1))
+        self.is_sampled = self._share < 1
         self._file = tempfile.TemporaryFile()  # noqa: SIM115
         self._evaluation = _Texts(self._file)
         self._train = _Texts(self._file)
@@ -161,7 +164,7 @@ class NearDuplicates:
         shingles, bands, sketches = self._read(texts)
         self._compare_with_evaluation(rows, labels, shingles, bands, sketches)
         room = self._near_rows - len(self._train)
-        if self._share < 1:
+        if self.is_sampled:
             # The smallest shingle is common to both of two texts with probability `similarity`.
             smallest = np.array([values[0] for values in shingles], np.uint64)
             is_kept = (smallest * _ODD[0] >> np.uint64(32)) < np.uint64(self._share * 2**32)
@@ -196,7 +199,7 @@ class NearDuplicates:
         )
 
     def _read(self, texts: Sequence[str]) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
-        """Return shingles, bands uint32 [N, 40] and sketches uint8 [N, 64] of texts."""
+        """Return shingles, bands uint32 [N, 40] and sketches uint8 [N, 160] of texts."""
         shingles = _shingles(texts)
         signatures = np.empty((len(texts), _NUM_PERMUTATIONS), np.uint32)
         for signature, values in zip(signatures, shingles, strict=True):
@@ -207,8 +210,11 @@ class NearDuplicates:
         bands = np.zeros((len(texts), _NUM_BANDS), np.uint64)
         for column in range(_BAND_ROWS):
             bands = _mix(bands ^ groups[:, :, column], column)
-        sketches = signatures[:, :_SKETCH_SIZE].astype(np.uint8)
-        return shingles, (bands >> np.uint64(32)).astype(np.uint32), sketches
+        return (
+            shingles,
+            (bands >> np.uint64(32)).astype(np.uint32),
+            signatures.astype(np.uint8),
+        )
 
     def _compare_with_evaluation(
         self,
@@ -221,7 +227,7 @@ class NearDuplicates:
         assert self._index is not None
         stored = self._evaluation
         mine, others = self._index.candidates(bands)
-        is_similar = _estimates(sketches[mine], stored.sketches[others]) >= _LEAST_ESTIMATE
+        is_similar = _are_similar(sketches, mine, stored.sketches, others)
         mine, others = mine[is_similar], others[is_similar]
         # Rows without a near-duplicate so far come first, in case that there are too many.
         order = np.lexsort((others, self._has_pair[others], mine))
@@ -320,13 +326,22 @@ def _minhash() -> Any:
 
 
 def _jaccard(first: np.ndarray, second: np.ndarray) -> float:
-    common = len(np.intersect1d(first, second, assume_unique=True))
-    return common / (len(first) + len(second) - common)
+    joined = np.concatenate([first, second])
+    joined.sort()
+    common = int(np.count_nonzero(joined[1:] == joined[:-1]))
+    return common / (len(joined) - common)
 
 
-def _estimates(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return the share of equal bytes of sketches: uint8 [N, 64] twice to float [N]."""
-    return (first == second).mean(axis=1) if len(first) else np.zeros(0)
+def _are_similar(
+    sketches: np.ndarray, first: np.ndarray, other_sketches: np.ndarray, second: np.ndarray
+) -> np.ndarray:
+    """Return whether the sketches of pairs of rows are similar enough: bool [P]."""
+    parts = [np.zeros(0, bool)]
+    for start in range(0, len(first), _PAIRS_AT_ONCE):
+        chunk = slice(start, start + _PAIRS_AT_ONCE)
+        is_equal = sketches[first[chunk]] == other_sketches[second[chunk]]
+        parts.append(is_equal.mean(axis=1) >= _LEAST_ESTIMATE)
+    return np.concatenate(parts)
 
 
 def _keys(texts: Sequence[str]) -> np.ndarray:
@@ -371,7 +386,7 @@ class _Texts:
 
     def freeze(self) -> None:
         """Join the chunks; afterwards the attributes can be used, and nothing can be added."""
-        empty = {"bands": (0, _NUM_BANDS), "sketches": (0, _SKETCH_SIZE)}
+        empty = {"bands": (0, _NUM_BANDS), "sketches": (0, _NUM_PERMUTATIONS)}
         dtypes: Mapping[str, Any] = {"keys": np.uint64, "bands": np.uint32, "sketches": np.uint8}
         joined = {
             name: np.concatenate(
@@ -385,7 +400,8 @@ class _Texts:
         self._starts, self._sizes = joined["starts"], joined["sizes"]
         self._file.flush()
         if self._num_rows:
-            self._shingles = np.memmap(self._file, np.uint32, "r")  # type: ignore[assignment]
+            # A plain view: slices of a `memmap` are ten times slower.
+            self._shingles = np.asarray(np.memmap(self._file, np.uint32, "r"))
 
     def shingles(self, index: int) -> np.ndarray:
         start = self._starts[index]
@@ -435,7 +451,7 @@ def _pairs_in(bands: np.ndarray, sketches: np.ndarray) -> list[tuple[int, int]]:
         is_large = (size > _MAX_GROUP) & (place > group)
         pairs.append((order[group[is_large]], order[is_large]))
         for first, second in pairs:  # ascending, because the sort is stable
-            is_similar = _estimates(sketches[first], sketches[second]) >= _LEAST_ESTIMATE
+            is_similar = _are_similar(sketches, first, sketches, second)
             found.append(first[is_similar] << 32 | second[is_similar])
         if sum(map(len, found)) > 4_000_000:
             found = [np.unique(np.concatenate(found))]

@@ -1,6 +1,5 @@
 """Result of an audit as one HTML page without external resources."""
 
-import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,26 +10,9 @@ from textclf.artifact import folders
 from textclf.audit.document import tables
 from textclf.audit.result import Audit
 from textclf.display import Document, to_html
-from textclf.errors import ArtifactError
 
 if TYPE_CHECKING:
     from markupsafe import Markup
-
-
-def check_page(path: Path, *, overwrite: bool) -> None:
-    """Check, before the long work, that a page can be written.
-
-    Raises:
-        ArtifactError: the file exists and may not be replaced, or its folder cannot be written.
-    """
-    if os.path.isdir(path):
-        raise ArtifactError(f"{path}: is a folder; name a file in it")
-    if os.path.lexists(path) and not overwrite:
-        raise _exists(path)
-    folder = Path(os.path.abspath(path)).parent
-    if not folder.is_dir():
-        raise ArtifactError(f"{path}: there is no folder {folder}; create it, or name another file")
-    folders.check_writable(path, within=folder)
 
 
 def write_page(audit: Audit, path: Path, *, title: str, command: str, overwrite: bool) -> None:
@@ -48,7 +30,7 @@ def write_page(audit: Audit, path: Path, *, title: str, command: str, overwrite:
     """
     content = render(audit, title=title, command=command)
     if not artifact.write_file(path, content, replace=overwrite):
-        raise _exists(path)
+        raise folders.existing_file(path)
 
 
 def render(audit: Audit, *, title: str, command: str) -> str:
@@ -81,7 +63,3 @@ def _with_code(sentence: str) -> "Markup":
     from markupsafe import Markup, escape
 
     return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(sentence))))
-
-
-def _exists(path: Path) -> ArtifactError:
-    return ArtifactError(f"{path}: exists already; name another file or add --overwrite")

@@ -81,13 +81,14 @@ def check(
     from textclf.config import with_paths
 
     section = with_paths(resolved).data
+    from textclf.artifact.folders import check_file
     from textclf.data import check_sources, open_dataset
+    from textclf.errors import check_all
 
-    if page is not None:
-        from textclf.audit.page import check_page
-
-        check_page(page, overwrite=overwrite)
-    check_sources(section)
+    check_all(
+        lambda: page is None or check_file(page, overwrite=overwrite),
+        lambda: check_sources(section),
+    )
     with Progress() as progress:
         progress.stage("reading the data")
         dataset = open_dataset(section, on_progress=progress.update, skip_bad_rows=True)

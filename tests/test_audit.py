@@ -196,20 +196,17 @@ def test_a_class_missing_in_a_split_is_a_finding_with_its_training_rows(tmp_path
 # === Lengths, words and scripts ===
 
 
-def test_length_limits_keep_their_share_of_the_tokens(tmp_path: Path) -> None:
-    texts = [" ".join(["a"] * n) for n in (1, 2, 3, 4, 90)]
-    train = [[f"{text} b{i}", ("x", "y")[i % 2]] for i, text in enumerate(texts)]
-    test = [["hm", "x"]]
-    result = audit_of(tmp_path, train, test, text={"sequence_length": 4}, data={"validation": None})
-    lengths = [2, 3, 4, 5, 91]
-    assert result.length_setting == "text.sequence_length"
-    total = result.splits["train"]
-    counted = [n for n in lengths if n <= total.length_quantiles["max"]]
-    if len(counted) == total.num_examples:
-        kept = {limit: sum(min(n, limit) for n in counted) for limit in range(1, 92)}
-        for percent, limit in total.limits.items():
-            needed = int(percent) / 100 * sum(counted)
-            assert kept[limit] >= needed > kept[limit - 1]
+def test_length_limits_are_the_smallest_that_keep_their_share_of_the_tokens(tmp_path: Path) -> None:
+    lengths = [2, 3, 4, 5, 6, 7, 8, 9, 10, 91]
+    train = [[" ".join(["a"] * length), ("bad", "good")[length % 2]] for length in lengths]
+    measured = audit_of(tmp_path, train).splits["train"]
+    assert measured.num_tokens == sum(lengths)
+    assert measured.length_quantiles == {
+        "min": 2, "25%": 4, "median": 6, "75%": 9, "95%": 91, "max": 91
+    }  # fmt: skip
+    for percent, limit in measured.limits.items():
+        kept = {n: sum(min(length, n) for length in lengths) for n in (limit - 1, limit)}
+        assert kept[limit] >= int(percent) / 100 * sum(lengths) > kept[limit - 1]
 
 
 def test_truncation_is_a_finding_with_the_limits_and_names_the_class_that_loses_more(
@@ -321,21 +318,47 @@ def test_any_text_is_audited(tmp_path: Path, text: str) -> None:
     assert sum(split.num_examples for split in result.splits.values()) == 41
 
 
+def test_a_test_split_alone_is_audited(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "test.csv", [["text", "label"], *good_rows(40), good_rows(1)[0]])
+    config = Config.from_dict({"data": {"test": path, "class_names": ["bad", "good"]}})
+    result = audit.audit_dataset(config, data.open_dataset(config.data))
+    assert kinds(result) == {"duplicates"}
+    assert "Lengths of the texts of test" in audit.format_audit(result)
+
+
+def test_texts_with_several_labels_or_none_are_audited(tmp_path: Path) -> None:
+    labels = ["joy", "joy|fear", "", "fear"]
+    rows = [[sentence(i), labels[i % 4]] for i in range(80)]
+    rows += [[" ".join(edited(rows[5][0].split(), 1)), "fear|joy"],
+             [" ".join(edited(rows[6][0].split(), 1)), "joy"]]  # fmt: skip
+    result = audit_of(
+        tmp_path, rows, [[sentence(900), "joy|fear"]],
+        data={"multi_label": True, "label_separator": "|",
+              "validation": write_csv(tmp_path / "v.csv", [["text", "label"],
+                                                           [sentence(901), "joy|fear"]])},
+    )  # fmt: skip
+    assert result.splits["train"].class_counts == (41, 42)
+    assert only(result, "near_duplicates").count == 2
+    assert only(result, "near_conflicts").count == 1
+    assert "(no label)" in only(result, "near_conflicts").examples[0].place
+    assert "82 rows of train" not in str(result.notes)
+    assert any("without any label" in note for note in result.notes)
+
+
 # === Command and page ===
 
 
 def test_strict_exits_with_1_only_if_there_are_findings(tmp_path: Path) -> None:
-    rows = [[" ".join(sentence(i).split()[:8]) + " w" * 12, ("bad", "good")[i % 2]]
-            for i in range(200)]  # fmt: skip
-    clean = write_csv(tmp_path / "clean.csv", [["text", "label"], *rows])
-    options = ("--strict", "--json", "--set", "text.min_count=1", "--near-rows", 0)
-    done = run("data", "check", clean, *options)
-    found = [f["kind"] for f in json.loads(done.stdout)["findings"]]
-    odd = write_csv(tmp_path / "odd.csv", [["text", "label"], *rows, *rows[:1]])
-    assert run("data", "check", odd, *options).exit_code == 1
-    assert run("data", "check", odd, *options[1:]).exit_code == 0
-    assert done.exit_code == (1 if found else 0)
-    assert f"--strict: {len(found)} finding" in done.stderr or not found
+    rows = [["text", "label"], *good_rows(200)]
+    options = ("--set", "text.unit=character", "--json")
+    clean = write_csv(tmp_path / "clean.csv", rows)
+    done = run("data", "check", clean, *options, "--strict")
+    assert (done.exit_code, json.loads(done.stdout)["findings"]) == (0, [])
+    odd = write_csv(tmp_path / "odd.csv", [*rows, rows[1]])
+    assert run("data", "check", odd, *options).exit_code == 0
+    failed = run("data", "check", odd, *options, "--strict")
+    assert failed.exit_code == 1 and "--strict: 1 finding" in failed.stderr
+    assert len(json.loads(failed.stdout)["findings"]) == 1, "the result is printed all the same"
 
 
 def test_page_is_one_file_without_network_that_escapes_the_data(tmp_path: Path) -> None:

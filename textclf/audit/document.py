@@ -1,6 +1,6 @@
 """Result of an audit as tables and notes, for terminals, notebooks and pages."""
 
-from textclf.audit.result import Audit, AuditFinding
+from textclf.audit.result import Audit, AuditFinding, SplitAudit
 from textclf.display import WIDTH, Document, Notes, Table, to_text
 
 MAX_CLASSES = 20  # of a table on a terminal
@@ -40,7 +40,7 @@ def document(audit: Audit, *, max_classes: int | None) -> Document:
 def tables(audit: Audit, *, max_classes: int | None) -> list[Table]:
     """Return the tables of classes, lengths, scripts and equal texts."""
     parts = [_classes(audit, max_classes), _lengths(audit), _limits(audit), _histogram(audit)]
-    if any(split.truncated_texts for split in audit.splits.values()):
+    if _main_split(audit)[1].truncated_texts:
         parts.append(_truncation(audit, max_classes))
     return [*parts, _scripts(audit), _equal_texts(audit)]
 
@@ -115,10 +115,15 @@ def _limits(audit: Audit) -> Table:
     )
 
 
-def _histogram(audit: Audit) -> Table:
-    """Return the texts of train, or of the first split, by their number of tokens."""
+def _main_split(audit: Audit) -> tuple[str, SplitAudit]:
+    """Return train, or the first split without it."""
     name = "train" if "train" in audit.splits else next(iter(audit.splits))
-    split = audit.splits[name]
+    return name, audit.splits[name]
+
+
+def _histogram(audit: Audit) -> Table:
+    """Return the texts of train by their number of tokens."""
+    name, split = _main_split(audit)
     most = max((part.texts for part in split.histogram), default=1)
     rows = []
     for part in split.histogram:
@@ -132,10 +137,10 @@ def _histogram(audit: Audit) -> Table:
 
 def _truncation(audit: Audit, max_classes: int | None) -> Table:
     """Return what the length limit cuts of each class of train, the largest share first."""
-    name = "train" if "train" in audit.splits else next(iter(audit.splits))
-    split = audit.splits[name]
+    name, split = _main_split(audit)
     tokens, cut = split.class_tokens, split.class_cut_tokens
-    order = sorted(range(len(tokens)), key=lambda c: -cut[c] / max(tokens[c], 1))[:max_classes]
+    order = [c for c in range(len(tokens)) if cut[c]]
+    order = sorted(order, key=lambda c: -cut[c] / tokens[c])[:max_classes]
     rows = [
         [
             audit.class_names[c],

@@ -159,7 +159,7 @@ class NearDuplicates:
         if self._index is None:
             self._evaluation.freeze()
             self._index = _BandIndex(self._evaluation.bands)
-            del self._evaluation.bands
+            self._evaluation.bands = self._evaluation.bands[:0]  # a large array
             self._has_pair = np.zeros(len(self._evaluation), bool)
         shingles, bands, sketches = self._read(texts)
         self._compare_with_evaluation(rows, labels, shingles, bands, sketches)
@@ -188,6 +188,7 @@ class NearDuplicates:
         """
         if split == "train":
             return self._pairs_within_train(on_progress)
+        self._evaluation.freeze()  # if there is no train
         start, stop = self._splits.get(split, (0, 0))
         parts = [part[(part["first"] >= start) & (part["first"] < stop)] for part in self._found]
         found = np.concatenate([np.zeros(0, _PAIR), *parts])
@@ -386,6 +387,8 @@ class _Texts:
 
     def freeze(self) -> None:
         """Join the chunks; afterwards the attributes can be used, and nothing can be added."""
+        if not self._parts:
+            return
         empty = {"bands": (0, _NUM_BANDS), "sketches": (0, _NUM_PERMUTATIONS)}
         dtypes: Mapping[str, Any] = {"keys": np.uint64, "bands": np.uint32, "sketches": np.uint8}
         joined = {

@@ -85,10 +85,10 @@ def check(
     from textclf.data import check_sources, open_dataset
     from textclf.errors import check_all
 
-    check_all(
-        lambda: page is None or check_file(page, overwrite=overwrite),
-        lambda: check_sources(section),
-    )
+    checks = [lambda: check_sources(section)]
+    if page is not None:
+        checks.append(lambda file=page: check_file(file, overwrite=overwrite))  # type: ignore[misc]
+    check_all(*checks)
     with Progress() as progress:
         progress.stage("reading the data")
         dataset = open_dataset(section, on_progress=progress.update, skip_bad_rows=True)

@@ -200,6 +200,7 @@ def test_every_format_keeps_all_columns_and_its_other_rows(tmp_path: Path, forma
     table = copy.sources[0]
     read = [row for _, row in data.read_table(table, encoding="latin-1" if options else "utf-8")]
     assert [*read[0]] == ["n", "text", "label"] and len(read) == len(kept)
+    assert Path(table).read_bytes().startswith(b"\xef\xbb\xbf") == (format == "bom")
 
 
 def test_a_folder_of_texts_becomes_json_lines(tmp_path: Path) -> None:

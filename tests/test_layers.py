@@ -43,7 +43,7 @@ LAYERS = {
     "training": 6,
     "saved_model": 6,
     "prediction": 6,
-    "data_check": 6,
+    "audit": 6,
     "pretraining": 7,
     "recalibration": 7,
     "scoring": 7,

@@ -3,7 +3,6 @@
 import re
 import unicodedata
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,10 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from textclf.data_check import QUANTILES, TextLengths
 from textclf.display import WIDTH
 from textclf.evaluation import Report, evaluate
-from textclf.report import format_comparison, format_data_check, format_report
+from textclf.report import format_comparison, format_report
 
 Golden = Callable[[str, str], None]
 
@@ -100,27 +98,6 @@ def test_format_comparison_matches_golden_file(golden: Golden):
         "without intervals": example_report(names, bootstrap_samples=0),
     }
     golden("report_comparison.txt", format_comparison(rows))
-
-
-def test_format_data_check_matches_golden_file(golden: Golden):
-    splits: Any = {
-        "train": SimpleNamespace(num_examples=12345, class_counts=np.array([12000, 345])),
-        "validation": SimpleNamespace(num_examples=10, class_counts=np.array([9, 1])),
-        "test": SimpleNamespace(num_examples=0, class_counts=np.array([0, 0])),
-    }
-    dataset: Any = SimpleNamespace(
-        splits=splits,
-        class_names=("正常短信", "spam"),
-        findings=SimpleNamespace(sentences=lambda: ["a finding"]),
-    )
-    quantiles = dict.fromkeys(QUANTILES, 1234)
-    lengths = {
-        split: TextLengths(
-            summary.num_examples * 9, quantiles, summary.num_examples // 3, summary.num_examples
-        )
-        for split, summary in splits.items()
-    }
-    golden("report_data_check.txt", format_data_check(dataset, lengths, 400))
 
 
 # === Values and layout ===

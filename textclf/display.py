@@ -161,7 +161,7 @@ def _notes(notes: Notes, width: int) -> str:
     from rich.text import Text
 
     width = min(width, _MAX_NOTES_WIDTH)
-    lines = [notes.heading] if notes.heading else []
+    lines = [_rendered(Text(tidy(notes.heading)), width)] if notes.heading else []
     for sentence in notes.sentences:
         text = Text(tidy(sentence))
         if notes.has_bullets:

@@ -43,10 +43,12 @@ class RowError(DataError):
         place: file and line, such as `reviews.csv:17`.
         problem: what is wrong with the row.
         fix: what the user can do. A list of errors states each fix once.
+        ends_reading: whether the rows after it cannot be read after all.
     """
 
-    def __init__(self, place: str, problem: str, fix: str):
+    def __init__(self, place: str, problem: str, fix: str, *, ends_reading: bool = False):
         self.place, self.problem, self.fix = place, problem, fix
+        self.ends_reading = ends_reading
         super().__init__(f"{place}: {problem}; {fix}")
 
 

@@ -1,4 +1,4 @@
-"""Plain text of evaluations, comparisons and data checks, for stdout and for files."""
+"""Plain text of evaluations and comparisons, for stdout and for files."""
 
 import dataclasses
 import itertools
@@ -11,8 +11,6 @@ from textclf.evaluation.document import document, interval, level, number
 from textclf.tasks import Decision
 
 if TYPE_CHECKING:
-    from textclf.data import Dataset, SplitSummary
-    from textclf.data_check import TextLengths
     from textclf.evaluation import Slice
     from textclf.recalibration.tables import ThresholdTables
 
@@ -285,77 +283,3 @@ def _decision_cells(
         right: number(None if point is None else point.accuracy, 4),
         **{f"{label} of all": number(metrics.get(name), 4) for name, label in labels.items()},
     }
-
-
-def format_data_check(
-    dataset: "Dataset",
-    lengths: Mapping[str, "TextLengths"],
-    sequence_length: int,
-    *,
-    width: int = WIDTH,
-) -> str:
-    """Format the result of `textclf data check`; it ends with a line break.
-
-    The sections are classes, text lengths and findings.
-
-    Args:
-        dataset: an opened data set.
-        lengths: split name -> lengths, of `data_check.measure_lengths`.
-        sequence_length: their limit.
-        width: maximum number of columns of a line, see `display.to_text`.
-    """
-    remark = ""
-    if len(dataset.class_names) > MAX_SPLIT_CLASSES:
-        remark = f"(the {MAX_SPLIT_CLASSES} largest classes; --json lists all of them)"
-    quantiles = [*next(iter(lengths.values())).length_quantiles]
-    rows = []
-    for split, texts in lengths.items():
-        n, truncated = dataset.splits[split].num_examples, texts.truncated_texts
-        rows.append(
-            [
-                split,
-                *(f"{texts.length_quantiles[name]:,}" for name in quantiles),
-                f"{truncated:,} ({100 * truncated / max(n, 1):.1f} %)",
-                f"{100 * texts.cut_tokens / max(texts.num_tokens, 1):.1f} %",
-            ]
-        )
-    sentences = dataset.findings.sentences()
-    parts: list[Table | Notes] = [
-        dataclasses.replace(
-            _splits(dataset.splits, dataset.class_names), heading="Classes", remark=remark
-        ),
-        Table(
-            ["split", *quantiles, f"texts over {sequence_length}", "tokens cut"],
-            rows,
-            f"n {'r' * len(quantiles)} rr",
-            heading="Tokens in a text",
-        ),
-        Notes("Findings" if sentences else "Findings: none", sentences),
-    ]
-    return to_text(Document("", parts), width)
-
-
-def _splits(splits: Mapping[str, "SplitSummary"], class_names: Sequence[str]) -> Table:
-    """Return the table of the examples of each class in each split.
-
-    If there are more than `MAX_SPLIT_CLASSES` classes, only the largest ones are listed.
-    """
-    shown = list(range(len(class_names)))
-    if len(shown) > MAX_SPLIT_CLASSES:
-        totals = [sum(int(s.class_counts[c]) for s in splits.values()) for c in shown]
-        shown = sorted(shown, key=lambda c: -totals[c])[:MAX_SPLIT_CLASSES]
-    num_hidden = len(class_names) - len(shown)
-    header, rows = ["class"], [[class_names[c]] for c in shown]
-    if num_hidden:
-        rows.append([f"{num_hidden:,} smaller class{'es' if num_hidden > 1 else ''}"])
-    rows.append(["all examples"])
-    for split, summary in splits.items():
-        n = int(summary.num_examples)
-        counts = [int(summary.class_counts[c]) for c in shown]
-        if num_hidden:
-            counts.append(sum(map(int, summary.class_counts)) - sum(counts))
-        header += [split, "share"]
-        for row, count in zip(rows[:-1], counts, strict=True):
-            row += [f"{count:,}", f"{100 * count / n:.1f} %" if n else "-"]
-        rows[-1] += [f"{n:,}", ""]
-    return Table(header, rows, "n" + " rr" * len(splits), num_totals=1)

@@ -124,6 +124,27 @@ def check_writable(folder: Path, *, within: Path) -> None:
         ) from None
 
 
+def check_file(path: Path, *, overwrite: bool) -> None:
+    """Check, before the long work, that a file can be written.
+
+    Raises:
+        ArtifactError: it exists and may not be replaced, or its folder cannot be written.
+    """
+    if os.path.isdir(path):
+        raise ArtifactError(f"{path}: is a folder; name a file in it")
+    if os.path.lexists(path) and not overwrite:
+        raise existing_file(path)
+    folder = Path(os.path.abspath(path)).parent
+    if not os.path.isdir(folder):
+        raise ArtifactError(f"{path}: there is no folder {folder}; create it, or name another file")
+    check_writable(path, within=folder)
+
+
+def existing_file(path: Path) -> ArtifactError:
+    """Return the error for a file that may not be replaced."""
+    return ArtifactError(f"{path}: exists already; name another file or add --overwrite")
+
+
 def write_file(path: Path, content: str, *, replace: bool = True) -> bool:
     """Write a file atomically.
 

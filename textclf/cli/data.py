@@ -1,66 +1,222 @@
-"""Command `data check`: report on data before training."""
+"""Commands `data check` and `data clean`: audit of data before training, and a cleaned copy."""
 
 import json
+import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from textclf.cli import options
-from textclf.cli.terminal import Progress, note_all, output_width, show_check
+from textclf.cli.terminal import (
+    Progress,
+    note,
+    note_all,
+    output_width,
+    say,
+    show_check,
+    termination_as_interrupt,
+)
 from textclf.startup import import_tensorflow
+
+if TYPE_CHECKING:
+    from textclf.config import Config
+
+near_rows_option = click.option(
+    "--near-rows",
+    type=click.IntRange(min=0),
+    default=200_000,
+    show_default=True,
+    help="Maximum number of rows of train that are compared with each other.",
+)
 
 
 @click.group()
 def data() -> None:
-    """Check data before training.
+    """Audit data before training, and write cleaned copies.
 
     \b
     Examples:
       textclf data check reviews.yaml
       textclf data check reviews.csv --set data.label_column=stars
+      textclf data clean reviews.yaml cleaned --drop-leaks --dedupe
     """
 
 
 @data.command("check")
 @click.argument("source", metavar="CONFIG|SOURCE")
+@near_rows_option
+@click.option(
+    "--html", "page", type=options.path, metavar="FILE", help="Write the audit as a page too."
+)
+@click.option("--overwrite", is_flag=True, help="Replace an existing page.")
+@click.option("--strict", is_flag=True, help="Exit with 1 if there are findings.")
 @options.set_option
 @options.json_option
-def check(source: str, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Report rows, classes, lengths, duplicates and conflicts.
+def check(
+    source: str,
+    near_rows: int,
+    page: Path | None,
+    overwrite: bool,
+    strict: bool,
+    overrides: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Audit classes, lengths, scripts, equal and nearly equal texts, labels and leaks.
 
-    SOURCE is a value of data.source: a file, a folder, tfds:NAME or demo. Token counts and cut
-    tokens depend on the `text` settings.
+    SOURCE is a value of data.source: a file, a folder, tfds:NAME or demo. Each finding has its
+    number, examples with file and row, the reason why it matters, and the setting or command that
+    fixes it. Rows that cannot be read are a finding too. Token counts and cut tokens depend on the
+    `text` settings.
 
     \b
     Examples:
       textclf data check reviews.yaml
+      textclf data check reviews.yaml --html audit.html --strict
       textclf data check tfds:imdb_reviews --set data.data_dir=~/tensorflow_datasets
       textclf data check reviews.csv --set 'data.text_columns=[title, body]' --json
     """
     show_check()
-    from textclf import config as configuration
+    resolved = _resolve(source, overrides)
+    from textclf.config import with_paths
 
-    if source.endswith((".yaml", ".yml")):
-        resolved = options.load_config(Path(source), overrides)
+    section = with_paths(resolved).data
+    from textclf.artifact.folders import check_file
+    from textclf.data import check_sources, open_dataset
+    from textclf.errors import check_all
+
+    checks = [lambda: check_sources(section)]
+    if page is not None:
+        checks.append(lambda file=page: check_file(file, overwrite=overwrite))  # type: ignore[misc]
+    check_all(*checks)
+    with Progress() as progress:
+        progress.stage("reading the data")
+        dataset = open_dataset(section, on_progress=progress.update, skip_bad_rows=True)
+        progress.clear()
+        import_tensorflow()
+        from textclf import audit
+
+        result = audit.audit_dataset(
+            resolved,
+            dataset,
+            near_rows=near_rows,
+            subject=source,
+            on_progress=progress.update,
+        )
+    if page is not None:
+        arguments = ["textclf", "data", "check", source]
+        for override in overrides:
+            arguments += ["--set", override]
+        audit.write_page(
+            result, page, title=source, command=shlex.join(arguments), overwrite=overwrite
+        )
+        note(f"the audit is in {page}")
+    if as_json:
+        click.echo(json.dumps(result.to_dict(), ensure_ascii=False))
     else:
-        resolved = configuration.Config.from_dict({"data": {"source": source}}, overrides)
-        note_all(resolved.notices)
-    section = configuration.with_paths(resolved).data
+        click.echo(audit.format_audit(result, width=output_width()), nl=False)
+    if strict and result.findings:
+        count = len(result.findings)
+        say(f"--strict: {count} finding{'s' if count > 1 else ''}")
+        raise click.exceptions.Exit(1)
+
+
+@data.command("clean")
+@click.argument("source", metavar="CONFIG|SOURCE")
+@click.argument("output", type=options.path)
+@click.option(
+    "--drop-leaks", is_flag=True, help="Drop rows of train whose text is in validation or test."
+)
+@click.option("--dedupe", is_flag=True, help="Keep one row of train of each text.")
+@click.option("--near", is_flag=True, help="Treat nearly equal texts as equal ones.")
+@near_rows_option
+@click.option("--overwrite", is_flag=True, help="Replace a cleaned copy in OUTPUT.")
+@options.set_option
+@options.json_option
+def clean(
+    source: str,
+    output: Path,
+    drop_leaks: bool,
+    dedupe: bool,
+    near: bool,
+    near_rows: int,
+    overwrite: bool,
+    overrides: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Write a copy of the data without leaks and duplicates to the folder OUTPUT.
+
+    The original is never changed. Only train loses rows; validation and test are copied as they
+    are. OUTPUT/dropped.csv lists the dropped rows. Rows with equal texts and different labels are
+    left alone and reported. Prints the lines of a configuration that read the copy.
+
+    \b
+    Examples:
+      textclf data clean reviews.yaml cleaned --drop-leaks --dedupe
+      textclf data clean reviews.csv cleaned --dedupe > cleaned.yaml
+    """
+    if not (drop_leaks or dedupe):
+        raise click.UsageError("nothing to clean; add --drop-leaks, --dedupe or both")
+    show_check()
+    resolved = _resolve(source, overrides)
+    from textclf.artifact.folders import check_output
+    from textclf.config import with_paths
+    from textclf.errors import check_all
+
+    section = with_paths(resolved).data
     from textclf.data import check_sources, open_dataset
 
-    check_sources(section)
-    with Progress() as progress:
+    check_all(
+        lambda: check_output(output, overwrite=overwrite, is_ours=("dropped.csv",)),
+        lambda: check_sources(section),
+        lambda: _check_near(near),
+    )
+    with Progress() as progress, termination_as_interrupt():
         progress.stage("reading the data")
         dataset = open_dataset(section, on_progress=progress.update)
         progress.clear()
         import_tensorflow()
-        from textclf import data_check
+        from textclf import audit
 
-        lengths = data_check.measure_lengths(resolved, dataset, on_progress=progress.update)
+        result = audit.clean(
+            dataset,
+            output,
+            drop_leaks=drop_leaks,
+            dedupe=dedupe,
+            near_rows=near_rows if near else None,
+            overwrite=overwrite,
+            on_progress=progress.update,
+        )
+    for sentence in result.sentences():
+        say(sentence)
     if as_json:
-        click.echo(json.dumps(data_check.summarize(dataset, lengths), ensure_ascii=False))
+        click.echo(json.dumps(result.to_dict(), ensure_ascii=False))
     else:
-        from textclf.report import format_data_check
+        click.echo(result.config_lines(), nl=False)
 
-        limit, width = resolved.text.sequence_length, output_width()
-        click.echo(format_data_check(dataset, lengths, limit, width=width), nl=False)
+
+def _resolve(source: str, overrides: tuple[str, ...]) -> "Config":
+    """Return a configuration, or the defaults with a source of data."""
+    from textclf import config as configuration
+
+    if source.endswith((".yaml", ".yml")):
+        return options.load_config(Path(source), overrides)
+    resolved = configuration.Config.from_dict({"data": {"source": source}}, overrides)
+    note_all(resolved.notices)
+    return resolved
+
+
+def _check_near(near: bool) -> None:
+    """Check that the package for near-duplicates is installed if it is needed.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    import importlib.util
+
+    from textclf.errors import ConfigError, install_command
+
+    if near and importlib.util.find_spec("datasketch") is None:
+        raise ConfigError(
+            [f"--near: datasketch is not installed; install it with {install_command('audit')}"]
+        )

@@ -1,4 +1,4 @@
-"""Data sets: sources, formats, recognition, splits, and audit.
+"""Data sets: sources, formats, recognition, splits, and findings of the first pass.
 
     files            errors of opening files, and kinds of files without text
     encodings        encodings: names, guesses, wrong bytes
@@ -12,10 +12,12 @@
     parts            the protocol of a stream of rows; the demo
     table_part, folder_part, tfds_part
                      streams of rows of files, folders and published data sets
+    tolerant_part    a part without the rows that cannot be used
+    copying          rows of a data set written to a new file
     unlabelled       texts without labels
     sources          from the settings to the parts
     scan             the first pass: a few bytes of each row are kept
-    audit            duplicates, leaks, label conflicts and odd texts
+    findings         duplicates, leaks, label conflicts and odd texts
     dataset          the data set, whose examples are streamed
     opening          first pass, checks and splits: from parts to a data set
     recognition      format, columns and labels of an unknown file
@@ -32,16 +34,18 @@ import msgspec
 
 from textclf import config
 from textclf.config import Data
-from textclf.data.audit import Finding, Findings, Imbalance
 from textclf.data.dataset import Dataset, Example
+from textclf.data.findings import Finding, Findings, Imbalance
 from textclf.data.opening import open_parts
 from textclf.data.recognition import Recognised, recognise
 from textclf.data.sources import find_parts, read_class_names
 from textclf.data.splits import SplitSummary, normalise
 from textclf.data.tables import read_table
+from textclf.data.tolerant_part import BadRows, tolerant_parts
 from textclf.errors import ConfigError, DataError, did_you_mean, format_list
 
 __all__ = [
+    "BadRows",
     "Dataset",
     "Example",
     "Finding",
@@ -62,6 +66,7 @@ def open_dataset(
     settings: Data | None = None,
     *,
     on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    skip_bad_rows: bool = False,
     **values: Any,
 ) -> Dataset:
     """Read a source once, check it, and make the splits.
@@ -72,6 +77,8 @@ def open_dataset(
     Args:
         settings: section `data` of a configuration, with its paths resolved by `with_paths`.
         on_progress: called with a stage, the rows read and the number of rows, which is estimated.
+        skip_bad_rows: whether rows that cannot be used are left out and counted, see
+            `Dataset.bad_rows`; by default they are errors.
         **values: settings of section `data` by name, instead of `settings`.
 
     Raises:
@@ -79,8 +86,12 @@ def open_dataset(
         DataError: the data cannot be used; all errors, one per line.
     """
     settings = _settings(settings, values)
-    parts = find_parts(settings)
-    return open_parts(settings, parts, read_class_names(settings), on_progress)
+    parts, class_names = find_parts(settings), read_class_names(settings)
+    if skip_bad_rows:
+        parts = dict(tolerant_parts(parts, settings, class_names))
+        # For a label of train whose rows are all dropped.
+        settings = msgspec.structs.replace(settings, drop_unknown_labels=True)
+    return open_parts(settings, parts, class_names, on_progress)
 
 
 def check_sources(settings: Data | None = None, **values: Any) -> None:

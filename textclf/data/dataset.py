@@ -1,16 +1,21 @@
 """The checked data set: class names, splits and findings; examples are streamed from the source."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from textclf.config import Data
-from textclf.data.audit import Findings
+from textclf.data.copying import copy_rows, ending, settings_of_copy, write_examples
+from textclf.data.findings import Findings
 from textclf.data.labels import BadLabel, Label, names_of
 from textclf.data.parts import Part
 from textclf.data.scan import Lines, place_of
-from textclf.data.splits import SplitSummary
+from textclf.data.splits import DROPPED, SplitSummary
+from textclf.data.table_part import TablePart
+from textclf.data.tolerant_part import BadRows, TolerantPart
 from textclf.errors import DataError
 from textclf.splits import SPLITS
 from textclf.tasks import Task, task_of
@@ -191,16 +196,81 @@ class Dataset:
         Raises:
             IndexError: the split has no such row.
         """
+        return self.places(split)(row)
+
+    def places(self, split: str) -> Callable[[int], str]:
+        """Return `place` for many rows of a split; it takes 8 bytes of memory for each row."""
         key = self._part_of(split)
         route = np.frombuffer(self._routes[key], np.uint8)
-        row_of_part = int(np.flatnonzero(route == SPLITS.index(split))[row])
-        return place_of(self._parts[key], self._lines[key], row_of_part)
+        rows = np.flatnonzero(route == SPLITS.index(split))
+        return lambda row: place_of(self._parts[key], self._lines[key], int(rows[row]))
 
     def leaked(self, split: str) -> np.ndarray:
         """Return bool [num_examples of `split`]: whether the normalised text is in train too."""
         is_leaked = np.zeros(self.splits[split].num_examples, bool)
         is_leaked[self._leaked.get(split, slice(0))] = True
         return is_leaked | (split == "train")
+
+    def copy(self, folder: Path, is_kept: np.ndarray) -> Data:
+        """Write train, validation and test to files, and return the settings that read them.
+
+            settings = dataset.copy(Path("copy"), np.ones(1000, bool))
+
+        A file of validation or test is copied byte by byte.
+
+        Args:
+            folder: an existing folder.
+            is_kept: bool [num_examples of train], the rows of train to write.
+
+        Raises:
+            DataError: the source has changed since the data set was opened.
+            OSError: a file cannot be written.
+        """
+        files = {}
+        for split in self.splits:
+            key, stem = self._part_of(split), folder / split
+            part = self._parts[key]
+            if part.stamp() != self._stamps[key]:
+                raise self._changed(part)
+            if not isinstance(part, TablePart):
+                files[split] = write_examples(
+                    (
+                        (example.text, tuple(self.class_names[i] for i in example.label_ids))
+                        for example in self.examples(split)
+                        if split != "train" or is_kept[example.row]
+                    ),
+                    stem,
+                    self.multi_label,
+                )
+            elif key == split != "train":
+                files[split] = stem.with_name(split + ending(part.name))
+                shutil.copyfile(part.table.file, files[split])
+            else:
+                route = np.frombuffer(self._routes[key], np.uint8)
+                mask = route == SPLITS.index(split)
+                if split == "train":
+                    mask[mask] = is_kept
+                    mask |= route == DROPPED  # the settings drop these rows again
+                files[split] = copy_rows(part, mask, stem)
+        paths = {split: str(path) for split, path in files.items()}
+        return settings_of_copy(self._settings, paths, self._parts.values())
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of the files, folders or data sets that hold the rows."""
+        return tuple(part.name for part in self._parts.values())
+
+    @property
+    def bad_rows(self) -> dict[str, BadRows]:
+        """Rows left out because of `open_dataset(..., skip_bad_rows=True)`, by part.
+
+        The key is a split, or "all" for a file that is split; parts without such rows are missing.
+        """
+        return {
+            key: part.bad_rows
+            for key, part in self._parts.items()
+            if isinstance(part, TolerantPart) and part.bad_rows.count
+        }
 
     def _part_of(self, split: str) -> str:
         if split in self._parts:

@@ -105,7 +105,7 @@ class Dialect:
             problem = _explain(str(error), start, reader.line_num + skipped)
             fix = f"double a quote inside a quoted field; {_QUOTES_ARE_TEXT}"
             # The end of the broken field is unknown, so reading stops here.
-            on_problem(RowError(f"{path}:{start}", problem, fix))
+            on_problem(RowError(f"{path}:{start}", problem, fix, ends_reading=True))
 
     def uneven_row(
         self, path: str, line: int, count: int, first_line: int, expected: int
@@ -143,6 +143,7 @@ class Dialect:
             "complete the header (a column without a name may hold row numbers), or check "
             f"data.delimiter={self.delimiter!r} and data.quoting={self.quoting}; if backslashes "
             "escape delimiters in this file, use data.quoting=backslash",
+            ends_reading=True,
         )
 
 

@@ -125,7 +125,8 @@ def _not_json(path: str, line: int, error: Exception, text: str = "") -> RowErro
     reason = error.msg if isinstance(error, json.JSONDecodeError) else error
     if text.rstrip().endswith(",") and "Extra data" in str(reason):
         reason = "a comma follows the object"
-    return RowError(f"{path}:{line}", f"not JSON ({reason})", _EXPECTED)
+    # Only an error in an array, which has no `text`, hides where the next object begins.
+    return RowError(f"{path}:{line}", f"not JSON ({reason})", _EXPECTED, ends_reading=not text)
 
 
 def _not_an_object(path: str, line: int, record: Any) -> RowError:

@@ -193,21 +193,27 @@ def _name_of_id(written: str, label_ids: str, class_names: Sequence[str]) -> str
     return class_names[index]
 
 
-def odd_names(names: Sequence[str]) -> Iterator[str]:
-    """Yield a sentence about class names of equal appearance, and one about names that are lists.
+def similar_names(names: Sequence[str]) -> list[list[str]]:
+    """Return groups of names of equal appearance.
 
-    Names have equal appearance if they differ only in case, width, composition, invisible
-    characters or the notation of a number (1 and 1.0).
+        similar_names(["spam", "Spam", "ham"])    # [["spam", "Spam"]]
+
+    They differ only in case, width, composition, white space, invisible characters or the notation
+    of a number (1 and 1.0).
     """
     similar: dict[object, list[str]] = {}
     for name in names:
         similar.setdefault(_visible_form(name), []).append(name)
-    for group in similar.values():
-        if len(group) > 1:
-            yield (
-                f"{len(group)} classes hardly differ in their names: "
-                f"{', '.join(map(ascii, group))}; if they are one class, use one name"
-            )
+    return [group for group in similar.values() if len(group) > 1]
+
+
+def odd_names(names: Sequence[str]) -> Iterator[str]:
+    """Yield a sentence about each group of `similar_names`, and one about names that are lists."""
+    for group in similar_names(names):
+        yield (
+            f"{len(group)} classes hardly differ in their names: "
+            f"{', '.join(map(ascii, group))}; if they are one class, use one name"
+        )
     lists = [name for name in names if parse_list(name)]
     if lists:
         yield (
@@ -224,7 +230,8 @@ def _visible_form(name: str) -> object:
         # Format and control characters, and the variation selectors of emoji.
         if unicodedata.category(character) not in ("Cf", "Cc")
         and not "\ufe00" <= character <= "\ufe0f"
-    ).strip()
+        and not character.isspace()
+    )
     try:
         return float(normalised)
     except ValueError:

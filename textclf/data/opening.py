@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from textclf.config import Data
-from textclf.data.audit import (
+from textclf.data.dataset import Dataset
+from textclf.data.findings import (
     Findings,
     compare_texts,
     find_imbalance,
     find_odd_classes,
     find_odd_texts,
 )
-from textclf.data.dataset import Dataset
 from textclf.data.parts import Part
 from textclf.data.scan import Scan, scan_parts
 from textclf.data.splits import DROPPED, SplitSummary, chunks, repeated, set_aside

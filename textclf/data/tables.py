@@ -322,6 +322,11 @@ class Table:
 
     # === Files ===
 
+    def text_lines(self) -> Iterator[str]:
+        """Yield the lines of a text file with their ends, counted as `cells` and `records` do."""
+        with self._errors_with_path(), self._open_text() as stream:
+            yield from stream
+
     def sample(self, num_bytes: int) -> bytes:
         """Return the first bytes of the file, unpacked."""
         with self._errors_with_path(), self._open_bytes() as stream:

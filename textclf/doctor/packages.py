@@ -24,6 +24,7 @@ EXTRAS = {
     "serve": {"starlette": ">=1.10,<2", "uvicorn": ">=0.54,<1", "prometheus-client": ">=0.26,<1"},
     "fasttext": {"fasttext-numpy2": ">=0.10.4,<0.11"},
     "tensorboard": {"tensorboard": ">=2.19,<3"},
+    "audit": {"datasketch": ">=2.0,<3"},
     "bench": {"torch": ">=2.13,<3"},
     # Two of the packages of tensorflow[and-cuda]; TensorFlow bounds their versions.
     "gpu": {"nvidia-cuda-runtime-cu12": "", "nvidia-cudnn-cu12": ""},

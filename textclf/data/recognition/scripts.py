@@ -7,9 +7,16 @@ import unicodedata
 from collections.abc import Iterable
 
 # Scripts without blanks between words, which `text.Tokenizer` does not split with unit `word`.
-_UNSPACED_SCRIPTS = ("thai", "lao", "khmer", "myanmar")
+UNSPACED_SCRIPTS = ("thai", "lao", "khmer", "myanmar")
 # If runs of such letters are longer on average, they are not single words.
 _MAX_WORD_CHARACTERS = 8
+
+
+@functools.cache
+def script_of_letter(letter: str) -> str:
+    """Return the script of a letter in lower case, such as `latin`, `cjk` (Han) or `hiragana`."""
+    words = unicodedata.name(letter, "other").lower().split()
+    return words[1] if words[0] in ("halfwidth", "fullwidth") and len(words) > 1 else words[0]
 
 
 def script_and_unit(texts: Iterable[str], notes: list[str]) -> tuple[str, str]:
@@ -28,9 +35,9 @@ def script_and_unit(texts: Iterable[str], notes: list[str]) -> tuple[str, str]:
     unspaced_letters: set[str] = set()
     for character in sample:
         if character.isalpha():
-            name = _script_of_letter(character)
+            name = script_of_letter(character)
             counts[name] += 1
-            if name in _UNSPACED_SCRIPTS:
+            if name in UNSPACED_SCRIPTS:
                 unspaced_letters.add(character)
     total = counts.total()
     if not total:
@@ -38,10 +45,10 @@ def script_and_unit(texts: Iterable[str], notes: list[str]) -> tuple[str, str]:
     # Some texts separate words by a zero-width space, which the tokenizer takes as a blank.
     runs = [run for run in re.split(r"[\s\u200b]+", sample) if unspaced_letters & set(run)]
     is_separated = sum(map(len, runs)) <= _MAX_WORD_CHARACTERS * len(runs)
-    num_unspaced = 0 if is_separated else sum(counts[script] for script in _UNSPACED_SCRIPTS)
+    num_unspaced = 0 if is_separated else sum(counts[script] for script in UNSPACED_SCRIPTS)
     unit = "character" if num_unspaced > 0.5 * total else "word"
     if num_unspaced > 0.1 * total and unit == "word":
-        script = max(_UNSPACED_SCRIPTS, key=lambda name: counts[name])
+        script = max(UNSPACED_SCRIPTS, key=lambda name: counts[name])
         notes.append(
             f"a part of the letters is {script}, which has no blanks between words, so a sentence "
             "becomes one token; try text.unit: character"
@@ -61,10 +68,3 @@ def script_of(text: str) -> str:
     script_of("一点也不差")    # "han"
     """
     return script_and_unit([text], [])[0]
-
-
-@functools.cache
-def _script_of_letter(character: str) -> str:
-    """Return the first word of the Unicode name of a letter, which is its script."""
-    words = unicodedata.name(character, "other").lower().split()
-    return words[1] if words[0] in ("halfwidth", "fullwidth") else words[0]

@@ -1,4 +1,4 @@
-"""Audit of a data set: duplicates, leaks, label conflicts and odd texts."""
+"""Findings of the first pass: duplicates, leaks, label conflicts and odd texts."""
 
 import dataclasses
 import json

@@ -1,0 +1,35 @@
+"""Audit of a data set before training: what lowers scores, and what makes them too good.
+
+auditing          the audit: one pass over the data, then the findings
+measuring         the pass: tokens, lengths, scripts, equal and nearly equal texts
+counting          counts of tokens in bounded memory
+scripts           scripts of texts
+near_duplicates   texts that share most of their character n-grams
+leak_tokens       tokens that give the label away
+evidence          all that the findings follow from
+findings          evidence to findings with reason and fix
+equal_texts       findings on equal and nearly equal texts
+result            the result: measurements and findings
+document          the result as tables and notes
+page              the result as one HTML page
+cleaning          a copy of a data set without leaks and duplicates
+"""
+
+from textclf.audit.auditing import NEAR_ROWS, audit_dataset
+from textclf.audit.cleaning import Cleaning, check_folder, clean
+from textclf.audit.document import format_audit
+from textclf.audit.page import write_page
+from textclf.audit.result import Audit, AuditFinding, Example
+
+__all__ = [
+    "NEAR_ROWS",
+    "Audit",
+    "AuditFinding",
+    "Cleaning",
+    "Example",
+    "audit_dataset",
+    "check_folder",
+    "clean",
+    "format_audit",
+    "write_page",
+]

@@ -122,7 +122,9 @@ def exported(models, tmp_path_factory):
         def answer(text, served=served):
             encoded = encode(text)
             inputs = {"token_ids": encoded.token_ids, "lengths": encoded.lengths}
-            return served.answer_from(encoded, served.network.encode(inputs))
+            vectors = served.network.encode(inputs)
+            # The answer is computed without the tokens.
+            return served.answer_from(classifier.ReadTexts(None, None, encoded, vectors, None))
 
         graph = tf.function(answer, strings, autograph=False)
         signatures["_".join(map(str, combination))] = graph.get_concrete_function()

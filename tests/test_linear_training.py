@@ -87,7 +87,7 @@ def test_text_is_truncated_if_the_limit_of_any_model_cut_it(folder):
     between = "bad " * 500  # the network reads 400 tokens, the linear model 5000
     assert model.answers([between])["truncated"].tolist() == [has_network(folder)]
     model.linear.max_tokens = 2
-    encoded = model.read(tf.constant(["one two", "one two three"]))[0]
+    encoded = model.read(tf.constant(["one two", "one two three"])).encoded
     assert encoded.truncated.numpy().tolist() == [False, True]
 
 
@@ -121,11 +121,11 @@ def test_mixture_uses_both_models(folder):
     if not has_network(folder):
         pytest.skip("this classifier has no network")
     model = classifier.load(folder)
-    encoded, vectors, linear_logits = model.read(tf.constant(["not bad at all"]))
-    changed = model.answer_from(encoded, vectors, linear_logits + [[3.0, -3.0]])
-    answer = model.answer_from(encoded, vectors, linear_logits)
+    read = model.read(tf.constant(["not bad at all"]))
+    changed = model.answer_from(read._replace(linear_logits=read.linear_logits + [[3.0, -3.0]]))
+    answer = model.answer_from(read)
     assert changed["probabilities"][0, 0] > answer["probabilities"][0, 0]
-    other = model.answer_from(encoded, vectors + 1.0, linear_logits)
+    other = model.answer_from(read._replace(vectors=read.vectors + 1.0))
     assert (other["probabilities"] != answer["probabilities"]).numpy().any()
 
 
@@ -205,7 +205,7 @@ def test_evaluate_shows_what_the_network_adds_to_the_linear_model(folder, review
 
 def test_linear_logits_are_those_of_the_graph_and_of_validation(folder, reviews):
     model = classifier.load(folder)
-    _, _, expected = model.read(tf.constant([text.encode() for text in TEXTS]))
+    expected = model.read(tf.constant([text.encode() for text in TEXTS])).linear_logits
     np.testing.assert_allclose(model.linear_logits(TEXTS), expected, atol=1e-5)
     assert model.linear_logits([]).shape == (0, 2)
     if not has_network(folder):

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import jinja2
     from rich.console import Console
 
 # Width of text that is not written to a terminal, so that it is the same everywhere.
@@ -310,13 +311,21 @@ def to_html(document: Document) -> str:
 
     Its colours suit light and dark pages.
     """
+    environment = template_environment(Path(__file__).parent)
+    return environment.get_template("display.html").render(document=document)
+
+
+def template_environment(folder: Path) -> "jinja2.Environment":
+    """Return the environment of the HTML templates in a folder, which escapes all values.
+
+    template_environment(Path(__file__).parent).get_template("page.html").render(title="reviews")
+    """
     import jinja2
 
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    return environment.get_template("display.html").render(document=document)

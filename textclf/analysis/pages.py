@@ -6,7 +6,7 @@ from typing import Any
 
 from textclf.analysis import coloured
 from textclf.analysis.explanation import Attribution, Explanation
-from textclf.display import tidy
+from textclf.display import template_environment, tidy
 
 # Tokens in the table below a text.
 _NUM_ROWS = 20
@@ -29,15 +29,7 @@ def explanation_page(explanations: Sequence[Explanation], title: str) -> str:
 
 
 def _template() -> Any:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
+    environment = template_environment(Path(__file__).parent)
     return environment.get_template("explanations.html")
 
 

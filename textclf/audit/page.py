@@ -9,7 +9,7 @@ from textclf import artifact
 from textclf.artifact import folders
 from textclf.audit.document import tables
 from textclf.audit.result import Audit
-from textclf.display import Document, to_html
+from textclf.display import Document, template_environment, to_html
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -35,15 +35,7 @@ def write_page(audit: Audit, path: Path, *, title: str, command: str, overwrite:
 
 def render(audit: Audit, *, title: str, command: str) -> str:
     """Return the page as HTML; see `write_page`."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
+    environment = template_environment(Path(__file__).parent)
     environment.filters["with_code"] = _with_code
     sizes = ", ".join(f"{s.num_examples:,} of {name}" for name, s in audit.splits.items())
     from markupsafe import Markup

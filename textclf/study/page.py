@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from textclf import evaluation
+from textclf.display import template_environment
 from textclf.study.plots import Plots
 from textclf.study.records import Result
 from textclf.study.runs import Grid, display_name
@@ -39,14 +40,7 @@ def render(grid: Grid, folder: Path, results: Mapping[str, Result], summary: Sum
         results: the finished runs by name.
         summary: of `summary.summarize`.
     """
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        trim_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
+    environment = template_environment(Path(__file__).parent)
     versions: dict[str, str] = {}
     for result in results.values():
         versions |= result.versions

@@ -103,13 +103,10 @@ def check(
     """
     folder = Path(folder)
     checked = _options(**options)
-    version = artifact.exported_version(folder)
-    if version is not None:
-        raise ArtifactError(
-            f"{version}: is an exported SavedModel, which does not change; calibrate the trained "
-            "folder, then export it again with `textclf export`"
-        )
-    card = artifact.read_card(folder)
+    card = _read_card(
+        folder,
+        "does not change; calibrate the trained folder, then export it again with `textclf export`",
+    )
     checked = _for_task(checked, card, folder)
     check_sections(overrides, ("data",))
     config, resolved, check_data = _data_checks(folder, card, overrides)
@@ -137,17 +134,21 @@ def plan_to_read(folder: str | os.PathLike, *, overrides: Overrides = ()) -> Pla
         ConfigError, ArtifactError, DataError: as for `calibrate`.
     """
     folder = Path(folder)
-    version = artifact.exported_version(folder)
-    if version is not None:
-        raise ArtifactError(
-            f"{version}: is an exported SavedModel, which does not know its data; name the trained "
-            "folder that it was exported from"
-        )
-    card = artifact.read_card(folder)
+    card = _read_card(
+        folder, "does not know its data; name the trained folder that it was exported from"
+    )
     check_sections(overrides, ("data",))
     config, resolved, check_data = _data_checks(folder, card, overrides)
     check_data()
     return Plan(folder, folder, False, card, card.task, resolved, Options(), config.notices)
+
+
+def _read_card(folder: Path, limit_of_exports: str) -> artifact.Card:
+    """Return the card of a trained folder; refuse an export, whose limit ends the message."""
+    version = artifact.exported_version(folder)
+    if version is not None:
+        raise ArtifactError(f"{version}: is an exported SavedModel, which {limit_of_exports}")
+    return artifact.read_card(folder)
 
 
 def _data_checks(

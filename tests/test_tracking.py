@@ -414,7 +414,9 @@ def test_benchmark_tracks_its_trainings_and_not_its_measurements(
 ):
     text = TINY.format(reviews=reviews).replace("epochs: 1,", "epochs: 1, mlflow: true,")
     (tmp_path / "tiny.yaml").write_text(text)
-    (tmp_path / "grid.yaml").write_text("datasets: {tiny: tiny.yaml}\nseeds: 1\n")
+    (tmp_path / "grid.yaml").write_text(
+        "datasets: {tiny: tiny.yaml}\ngrid: {model.embedding_dim: [2]}\nseeds: 1\n"
+    )
     run = next(run for run in grid.read(tmp_path / "grid.yaml").runs if run.kind == "network")
     common: dict[str, Any] = {
         "run": run.name, "dataset": run.dataset, "cell": run.cell, "seed": run.seed,

@@ -30,7 +30,12 @@ DEFAULT_EXPERIMENT = "textclf"
 # MLflow's limits: metrics, parameters or tags of a request, and characters of a parameter.
 _MAX_METRICS, _MAX_PARAMETERS, _MAX_CHARACTERS = 1000, 100, 6000
 # MLflow repeats a request for minutes, and a training waits for it.
-_REQUESTS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+_REQUESTS = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    # The standard output is for the result of a command.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
 # After a failure, the values of the epochs in between are kept and sent together.
 _SECONDS_TO_RETRY = 60.0
 

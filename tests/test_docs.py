@@ -4,6 +4,7 @@
 """
 
 import configparser
+import csv
 import importlib
 import importlib.util
 import json
@@ -23,10 +24,11 @@ from ruamel.yaml import YAML
 from worker_processes import task
 
 import textclf
-from textclf import artifact, config
+from textclf import artifact, config, training
 from textclf.cli import main
 from textclf.study import folder as folders
 from textclf.study import grid, summary
+from textclf.training import mlflow_store
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -219,6 +221,64 @@ def test_the_commands_of_the_resuming_page_run(
     names: dict[str, Any] = {}
     exec(code, names)
     assert names["result"].why == "finished before"
+
+
+def test_code_of_the_error_analysis_page_runs(
+    bag: dict[str, Any], reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    settings = config.Config.from_dict({**bag, "data": {"source": str(reviews)}})
+    textclf.train(settings, "runs/reviews")
+    rows = [("good", "positive", "at"), ("bad", "negative", "ch")] * 15
+    lines = [f"{text},{label},{country}\n" for text, label, country in rows]
+    Path("new.csv").write_text("text,label,country\n" + "".join(lines))
+    [(_, code)] = blocks("error_analysis.md", "python")
+    names: dict[str, Any] = {}
+    exec(code, names)
+    result = names["result"]
+    assert {(part.by, part.value) for part in result.slices} == {
+        ("country", "at"),
+        ("country", "ch"),
+    }
+    assert len(result.curves) == 2
+    assert len(Path("errors.jsonl").read_text().splitlines()) == len(rows)
+
+
+def test_code_of_the_tracking_page_writes_the_epochs(
+    bag: dict[str, Any], reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    Path("reviews.yaml").write_text(json.dumps({**bag, "data": {"source": str(reviews)}}))
+    [(_, code)] = blocks("tracking.md", "python")
+    names: dict[str, Any] = {}
+    exec(code, names)
+    first, *rows = list(csv.DictReader(Path("epochs.csv").read_text().splitlines()))
+    assert [row["epoch"] for row in [first, *rows]] == ["1", "2"] and first["is_best"] == "True"
+    history = Path("runs/tracked/history.jsonl").read_text().splitlines()
+    assert [float(row["val_loss"]) for row in [first, *rows]] == [
+        json.loads(line)["val_loss"] for line in history
+    ]
+    # A training that continues has the epochs before in its first event.
+    chosen, epochs = config.Config.load("reviews.yaml"), list[int]()
+    stopping = textclf.train_events(
+        chosen, "runs/resumed", should_stop=lambda: bool(epochs), max_steps_per_call=1
+    )
+    for event in names["track"](stopping, "interrupted.csv"):
+        if isinstance(event, training.Epoch):
+            epochs.append(event.epoch)
+    for _ in names["track"](textclf.train_events(chosen, "runs/resumed", resume=True), "all.csv"):
+        pass
+    assert epochs == [1]
+    assert [line.split(",")[0] for line in Path("all.csv").read_text().splitlines()[1:]] == [
+        "1",
+        "2",
+    ]
+
+
+def test_tracking_page_names_the_default_store_and_experiment():
+    page = (DOCS / "tracking.md").read_text(encoding="utf-8")
+    assert f"mlflow ui --backend-store-uri sqlite:///{mlflow_store.DEFAULT_FILE}" in page
+    assert f"experiment `{mlflow_store.DEFAULT_EXPERIMENT}`" in page
 
 
 def test_code_and_figures_of_the_gradients_page_are_current(

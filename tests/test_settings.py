@@ -233,6 +233,25 @@ def event_files(settings: config.Config, output: Path) -> Any:
     return len(list(output.rglob("events.out.*")))
 
 
+def tracked_runs(settings: config.Config, output: Path) -> Any:
+    """Return the number of runs in MLflow, or the message about the missing extra."""
+    store = f"sqlite:///{output.with_suffix('.db')}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", store)
+        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+        try:
+            run(settings, output)
+        except TextclfError as error:
+            assert "pip install '.[mlflow]'" in str(error)
+            return "not installed"
+        if not settings.training.mlflow:
+            return 0
+        import mlflow
+
+        client = mlflow.MlflowClient(store)
+        return len(client.search_runs([e.experiment_id for e in client.search_experiments()]))
+
+
 def checkpoints(settings: config.Config, output: Path) -> Any:
     """Return the names of the checkpoints at the last step of the first epoch."""
     for event in training.train_events(settings, output):
@@ -417,6 +436,7 @@ def table() -> Iterator[tuple[str, Row]]:
     yield "training.cache_dir", Row(start, None, "FOLDER/new")
     yield "training.checkpoint_minutes", Row(checkpoints, 10, 1e-9)
     yield "training.tensorboard", Row(event_files, False, True)
+    yield "training.mlflow", Row(tracked_runs, False, True)
     for name, one, other in (
         ("bootstrap_samples", 100, 200),
         ("confidence", 0.95, 0.8),

@@ -138,3 +138,35 @@ def test_commands_print_the_threshold_the_table_and_validation_beside_test(run):
     header = next(line for line in result.stdout.splitlines() if "validation" in line)
     assert header.split()[:4] == ["class", "threshold", "validation", "95"]
     assert f"{name} " in result.stdout.partition("Operating point")[2]
+
+
+def test_class_names_with_a_comma_are_names_of_calibrate(bag, tmp_path):
+    name = 'cheap, and "cheerful"'
+    rows = [(f"word{n % 7} n{n} {'good' if n % 2 else 'bad'}", n % 2) for n in range(80)]
+    training = {**bag["training"], "epochs": 1}
+    for kind, labels in (("one", (name, "dear")), ("many", (name, f"{name}|dear"))):
+        source = tmp_path / f"{kind}.jsonl"
+        lines = [json.dumps({"text": text, "label": labels[n]}) + "\n" for text, n in rows]
+        source.write_text("".join(lines), encoding="utf-8")
+        section = {"source": str(source), "validation_fraction": 0.5}
+        if kind == "many":
+            section |= {"multi_label": True, "label_separator": "|"}
+        settings = textclf.Config.from_dict({**bag, "data": section, "training": training})
+        textclf.train(settings, tmp_path / kind)
+    positive = ["--positive", name, "--beta", "2"]
+    for kind, options in (("one", positive), ("many", ["--each-label", "--recall", "0.5"])):
+        folder = tmp_path / kind
+        result = CliRunner().invoke(main, ["calibrate", str(folder), *options])
+        assert result.exit_code == 0, result.output
+        card = artifact.read_card(folder)
+        assert set(card.class_names) == {name, "dear"}
+        assert card.thresholds is not None
+        if kind == "one":
+            assert card.calibration.options == {"positive": name, "beta": 2.0}
+            assert card.thresholds[card.class_names.index("dear")] == 0
+        table = CliRunner().invoke(
+            main, ["thresholds", str(folder), "--json", *(positive[:2] if kind == "one" else [])]
+        )
+        assert set(json.loads(table.stdout)["points"]) == (
+            {name} if kind == "one" else {name, "dear"}
+        )

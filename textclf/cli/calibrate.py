@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _SHARE = click.FloatRange(0, 1, min_open=True)
 # Those of `tasks`, whose import would slow down the help.
 _THRESHOLD_METRICS = ("macro_f1", "micro_f1")
+_NAMES = ("precision", "coverage", "maximize", "positive", "each_label", "recall", "beta", "cost")
 
 
 @click.command()
@@ -105,20 +106,23 @@ def calibrate(
         raise click.UsageError("--overwrite applies only to --output; omit it")
     from textclf import recalibration
 
-    plan = recalibration.check(
-        model,
-        precision=precision,
-        coverage=coverage,
-        maximize=maximize,
-        positive=None if positive is None else options.argument_text(positive, "--positive"),
-        each_label=each_label,
-        recall=recall,
-        beta=beta,
-        cost=cost,
-        output=output,
-        overwrite=overwrite,
-        overrides=overrides,
-    )
+    if positive is not None:
+        positive = options.argument_text(positive, "--positive")
+    with options.errors_with_options(*_NAMES):
+        plan = recalibration.check(
+            model,
+            precision=precision,
+            coverage=coverage,
+            maximize=maximize,
+            positive=positive,
+            each_label=each_label,
+            recall=recall,
+            beta=beta,
+            cost=cost,
+            output=output,
+            overwrite=overwrite,
+            overrides=overrides,
+        )
     note_all(plan.notices)
     with Progress() as progress:
         progress.stage("reading the data")

@@ -155,7 +155,7 @@ def _has_colours() -> bool:
 
 
 def _notes(explanations: "Sequence") -> list[str]:
-    """Return sentences on errors of the attribution and on classes that were not selected."""
+    """Return sentences on errors of the attribution."""
     notes = []
     attributions = [part for explanation in explanations for part in explanation.attributions]
     # Relative to the parts: a score near zero can be the sum of large ones.

@@ -1,8 +1,10 @@
 """Options that commands share, and the decoding of arguments."""
 
+import contextlib
 import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,11 +12,31 @@ import click
 from click.core import ParameterSource
 
 from textclf.cli.terminal import note_all
-from textclf.errors import ConfigError
+from textclf.errors import ConfigError, TextclfError
 from textclf.splits import SPLITS
 
 if TYPE_CHECKING:
     from textclf.config import Config
+
+
+@contextlib.contextmanager
+def errors_with_options(*names: str) -> Iterator[None]:
+    """Name arguments of the library in errors as the options that the user wrote.
+
+    A message that begins with `positive=spam: ` then begins with `--positive spam: `.
+
+    Args:
+        names: of the arguments, such as `each_label`.
+    """
+    pattern = re.compile(rf"^({'|'.join(names)})(?:=|(?=: ))", re.MULTILINE)
+
+    def option(match: re.Match) -> str:
+        return f"--{match[1].replace('_', '-')}" + (" " if match[0].endswith("=") else "")
+
+    try:
+        yield
+    except TextclfError as error:
+        raise TextclfError(pattern.sub(option, str(error))) from error
 
 
 def argument_text(argument: str, name: str) -> str:

@@ -39,7 +39,8 @@ def thresholds(
 
     if positive is not None:
         positive = options.argument_text(positive, "--positive")
-    plan = tables.check_tables(model, positive=positive, overrides=overrides)
+    with options.errors_with_options("positive"):
+        plan = tables.check_tables(model, positive=positive, overrides=overrides)
     note_all(plan.notices)
     with Progress() as progress:
         progress.stage("reading the data")

@@ -33,6 +33,7 @@ _STAGES = {
     "Started": "building the network",
     "LinearFitted": "linear model",
     "Epoch": "validation",
+    "TrackingFailed": "tracking",
     "Finished": "saving",
     "WorkerFinished": "saving",
 }
@@ -171,6 +172,9 @@ def _show_events(
         ) as events:
             for event in events:
                 trace.mark(_stage_of(event))
+                if isinstance(event, training.TrackingFailed):
+                    note_all([event.message])
+                    continue
                 # The table begins after the lines on data and linear model.
                 if needs_head and not isinstance(event, training.Started | training.LinearFitted):
                     progress.clear()

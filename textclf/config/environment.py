@@ -18,11 +18,12 @@ def check_environment(config: Config) -> None:
         ConfigError: lists all missing packages and files.
     """
     problems = []
-    if config.training.tensorboard and importlib.util.find_spec("tensorboard") is None:
-        problems.append(
-            "training.tensorboard: tensorboard is not installed; install it with "
-            f"{install_command('tensorboard')} or remove the setting"
-        )
+    for package in ("tensorboard", "mlflow"):
+        if getattr(config.training, package) and importlib.util.find_spec(package) is None:
+            problems.append(
+                f"training.{package}: {package} is not installed; install it with "
+                f"{install_command(package)} or remove the setting"
+            )
     vectors = config.model.embedding_vectors
     if vectors is not None and not os.path.isfile(vectors):
         problems.append(

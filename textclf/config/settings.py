@@ -400,6 +400,9 @@ class Training(_Section, frozen=True):
         _about("interval of the checkpoints within an epoch; one is written after each epoch too"),
     ] = 10.0
     tensorboard: Annotated[bool, _about("write TensorBoard scalars; needs tensorboard")] = False
+    mlflow: Annotated[
+        bool, _about("send parameters, metrics and report to MLflow; needs mlflow")
+    ] = False
 
 
 class Pretraining(_Section, frozen=True):

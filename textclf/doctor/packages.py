@@ -24,6 +24,11 @@ EXTRAS = {
     "serve": {"starlette": ">=1.10,<2", "uvicorn": ">=0.54,<1", "prometheus-client": ">=0.26,<1"},
     "fasttext": {"fasttext-numpy2": ">=0.10.4,<0.11"},
     "tensorboard": {"tensorboard": ">=2.19,<3"},
+    "mlflow": {
+        "mlflow-skinny": ">=3.17,<4",
+        "sqlalchemy": ">=2.0,<2.1",
+        "alembic": ">=1.13,<2",
+    },
     "audit": {"datasketch": ">=2.0,<3"},
     "bench": {"torch": ">=2.13,<3"},
     # Two of the packages of tensorflow[and-cuda]; TensorFlow bounds their versions.

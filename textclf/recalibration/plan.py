@@ -269,7 +269,10 @@ def check_class(name: str | None, names: tuple[str, ...]) -> None:
         raise ConfigError([f"positive: is missing; set it to the class to find, {shown}"])
     if name not in names:
         raise ConfigError(
-            [f"positive={name}: is no class of the model; use {shown}{did_you_mean(name, names)}"]
+            [
+                f"positive={name}: the model has no such class; use {shown}"
+                f"{did_you_mean(name, names)}"
+            ]
         )
 
 

@@ -104,6 +104,11 @@ def without_linear(config: Config) -> Config:
     return config.replace({"model.linear": "none"}) if config.model.linear != "none" else config
 
 
+def without_tracking(config: Config) -> Config:
+    """Return the configuration of a training that only measures, so it is no run in MLflow."""
+    return config.replace({"training.mlflow": False})
+
+
 def without_end(config: Config) -> Config:
     """Return the configuration that trains until it is stopped from outside."""
     return config.replace(

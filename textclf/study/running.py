@@ -84,15 +84,18 @@ def check_data(grid: Grid) -> None:
     """
     from textclf import data
     from textclf.config import check_environment, with_paths
+    from textclf.training import check_store
 
     sources, environments = {}, {}
     for run in grid.runs:
         settings = with_paths(run.config)
         sources[repr(settings.data)] = settings.data
-        environments[repr(settings.model) + repr(settings.training.tensorboard)] = settings
+        packages = settings.training.tensorboard, settings.training.mlflow
+        environments[repr(settings.model) + repr(packages)] = settings
     check_all(
         *(lambda section=s: data.check_sources(section) for s in sources.values()),
         *(lambda settings=s: check_environment(settings) for s in environments.values()),
+        lambda: check_store() if any(s.training.mlflow for s in environments.values()) else None,
     )
 
 

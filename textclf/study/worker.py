@@ -34,7 +34,7 @@ from textclf.config import Config, with_paths
 from textclf.errors import DataError, TextclfError, TrainingError
 from textclf.startup import import_tensorflow
 from textclf.study import measuring
-from textclf.study.budget import without_end, without_linear
+from textclf.study.budget import without_end, without_linear, without_tracking
 from textclf.study.records import (
     Calibration,
     Cost,
@@ -416,7 +416,7 @@ def _count_steps(config: Config, allowed: float, on_progress: OnProgress) -> tup
     spent, steps, before = 0.0, 0, time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         events = training.train_events(
-            without_end(without_linear(config)),
+            without_end(without_linear(without_tracking(config))),
             Path(folder) / "run",
             should_stop=lambda: spent >= allowed,
             on_progress=on_progress,
@@ -451,15 +451,16 @@ def _measurement(job: Job, config: Config, on_progress: OnProgress) -> dict[str,
     from textclf import classifier
 
     linear_model = _linear_model(job, run_data, on_progress)
+    untracked = without_tracking(run_data.config)
     with tempfile.TemporaryDirectory() as temporary:
         output = Path(temporary) / "run"
         if job.measured_kind == "linear":
             assert linear_model is not None
-            trained = _train(run_data.config, output, linear_model, on_progress)
+            trained = _train(untracked, output, linear_model, on_progress)
             seconds, epochs = linear_model.selection.seconds, 0.0
         else:
             assert job.measured_steps is not None
-            two_epochs = run_data.config.replace(
+            two_epochs = untracked.replace(
                 {"training.epochs": 2, "training.max_steps": None, "training.patience_epochs": 0}
             )
             trained = _train(two_epochs, output, linear_model, on_progress)
@@ -489,7 +490,7 @@ def _estimate(config: Config, on_progress: OnProgress) -> Estimate:
     total = 0
     with tempfile.TemporaryDirectory() as folder:
         events = training.train_events(
-            without_linear(config),
+            without_linear(without_tracking(config)),
             Path(folder) / "run",
             should_stop=lambda: len(step_times) > ESTIMATE_STEPS,
             on_progress=on_progress,

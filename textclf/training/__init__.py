@@ -18,6 +18,8 @@
     checkpoint_files
                    these files: written whole, checked, the newest two
     history        figures of the epochs in files
+    tracking       events of a training to values for MLflow
+    mlflow_store   a run in MLflow, which receives them
     cluster        devices and processes that share a training
     watchdog       ends a worker that waits too long for the others
     work_folder    the folder of an unfinished training, and its lock
@@ -28,8 +30,8 @@
     range_test     the loss while the learning rate rises
 
 Nothing here prints: the caller decides what to show of the events. Only `check`,
-`check_output`, `is_chief` and `unfinished_training` are imported at once; the other names need
-TensorFlow and are imported on first use.
+`check_output`, `check_store`, `is_chief` and `unfinished_training` are imported at once; the other
+names need TensorFlow and are imported on first use.
 """
 
 import importlib
@@ -37,6 +39,7 @@ from typing import TYPE_CHECKING, Any
 
 from textclf.training.checks import check, check_output
 from textclf.training.cluster import is_chief
+from textclf.training.mlflow_store import check_store
 from textclf.training.work_folder import unfinished_training
 
 if TYPE_CHECKING:
@@ -48,6 +51,7 @@ if TYPE_CHECKING:
         LinearFitted,
         Started,
         Step,
+        TrackingFailed,
         WorkerFinished,
     )
     from textclf.training.linear_model import fit_linear
@@ -65,6 +69,7 @@ _MODULES = {
         "LinearFitted",
         "Started",
         "Step",
+        "TrackingFailed",
         "WorkerFinished",
     ),
     "linear_model": ("fit_linear",),
@@ -82,11 +87,13 @@ __all__ = [
     "RangeTest",
     "Started",
     "Step",
+    "TrackingFailed",
     "TrainingResult",
     "Validator",
     "WorkerFinished",
     "check",
     "check_output",
+    "check_store",
     "find_learning_rate",
     "fit_linear",
     "is_chief",

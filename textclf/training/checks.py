@@ -8,6 +8,7 @@ from textclf import artifact, data
 from textclf.config import Config, check_environment, with_paths
 from textclf.errors import ArtifactError, ConfigError, DataError, check_all
 from textclf.training import cluster, initialization
+from textclf.training.mlflow_store import check_store
 from textclf.training.work_folder import Record, check_free, unfinished_training
 
 # Settings that may differ when a training continues: they do not change its results.
@@ -15,6 +16,7 @@ FREE = frozenset(
     {
         "training.checkpoint_minutes",
         "training.tensorboard",
+        "training.mlflow",
         "training.cache_dir",
         "training.worker_timeout_minutes",
     }
@@ -42,6 +44,7 @@ def check(
         ),
         lambda: data.check_sources(resolved.data),
         lambda: initialization.check(resolved, output),
+        lambda: check_store() if config.training.mlflow and cluster.is_chief(resolved) else None,
     )
 
 

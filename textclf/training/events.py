@@ -86,6 +86,18 @@ class Epoch(msgspec.Struct, frozen=True):
     notes: tuple[str, ...] = ()
 
 
+class TrackingFailed(msgspec.Struct, frozen=True):
+    """The values of an event could not be sent to MLflow; the training continues.
+
+    It comes before that event: at the first failure, and at the end if values are lost.
+
+    Attributes:
+        message: a sentence for the user.
+    """
+
+    message: str
+
+
 class WorkerFinished(msgspec.Struct, frozen=True):
     """A worker that is not the chief has nothing left to do; it is its last event.
 
@@ -126,4 +138,4 @@ class Finished(msgspec.Struct, frozen=True):
     is_resumable: bool = False
 
 
-Event = Started | LinearFitted | Step | Epoch | WorkerFinished | Finished
+Event = Started | LinearFitted | Step | Epoch | TrackingFailed | WorkerFinished | Finished

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,24 @@ import tensorflow as tf
 
 from textclf import artifact
 
-# Names in TensorBoard that differ from those in the history.
+# Names of scalars that differ from those in the history.
 _BOARD_NAMES = {"gradient_norms": "gradient_norm", "update_ratios": "update_ratio"}
+
+
+def scalars(figures: Mapping[str, Any]) -> dict[str, float]:
+    """Return the figures of an epoch as scalars for TensorBoard and MLflow.
+
+    scalars({"epoch": 1, "loss": 0.4, "gradient_norms": {"head": 2.0}})
+    # {"loss": 0.4, "gradient_norm/head": 2.0}
+    """
+    flat: dict[str, float] = {}
+    for name, value in figures.items():
+        if isinstance(value, dict):  # of each layer, gate or distance
+            board_name = _BOARD_NAMES.get(name, name)
+            flat |= {f"{board_name}/{key}": figure for key, figure in value.items()}
+        elif name not in ("epoch", "seconds", "is_average"):
+            flat[name] = value
+    return flat
 
 
 @contextlib.contextmanager
@@ -40,13 +56,8 @@ def history_writer(
             file.flush()
             if board is not None:
                 with board.as_default(step=figures["epoch"]):
-                    for name, value in figures.items():
-                        if isinstance(value, dict):  # of each layer, gate or distance
-                            board_name = _BOARD_NAMES.get(name, name)
-                            for key, figure in value.items():
-                                tf.summary.scalar(f"{board_name}/{key}", figure)
-                        elif name not in ("epoch", "seconds", "is_average"):
-                            tf.summary.scalar(name, value)
+                    for name, value in scalars(figures).items():
+                        tf.summary.scalar(name, value)
 
         for figures in history:
             write(figures)

@@ -10,7 +10,7 @@ from textclf import batches, evaluation, recipes
 from textclf.config import Config
 from textclf.display import Document, Notes, Table, to_html
 from textclf.errors import TrainingError
-from textclf.training.events import Epoch, Finished, LinearFitted, Started
+from textclf.training.events import Epoch, Finished, LinearFitted, Started, TrackingFailed
 from textclf.training.run import train_events
 
 
@@ -24,7 +24,7 @@ class TrainingResult(msgspec.Struct, frozen=True):
         history: the figures of each epoch, as in `history.jsonl`.
         why: how the training ended, see `Finished`.
         message: for "interrupted" and "not finite", a sentence for the user.
-        notices: sentences for the user, from before the first epoch.
+        notices: sentences for the user, from before the first epoch and on MLflow.
         notes: those on the last epoch, see `Epoch`.
     """
 
@@ -92,6 +92,8 @@ def train(
     ):
         if isinstance(event, Started | LinearFitted):
             notices += event.notices
+        if isinstance(event, TrackingFailed):
+            notices += (event.message,)
         if isinstance(event, Started):
             history += event.history
         if isinstance(event, Epoch):

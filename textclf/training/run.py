@@ -21,7 +21,7 @@ from textclf.training.averaging import MovingAverage
 from textclf.training.card import make_card, num_weights, validation_report
 from textclf.training.checkpoints import Checkpoints, Restored
 from textclf.training.checks import FREE, check, check_output, check_record, flat_settings
-from textclf.training.cluster import Cluster, open_cluster
+from textclf.training.cluster import Cluster, is_chief, open_cluster
 from textclf.training.events import Epoch, Event, Finished, LinearFitted, Started, WorkerFinished
 from textclf.training.history import history_writer
 from textclf.training.language_model import LanguageModelLoss
@@ -30,10 +30,12 @@ from textclf.training.loop import Interrupted, Loop
 from textclf.training.optimization import Optimizer, TrainStep, weigh_classes
 from textclf.training.recurrence import Diagnosis, sample_texts
 from textclf.training.state import State
+from textclf.training.tracking import track
 from textclf.training.validation import Validator
 from textclf.training.work_folder import (
     Record,
     WorkFolder,
+    tracked_run,
     unfinished_training,
     work_folder,
     worker_folder,
@@ -93,7 +95,8 @@ def train_events(
 
     Yields:
         `Started`, then `Step` and `Epoch` events, and `Finished` at the end; `WorkerFinished` in a
-        worker that is not the chief.
+        worker that is not the chief. With `training.mlflow`, `TrackingFailed` where values could
+        not be sent.
 
     Raises:
         TextclfError: an error in settings or data, or a training that has no complete epoch. What
@@ -101,7 +104,7 @@ def train_events(
         ValueError: `linear_model` was fitted to other data or with another `text.linear_length`.
     """
     check(config, output, overwrite=overwrite, resume=resume)
-    return _events(
+    events = _events(
         config,
         Path(output),
         overwrite,
@@ -111,6 +114,9 @@ def train_events(
         on_progress,
         max_steps_per_call,
     )
+    if config.training.mlflow and is_chief(config):
+        return track(events, config, Path(output), tracked_run(output))
+    return events
 
 
 def _events(
@@ -165,7 +171,8 @@ def _events(
         work.is_resumable = why == "interrupted"
         if setup.loop is not None and state.best is None:
             saved = "; continue with --resume" if work.is_resumable else ", so nothing was saved"
-            raise TrainingError(f"{message}; no epoch was complete{saved}")
+            error = TrainingError(f"{message}; no epoch was complete{saved}")
+            raise error from Interrupted(why, message)
         if not cluster.is_chief:
             cluster.wait_for_chief()
             yield WorkerFinished(cluster.index, message)

@@ -9,6 +9,7 @@
     checkpoints/    see `checkpoints`
     history.jsonl   one line per complete epoch
     tensorboard/    event files, if requested
+    mlflow_run      id of the run in MLflow, if requested
 
 It is removed when the training is finished. Nothing here imports TensorFlow.
 """
@@ -140,6 +141,11 @@ def unfinished_training(output: str | os.PathLike) -> str | None:
             position = msgspec.convert(content["position"], Position)
             return f"an unfinished training (epoch {position.epoch}, step {position.step})"
     return "an unfinished training without a checkpoint"
+
+
+def tracked_run(output: str | os.PathLike) -> Path:
+    """Return the file with the id of the run in MLflow of the training of an output folder."""
+    return _folder_of(output) / "mlflow_run"
 
 
 def checkpoint_folders(folder: Path) -> list[Path]:

@@ -2,12 +2,14 @@
 
     python benchmarks/label_errors.py run FILE trec ag_news --seeds 0 1 2 3 4
     python benchmarks/label_errors.py table FILE
-    python benchmarks/label_errors.py methods FILE sst2 --seeds 0 1 2
+    python benchmarks/label_errors.py methods FILE sst2 --seeds 0 1
+    python benchmarks/label_errors.py first trec
 
 5 % of the rows of train get another class, drawn uniformly. `run` appends a line to a file of JSON
 lines for each data set, seed and kind of model, and leaves out those that the file holds; `table`
 prints means with the intervals over the seeds (Student's t). `methods` compares filters and scores
-of cleanlab on the same probabilities. AG News is a sample of 10,000 rows, always the same one; the
+of cleanlab on the same probabilities. `first` prints the first suspects of the data as they are.
+AG News is a sample of 10,000 rows, always the same one; the
 rows that a configuration takes out of train for validation are put back. Wrong labels of the data
 themselves count as false alarms. The test split is never read.
 """
@@ -25,6 +27,7 @@ import numpy as np
 ROOT = Path(__file__).parents[1]
 SHARE = 0.05
 TOP = 200
+NUM_READ = 20
 MAX_ROWS = {"ag_news": 10_000}
 FILTERS = ("prune_by_noise_rate", "prune_by_class", "both", "confident_learning",
            "predicted_neq_given")  # fmt: skip
@@ -41,9 +44,13 @@ def main() -> None:
         command.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
         command.add_argument("--model-kind", choices=("linear", "network"), default="linear")
     commands.add_parser("table").add_argument("file", type=Path)
+    commands.add_parser("first").add_argument("name")
     chosen = parser.parse_args()
     if chosen.command == "table":
         print(table(read(chosen.file)))
+        return
+    if chosen.command == "first":
+        print_first(chosen.name)
         return
     work = run if chosen.command == "run" else compare_methods
     for name in chosen.names:
@@ -55,15 +62,15 @@ def main() -> None:
             line = {**key, **work(name, seed, chosen.model_kind), "machine": platform.processor()}
             with open(chosen.file, "a") as file:
                 file.write(json.dumps(line) + "\n")
-            print(json.dumps(line), flush=True)
+            print({k: v for k, v in line.items() if k != "first_others"}, flush=True)
 
 
 def read(file: Path) -> list[dict]:
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
-def planted(name: str, seed: int, folder: Path):
-    """Write train with wrong labels.
+def planted(name: str, seed: int, folder: Path, share: float = SHARE):
+    """Write train with a share of wrong labels.
 
     Returns:
         The configuration that reads it; bool [n], whether the label was changed.
@@ -86,7 +93,7 @@ def planted(name: str, seed: int, folder: Path):
     num_classes = len(dataset.class_names)
     y = np.array([label for _, label in rows])
     is_planted = np.zeros(len(rows), bool)
-    is_planted[random.permutation(len(rows))[: int(SHARE * len(rows))]] = True
+    is_planted[random.permutation(len(rows))[: int(share * len(rows))]] = True
     shift = random.integers(1, num_classes, len(rows))
     labels = np.where(is_planted, (y + shift) % num_classes, y)
     names = dataset.class_names
@@ -123,13 +130,28 @@ def run(name: str, seed: int, model_kind: str) -> dict:
         started = time.monotonic()
         result = find_label_errors(config, model_kind=model_kind)
         order = [suspect.row for suspect in result.suspects]
+        others = [suspect for suspect in result.suspects if not is_planted[suspect.row]]
         return {
             "rows": len(is_planted),
             "planted": int(is_planted.sum()),
             "agreement": result.agreement,
             "seconds": round(time.monotonic() - started, 1),
             **measures(order, is_planted),
+            # To be read: they may be errors of the data themselves.
+            "first_others": [[suspect.text, suspect.reason] for suspect in others[:NUM_READ]],
         }
+
+
+def print_first(name: str) -> None:
+    """Print the first suspects of a data set without planted errors."""
+    from textclf.label_errors import find_label_errors
+
+    with tempfile.TemporaryDirectory() as folder:
+        config, _ = planted(name, 0, Path(folder), share=0)
+        result = find_label_errors(config)
+    print(f"{len(result.suspects)} suspects of {result.num_judged} rows")
+    for suspect in result.suspects[:NUM_READ]:
+        print(f"{suspect.row}: {suspect.text}\n    {suspect.reason}")
 
 
 def measures(order: list[int], is_planted: np.ndarray) -> dict:

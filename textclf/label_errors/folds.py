@@ -127,10 +127,11 @@ def split_fold(
     """
     part = np.full(len(folds), HELD_OUT, np.uint8)
     others = np.flatnonzero(folds != fold)
-    is_rare = rows.y[:, ~judged].any(axis=1) if task.is_multi_label else ~judged[rows.y]
-    pinned = np.flatnonzero(is_rare[others])
+    y = rows.y[others]
+    is_rare = y[:, ~judged].any(axis=1) if task.is_multi_label else ~judged[y]
+    pinned = np.flatnonzero(is_rare)
     part[others] = _set_aside(
-        rows.hashes[others], _strata(rows.y[others]), pinned, [VALIDATION_SHARE], seed + fold
+        rows.hashes[others], _strata(y), pinned, [VALIDATION_SHARE], seed + fold
     )
     return part
 

@@ -15,6 +15,8 @@ from textclf.scoring.example_files import (
 )
 
 NUM_SHOWN = 20  # suspects on a terminal
+# Characters of a text on a wide and on a narrow terminal.
+_TEXT_WIDTH, _NARROW_TEXT_WIDTH = 80, 40
 _COLUMNS = (
     "rank", "row", "place", "text", "given", "suggested", "p_given", "p_suggested", "quality",
     "conflicts", "reason",
@@ -99,22 +101,24 @@ def format_label_errors(result: LabelErrors, *, width: int = WIDTH) -> str:
     Args:
         width: maximum number of columns of a line, see `display.to_text`.
     """
-    return to_text(document(result), width)
+    text_width = _TEXT_WIDTH if width >= WIDTH else _NARROW_TEXT_WIDTH
+    return to_text(document(result, text_width=text_width), width)
 
 
-def document(result: LabelErrors) -> Document:
+def document(result: LabelErrors, *, text_width: int = _TEXT_WIDTH) -> Document:
     """Return the table of the first suspects, conflicts of equal texts, and notes."""
     shown = result.suspects[:NUM_SHOWN]
+    folder = _common_folder([suspect.place for suspect in shown])
     rows = []
     for rank, suspect in enumerate(shown, 1):
         rows.append(
             [
                 str(rank),
-                suspect.place,
+                suspect.place.removeprefix(folder),
                 _labels(suspect.given, suspect.p_given),
                 _labels(suspect.suggested, suspect.p_suggested),
                 f"{suspect.quality:.3f}",
-                suspect.text,
+                _cut(suspect.text, text_width),
             ]
         )
     total = len(result.suspects)
@@ -134,13 +138,15 @@ def document(result: LabelErrors) -> Document:
     parts: list[Table | Notes] = []
     if shown:
         header = ["", "row", "given (p)", "suggested (p)", "quality", "text"]
-        remark = f"(the first {len(shown)} of {total:,}; --output writes all of them)"
+        remarks = [f"rows of {folder}"] if folder else []
+        if total > len(shown):
+            remarks.append(f"the first {len(shown)} of {total:,}; --output writes all of them")
         parts.append(
-            Table(header, rows, "r n n n r n", heading="Suspected label errors",
-                  remark=remark if total > len(shown) else "")
+            Table(header, rows, "rnnnrf", heading="Suspected label errors",
+                  remark=f"({'; '.join(remarks)})" if remarks else "")
         )  # fmt: skip
     parts.append(Notes("Summary" if shown else "Suspected label errors: none", sentences))
-    if equal := [f"{s.place}: {s.reason}" for s in shown if s.conflicts]:
+    if equal := [f"{s.place}: {s.reason}".replace(folder, "") for s in shown if s.conflicts]:
         parts.append(Notes("Equal texts with other labels", equal))
     if result.notes:
         parts.append(Notes("Not judged", result.notes))
@@ -150,3 +156,13 @@ def document(result: LabelErrors) -> Document:
 def _labels(names: tuple[str, ...], p: tuple[float, ...]) -> str:
     pairs = zip(names, p, strict=True)
     return ", ".join(f"{name} {value:.2f}" for name, value in pairs) or "no label"
+
+
+def _common_folder(places: list[str]) -> str:
+    """Return the folder of all places, with a slash; "" without one."""
+    folders = {os.path.dirname(place) for place in places}
+    return os.path.join(folders.pop(), "") if len(folders) == 1 else ""
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 1]}…"

@@ -363,16 +363,18 @@ def test_a_network_finds_a_planted_error(tmp_path: Path):
 
 
 def test_data_that_cannot_be_judged_are_refused_in_one_sentence(tmp_path: Path):
-    cases = {
-        "all rows of train have the same label (sport)": rows_of(["sport"], 30),
-        "only sport has 5 different texts in train": [
-            *rows_of(["sport"], 30), *rows_of(["money"], 3), *([[sentence("money", 1), "money"]] * 9)
-        ],
-        "no class has 5 different texts in train": rows_of(["sport", "money"], 8),
-    }  # fmt: skip
-    for number, (message, rows) in enumerate(cases.items()):
+    three = rows_of(["money"], 3)
+    several = {"multi_label": True}
+    cases: list[tuple[str, list[list[str]], dict[str, Any]]] = [
+        ("one class only ('sport') in train", rows_of(["sport"], 30), {}),
+        ("all rows of train have the same label (sport)", rows_of(["sport"], 30), several),
+        ("only sport has 5 different texts in train", rows_of(["sport"], 30) + three * 4, {}),
+        ("no class has 5 different texts in train", rows_of(["sport", "money"], 8), {}),
+    ]
+    for number, (message, rows, values) in enumerate(cases):
         folder = tmp_path / str(number)
-        refused = run(write(folder.with_suffix(".yaml"), json.dumps(settings_of(folder, rows))))
+        settings = settings_of(folder, rows, **values)
+        refused = run(write(folder.with_suffix(".yaml"), json.dumps(settings)))
         assert refused.exit_code == 1
         assert message in refused.stderr and refused.stderr.count("Error") == 1
         assert f"{folder}/train.csv" in refused.stderr
@@ -480,23 +482,29 @@ def test_a_killed_write_leaves_the_former_file(tmp_path: Path):
     assert (tmp_path / "s.csv").read_text() == "former"
 
 
-def test_command_prints_table_and_json_and_writes_the_file(tmp_path: Path):
+def test_command_prints_json_and_writes_the_file(tmp_path: Path):
     rows = with_errors(rows_of(["sport", "money"], 90), {30: "money"})
     source = write(tmp_path / "a.yaml", json.dumps(settings_of(tmp_path, rows)))
-    arguments = (source, "--folds", 2)
-    done = run(*arguments, "--output", tmp_path / "s.csv")
+    arguments = (source, "--folds", 2, "--output", tmp_path / "s.csv")
+    done = run(*arguments, "--json")
     assert done.exit_code == 0, done.stderr
-    assert done.stdout.startswith("Suspected label errors\n")
-    assert "train.csv:32  money 0." in done.stdout and "sport 0." in done.stdout
-    assert "of 90 judged rows of train" in done.stdout
+    first = json.loads(done.stdout)["suspects"][0]
+    assert first["place"] == f"{tmp_path}/train.csv:32" and first["suggested"] == ["sport"]
     assert f"suspects are in {tmp_path}/s.csv" in done.stderr
     with open(tmp_path / "s.csv", encoding="utf-8", newline="") as file:
         assert next(csv.DictReader(file))["row"] == "30"
-    again = run(*arguments, "--output", tmp_path / "s.csv")
+    again = run(*arguments)
     assert again.exit_code == 1 and "add --overwrite" in again.stderr
-    as_json = json.loads(run(*arguments, "--json").stdout)
-    assert as_json["suspects"][0]["place"] == f"{tmp_path}/train.csv:32"
-    assert as_json["suspects"][0]["suggested"] == ["sport"]
+
+
+def test_table_fits_a_narrow_terminal_and_names_the_folder_once():
+    result = made_up(("sport", "money"), list(range(30)))
+    for width in (80, 120):
+        shown = label_errors.format_label_errors(result, width=width)
+        assert max(map(len, shown.splitlines())) <= width
+        assert "20  train.csv:21  sport 0.10  money 0.90" in shown
+        assert "train.csv:22" not in shown and "the first 20 of 30" in shown
+        assert "30 of 2,000 judged rows of train are suspects" in shown
 
 
 def test_a_result_is_a_table_in_a_notebook():

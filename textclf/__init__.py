@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from textclf.config import Config
     from textclf.data import open_dataset
     from textclf.errors import TextclfError
+    from textclf.label_errors import find_label_errors
     from textclf.prediction import predict_file
     from textclf.pretraining import pretrain
     from textclf.recalibration import CalibrationResult, calibrate
@@ -41,6 +42,7 @@ _PUBLIC = {
     "compare": "study.models",
     "evaluate": "classifier",
     "export": "saved_model",
+    "find_label_errors": "label_errors",
     "find_learning_rate": "training",
     "load": "classifier:load_predictor",
     "open_dataset": "data",
@@ -60,6 +62,7 @@ __all__ = [
     "compare",
     "evaluate",
     "export",
+    "find_label_errors",
     "find_learning_rate",
     "load",
     "open_dataset",

@@ -63,7 +63,10 @@ def _import_quietly() -> None:
         logging.set_verbosity(logging.ERROR)
         # Each loaded model and each training has a separate graph, but TensorFlow takes all of them
         # for one function that is traced too often.
-        ours = ("of <textclf.", "<function TrainStep.")
+        ours = (
+            *("of <textclf.", "<function TrainStep."),
+            *("<function NgramCounter.", "<function predict_texts."),
+        )
         tf.get_logger().addFilter(
             lambda record: not any(name in record.getMessage() for name in ours)
         )

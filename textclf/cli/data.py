@@ -33,11 +33,12 @@ near_rows_option = click.option(
 
 @click.group()
 def data() -> None:
-    """Audit data before training, and write cleaned copies.
+    """Audit data before training, find label errors, and write cleaned copies.
 
     \b
     Examples:
       textclf data check reviews.yaml
+      textclf data label-errors reviews.yaml --output suspects.csv
       textclf data check reviews.csv --set data.label_column=stars
       textclf data clean reviews.yaml cleaned --drop-leaks --dedupe
     """
@@ -77,7 +78,7 @@ def check(
       textclf data check reviews.csv --set 'data.text_columns=[title, body]' --json
     """
     show_check()
-    resolved = _resolve(source, overrides)
+    resolved = resolve(source, overrides)
     from textclf.config import with_paths
 
     section = with_paths(resolved).data
@@ -158,7 +159,7 @@ def clean(
     if not (drop_leaks or dedupe):
         raise click.UsageError("nothing to clean; add --drop-leaks, --dedupe or both")
     show_check()
-    resolved = _resolve(source, overrides)
+    resolved = resolve(source, overrides)
     from textclf.artifact.folders import check_output
     from textclf.config import with_paths
     from textclf.errors import check_all
@@ -195,7 +196,7 @@ def clean(
         click.echo(result.config_lines(), nl=False)
 
 
-def _resolve(source: str, overrides: tuple[str, ...]) -> "Config":
+def resolve(source: str, overrides: tuple[str, ...]) -> "Config":
     """Return a configuration, or the defaults with a source of data."""
     from textclf import config as configuration
 
@@ -220,3 +221,9 @@ def _check_near(near: bool) -> None:
         raise ConfigError(
             [f"--near: datasketch is not installed; install it with {install_command('audit')}"]
         )
+
+
+# At the end, because the command uses `resolve`.
+from textclf.cli.label_errors import label_errors  # noqa: E402
+
+data.add_command(label_errors)

@@ -30,6 +30,7 @@ EXTRAS = {
         "alembic": ">=1.13,<2",
     },
     "audit": {"datasketch": ">=2.0,<3"},
+    "labels": {"cleanlab": ">=2.9,<3"},
     "bench": {"torch": ">=2.13,<3"},
     # Two of the packages of tensorflow[and-cuda]; TensorFlow bounds their versions.
     "gpu": {"nvidia-cuda-runtime-cu12": "", "nvidia-cudnn-cu12": ""},

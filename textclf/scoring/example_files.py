@@ -21,8 +21,6 @@ from textclf.prediction.output import check_output, format_of_output, replaced_f
 from textclf.splits import SPLITS
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from textclf.artifact import Card
     from textclf.classifier import Scores
 
@@ -82,16 +80,8 @@ def write_errors(
 
     rows = _Rows(path, card, scores, has_text=True, digits=6)
     order = np.argsort(-rows.losses, kind="stable")
-    with (
-        replaced_file(path, overwrite=overwrite) as file,
-        tempfile.TemporaryFile(dir=_folder(path)) as unsorted,
-    ):
-        ends = array("q", [0])
-        for line in _lines(rows, dataset, split, path, on_progress):
-            unsorted.write(line)
-            ends.append(ends[-1] + len(line))
-        file.write(rows.header())
-        _copy(unsorted, file, ends, order)
+    lines = _lines(rows, dataset, split, path, on_progress)
+    write_lines_in_order(path, rows.header(), lines, order.tolist(), overwrite=overwrite)
 
 
 def write_predictions(
@@ -120,6 +110,38 @@ def write_predictions(
         file.writelines(_lines(rows, dataset, split, path, on_progress))
 
 
+def write_lines_in_order(
+    path: str | os.PathLike,
+    header: bytes,
+    lines: Iterator[bytes],
+    order: Sequence[int],
+    *,
+    overwrite: bool,
+) -> None:
+    """Write lines in another order than that in which they are made; none stays in memory.
+
+    Args:
+        path: the file to write.
+        header: what comes first.
+        lines: all lines, each with its line break.
+        order: the index of the line at each position.
+        overwrite: True if an existing file may be replaced.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    with (
+        replaced_file(path, overwrite=overwrite) as file,
+        tempfile.TemporaryFile(dir=_folder(path)) as unsorted,
+    ):
+        ends = array("q", [0])
+        for line in lines:
+            unsorted.write(line)
+            ends.append(ends[-1] + len(line))
+        file.write(header)
+        _copy(unsorted, file, ends, order)
+
+
 def _lines(
     rows: "_Rows", dataset: Dataset, split: str, path: str | os.PathLike, on_progress: OnProgress
 ) -> Iterator[bytes]:
@@ -131,8 +153,8 @@ def _lines(
             on_progress(f"writing {os.path.basename(path)}", example.row, total)
 
 
-def _copy(source: BinaryIO, target: BinaryIO, ends: Sequence[int], order: "np.ndarray") -> None:
-    for row in order.tolist():
+def _copy(source: BinaryIO, target: BinaryIO, ends: Sequence[int], order: Sequence[int]) -> None:
+    for row in order:
         source.seek(ends[row])
         target.write(source.read(ends[row + 1] - ends[row]))
 
@@ -180,7 +202,7 @@ class _Rows:
         if not self._is_csv:
             return b""
         names = list(self._values(0, "", ""))
-        return _csv_line([*names[:-1], *(f"p_{name}" for name in self._names)])
+        return csv_line([*names[:-1], *(f"p_{name}" for name in self._names)])
 
     def line(self, row: int, place: str, text: str) -> bytes:
         """Return the line of an example."""
@@ -188,7 +210,7 @@ class _Rows:
         if not self._is_csv:
             return f"{json.dumps(values, ensure_ascii=False)}\n".encode(errors="replace")
         probabilities = values.pop("probabilities")
-        return _csv_line([*map(_cell, values.values()), *map(_cell, probabilities.values())])
+        return csv_line([*map(csv_cell, values.values()), *map(csv_cell, probabilities.values())])
 
     def _values(self, row: int, place: str, text: str) -> dict[str, Any]:
         import numpy as np
@@ -222,7 +244,7 @@ class _Rows:
         return self._names[classes]
 
 
-def _cell(value: Any) -> str:
+def csv_cell(value: Any) -> str:
     """Return a value as a cell: lists of labels as JSON, because names may contain commas."""
     if isinstance(value, bool):
         return str(value).lower()
@@ -233,7 +255,8 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
-def _csv_line(cells: Sequence[str]) -> bytes:
+def csv_line(cells: Sequence[str]) -> bytes:
+    """Return a line of a CSV file, with its line break."""
     text = io.StringIO()
     # With this line terminator, cells with a lone carriage return are quoted.
     csv.writer(text, lineterminator="\r\n").writerow(cells)

@@ -1,0 +1,257 @@
+"""Search for label errors: folds, probabilities, suspects, and the reasons in words."""
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from textclf import data
+from textclf.config import Config, with_paths
+from textclf.data import Dataset
+from textclf.errors import check_all, format_list
+from textclf.label_errors.folds import OnProgress, Rows, check_rows, make_folds, read_rows
+from textclf.label_errors.out_of_fold import check_model, predict_out_of_fold
+from textclf.label_errors.result import LabelErrors, SuspectRow
+from textclf.label_errors.suspects import (
+    Suspect,
+    add_conflicts,
+    check_installed,
+    conflicts,
+    find_suspects,
+)
+from textclf.startup import import_tensorflow
+
+NUM_FOLDS = 5
+_MAX_CONFLICTS = 5  # places of equal texts with other labels
+_MAX_CHANGES = 4  # labels in a reason
+_EXCERPT_CHARACTERS = 200
+
+
+def check(config: Config, *, model_kind: str = "linear") -> None:
+    """Check all that can be checked before the data are read in full.
+
+    Args:
+        config, model_kind: see `find_label_errors`.
+
+    Raises:
+        TextclfError: with every error.
+    """
+    check_all(
+        check_installed,
+        lambda: check_model(config, model_kind),
+        lambda: data.check_sources(with_paths(config).data),
+    )
+
+
+def find_label_errors(
+    config: Config,
+    *,
+    model_kind: str = "linear",
+    num_folds: int = NUM_FOLDS,
+    dataset: Dataset | None = None,
+    on_progress: OnProgress = lambda stage, done, total: None,
+) -> LabelErrors:
+    """Return the rows of train whose labels are probably wrong, most likely wrong first.
+
+        result = find_label_errors(config)
+        for suspect in result.suspects[:20]:
+            print(suspect.place, suspect.text, suspect.reason)
+
+    Each row gets its probabilities from a model that was trained on other folds of train, equal
+    texts always being in the same fold. Labels that disagree with them are ranked by confident
+    learning, see `suspects`. Rows that cannot be read, empty texts, and classes with fewer
+    different texts than folds are not judged, which is one of the notes. Validation and test are
+    not read.
+
+    Args:
+        config: the experiment.
+        model_kind: "linear" for the linear model; "network" for the network or the mixture of the
+            configuration, which takes `num_folds` trainings.
+        num_folds: at least 2.
+        dataset: the data of the configuration; default: they are opened without their bad rows.
+        on_progress: called with a stage, what is done and the total.
+
+    Raises:
+        TextclfError: the data or settings cannot be used, or cleanlab is not installed.
+        ValueError: `num_folds` is below 2.
+    """
+    if num_folds < 2:
+        raise ValueError(f"num_folds is {num_folds}; at least 2 folds are needed")
+    check(config, model_kind=model_kind)
+    if dataset is None:
+        section = with_paths(config).data
+        dataset = data.open_dataset(section, on_progress=on_progress, skip_bad_rows=True)
+    dataset.check_split("train")
+    rows = read_rows(dataset, on_progress)
+    judged = check_rows(dataset, rows, num_folds)
+    folds = make_folds(dataset.task, rows, num_folds, config.training.seed)
+    import_tensorflow()
+    started = time.monotonic()
+    p = predict_out_of_fold(
+        config, dataset, rows, folds, judged, model_kind=model_kind, on_progress=on_progress
+    )
+    seconds = time.monotonic() - started
+    on_progress("ranking the suspects", 0, 0)
+    judged_rows = _judged_rows(rows, judged)
+    suspects = _suspects(p, rows, judged, judged_rows)
+    predicted = p >= 0.5 if dataset.multi_label else p.argmax(axis=1)
+    agrees = (predicted == rows.y).reshape(len(p), -1).all(axis=1)[judged_rows]
+    return LabelErrors(
+        class_names=dataset.class_names,
+        multi_label=dataset.multi_label,
+        model_kind=model_kind,
+        num_folds=num_folds,
+        num_rows=len(p),
+        num_judged=len(judged_rows),
+        agreement=float(agrees.mean()),
+        num_conflicts=len(conflicts(rows.y[~rows.is_empty], rows.text_ids[~rows.is_empty])),
+        suspects=_describe(suspects, p, rows, dataset, on_progress),
+        notes=tuple(_notes(dataset, rows, judged, num_folds)),
+        seconds=round(seconds, 1),
+    )
+
+
+def _judged_rows(rows: Rows, judged: np.ndarray) -> np.ndarray:
+    """Return the rows whose labels are judged, int64 [m]."""
+    is_judged = ~rows.is_empty
+    if rows.y.ndim == 1:
+        is_judged &= judged[rows.y]
+    return np.flatnonzero(is_judged)
+
+
+def _suspects(
+    p: np.ndarray, rows: Rows, judged: np.ndarray, judged_rows: np.ndarray
+) -> list[Suspect]:
+    """Return the suspects, with row numbers as indices."""
+    multi_label = rows.y.ndim == 2
+    columns = np.flatnonzero(judged) if multi_label else np.arange(p.shape[1])
+    y = rows.y[np.ix_(judged_rows, columns)] if multi_label else rows.y[judged_rows]
+    arguments = p[np.ix_(judged_rows, columns)], y
+    found = find_suspects(*arguments, multi_label=multi_label)
+    found = add_conflicts(found, *arguments, rows.text_ids[judged_rows], multi_label=multi_label)
+    suspects = []
+    for suspect in found:
+        row = int(judged_rows[suspect.index])
+        given = np.flatnonzero(rows.y[row]).tolist() if multi_label else suspect.given
+        # Labels that are not judged stay as they are.
+        kept = [c for c in given if not judged[c]] if multi_label else []
+        suggested = sorted([*kept, *columns[list(suspect.suggested)].tolist()])
+        suspects.append(
+            Suspect(
+                index=row, given=tuple(given), suggested=tuple(suggested), quality=suspect.quality
+            )
+        )
+    return suspects
+
+
+# === Description of the suspects ===
+
+
+def _describe(
+    suspects: Sequence[Suspect],
+    p: np.ndarray,
+    rows: Rows,
+    dataset: Dataset,
+    on_progress: OnProgress,
+) -> tuple[SuspectRow, ...]:
+    """Return the suspects with places, texts and reasons."""
+    wanted = {suspect.index for suspect in suspects}
+    excerpts = {}
+    total = len(p)
+    for example in dataset.examples("train"):
+        if example.row in wanted:
+            excerpts[example.row] = excerpt(example.text)
+        if example.row % 1024 == 0:
+            on_progress("reading the suspects", example.row, total)
+    place = dataset.places("train")
+    groups = {int(rows.text_ids[group[0]]): group for group in conflicts(rows.y, rows.text_ids)}
+    described = []
+    for suspect in suspects:
+        row = suspect.index
+        group = groups.get(int(rows.text_ids[row]), np.zeros(0, np.int64))
+        differs = rows.y[group] != rows.y[row]
+        others = group[differs.any(axis=1) if dataset.multi_label else differs]
+        equal = ""
+        if len(others):
+            label = _names(rows.y[others[0]], dataset)
+            equal = f"an equal text in {place(int(others[0]))} has {label}"
+            if len(others) > 1:
+                equal = (
+                    f"{len(others)} equal texts have other labels, such as {label} in "
+                    f"{place(int(others[0]))}"
+                )
+        described.append(
+            SuspectRow(
+                row=row,
+                place=place(row),
+                text=excerpts[row],
+                given=tuple(dataset.class_names[c] for c in suspect.given),
+                suggested=tuple(dataset.class_names[c] for c in suspect.suggested),
+                p_given=_rounded(p[row, list(suspect.given)]),
+                p_suggested=_rounded(p[row, list(suspect.suggested)]),
+                quality=round(suspect.quality, 4),
+                conflicts=tuple(place(int(other)) for other in others[:_MAX_CONFLICTS]),
+                reason="; ".join(filter(None, [_model_reason(suspect, p[row], dataset), equal])),
+            )
+        )
+    return tuple(described)
+
+
+def excerpt(content: str) -> str:
+    """Return the beginning of a text on one line."""
+    line = " ".join(content[: 2 * _EXCERPT_CHARACTERS].split())
+    is_whole = len(line) <= _EXCERPT_CHARACTERS and len(content) <= 2 * _EXCERPT_CHARACTERS
+    return line if is_whole else f"{line[: _EXCERPT_CHARACTERS - 1]}…"
+
+
+def _model_reason(suspect: Suspect, p: np.ndarray, dataset: Dataset) -> str:
+    """Return what the model gives to the labels on which it disagrees."""
+    given, suggested = set(suspect.given), set(suspect.suggested)
+    removed = [c for c in suspect.given if c not in suggested]
+    added = [c for c in suspect.suggested if c not in given]
+    shown = [f"{dataset.class_names[c]} {_decimals(p[c])}" for c in [*removed, *added]]
+    if dataset.multi_label:
+        present = [f"{text} (given)" for text in shown[: len(removed)]]
+        shown = present + [f"{text} (not given)" for text in shown[len(removed) :]]
+    hidden = len(shown) - _MAX_CHANGES
+    more = f" and {hidden} more" if hidden > 0 else ""
+    return f"out of fold, the model gives {', '.join(shown[:_MAX_CHANGES])}{more}"
+
+
+def _decimals(p: float) -> str:
+    """Return a probability with two decimals: .03, 1.00."""
+    return f"{p:.2f}".removeprefix("0")
+
+
+def _rounded(p: np.ndarray) -> tuple[float, ...]:
+    return tuple(round(float(value), 4) for value in p)
+
+
+def _names(labels: np.ndarray, dataset: Dataset) -> str:
+    ids = np.flatnonzero(labels).tolist() if labels.ndim else [int(labels)]
+    return ", ".join(dataset.class_names[c] for c in ids) or "no label"
+
+
+# === Notes ===
+
+
+def _notes(dataset: Dataset, rows: Rows, judged: np.ndarray, num_folds: int) -> list[str]:
+    """Return sentences on rows and labels that were not judged."""
+    notes = []
+    for bad in dataset.bad_rows.values():
+        notes.append(
+            f"{bad.count:,} row{'s' if bad.count > 1 else ''} that cannot be read "
+            f"{'were' if bad.count > 1 else 'was'} left out, the first: {bad.examples[0]}"
+        )
+    if number := int(rows.is_empty.sum()):
+        notes.append(f"{number:,} empty text{'s' if number > 1 else ''} not judged")
+    task = dataset.task
+    counts = task.indicators(rows.y).sum(axis=0)
+    if len(rare := np.flatnonzero(~judged & (counts > 0))):
+        names = format_list([dataset.class_names[c] for c in rare.tolist()])
+        number = int(counts[rare].sum())
+        notes.append(
+            f"{number:,} label{'s' if number > 1 else ''} of classes with fewer than {num_folds} "
+            f"different texts not judged ({names}); use fewer folds, or read these rows yourself"
+        )
+    return notes

@@ -1,4 +1,7 @@
-"""Commands `data check` and `data clean`: audit of data before training, and a cleaned copy."""
+"""Commands `data check` and `data clean`: audit of data before training, and a cleaned copy.
+
+`data next` is in `data_next`.
+"""
 
 import json
 import shlex
@@ -8,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from textclf.cli import options
+from textclf.cli.data_next import next_texts
 from textclf.cli.terminal import (
     Progress,
     note,
@@ -33,13 +37,14 @@ near_rows_option = click.option(
 
 @click.group()
 def data() -> None:
-    """Audit data before training, and write cleaned copies.
+    """Audit data before training, write cleaned copies, and choose texts to label.
 
     \b
     Examples:
       textclf data check reviews.yaml
       textclf data check reviews.csv --set data.label_column=stars
       textclf data clean reviews.yaml cleaned --drop-leaks --dedupe
+      textclf data next runs/reviews unlabelled.csv --output next.csv
     """
 
 
@@ -193,6 +198,9 @@ def clean(
         click.echo(json.dumps(result.to_dict(), ensure_ascii=False))
     else:
         click.echo(result.config_lines(), nl=False)
+
+
+data.add_command(next_texts)
 
 
 def _resolve(source: str, overrides: tuple[str, ...]) -> "Config":

@@ -17,7 +17,6 @@ import json
 import math
 import os
 import shutil
-import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -43,6 +42,9 @@ STRATEGIES = {
     "entropy": ("entropy", False),
     "entropy, diverse": ("entropy", True),
 }
+# Sizes of the table, and strategies with a band of the 95 % interval in the picture.
+SHOWN = (200, 300, 500, 700, 1000)
+BANDS = ("margin, diverse", "entropy")
 NUM_SCORED = 1000
 SPLIT_SEED = 2026
 VALIDATION_FRACTION = 0.1
@@ -282,19 +284,25 @@ def read_results(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in complete.split("\n") if line]
 
 
-def differences(
-    results: list[dict[str, Any]], name: str, strategy: str, metric: str, size: int | None
-) -> np.ndarray:
-    """Return score minus score of random texts by seed; the mean over all rounds for size None."""
-    values: dict[tuple[str, int], list[float]] = {}
+def complete_sizes(results: list[dict[str, Any]], name: str) -> list[int]:
+    """Return the sizes after the start that every strategy has for every seed of a data set."""
+    seeds = {size: set() for size in sorted({r["labelled"] for r in results})}
     for r in results:
-        is_after_start = r["labelled"] > min(x["labelled"] for x in results)
-        if r["data"] == name and (r["labelled"] == size or (size is None and is_after_start)):
-            values.setdefault((r["strategy"], r["seed"]), []).append(r[metric])
-    seeds = sorted(seed for s, seed in values if s == strategy and ("random", seed) in values)
-    return np.array(
-        [np.mean(values[strategy, s]) - np.mean(values["random", s]) for s in seeds], float
-    )
+        if r["data"] == name:
+            seeds[r["labelled"]].add((r["strategy"], r["seed"]))
+    most = max(map(len, seeds.values()))
+    return [size for size in list(seeds)[1:] if len(seeds[size]) == most]
+
+
+def by_seed(
+    results: list[dict[str, Any]], name: str, strategy: str, metric: str, sizes: list[int]
+) -> np.ndarray:
+    """Return the mean score over sizes of each seed, float64 [seeds]."""
+    values: dict[int, list[float]] = {}
+    for r in results:
+        if (r["data"], r["strategy"]) == (name, strategy) and r["labelled"] in sizes:
+            values.setdefault(r["seed"], []).append(r[metric])
+    return np.array([np.mean(values[seed]) for seed in sorted(values)])
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:
@@ -308,30 +316,26 @@ def interval(values: np.ndarray) -> tuple[float, float]:
 
 
 def print_tables(results: list[dict[str, Any]]) -> None:
-    sizes = sorted({r["labelled"] for r in results})
-    shown = [size for size in sizes if size in (200, 300, 500, 700, 1000)]
+    """Print scores of random texts, and what the other strategies gain, in points."""
     for name in dict.fromkeys(r["data"] for r in results):
+        sizes = complete_sizes(results, name)
+        groups = [*([size] for size in sizes if size in SHOWN), sizes]
         for metric in ("accuracy", "macro_f1"):
-            strategies = [s for s in STRATEGIES if any(
-                r["strategy"] == s and r["data"] == name for r in results)]  # fmt: skip
-            seeds = len({r["seed"] for r in results if r["data"] == name})
-            print(f"\n{name}, {metric}, {seeds} seeds\n")
-            print("| texts | " + " | ".join(f"{size:,}" for size in shown) + " | mean |")
-            print("|---|" + "---:|" * (len(shown) + 1))
-            for strategy in strategies:
+            print(f"\n| {name}, {metric} | " + " | ".join(f"{g[0]:,}" for g in groups[:-1]), end="")
+            print(" | mean |\n|---|" + "---:|" * len(groups))
+            for strategy in STRATEGIES:
                 cells = []
-                for size in [*shown, None]:
+                for group in groups:
+                    scores = by_seed(results, name, strategy, metric, group)
                     if strategy == "random":
-                        values = [
-                            r[metric] for r in results
-                            if (r["data"], r["strategy"]) == (name, "random")
-                            and r["labelled"] in (sizes[1:] if size is None else [size])
-                        ]  # fmt: skip
-                        cells.append(f"{statistics.mean(values):.3f}".removeprefix("0"))
+                        cells.append(f"{scores.mean():.3f}".removeprefix("0"))
                         continue
-                    mean, half = interval(differences(results, name, strategy, metric, size))
-                    cells.append(f"{100 * mean:+.1f} ± {100 * half:.1f}")
+                    random = by_seed(results, name, "random", metric, group)
+                    mean, half = interval(100 * (scores - random))
+                    cells.append(f"{mean:+.1f} ± {half:.1f}")
                 print(f"| {strategy} | " + " | ".join(cells) + " |")
+            num_seeds = len(by_seed(results, name, "random", metric, sizes))
+            print(f"\n{num_seeds} seeds; sizes {sizes}")
 
 
 def plot(results: list[dict[str, Any]], path: Path) -> None:
@@ -342,31 +346,29 @@ def plot(results: list[dict[str, Any]], path: Path) -> None:
     from matplotlib.figure import Figure
 
     names = list(dict.fromkeys(r["data"] for r in results))
-    sizes = sorted({r["labelled"] for r in results})
     with matplotlib.rc_context(STYLE | {"svg.hashsalt": "active_learning"}):
-        figure = Figure(figsize=(8, 2.7 * len(names)), layout="constrained")
+        figure = Figure(figsize=(8, 2.9 * len(names)), layout="constrained")
         axes = figure.subplots(len(names), 2, squeeze=False)
         for (left, right), name in zip(axes, names, strict=True):
+            after = complete_sizes(results, name)
+            sizes = [min(r["labelled"] for r in results), *after]
             for number, strategy in enumerate(STRATEGIES):
-                rows = [r for r in results if (r["data"], r["strategy"]) == (name, strategy)]
-                if not rows:
-                    continue
                 style = {"color": f"C{number // 2}", "ls": "--" if number % 2 else "-"}
-                known = [s for s in sizes if any(r["labelled"] == s for r in rows)]
-                means = [
-                    statistics.mean(r["accuracy"] for r in rows if r["labelled"] == s)
-                    for s in known
-                ]
-                left.plot(known, means, label=strategy, **style)
+                curves = [by_seed(results, name, strategy, "accuracy", [s]) for s in sizes]
+                left.plot(sizes, [values.mean() for values in curves], label=strategy, **style)
                 if strategy == "random":
                     continue
-                pairs = [interval(differences(results, name, strategy, "accuracy", s))
-                         for s in known[1:]]  # fmt: skip
-                mean, half = (100 * np.array(values) for values in zip(*pairs, strict=True))
-                right.plot(known[1:], mean, **style)
-                right.fill_between(
-                    known[1:], mean - half, mean + half, color=style["color"], alpha=0.1, lw=0
-                )
+                random = [by_seed(results, name, "random", "accuracy", [s]) for s in after]
+                pairs = [
+                    interval(100 * (values - base))
+                    for values, base in zip(curves[1:], random, strict=True)
+                ]
+                mean, half = (np.array(values) for values in zip(*pairs, strict=True))
+                right.plot(after, mean, **style)
+                if strategy in BANDS:
+                    right.fill_between(
+                        after, mean - half, mean + half, color=style["color"], alpha=0.15, lw=0
+                    )
             right.axhline(0, color="0.4", lw=0.8)
             left.set(title=name, xlabel="labelled texts", ylabel="accuracy")
             right.set(xlabel="labelled texts", ylabel="points more than random")

@@ -1,6 +1,6 @@
 """Simulate active learning: accuracy by number of labelled texts and by the way to choose them.
 
-    python benchmarks/active_learning.py run FOLDER trec sst2 --seeds 0 1 2 3 4 5 6 7 8 9
+    python benchmarks/active_learning.py run FOLDER trec sst2 [--seeds 0 1 2] [--most 1000]
     python benchmarks/active_learning.py table FOLDER [--plot docs/active_learning.svg]
 
 Only the train split of a data set is read. 1,000 of its texts, the same for all seeds, score every

@@ -44,6 +44,7 @@ LAYERS = {
     "saved_model": 6,
     "prediction": 6,
     "audit": 6,
+    "active_learning": 7,
     "pretraining": 7,
     "recalibration": 7,
     "scoring": 7,
@@ -67,6 +68,7 @@ LIGHT = (
     "evaluation",
     "label_errors.suspects",
     "tasks",
+    "active_learning",
     "analysis",
     "artifact",
     "doctor",
@@ -210,7 +212,7 @@ def test_an_unknown_setting_is_reported_without_heavy_or_slow_imports(tmp_path: 
     ["evaluate nowhere", "predict nowhere text", "calibrate nowhere", "info nowhere",
      "thresholds nowhere",
      "export nowhere out", "verify nowhere", "serve nowhere", "compare nowhere nowhere2",
-     "doctor nowhere", "explain nowhere text"],
+     "doctor nowhere", "explain nowhere text", "data next nowhere new.csv"],
 )  # fmt: skip
 def test_a_wrong_folder_is_refused_without_the_heavy_or_the_slow(line: str, tmp_path: Path) -> None:
     code = (

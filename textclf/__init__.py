@@ -18,6 +18,7 @@ from textclf import trace  # noqa: F401  its clock begins here
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from textclf.active_learning import select_next
     from textclf.classifier import evaluate
     from textclf.classifier import load_predictor as load
     from textclf.config import Config
@@ -49,6 +50,7 @@ _PUBLIC = {
     "predict_file": "prediction",
     "pretrain": "pretraining",
     "score": "scoring",
+    "select_next": "active_learning",
     "train": "training",
     "train_events": "training",
 }
@@ -69,6 +71,7 @@ __all__ = [
     "predict_file",
     "pretrain",
     "score",
+    "select_next",
     "train",
     "train_events",
 ]

@@ -1,26 +1,26 @@
-"""Commands `data check` and `data clean`: audit of data before training, and a cleaned copy."""
+"""Commands `data check` and `data clean`: audit of data before training, and a cleaned copy.
+
+`data label-errors` is in `label_errors`, `data next` in `data_next`.
+"""
 
 import json
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from textclf.cli import options
+from textclf.cli.data_next import next_texts
+from textclf.cli.label_errors import label_errors
 from textclf.cli.terminal import (
     Progress,
     note,
-    note_all,
     output_width,
     say,
     show_check,
     termination_as_interrupt,
 )
 from textclf.startup import import_tensorflow
-
-if TYPE_CHECKING:
-    from textclf.config import Config
 
 near_rows_option = click.option(
     "--near-rows",
@@ -33,7 +33,7 @@ near_rows_option = click.option(
 
 @click.group()
 def data() -> None:
-    """Audit data before training, find label errors, and write cleaned copies.
+    """Audit data, find label errors, write cleaned copies, choose texts to label.
 
     \b
     Examples:
@@ -41,6 +41,7 @@ def data() -> None:
       textclf data label-errors reviews.yaml --output suspects.csv
       textclf data check reviews.csv --set data.label_column=stars
       textclf data clean reviews.yaml cleaned --drop-leaks --dedupe
+      textclf data next runs/reviews unlabelled.csv --output next.csv
     """
 
 
@@ -78,7 +79,7 @@ def check(
       textclf data check reviews.csv --set 'data.text_columns=[title, body]' --json
     """
     show_check()
-    resolved = resolve(source, overrides)
+    resolved = options.load_config_of(source, overrides)
     from textclf.config import with_paths
 
     section = with_paths(resolved).data
@@ -159,7 +160,7 @@ def clean(
     if not (drop_leaks or dedupe):
         raise click.UsageError("nothing to clean; add --drop-leaks, --dedupe or both")
     show_check()
-    resolved = resolve(source, overrides)
+    resolved = options.load_config_of(source, overrides)
     from textclf.artifact.folders import check_output
     from textclf.config import with_paths
     from textclf.errors import check_all
@@ -196,15 +197,8 @@ def clean(
         click.echo(result.config_lines(), nl=False)
 
 
-def resolve(source: str, overrides: tuple[str, ...]) -> "Config":
-    """Return a configuration, or the defaults with a source of data."""
-    from textclf import config as configuration
-
-    if source.endswith((".yaml", ".yml")):
-        return options.load_config(Path(source), overrides)
-    resolved = configuration.Config.from_dict({"data": {"source": source}}, overrides)
-    note_all(resolved.notices)
-    return resolved
+data.add_command(label_errors)
+data.add_command(next_texts)
 
 
 def _check_near(near: bool) -> None:
@@ -221,9 +215,3 @@ def _check_near(near: bool) -> None:
         raise ConfigError(
             [f"--near: datasketch is not installed; install it with {install_command('audit')}"]
         )
-
-
-# At the end, because the command uses `resolve`.
-from textclf.cli.label_errors import label_errors  # noqa: E402
-
-data.add_command(label_errors)

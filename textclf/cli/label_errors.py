@@ -63,9 +63,7 @@ def label_errors(
       textclf data label-errors reviews.yaml --model-kind network --folds 10
     """
     show_check()
-    from textclf.cli.data import resolve
-
-    config = resolve(source, overrides)
+    config = options.load_config_of(source, overrides)
     from textclf import label_errors as library
     from textclf.config import with_paths
     from textclf.data import open_dataset

@@ -127,6 +127,17 @@ def load_config(file: Path, overrides: Sequence[str]) -> "Config":
     return resolved
 
 
+def load_config_of(source: str, overrides: Sequence[str]) -> "Config":
+    """Read a configuration file, or return the defaults with a source of data."""
+    if source.endswith((".yaml", ".yml")):
+        return load_config(Path(source), overrides)
+    from textclf.config import Config
+
+    resolved = Config.from_dict({"data": {"source": source}}, overrides)
+    note_all(resolved.notices)
+    return resolved
+
+
 def check_sections(overrides: Sequence[str], sections: Sequence[str], command: str) -> None:
     """Check that a command reads all overridden settings.
 

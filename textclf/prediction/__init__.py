@@ -39,10 +39,18 @@ if TYPE_CHECKING:
 
 __all__ = [
     "WINDOW_ROWS",
+    "Input",
     "PredictionCounts",
+    "Row",
     "UnusedSettingError",
+    "Window",
+    "answer_windows",
+    "card_of",
+    "load_model",
+    "open_input",
     "predict_file",
     "predict_texts",
+    "windows_of",
 ]
 
 
@@ -118,12 +126,12 @@ def predict_file(
 
     _check_top_k(top_k)
     check_sections(overrides, ("data",))
-    card = _card_of(model)
+    card = card_of(model)
     with contextlib.ExitStack() as stack:
         rows = _open_checked(
             source, output, card, lines, as_json, overrides, overwrite, on_note, stack
         )
-        predictor = _load(model)
+        predictor = load_model(model)
         on_start(rows.about_rows())
         if not isinstance(output, str | os.PathLike):
             writer: _Sink = _TextSink(rows, card, output, as_json, top_k, None)
@@ -158,10 +166,10 @@ def predict_texts(
         ArtifactError: the folder does not contain a model.
     """
     _check_top_k(top_k)
-    card = _card_of(model)
+    card = card_of(model)
     rows = Input(windows_of(map(Row, texts)), "texts", may_block=True)
     writer = _TextSink(rows, card, output, as_json, top_k, None)
-    counts = _write_answers(_load(model), rows, writer, lambda num_texts: None)
+    counts = _write_answers(load_model(model), rows, writer, lambda num_texts: None)
     _note_counts(counts, "", card, on_note)
     return counts
 
@@ -191,13 +199,23 @@ def _check_top_k(top_k: int | None) -> None:
         raise ValueError(f"top_k: expected at least 1, found {top_k}")
 
 
-def _card_of(model: "Predictor | str | os.PathLike") -> "Card":
+def card_of(model: "Predictor | str | os.PathLike") -> "Card":
+    """Return the card of a loaded model, a trained folder or an exported version.
+
+    Raises:
+        ArtifactError: the folder does not contain a model.
+    """
     if isinstance(model, str | os.PathLike):
         return artifact.read_model_card(model)
     return model.card
 
 
-def _load(model: "Predictor | str | os.PathLike") -> "Predictor":
+def load_model(model: "Predictor | str | os.PathLike") -> "Predictor":
+    """Return a loaded model, or load a trained folder or an exported version.
+
+    Raises:
+        ArtifactError: the folder does not contain a model.
+    """
     if not isinstance(model, str | os.PathLike):
         return model
     import_tensorflow()
@@ -314,11 +332,7 @@ def _write_answers(
 ) -> PredictionCounts:
     """Predict window by window, and write each window as soon as it is answered."""
     num_texts = num_empty = num_unknown = num_abstained = 0
-    windows = rows.windows if rows.may_block else _read_ahead(rows.windows)
-    for window in windows:
-        trace.mark("reading the texts")
-        answers = predictor.answers(window.texts, batch_size=None)
-        trace.mark("further answers" if num_texts else "first answers")
+    for window, answers in answer_windows(predictor, rows):
         writer.write(window, answers)
         num_texts += len(window.texts)
         num_empty += window.num_empty
@@ -327,6 +341,17 @@ def _write_answers(
         on_progress(num_texts)
     writer.close()
     return PredictionCounts(num_texts, num_empty, num_unknown, num_abstained)
+
+
+def answer_windows(predictor: "Predictor", rows: Input) -> Iterator[tuple[Window, dict[str, Any]]]:
+    """Yield each window of an input with the arrays of `Predictor.answers`."""
+    stage = "first answers"
+    for window in rows.windows if rows.may_block else _read_ahead(rows.windows):
+        trace.mark("reading the texts")
+        answers = predictor.answers(window.texts, batch_size=None)
+        trace.mark(stage)
+        stage = "further answers"
+        yield window, answers
 
 
 def _read_ahead(windows: Iterator[Window]) -> Iterator[Window]:

@@ -1,0 +1,80 @@
+"""The most uncertain texts of a stream, each text once, in bounded memory."""
+
+import heapq
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from textclf.data.splits import normalise, text_hash
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from textclf.prediction import Row
+
+
+class Candidate(NamedTuple):
+    """A text that may be chosen.
+
+    Attributes:
+        uncertainty: at least 0.
+        number: of the row in the input, from 1.
+        row: text and cells.
+        score: margin or entropy.
+        p: float32 [C], probabilities.
+        label_ids: ids of the predicted classes.
+        abstains: whether the model abstains.
+    """
+
+    uncertainty: float
+    number: int
+    row: "Row"
+    score: float
+    p: "np.ndarray"
+    label_ids: tuple[int, ...]
+    abstains: bool
+
+
+class Pool:
+    """The `size` most uncertain texts so far; of equally uncertain texts the first ones.
+
+    Texts are equal if their normal forms are, see `data.splits.normalise`. Of equal texts the first
+    row is kept.
+
+    Attributes:
+        num_repeated: rows that were left out because their text was in the pool already.
+    """
+
+    def __init__(self, size: int):
+        self._size = size
+        # Uncertainty and number with the signs by which the first entry leaves the pool next.
+        self._heap: list[tuple[float, int, bytes, Candidate]] = []
+        self._hashes: set[bytes] = set()
+        self.num_repeated = 0
+
+    def select(self, uncertainty: "np.ndarray") -> Sequence[int]:
+        """Return the indices of texts that are uncertain enough for the pool, ascending."""
+        import numpy as np
+
+        if len(self._heap) < self._size:
+            return range(len(uncertainty))
+        return np.flatnonzero(uncertainty > self._heap[0][0]).tolist()
+
+    def add(self, candidate: Candidate) -> None:
+        """Add a text, whose number is greater than those before, if it is uncertain enough."""
+        is_full = len(self._heap) == self._size
+        if is_full and candidate.uncertainty <= self._heap[0][0]:
+            return
+        text = text_hash(normalise(candidate.row.text))
+        if text in self._hashes:
+            self.num_repeated += 1
+            return
+        entry: Any = (candidate.uncertainty, -candidate.number, text, candidate)
+        self._hashes.add(text)
+        if is_full:
+            self._hashes.remove(heapq.heapreplace(self._heap, entry)[2])
+        else:
+            heapq.heappush(self._heap, entry)
+
+    def ranked(self) -> list[Candidate]:
+        """Return the texts, the most uncertain first."""
+        return [entry[3] for entry in sorted(self._heap, key=lambda entry: entry[:2], reverse=True)]

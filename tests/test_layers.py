@@ -23,6 +23,7 @@ LAYERS = {
     "splits": 0,
     "display": 0,
     "trace": 0,
+    "pages": 1,
     "startup": 1,
     "config": 1,
     "tasks": 1,
@@ -47,6 +48,7 @@ LAYERS = {
     "pretraining": 7,
     "recalibration": 7,
     "scoring": 7,
+    "model_page": 8,
     "report": 8,
     "serving": 7,
     "study": 9,
@@ -75,6 +77,8 @@ LIGHT = (
     "model_card",
     "recalibration",
     "model_data",
+    "model_page",
+    "pages",
     "prediction",
     "recipes",
     "report",
@@ -206,7 +210,7 @@ def test_an_unknown_setting_is_reported_without_heavy_or_slow_imports(tmp_path: 
 @pytest.mark.parametrize(
     "line",
     ["evaluate nowhere", "predict nowhere text", "calibrate nowhere", "info nowhere",
-     "thresholds nowhere",
+     "thresholds nowhere", "report nowhere out.html",
      "export nowhere out", "verify nowhere", "serve nowhere", "compare nowhere nowhere2",
      "doctor nowhere", "explain nowhere text"],
 )  # fmt: skip

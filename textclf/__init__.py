@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from textclf.config import Config
     from textclf.data import open_dataset
     from textclf.errors import TextclfError
+    from textclf.model_page import write_report
     from textclf.prediction import predict_file
     from textclf.pretraining import pretrain
     from textclf.recalibration import CalibrationResult, calibrate
@@ -49,6 +50,7 @@ _PUBLIC = {
     "score": "scoring",
     "train": "training",
     "train_events": "training",
+    "write_report": "model_page",
 }
 
 __all__ = [
@@ -68,6 +70,7 @@ __all__ = [
     "score",
     "train",
     "train_events",
+    "write_report",
 ]
 
 

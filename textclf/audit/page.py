@@ -54,4 +54,4 @@ def findings_html(audit: Audit) -> "Markup":
     from markupsafe import Markup
 
     folder = Path(__file__).parent
-    return Markup(pages.render(folder, "findings.html", audit=audit, level="h3"))
+    return Markup(pages.render(folder, "findings.html", audit=audit, level="h3", is_folded=True))

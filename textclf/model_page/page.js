@@ -46,7 +46,7 @@
 
   // Draws lines over x in [0, 1]; returns a function that moves the marks.
   const chart = (box, description, xName, lines, low) => {
-    const width = 340, height = 190, left = 34, bottom = 32, top = 8, right = 10;
+    const width = 340, height = 190, left = 42, bottom = 32, top = 8, right = 10;
     const x = value => left + value * (width - left - right);
     const y = value => top + (1 - (value - low) / (1 - low)) * (height - top - bottom);
     const svg = svgElement("svg", {
@@ -185,7 +185,7 @@
         ["answered", `${percent} %, ${count(answered)} of ${count(size)}`],
         ["accuracy of the answers", share(accuracy[i])],
         ["wrong answers", count(Math.round(answered * (1 - accuracy[i])))],
-        ["lowest confidence of an answer", share(below[i])],
+        ["lowest confidence of an answer", below[i] ? share(below[i]) : "any"],
         ["in use", inUse === null ? "never abstains" : `abstains below ${inUse.toFixed(4)}`],
       ]);
       move(shares[i], null);

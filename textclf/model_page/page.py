@@ -98,13 +98,17 @@ def _headline(contents: Contents) -> dict[str, Any]:
     }
 
 
-def _big_figures(columns: Sequence[tuple[str, Report]]) -> Iterator[tuple[str, str, str]]:
-    """Yield title, value and interval of the most important metrics of each column."""
+def _big_figures(
+    columns: Sequence[tuple[str, Report]],
+) -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
+    """Yield a title, and name, value and interval of the most important metrics, by column."""
     for title, report in columns:
+        metrics = []
         for name in dict.fromkeys([report.length_metric, "macro_f1"]):
             ends = report.intervals.get(name)
-            words = "" if ends is None else f"{ends[0]:.3f} to {ends[1]:.3f} ({level(report)})"
-            yield f"{METRIC_LABELS[name]}, {title}", number(report.metrics[name]), words
+            words = "" if ends is None else f"{ends[0]:.3f} to {ends[1]:.3f}"
+            metrics.append((METRIC_LABELS[name], number(report.metrics[name]), words))
+        yield title, metrics
 
 
 def _linear_words(plan: PagePlan, contents: Contents) -> Iterator[str]:

@@ -26,7 +26,7 @@ def plot_history(history: Sequence[Mapping[str, Any]], best_epoch: int) -> list[
     pictures = [draw("losses", figure.losses), draw("validation scores", figure.scores)]
     for name, title, words in (
         ("gradient_norms", "gradient norms", "mean norm of the gradient"),
-        ("update_ratios", "update ratios", "norm of an update by norm of the weights"),
+        ("update_ratios", "update ratios", "norm of update / norm of weights"),
     ):
         if any(figures.get(name) for figures in history):
             pictures.append(draw(title, _by_layer(figure, name, words)))

@@ -79,6 +79,7 @@ def draw(
         axes.patch.set_alpha(0)
         figure.patch.set_alpha(0)
         caption = draw_axes(axes)
+        _use_plain_numbers(axes)
         axes.grid(alpha=0.2, linewidth=0.5)
         if has_legend:
             handles, labels = axes.get_legend_handles_labels()
@@ -92,6 +93,19 @@ def draw(
     content = stream.getvalue().replace(INK, "currentColor")
     file = re.sub(r"(<svg[^>]*>)", rf"\1{_FILE_STYLE}", content, count=1)
     return Picture(title, caption, _inline(content, title, caption), file)
+
+
+def _use_plain_numbers(axes: Any) -> None:
+    """Write the numbers of logarithmic axes as text: the default is a formula of TeX."""
+    from matplotlib import ticker
+
+    for axis in (axes.xaxis, axes.yaxis):
+        if isinstance(axis.get_major_formatter(), ticker.LogFormatterMathtext):
+            axis.set_major_locator(
+                ticker.LogLocator(subs=(1, 3) if axis is axes.xaxis else (1, 2, 5), numticks=8)
+            )
+            axis.set_major_formatter(lambda value, _: f"{value:g}")
+            axis.set_minor_formatter(ticker.NullFormatter())
 
 
 def _inline(svg: str, title: str, caption: str) -> "Markup":

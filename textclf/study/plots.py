@@ -206,8 +206,6 @@ class Plots:
         return self._pareto(axes, "latency_p50_ms", "time of one answer, ms")
 
     def _pareto(self, axes: Any, cost: str, label: str) -> str:
-        from matplotlib import ticker
-
         # The majority class costs so little that the others would be indistinguishable.
         cells = [cell for cell in self._dataset.cells if cell.cell != "majority"]
         for cell in cells:
@@ -216,9 +214,6 @@ class Plots:
                 self._line(axes, cell.cell, value, cell.mean, markersize=None, linestyle="")
         front = sorted((getattr(c.cost, cost), c.mean) for c in cells if cost in c.pareto)
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 3), numticks=8))
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.xaxis.set_minor_formatter(ticker.NullFormatter())
         axes.set_xlabel(label)
         axes.set_ylabel(self._metric)
         corner = "lower" if self._metric == "log_loss" else "upper"

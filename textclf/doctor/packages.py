@@ -25,6 +25,7 @@ EXTRAS = {
     "fasttext": {"fasttext-numpy2": ">=0.10.4,<0.11"},
     "tensorboard": {"tensorboard": ">=2.19,<3"},
     "audit": {"datasketch": ">=2.0,<3"},
+    "labels": {"cleanlab": ">=2.9,<3"},
     "bench": {"torch": ">=2.13,<3"},
     # Two of the packages of tensorflow[and-cuda]; TensorFlow bounds their versions.
     "gpu": {"nvidia-cuda-runtime-cu12": "", "nvidia-cudnn-cu12": ""},

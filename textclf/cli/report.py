@@ -14,6 +14,7 @@ from textclf.cli.terminal import (
     show_check,
     termination_as_interrupt,
 )
+from textclf.splits import SPLITS
 from textclf.startup import import_tensorflow, show_status
 
 if TYPE_CHECKING:
@@ -23,7 +24,11 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("model", type=options.path)
 @click.argument("output", metavar="OUTPUT.html", type=options.path)
-@options.split_option
+@click.option(
+    "--split",
+    type=click.Choice(SPLITS),
+    help="The split to report on.  [default: test; validation if there is no test split]",
+)
 @click.option(
     "--by",
     multiple=True,
@@ -37,7 +42,7 @@ if TYPE_CHECKING:
 def report(
     model: Path,
     output: Path,
-    split: str,
+    split: str | None,
     by: tuple[str, ...],
     no_audit: bool,
     overwrite: bool,

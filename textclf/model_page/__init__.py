@@ -64,7 +64,7 @@ def write_report(
     model: str | os.PathLike,
     output: str | os.PathLike,
     *,
-    split: str = "test",
+    split: str | None = None,
     by: Sequence[str] = (),
     audit: bool = True,
     overwrite: bool = False,
@@ -81,7 +81,8 @@ def write_report(
     Args:
         model: a trained folder.
         output: the page, .html; its files are in `NAME_files` beside it.
-        split: the split to report; the thresholds to try are always those of validation.
+        split: the split to report; None for test, or for validation without a test split. The
+            thresholds to try are always those of validation.
         by: columns of the data whose values are scored too.
         audit: whether all data are read for the findings of `textclf data check`.
         overwrite: whether a former page and its folder may be replaced.

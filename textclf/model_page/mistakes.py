@@ -138,7 +138,7 @@ def _suspects(
     if split == "train":
         problem = "the model was trained with these labels, so it cannot doubt them"
         return {}, 0, f"{problem}; report on another split"
-    if not all(map(importlib.util.find_spec, ("cleanlab", "textclf.label_errors"))):
+    if importlib.util.find_spec("cleanlab") is None:
         return {}, 0, f"cleanlab is not installed; install it with {install_command('labels')}"
     from textclf.label_errors.suspects import find_suspects
 

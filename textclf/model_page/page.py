@@ -6,10 +6,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 import textclf
 from textclf import analysis, pages
+from textclf.analysis import Attribution
 from textclf.config import to_yaml
 from textclf.evaluation import ClassScores, Report
 from textclf.evaluation.document import METRIC_LABELS, interval, level, number
@@ -22,6 +21,8 @@ from textclf.pages import Picture
 _MAX_CLASSES = 20  # of a confusion matrix with counts
 _NUM_PAIRS = 20  # confusions of two classes
 _MAX_TOKENS = 300  # of an example
+_MAX_EXPLAINED = 2  # classes of an example
+_MAX_NAMES = 8  # of its classes
 _MAX_CHARACTERS = 1500  # of an example without an explanation
 
 
@@ -302,15 +303,21 @@ def _floor(bound: float) -> float:
 def _example(example: ShownExample) -> dict[str, Any]:
     """Return the values of the template for one example."""
     explanation = example.explanation
-    parts = []
+    attributions: list[Attribution] = []
     if explanation is not None:
-        parts = [
-            (
-                attribution.class_name,
-                analysis.words_html(explanation, attribution, max_tokens=_MAX_TOKENS),
-            )
-            for attribution in explanation.attributions
-        ]
+        # Wrongly predicted classes first; all of many would repeat the text too often.
+        attributions = sorted(
+            explanation.attributions,
+            key=lambda part: (part.class_name in example.true, -part.probability),
+        )
+    parts = [
+        (
+            part.class_name,
+            analysis.words_html(explanation, part, max_tokens=_MAX_TOKENS),
+        )
+        for part in attributions[:_MAX_EXPLAINED]
+        if explanation is not None
+    ]
     text = example.text
     return {
         "place": example.place,
@@ -326,7 +333,8 @@ def _example(example: ShownExample) -> dict[str, Any]:
 
 
 def _names(names: Sequence[str]) -> str:
-    return ", ".join(names) or "no class"
+    more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+    return ", ".join(names[:_MAX_NAMES]) + more or "no class"
 
 
 def _audit_findings(contents: Contents) -> Any:
@@ -365,11 +373,13 @@ def _facts(contents: Contents) -> Iterator[tuple[str, str]]:
 
 def _decision(contents: Contents) -> str:
     card = contents.card
-    values = msgspec.to_builtins(card.temperature)
-    temperatures = values if isinstance(values, list) else [values]
+    temperature = card.temperature
+    temperatures = temperature if isinstance(temperature, tuple) else (temperature,)
     low, high = min(temperatures), max(temperatures)
     words = f"temperature {low:.3f}" if low == high else f"temperatures {low:.3f} to {high:.3f}"
-    if card.thresholds is not None and not card.multi_label:
+    if card.thresholds is not None and card.multi_label:
+        words += f"; thresholds {min(card.thresholds):.3f} to {max(card.thresholds):.3f}"
+    elif card.thresholds is not None:
         words += f"; {card.class_names[max(range(2), key=lambda c: card.thresholds[c])]} "
         words += f"from probability {max(card.thresholds):.4f} on"
     if card.abstain_below is not None:

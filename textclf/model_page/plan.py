@@ -9,7 +9,7 @@ from typing import NamedTuple
 from textclf import artifact, data, scoring
 from textclf.artifact import folders
 from textclf.config import Overrides
-from textclf.errors import ArtifactError, check_all
+from textclf.errors import ArtifactError, DataError, check_all
 from textclf.model_data import set_values
 from textclf.recalibration import Plan, plan_to_read
 
@@ -44,7 +44,7 @@ class PagePlan(NamedTuple):
     def command(self) -> str:
         """The command that makes the page."""
         parts = ["textclf", "report", str(self.trained.folder), str(self.page)]
-        parts += [] if self.split == "test" else ["--split", self.split]
+        parts += [] if self.split == _default_split(self.trained) else ["--split", self.split]
         for column in self.by:
             parts += ["--by", column]
         parts += [] if self.has_audit else ["--no-audit"]
@@ -60,7 +60,7 @@ def check(
     model: str | os.PathLike,
     output: str | os.PathLike,
     *,
-    split: str = "test",
+    split: str | None = None,
     by: Sequence[str] = (),
     audit: bool = True,
     overwrite: bool = False,
@@ -82,6 +82,12 @@ def check(
         lambda: _check_page(page, overwrite=overwrite),
         lambda: artifact.check_output(files, overwrite=overwrite, is_ours=(REPORT,)),
     )
+    splits = trained[0].card.data.splits
+    split = split or _default_split(trained[0])
+    if splits and split not in splits:
+        raise DataError(
+            f"{model}: its data have no split {split}; use --split with one of {', '.join(splits)}"
+        )
     columns = tuple(dict.fromkeys(by))
     if columns:
         section = trained[0].config.data
@@ -96,6 +102,12 @@ def check(
         trained=trained[0],
         arguments=tuple(f"{name}={value}" for name, value in set_values(overrides).items()),
     )
+
+
+def _default_split(trained: Plan) -> str:
+    """Return test, or validation if the data have no test split."""
+    splits = trained.card.data.splits
+    return "validation" if splits and "test" not in splits else "test"
 
 
 def _check_page(page: Path, *, overwrite: bool) -> None:

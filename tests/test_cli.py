@@ -89,7 +89,8 @@ def test_command_grammar_is_complete():
     assert [" ".join(path) for path in commands() if path] == [
         *("init", "config", "config show", "config check", "config schema"),
         *("data", "data check", "data clean", "demo", "pretrain", "lr-find", "train", "baseline"),
-        *("evaluate", "predict", "explain", "calibrate", "thresholds", "export", "verify", "info"),
+        *("evaluate", "predict", "explain", "calibrate", "thresholds", "report"),
+        *("export", "verify", "info"),
         "serve",
         *("benchmark", "compare", "doctor"),
     ]

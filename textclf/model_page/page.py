@@ -377,11 +377,12 @@ def _decision(contents: Contents) -> str:
     temperatures = temperature if isinstance(temperature, tuple) else (temperature,)
     low, high = min(temperatures), max(temperatures)
     words = f"temperature {low:.3f}" if low == high else f"temperatures {low:.3f} to {high:.3f}"
-    if card.thresholds is not None and card.multi_label:
-        words += f"; thresholds {min(card.thresholds):.3f} to {max(card.thresholds):.3f}"
-    elif card.thresholds is not None:
-        words += f"; {card.class_names[max(range(2), key=lambda c: card.thresholds[c])]} "
-        words += f"from probability {max(card.thresholds):.4f} on"
+    thresholds = card.thresholds
+    if thresholds is not None and card.multi_label:
+        words += f"; thresholds {min(thresholds):.3f} to {max(thresholds):.3f}"
+    elif thresholds is not None:
+        positive = card.class_names[thresholds.index(max(thresholds))]
+        words += f"; {positive} from probability {max(thresholds):.4f} on"
     if card.abstain_below is not None:
         words += f"; abstains below confidence {card.abstain_below:.4f}"
     return words

@@ -1,4 +1,4 @@
-"""Plots as SVG: in a page with its colours and fonts, and as files of their own."""
+"""Plots as SVG: in a page with its colours and fonts, and as separate files."""
 
 import io
 import re

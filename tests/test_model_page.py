@@ -21,12 +21,11 @@ from click.testing import CliRunner, Result
 import textclf
 from textclf import artifact
 from textclf.cli import main
-from textclf.errors import ArtifactError, ConfigError, DataError
+from textclf.errors import ArtifactError, ConfigError, DataError, TextclfError
 
 SCRIPT = "<script>window.hacked = 1</script>"
 HOSTILE = (f"{SCRIPT}</title>", '$a$ 正面 & "b"')
 VOID = {"meta", "link", "br", "input", "img", "hr"}
-# Elements of SVG that Matplotlib writes with a slash at the end are no problem for a browser.
 
 
 class WellFormed(html.parser.HTMLParser):
@@ -289,8 +288,8 @@ def test_report_of_many_classes_has_a_picture_of_the_matrix_and_a_coverage_explo
 ) -> None:
     page = page_of(many)
     names = {path.name for path in (page.parent / "out_files").iterdir()}
-    assert {"confusion_matrix.svg", "ROC_curves.svg", "coverage.svg", "report.json"} <= names
-    picture = (page.parent / "out_files" / "ROC_curves.svg").read_text()
+    assert {"confusion_matrix.svg", "roc_curves.svg", "coverage.svg", "report.json"} <= names
+    picture = (page.parent / "out_files" / "roc_curves.svg").read_text()
     assert "micro average" in picture and "macro average" in picture
     figures = figures_of(page)
     assert figures["classes"] == []
@@ -484,7 +483,7 @@ def test_report_refuses_wrong_outputs_and_models_before_the_work(
     (tmp_path / "mine_files" / "letter.txt").write_text("mine")
     with pytest.raises(ArtifactError, match="was not written by textclf"):
         textclf.write_report(trained, tmp_path / "mine.html", overwrite=True)
-    with pytest.raises(ArtifactError, match=r"is an exported SavedModel(.|\n)*out\.txt"):
+    with pytest.raises(TextclfError, match=r"is an exported SavedModel(.|\n)*out\.txt"):
         textclf.write_report(exports / "reviews", tmp_path / "out.txt")
     with pytest.raises(DataError, match="no column 'countr'"):
         textclf.write_report(trained, tmp_path / "out.html", by=["countr"])
@@ -493,30 +492,34 @@ def test_report_refuses_wrong_outputs_and_models_before_the_work(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine_files"]
 
 
-def test_report_replaces_a_former_one_only_with_overwrite(trained: Path, tmp_path: Path) -> None:
-    page = tmp_path / "out.html"
-    page.write_text("former")
-    refused = run_command("report", trained, page)
+@pytest.fixture
+def former(trained: Path, page_of: Any, tmp_path: Path) -> Path:
+    """Return a copy of a page of `trained`, with its folder and one more file in it."""
+    page = page_of(trained)
+    shutil.copy(page, tmp_path)
+    shutil.copytree(page.parent / "out_files", tmp_path / "out_files")
+    (tmp_path / "out_files" / "former.svg").write_text("former")
+    return tmp_path / page.name
+
+
+def test_report_replaces_a_former_one_only_with_overwrite(trained: Path, former: Path) -> None:
+    before = contents(former.parent)
+    refused = run_command("report", trained, former)
     assert refused.exit_code == 1 and "exists already" in refused.stderr
-    assert contents(tmp_path) == {"out.html": b"former"}
-    for _ in range(2):
-        done = run_command("report", trained, page, "--no-audit", "--overwrite")
-        assert done.exit_code == 0, done.output
-        assert done.stdout == f"{page}\n"
-        (tmp_path / "out_files" / "former.svg").write_text("former")
-    assert "Report of" in page.read_text(encoding="utf-8")
-    (tmp_path / "out_files" / "former.svg").unlink()
-    done = run_command("report", trained, page, "--no-audit", "--overwrite")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.html", "out_files"]
+    assert contents(former.parent) == before
+    done = run_command("report", trained, former, "--no-audit", "--overwrite")
+    assert done.exit_code == 0, done.output
+    assert done.stdout == f"{former}\n"
+    assert "Left out by --no-audit" in text_of(former)
+    assert sorted(path.name for path in former.parent.iterdir()) == ["out.html", "out_files"]
+    assert contents(former.parent).keys() == before.keys() - {"out_files/former.svg"}
 
 
-def test_failed_report_leaves_the_former_one(trained: Path, tmp_path: Path, full_disk: Any) -> None:
-    page = tmp_path / "out.html"
-    textclf.write_report(trained, page, audit=False)
-    before = contents(tmp_path)
+def test_failed_report_leaves_the_former_one(trained: Path, former: Path, full_disk: Any) -> None:
+    before = contents(former.parent)
     with full_disk(60_000), pytest.raises(ArtifactError, match="cannot be written"):
-        textclf.write_report(trained, page, audit=False, overwrite=True)
-    assert contents(tmp_path) == before
+        textclf.write_report(trained, former, audit=False, overwrite=True)
+    assert contents(former.parent) == before
 
 
 KILLED = """
@@ -533,17 +536,14 @@ textclf.write_report(sys.argv[1], sys.argv[2], audit=False, overwrite=True)
 """
 
 
-def test_killed_report_leaves_the_former_one(trained: Path, tmp_path: Path) -> None:
-    page = tmp_path / "out.html"
-    textclf.write_report(trained, page, audit=False)
-    (tmp_path / "out_files" / "mark.svg").write_text("former")
-    before = contents(tmp_path)
-    done = subprocess.run([sys.executable, "-c", KILLED, trained, page], capture_output=True)
+def test_killed_report_leaves_the_former_one(trained: Path, former: Path) -> None:
+    before = contents(former.parent)
+    done = subprocess.run([sys.executable, "-c", KILLED, trained, former], capture_output=True)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
-    assert page.read_bytes() == before["out.html"]
+    assert former.read_bytes() == before["out.html"]
     # The next command puts the folder back.
-    assert "exists already" in run_command("report", trained, page).stderr
-    after = contents(tmp_path)
+    assert "exists already" in run_command("report", trained, former).stderr
+    after = contents(former.parent)
     assert {name: after[name] for name in before} == before
 
 

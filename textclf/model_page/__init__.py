@@ -143,6 +143,8 @@ def _write(plan: PagePlan, html: str, files: dict[str, str]) -> None:
     try:
         with folders.open_atomically(page, replace=plan.overwrite) as file:
             file.write(html.encode(errors="replace"))
+            file.flush()
+            os.fsync(file.fileno())
             with artifact.write_folder(plan.files, overwrite=plan.overwrite) as temporary:
                 for name, content in files.items():
                     (temporary / name).write_text(content, encoding="utf-8", errors="replace")

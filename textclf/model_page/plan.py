@@ -79,8 +79,7 @@ def check(
     trained: list[Plan] = []
     check_all(
         lambda: trained.append(plan_to_read(model, overrides=overrides)),
-        lambda: _check_page(page, overwrite=overwrite),
-        lambda: artifact.check_output(files, overwrite=overwrite, is_ours=(REPORT,)),
+        lambda: _check_outputs(page, files, overwrite=overwrite),
     )
     splits = trained[0].card.data.splits
     split = split or _default_split(trained[0])
@@ -110,8 +109,9 @@ def _default_split(trained: Plan) -> str:
     return "validation" if splits and "test" not in splits else "test"
 
 
-def _check_page(page: Path, *, overwrite: bool) -> None:
+def _check_outputs(page: Path, files: Path, *, overwrite: bool) -> None:
     if page.suffix.lower() not in _ENDINGS:
         raise ArtifactError(f"{page}: the report is an HTML page; name a file that ends in .html")
     folders.check_nesting(page)
     folders.check_file(page, overwrite=overwrite)
+    artifact.check_output(files, overwrite=overwrite, is_ours=(REPORT,))

@@ -213,4 +213,4 @@ def all_pictures(*groups: Sequence[Picture]) -> Iterator[tuple[str, Picture]]:
     """Yield the file name of each picture and the picture."""
     for group in groups:
         for picture in group:
-            yield f"{picture.title.replace(' ', '_')}.svg", picture
+            yield f"{picture.title.lower().replace(' ', '_')}.svg", picture

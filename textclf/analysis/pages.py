@@ -1,5 +1,6 @@
 """Explanations as HTML: a fragment for notebooks, and a page without external resources."""
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,6 +65,7 @@ def _template() -> Any:
     return template_environment(Path(__file__).parent).get_template("explanations.html")
 
 
+@functools.cache
 def _macros() -> Any:
     """Return the module of the macros for coloured words."""
     return template_environment(Path(__file__).parent).get_template("words.html").module

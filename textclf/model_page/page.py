@@ -29,11 +29,8 @@ _MAX_CHARACTERS = 1500  # of an example without an explanation
 def render(plan: PagePlan, contents: Contents) -> tuple[str, list[tuple[str, Picture]]]:
     """Return the page as HTML, and its pictures by the names of their files."""
     card, report = contents.card, contents.result.report
-    curves = (
-        [plots.plot_history(contents.history, card.training.best_epoch)] if contents.history else []
-    )
     groups = {
-        "learning": curves[0] if curves else [],
+        "learning": plots.plot_history(contents.history, card.training.best_epoch),
         "matrix": _matrix_pictures(report),
         "ranking": _ranking_pictures(contents),
     }

@@ -19,9 +19,11 @@ def plot_history(history: Sequence[Mapping[str, Any]], best_epoch: int) -> list[
     """Return losses, validation scores, gradient norms and update ratios by epoch.
 
     Args:
-        history: figures of each epoch, as in `history.jsonl`; one at least.
+        history: figures of each epoch, as in `history.jsonl`; without one, there is no picture.
         best_epoch: the epoch that was kept.
     """
+    if not history:
+        return []
     figure = _History(history, best_epoch)
     pictures = [draw("losses", figure.losses), draw("validation scores", figure.scores)]
     for name, title, words in (

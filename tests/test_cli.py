@@ -88,9 +88,9 @@ def commands() -> Iterator[list[str]]:
 def test_command_grammar_is_complete():
     assert [" ".join(path) for path in commands() if path] == [
         *("init", "config", "config show", "config check", "config schema"),
-        *("data", "data check", "data clean", "data next"),
-        *("demo", "pretrain", "lr-find", "train", "baseline"),
-        *("evaluate", "predict", "explain", "calibrate", "thresholds", "export", "verify", "info"),
+        *("data", "data check", "data clean", "data label-errors", "data next"),
+        *("demo", "pretrain", "lr-find", "train", "baseline", "evaluate", "predict", "explain"),
+        *("calibrate", "thresholds", "report", "export", "verify", "info"),
         "serve",
         *("benchmark", "compare", "doctor"),
     ]

@@ -23,6 +23,7 @@ LAYERS = {
     "splits": 0,
     "display": 0,
     "trace": 0,
+    "pages": 1,
     "startup": 1,
     "config": 1,
     "tasks": 1,
@@ -51,6 +52,7 @@ LAYERS = {
     "report": 8,
     "label_errors": 8,
     "serving": 7,
+    "model_page": 9,
     "study": 9,
     "doctor": 10,
     "cli": 11,
@@ -79,6 +81,8 @@ LIGHT = (
     "model_card",
     "recalibration",
     "model_data",
+    "model_page",
+    "pages",
     "prediction",
     "recipes",
     "report",
@@ -210,7 +214,7 @@ def test_an_unknown_setting_is_reported_without_heavy_or_slow_imports(tmp_path: 
 @pytest.mark.parametrize(
     "line",
     ["evaluate nowhere", "predict nowhere text", "calibrate nowhere", "info nowhere",
-     "thresholds nowhere",
+     "thresholds nowhere", "report nowhere out.html",
      "export nowhere out", "verify nowhere", "serve nowhere", "compare nowhere nowhere2",
      "doctor nowhere", "explain nowhere text", "data next nowhere new.csv"],
 )  # fmt: skip

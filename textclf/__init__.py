@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from textclf.data import open_dataset
     from textclf.errors import TextclfError
     from textclf.label_errors import find_label_errors
+    from textclf.model_page import write_report
     from textclf.prediction import predict_file
     from textclf.pretraining import pretrain
     from textclf.recalibration import CalibrationResult, calibrate
@@ -53,6 +54,7 @@ _PUBLIC = {
     "select_next": "active_learning",
     "train": "training",
     "train_events": "training",
+    "write_report": "model_page",
 }
 
 __all__ = [
@@ -74,6 +76,7 @@ __all__ = [
     "select_next",
     "train",
     "train_events",
+    "write_report",
 ]
 
 

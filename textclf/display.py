@@ -315,15 +315,15 @@ def to_html(document: Document) -> str:
     return environment.get_template("display.html").render(document=document)
 
 
-def template_environment(folder: Path) -> "jinja2.Environment":
-    """Return the environment of the HTML templates in a folder, which escapes all values.
+def template_environment(*folders: Path) -> "jinja2.Environment":
+    """Return the environment of the HTML templates in folders, which escapes all values.
 
     template_environment(Path(__file__).parent).get_template("page.html").render(title="reviews")
     """
     import jinja2
 
     return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder),
+        loader=jinja2.FileSystemLoader(folders),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,

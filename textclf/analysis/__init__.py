@@ -6,6 +6,7 @@
     coloured.py       explanations as text with colours for a terminal
     pages.py          explanations as HTML, for notebooks and as a page
     explanations.html template of them
+    words.html        macros of the coloured words, for other pages too
 
 The package can be imported without TensorFlow; `explain_texts` and `leave_one_out` need it.
 """
@@ -22,7 +23,7 @@ from textclf.analysis.explanation import (
     Explanations,
     Token,
 )
-from textclf.analysis.pages import explanation_page
+from textclf.analysis.pages import explanation_page, words_html, words_legend, words_style
 
 if TYPE_CHECKING:
     from textclf.analysis.attribution import explain_texts
@@ -40,6 +41,9 @@ __all__ = [
     "explanation_page",
     "format_explanation",
     "leave_one_out",
+    "words_html",
+    "words_legend",
+    "words_style",
 ]
 
 _MODULES = {

@@ -1,12 +1,16 @@
 """Explanations as HTML: a fragment for notebooks, and a page without external resources."""
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from textclf.analysis import coloured
 from textclf.analysis.explanation import Attribution, Explanation
 from textclf.display import template_environment, tidy
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 # Tokens in the table below a text.
 _NUM_ROWS = 20
@@ -28,9 +32,43 @@ def explanation_page(explanations: Sequence[Explanation], title: str) -> str:
     return _template().render(texts=_texts(explanations), is_page=True, title=tidy(title))
 
 
+def words_html(
+    explanation: Explanation, attribution: Attribution, *, max_tokens: int | None = None
+) -> "Markup":
+    """Return the coloured words of a text as an HTML fragment, for a page with `words_style`.
+
+    Args:
+        max_tokens: number of tokens that are shown, from the beginning; None for all.
+    """
+    from markupsafe import Markup
+
+    words = _words(explanation, attribution)
+    more = "" if max_tokens is None else _more_words(len(words) - max_tokens)
+    return _macros().words(words[:max_tokens]) + Markup(more)
+
+
+def words_style() -> "Markup":
+    """Return the rules of a style sheet for `words_html`."""
+    return _macros().style()
+
+
+def words_legend() -> "Markup":
+    """Return what the colours of `words_html` mean, as an HTML fragment."""
+    return _macros().legend()
+
+
+def _more_words(count: int) -> str:
+    return f" … {count:,} more token{'s' * (count > 1)}" if count > 0 else ""
+
+
 def _template() -> Any:
-    environment = template_environment(Path(__file__).parent)
-    return environment.get_template("explanations.html")
+    return template_environment(Path(__file__).parent).get_template("explanations.html")
+
+
+@functools.cache
+def _macros() -> Any:
+    """Return the module of the macros for coloured words."""
+    return template_environment(Path(__file__).parent).get_template("words.html").module
 
 
 def _texts(explanations: Sequence[Explanation]) -> list[list[dict[str, Any]]]:

@@ -18,7 +18,7 @@ cleaning          a copy of a data set without leaks and duplicates
 from textclf.audit.auditing import NEAR_ROWS, audit_dataset
 from textclf.audit.cleaning import Cleaning, check_folder, clean
 from textclf.audit.document import format_audit
-from textclf.audit.page import write_page
+from textclf.audit.page import findings_html, write_page
 from textclf.audit.result import Audit, AuditFinding, Example
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "audit_dataset",
     "check_folder",
     "clean",
+    "findings_html",
     "format_audit",
     "write_page",
 ]

@@ -1,15 +1,14 @@
 """Result of an audit as one HTML page without external resources."""
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import textclf
-from textclf import artifact
+from textclf import artifact, pages
 from textclf.artifact import folders
 from textclf.audit.document import tables
 from textclf.audit.result import Audit
-from textclf.display import Document, template_environment, to_html
+from textclf.display import Document, to_html
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -35,12 +34,12 @@ def write_page(audit: Audit, path: Path, *, title: str, command: str, overwrite:
 
 def render(audit: Audit, *, title: str, command: str) -> str:
     """Return the page as HTML; see `write_page`."""
-    environment = template_environment(Path(__file__).parent)
-    environment.filters["with_code"] = _with_code
     sizes = ", ".join(f"{s.num_examples:,} of {name}" for name, s in audit.splits.items())
     from markupsafe import Markup
 
-    return environment.get_template("page.html").render(
+    return pages.render(
+        Path(__file__).parent,
+        "page.html",
         audit=audit,
         title=title,
         command=command,
@@ -50,8 +49,9 @@ def render(audit: Audit, *, title: str, command: str) -> str:
     )
 
 
-def _with_code(sentence: str) -> "Markup":
-    """Return a sentence as HTML in which the parts between backticks are code."""
-    from markupsafe import Markup, escape
+def findings_html(audit: Audit) -> "Markup":
+    """Return findings and notes as an HTML fragment, for a page that extends the base."""
+    from markupsafe import Markup
 
-    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(sentence))))
+    folder = Path(__file__).parent
+    return Markup(pages.render(folder, "findings.html", audit=audit, level="h3", is_folded=True))

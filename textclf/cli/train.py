@@ -87,6 +87,7 @@ def train(
     if not is_config:
         say(f"configuration: {output / 'config.yaml'}")
     say(f"next: textclf evaluate {shlex.quote(str(output))} --split validation")
+    say(f"report: textclf report {shlex.quote(str(output))} {shlex.quote(f'{output}.html')}")
     click.echo(output)
 
 

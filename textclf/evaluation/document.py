@@ -9,7 +9,7 @@ _MAX_TABLE_CLASSES = 60
 _SHOWN_OF_MANY = 30
 
 # Metrics at the top of a report, in this order; metrics of other tasks are omitted.
-_HEADLINE = {
+METRIC_LABELS = {
     "accuracy": "accuracy",
     "micro_f1": "micro F1",
     "macro_f1": "macro F1",
@@ -78,7 +78,7 @@ def level(report: Report) -> str:
 def _headline(report: Report) -> Table:
     """Return the metrics with their intervals."""
     rows = []
-    for name, label in _HEADLINE.items():
+    for name, label in METRIC_LABELS.items():
         if name not in report.metrics:
             continue
         remark = ""
@@ -88,7 +88,7 @@ def _headline(report: Report) -> Table:
         elif name in _WITH_INTERVALS and report.bootstrap_samples:
             remark = "too few examples for an interval"
         rows.append([label, number(report.metrics[name], 4), remark])
-    calibrated, raw = _HEADLINE["calibration_error"], _HEADLINE["uncalibrated_error"]
+    calibrated, raw = METRIC_LABELS["calibration_error"], METRIC_LABELS["uncalibrated_error"]
     if len(rows) > 1 and rows[-1] == [raw, *rows[-2][1:]] and rows[-2][0] == calibrated:
         rows[-2:] = [[calibrated, rows[-2][1], "the same at temperature 1"]]
     error, at_one = (
@@ -113,7 +113,7 @@ def _gain(report: Report) -> Iterator[Table]:
         ["mixture", number(report.metrics[gain.metric], 4), ""],
         ["difference", f"{gain.difference:+.4f}", f"{ends}: {gain.verdict}"],
     ]
-    header = ["", _HEADLINE[gain.metric], ""]
+    header = ["", METRIC_LABELS[gain.metric], ""]
     yield Table(header, rows, "trt", heading="Gain of the network")
 
 
@@ -211,7 +211,7 @@ def _lengths(report: Report) -> Iterator[Table]:
         cut = {"truncated texts": report.truncated}
     rows += [[label, f"{part.num_examples:,}", number(part.score)] for label, part in cut.items()]
     if rows:
-        header = ["tokens", "examples", _HEADLINE[report.length_metric]]
+        header = ["tokens", "examples", METRIC_LABELS[report.length_metric]]
         yield Table(header, rows, "trr", heading="Text length")
 
 

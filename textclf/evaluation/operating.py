@@ -106,27 +106,33 @@ def operating_points(
         thresholds: k thresholds.
         in_use: the threshold of the model, one of them; None without one.
     """
+    is_positive = np.asarray(is_positive)
     p = np.asarray(p).astype(np.float32)
     num_positives = int(is_positive.sum())
-    points = []
-    for threshold in thresholds:
-        is_selected = p >= np.float32(threshold)
-        selected, right = int(is_selected.sum()), int((is_selected & is_positive).sum())
-        points.append(
-            OperatingPoint(
-                threshold=float(threshold),
-                num_predicted=selected,
-                precision=right / selected if selected else None,
-                precision_bound=float(lower_bounds(np.array(right), np.array(selected))),
-                recall=right / num_positives if num_positives else None,
-                recall_bound=float(lower_bounds(np.array(right), np.array(num_positives))),
-                f1=2 * right / max(selected + num_positives, 1),
-                false_positives=selected - right,
-                false_negatives=num_positives - right,
-                is_in_use=threshold == in_use,
-            )
+    limits = np.asarray(thresholds, np.float32)
+    # Numbers of examples with p >= threshold, int64 [k].
+    selected, right = (
+        len(values) - np.searchsorted(np.sort(values), limits) for values in (p, p[is_positive])
+    )
+    precision_bounds = lower_bounds(right, selected)
+    recall_bounds = lower_bounds(right, np.full_like(right, num_positives))
+    return [
+        OperatingPoint(
+            threshold=float(threshold),
+            num_predicted=num_selected,
+            precision=num_right / num_selected if num_selected else None,
+            precision_bound=float(precision_bounds[k]),
+            recall=num_right / num_positives if num_positives else None,
+            recall_bound=float(recall_bounds[k]),
+            f1=2 * num_right / max(num_selected + num_positives, 1),
+            false_positives=num_selected - num_right,
+            false_negatives=num_positives - num_right,
+            is_in_use=threshold == in_use,
         )
-    return points
+        for k, (threshold, num_selected, num_right) in enumerate(
+            zip(thresholds, selected.tolist(), right.tolist(), strict=True)
+        )
+    ]
 
 
 def lower_bounds(count: np.ndarray, total: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Tables of thresholds: precision, recall and errors of a class at each, on validation."""
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -10,6 +11,8 @@ from textclf.recalibration.plan import Plan, Progress, check_class, open_data, p
 from textclf.startup import import_tensorflow
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from textclf.data import Dataset
     from textclf.evaluation import OperatingPoint
 
@@ -81,23 +84,55 @@ def tables_of(
     on_progress: Progress = lambda stage, done, total: None,
 ) -> ThresholdTables:
     """Return the tables of a checked plan; see `threshold_tables`."""
+    y_true, p = validation_probabilities(plan, dataset, on_progress)
+    return tables_at(STEPS, plan, y_true, p, positive)
+
+
+def validation_probabilities(
+    plan: Plan,
+    dataset: "Dataset",
+    on_progress: Progress = lambda stage, done, total: None,
+) -> "tuple[np.ndarray, np.ndarray]":
+    """Return true classes and probabilities, float32 [n, C], of the validation split.
+
+    The true classes are int64 [n], or bool [n, C] for multi-label.
+    """
     import_tensorflow()
     import numpy as np
 
-    from textclf import evaluation
     from textclf.recalibration.validation import validation_logits
 
-    card = plan.card
     validation = validation_logits(plan, dataset, on_progress)
-    p = np.asarray(plan.task.probabilities(validation.logits, card.temperature))
-    is_positive = plan.task.indicators(validation.y_true)
+    p = np.asarray(plan.task.probabilities(validation.logits, plan.card.temperature))
+    return validation.y_true, p
+
+
+def tables_at(
+    steps: Sequence[float],
+    plan: Plan,
+    y_true: "np.ndarray",
+    p: "np.ndarray",
+    positive: str | None = None,
+) -> ThresholdTables:
+    """Return the tables at thresholds of your own and at the threshold in use.
+
+    Args:
+        steps: thresholds.
+        plan: of `check_tables`.
+        y_true, p: of `validation_probabilities`.
+        positive: see `threshold_tables`.
+    """
+    from textclf import evaluation
+
+    card = plan.card
+    is_positive = plan.task.indicators(y_true)
     thresholds_in_use = card.thresholds or (0.0,) * p.shape[1]
     points, supports = {}, {}
     for c, name in enumerate(card.class_names):
         if positive is not None and name != positive:
             continue
         in_use = thresholds_in_use[c] or None  # 0: the class of two without a threshold
-        thresholds = sorted({*STEPS, *([] if in_use is None else [in_use])})
+        thresholds = sorted({*steps, *([] if in_use is None else [in_use])})
         points[name] = evaluation.operating_points(is_positive[:, c], p[:, c], thresholds, in_use)
         supports[name] = int(is_positive[:, c].sum())
     return ThresholdTables(len(p), supports, points)

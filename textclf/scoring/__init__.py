@@ -223,6 +223,28 @@ def score_dataset(
         DataError: the data have no such split, or a class that the model does not have.
     """
     scores = predictor.score(dataset, split, on_progress)
+    return report_scores(
+        predictor, dataset, split, scores, details=details, on_progress=on_progress, **settings
+    )
+
+
+def report_scores(
+    predictor: "Predictor",
+    dataset: data.Dataset,
+    split: str,
+    scores: "Scores",
+    *,
+    details: Details = _NO_DETAILS,
+    on_progress: OnProgress = lambda stage, done, total: None,
+    **settings: Any,
+) -> ScoringResult:
+    """Return the reports of known scores of a split, as of `predictor.score(dataset, split)`.
+
+        report_scores(predictor, dataset, "test", predictor.score(dataset, "test"))
+
+    Args:
+        details, settings: see `score_dataset`.
+    """
     report = predictor.report(scores, **settings)
     leaked, without_leaked = dataset.leaked(split), None
     if 0 < leaked.sum() < len(leaked):

@@ -1,16 +1,14 @@
 """Report of a benchmark as one HTML page without external resources."""
 
-import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import numpy as np
 
-from textclf import evaluation
-from textclf.display import template_environment
+from textclf import evaluation, pages
 from textclf.study.plots import Plots
 from textclf.study.records import Result
 from textclf.study.runs import Grid, display_name
@@ -25,9 +23,6 @@ from textclf.study.tables import (
 )
 from textclf.tasks import Task
 
-if TYPE_CHECKING:
-    from markupsafe import Markup
-
 _MAX_CLASSES = 20  # of a confusion matrix
 
 
@@ -40,14 +35,15 @@ def render(grid: Grid, folder: Path, results: Mapping[str, Result], summary: Sum
         results: the finished runs by name.
         summary: of `summary.summarize`.
     """
-    environment = template_environment(Path(__file__).parent)
     versions: dict[str, str] = {}
     for result in results.values():
         versions |= result.versions
-    return environment.get_template("page.html").render(
+    return pages.render(
+        Path(__file__).parent,
+        "page.html",
         heading=TITLE,
         title=Path(grid.place).stem,
-        notes=[_with_code(note) for note in summary.notes],
+        notes=summary.notes,
         confidence=f"{100 * grid.confidence:g}",
         datasets=[
             _dataset(name, dataset, [r for r in results.values() if r.dataset == name])
@@ -57,13 +53,6 @@ def render(grid: Grid, folder: Path, results: Mapping[str, Result], summary: Sum
         versions=versions,
         pareto_words=PARETO_WORDS,
     )
-
-
-def _with_code(note: str) -> "Markup":
-    """Return a note as HTML in which the parts between backticks are code."""
-    from markupsafe import Markup, escape
-
-    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(note))))
 
 
 def _dataset(name: str, dataset: DatasetSummary, results: Sequence[Result]) -> dict[str, Any]:

@@ -1,36 +1,19 @@
 """Plots of a benchmark as SVG."""
 
-import io
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from textclf import evaluation
+from textclf.pages import COLOURS, INK, MARKERS, Picture, draw
 from textclf.study.records import Result
 from textclf.study.runs import display_name
 from textclf.study.summary import DatasetSummary
 from textclf.tasks import Task
 
-_INK = "#010203"  # placeholder for the text colour of the page, which follows light and dark mode
-# Distinguishable with colour blindness (Okabe and Ito 2008), on white and on black.
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b08c00", "#56b4e9", "#8a6fdf", "#7f7f7f")
-_MARKERS = "osD^vP*X"
 _NUM_BINS = 8
 _MIN_BIN_TEXTS = 20
-_STYLE = {
-    "svg.fonttype": "none",  # text of the page, in its fonts
-    "svg.hashsalt": "textclf",
-    "font.size": 9,
-    "text.color": _INK,
-    "axes.labelcolor": _INK,
-    "axes.edgecolor": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-}
 
 
 class Plots:
@@ -61,17 +44,17 @@ class Plots:
         self._y_true = y_true
         self._styles = {
             cell: {
-                "color": _COLOURS[i % len(_COLOURS)],
+                "color": COLOURS[i % len(COLOURS)],
                 # Another marker for each colour that is used a second time.
-                "marker": _MARKERS[(i + i // len(_COLOURS)) % len(_MARKERS)],
+                "marker": MARKERS[(i + i // len(COLOURS)) % len(MARKERS)],
             }
             for i, cell in enumerate(by_cell)
         }
         # The majority class scores so low that the others would be indistinguishable.
         self._plotted = [cell for cell in by_cell if cell != "majority"]
 
-    def draw_all(self) -> Iterator[dict[str, str]]:
-        """Yield the SVG and the caption of each plot that the results allow."""
+    def draw_all(self) -> Iterator[Picture]:
+        """Yield each plot that the results allow."""
         networks = [r for rs in self._by_cell.values() for r in rs if r.num_tokens is not None]
         yield self._svg("scores", self._scores, has_legend=False)
         if networks:
@@ -83,17 +66,17 @@ class Plots:
         yield self._svg("score and training time", self._training_pareto)
         yield self._svg("score and answer time", self._answer_pareto)
 
-    def draw_answers(self) -> Iterator[dict[str, str]]:
+    def draw_answers(self) -> Iterator[Picture]:
         """Yield the plots that depend on the answers alone, of networks with their lengths."""
         yield self._svg("scores", self._scores, has_legend=False)
         yield self._svg("score by length", self._scores_by_length)
         yield self._svg("calibration", self._calibration)
 
     def _svg(
-        self, title: str, draw: Callable[[Any], str], *, has_legend: bool = True
-    ) -> dict[str, str]:
+        self, title: str, draw_axes: Callable[[Any], str], *, has_legend: bool = True
+    ) -> Picture:
         title = f"{self._heading}: {title}" if self._heading else title
-        return _svg(title, draw, has_legend=has_legend)
+        return draw(title, draw_axes, has_legend=has_legend)
 
     def _scores(self, axes: Any) -> str:
         from_below = self._plotted[::-1]
@@ -187,7 +170,7 @@ class Plots:
         )
 
     def _calibration(self, axes: Any) -> str:
-        axes.plot([0, 1], [0, 1], color=_INK, linewidth=0.7, linestyle=":")
+        axes.plot([0, 1], [0, 1], color=INK, linewidth=0.7, linestyle=":")
         edges = np.linspace(0, 1, _NUM_BINS + 1)
         for cell, results in self._by_cell.items():
             confidence, correct = map(
@@ -223,8 +206,6 @@ class Plots:
         return self._pareto(axes, "latency_p50_ms", "time of one answer, ms")
 
     def _pareto(self, axes: Any, cost: str, label: str) -> str:
-        from matplotlib import ticker
-
         # The majority class costs so little that the others would be indistinguishable.
         cells = [cell for cell in self._dataset.cells if cell.cell != "majority"]
         for cell in cells:
@@ -233,9 +214,6 @@ class Plots:
                 self._line(axes, cell.cell, value, cell.mean, markersize=None, linestyle="")
         front = sorted((getattr(c.cost, cost), c.mean) for c in cells if cost in c.pareto)
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 3), numticks=8))
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.xaxis.set_minor_formatter(ticker.NullFormatter())
         axes.set_xlabel(label)
         axes.set_ylabel(self._metric)
         corner = "lower" if self._metric == "log_loss" else "upper"
@@ -245,7 +223,7 @@ class Plots:
         )
         if len(set(front)) < 2:  # no line
             return caption
-        axes.plot(*zip(*front, strict=True), color=_INK, linewidth=0.7, linestyle=":")
+        axes.plot(*zip(*front, strict=True), color=INK, linewidth=0.7, linestyle=":")
         return f"{caption} The dotted line is the Pareto front."
 
     def _line(
@@ -259,41 +237,3 @@ class Plots:
     def _predicted(self, result: Result) -> np.ndarray:
         """Return the predicted classes of a run."""
         return self._task.select(result.probabilities.unpack(), result.thresholds)
-
-
-def _svg(title: str, draw: Callable[[Any], str], *, has_legend: bool = True) -> dict[str, str]:
-    """Return the SVG and the caption of a plot."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(4.8, 3.4 if has_legend else 2.8), layout="constrained")
-        axes = figure.add_subplot()
-        axes.patch.set_alpha(0)
-        figure.patch.set_alpha(0)
-        caption = draw(axes)
-        axes.grid(alpha=0.2, linewidth=0.5)
-        if has_legend:
-            handles, labels = axes.get_legend_handles_labels()
-            columns = 2 if max(map(len, labels), default=0) > 14 else 3
-            figure.legend(
-                handles, labels, loc="outside lower center", ncols=columns, frameon=False,
-                fontsize=8,
-            )  # fmt: skip
-        stream = io.StringIO()
-        figure.savefig(stream, format="svg", metadata={"Date": None})
-    return {"svg": _inline(stream.getvalue(), title, caption), "caption": caption}
-
-
-def _inline(svg: str, title: str, caption: str) -> str:
-    """Prepare an SVG file for a page: colour and size of the page, unique ids, a description."""
-    svg = svg[svg.index("<svg") :].replace(_INK, "currentColor")
-    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg)
-    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg)
-    prefix = re.sub(r"\W", "", title)
-    svg = re.sub(r'\bid="', f'id="{prefix}-', svg)
-    svg = re.sub(r'href="#', f'href="#{prefix}-', svg)
-    svg = re.sub(r"url\(#", f"url(#{prefix}-", svg)
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{title}: {caption}" ', 1)

@@ -9,9 +9,9 @@
 lines for each data set, seed and kind of model, and leaves out those that the file holds; `table`
 prints means with the intervals over the seeds (Student's t). `methods` compares filters and scores
 of cleanlab on the same probabilities. `first` prints the first suspects of the data as they are.
-AG News is a sample of 10,000 rows, always the same one; the
-rows that a configuration takes out of train for validation are put back. Wrong labels of the data
-themselves count as false alarms. The test split is never read.
+Rows that a configuration takes out of train for validation are put back; --rows takes a sample,
+always the same one. Wrong labels of the data themselves count as false alarms. The test split is
+never read.
 """
 
 import argparse
@@ -28,7 +28,6 @@ ROOT = Path(__file__).parents[1]
 SHARE = 0.05
 TOP = 200
 NUM_READ = 20
-MAX_ROWS = {"ag_news": 10_000}
 FILTERS = ("prune_by_noise_rate", "prune_by_class", "both", "confident_learning",
            "predicted_neq_given")  # fmt: skip
 SCORES = ("normalized_margin", "self_confidence", "confidence_weighted_entropy")
@@ -42,6 +41,7 @@ def main() -> None:
         command.add_argument("file", type=Path)
         command.add_argument("names", nargs="+")
         command.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
+        command.add_argument("--rows", type=int, help="size of the sample; default: all rows")
         command.add_argument("--model-kind", choices=("linear", "network"), default="linear")
     commands.add_parser("table").add_argument("file", type=Path)
     commands.add_parser("first").add_argument("name")
@@ -56,10 +56,14 @@ def main() -> None:
     for name in chosen.names:
         for seed in chosen.seeds:
             key = {"command": chosen.command, "data": name, "seed": seed,
-                   "model_kind": chosen.model_kind}  # fmt: skip
+                   "model_kind": chosen.model_kind, "sample": chosen.rows}  # fmt: skip
             if any(key.items() <= line.items() for line in read(chosen.file)):
                 continue
-            line = {**key, **work(name, seed, chosen.model_kind), "machine": platform.processor()}
+            line = {
+                **key,
+                **work(name, seed, chosen.model_kind, chosen.rows),
+                "machine": platform.processor(),
+            }
             with open(chosen.file, "a") as file:
                 file.write(json.dumps(line) + "\n")
             print({k: v for k, v in line.items() if k != "first_others"}, flush=True)
@@ -69,7 +73,7 @@ def read(file: Path) -> list[dict]:
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
-def planted(name: str, seed: int, folder: Path, share: float = SHARE):
+def planted(name: str, seed: int, folder: Path, num_rows: int | None, share: float = SHARE):
     """Write train with a share of wrong labels.
 
     Returns:
@@ -86,8 +90,8 @@ def planted(name: str, seed: int, folder: Path, share: float = SHARE):
         for split in splits
         for example in dataset.examples(split)
     ]
-    if name in MAX_ROWS:
-        order = np.random.default_rng(0).permutation(len(rows))[: MAX_ROWS[name]]
+    if num_rows is not None:
+        order = np.random.default_rng(0).permutation(len(rows))[:num_rows]
         rows = [rows[i] for i in order]
     random = np.random.default_rng(seed)
     num_classes = len(dataset.class_names)
@@ -121,12 +125,12 @@ def planted(name: str, seed: int, folder: Path, share: float = SHARE):
     return Config.from_dict(values), is_planted
 
 
-def run(name: str, seed: int, model_kind: str) -> dict:
+def run(name: str, seed: int, model_kind: str, num_rows: int | None) -> dict:
     """Return how many planted errors are among the suspects."""
     from textclf.label_errors import find_label_errors
 
     with tempfile.TemporaryDirectory() as folder:
-        config, is_planted = planted(name, seed, Path(folder))
+        config, is_planted = planted(name, seed, Path(folder), num_rows)
         started = time.monotonic()
         result = find_label_errors(config, model_kind=model_kind)
         order = [suspect.row for suspect in result.suspects]
@@ -147,7 +151,7 @@ def print_first(name: str) -> None:
     from textclf.label_errors import find_label_errors
 
     with tempfile.TemporaryDirectory() as folder:
-        config, _ = planted(name, 0, Path(folder), share=0)
+        config, _ = planted(name, 0, Path(folder), None, share=0)
         result = find_label_errors(config)
     print(f"{len(result.suspects)} suspects of {result.num_judged} rows")
     for suspect in result.suspects[:NUM_READ]:
@@ -168,7 +172,7 @@ def measures(order: list[int], is_planted: np.ndarray) -> dict:
     }
 
 
-def compare_methods(name: str, seed: int, model_kind: str) -> dict:
+def compare_methods(name: str, seed: int, model_kind: str, num_rows: int | None) -> dict:
     """Return the measures of each filter and score of cleanlab on the same probabilities."""
     from cleanlab.filter import find_label_issues
     from cleanlab.rank import get_label_quality_scores
@@ -178,7 +182,7 @@ def compare_methods(name: str, seed: int, model_kind: str) -> dict:
     from textclf.label_errors.out_of_fold import predict_out_of_fold
 
     with tempfile.TemporaryDirectory() as folder:
-        config, is_planted = planted(name, seed, Path(folder))
+        config, is_planted = planted(name, seed, Path(folder), num_rows)
         dataset = open_dataset(config.data)
         rows = folding.read_rows(dataset, lambda *_: None)
         judged = folding.check_rows(dataset, rows, 5)

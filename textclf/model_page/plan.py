@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from textclf import artifact, data, scoring
+from textclf import artifact
 from textclf.artifact import folders
 from textclf.config import Overrides
 from textclf.errors import ArtifactError, DataError, check_all
-from textclf.model_data import set_values
 from textclf.recalibration import Plan, plan_to_read
 
 REPORT = "report.json"  # in the folder of the files, which it identifies
@@ -81,6 +80,10 @@ def check(
         lambda: trained.append(plan_to_read(model, overrides=overrides)),
         lambda: _check_outputs(page, files, overwrite=overwrite),
     )
+    # Not earlier: these modules import NumPy, and a wrong folder is reported without it.
+    from textclf import data, scoring
+    from textclf.model_data import set_values
+
     splits = trained[0].card.data.splits
     split = split or _default_split(trained[0])
     if splits and split not in splits:

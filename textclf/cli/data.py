@@ -37,7 +37,7 @@ near_rows_option = click.option(
 
 @click.group()
 def data() -> None:
-    """Audit data before training, write cleaned copies, and choose texts to label.
+    """Audit and clean data, and choose texts to label.
 
     \b
     Examples:

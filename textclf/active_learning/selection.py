@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import msgspec
 
 from textclf.active_learning.output import check_selection_file, label_column_of, write_selection
-from textclf.active_learning.pool import Candidate, Pool
 from textclf.active_learning.uncertainty import MEASURES, score, uncertainty
 from textclf.errors import ArtifactError, DataError, check_all
 from textclf.prediction import Input, Row, answer_windows, card_of, load_model, open_input
 
 if TYPE_CHECKING:
+    from textclf.active_learning.pool import Candidate, Pool
     from textclf.artifact import Card
     from textclf.classifier import Predictor
     from textclf.config import Overrides
@@ -159,6 +159,8 @@ def select_next(
         check_all(lambda: _check_classes(card), check_file, open_texts)
         rows = inputs[0]
         predictor = load_model(model)
+        from textclf.active_learning.pool import Pool
+
         size = max(n, min(n * _candidates_per_text(), _MAX_CANDIDATES)) if diverse else n
         pool = Pool(size)
         num_rows, num_empty = _fill(pool, predictor, rows, by, on_progress)
@@ -234,9 +236,11 @@ def _strings(texts: Iterable[Any]) -> Iterable[str]:
 
 
 def _fill(
-    pool: Pool, predictor: "Predictor", rows: Input, by: str, on_progress: OnProgress
+    pool: "Pool", predictor: "Predictor", rows: Input, by: str, on_progress: OnProgress
 ) -> tuple[int, int]:
     """Put the most uncertain texts of an input into the pool; count all texts and empty ones."""
+    from textclf.active_learning.pool import Candidate
+
     card = predictor.card
     task, decision = card.task, card.decision
     about_rows = rows.about_rows()
@@ -270,8 +274,8 @@ def _fill(
 
 
 def _diverse(
-    candidates: Sequence[Candidate], n: int, seed: int, on_progress: OnProgress
-) -> list[Candidate]:
+    candidates: "Sequence[Candidate]", n: int, seed: int, on_progress: OnProgress
+) -> "list[Candidate]":
     """Return `n` candidates that differ from each other, in their order."""
     import numpy as np
 
@@ -283,7 +287,9 @@ def _diverse(
     return [candidates[i] for i in choose_diverse(texts, values, n, seed=seed)]
 
 
-def _next_texts(candidates: Sequence[Candidate], card: "Card", rows: Input) -> tuple[NextText, ...]:
+def _next_texts(
+    candidates: "Sequence[Candidate]", card: "Card", rows: Input
+) -> tuple[NextText, ...]:
     names = card.class_names
     is_text_table = rows.table is not None and rows.table.format in ("csv", "tsv")
     columns = rows.table.columns()[1] if rows.table is not None and is_text_table else ()

@@ -101,11 +101,10 @@ def _say(written: "WrittenReport") -> None:
     metric = written.report.length_metric
     parts = [
         f"{metric.replace('_f1', ' F1')} {written.report.get(metric):.4f} on {written.split}",
-        f"{written.num_mistakes} mistakes",
     ]
     if written.num_suspects is not None:
-        parts.append(f"{written.num_suspects:,} suspected labels")
+        parts.append(f"suspected label errors: {written.num_suspects:,}")
     if written.num_findings is not None:
-        parts.append(f"{written.num_findings} findings on the data")
+        parts.append(f"findings of the audit: {written.num_findings}")
     say("; ".join(parts))
     say(f"pictures and figures: {written.files}")

@@ -207,7 +207,8 @@ def table(lines: list[dict]) -> str:
     runs: dict[tuple[str, ...], list[dict]] = {}
     for line in lines:
         if line["command"] == "run":
-            runs.setdefault((line["data"], line["model_kind"]), []).append(line)
+            name = f"{line['data']}, {line['rows']:,} rows"
+            runs.setdefault((name, line["model_kind"]), []).append(line)
         else:
             for method, values in line["methods"].items():
                 key = (line["data"], f"{line['model_kind']}, {method}")

@@ -113,16 +113,20 @@ def test_most_uncertain_texts_of_several_windows_come_first(
     model: Any, by: str, small_windows: None
 ) -> None:
     texts = different_texts(60)
+    # A low temperature, because the probabilities of the tiny network are all near a half.
+    card = msgspec.structs.replace(model.card, temperature=0.1)
+    model = classifier.Classifier(model.text_encoder, model.network, card)
     selection = textclf.select_next(model, texts, 9, by=by, diverse=False)
     p = model.predict_proba(texts)
-    # With two classes, margin and entropy have the same order.
-    order = np.argsort(np.abs(p[:, 0] - p[:, 1]), kind="stable")
-    assert {text.row - 1 for text in selection.texts} == set(order[:9].tolist())
-    differences = [abs(p[text.row - 1, 0] - p[text.row - 1, 1]) for text in selection.texts]
-    assert (np.diff(differences) >= -1e-6).all()
     expected = -(p * np.log(p)).sum(axis=1) if by == "entropy" else np.abs(p[:, 0] - p[:, 1])
+    certainty = -expected if by == "entropy" else expected
+    chosen = certainty[[text.row - 1 for text in selection.texts]]
+    # Probabilities differ by rounding between batches.
+    least_certain = np.sort(certainty)
+    assert least_certain[-1] - least_certain[8] > 0.05, "the texts must differ for this to matter"
+    np.testing.assert_allclose(chosen, least_certain[:9], atol=1e-4)
     for text in selection.texts:
-        assert text.score == pytest.approx(expected[text.row - 1], abs=1e-5)
+        assert text.score == pytest.approx(expected[text.row - 1], abs=1e-4)
 
 
 def test_row_numbers_and_probabilities_are_those_of_the_texts(

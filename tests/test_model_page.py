@@ -220,7 +220,7 @@ def test_worst_mistakes_are_the_wrong_rows_with_the_highest_loss(
         assert example["loss"] == pytest.approx(row["loss"], rel=1e-5)
         (part,) = example["explanation"]["classes"]
         assert part["class"] == row["predicted"]
-    losses = re.findall(r"loss ([\d.]+)", text_of(page).partition("Worst mistakes The")[2])
+    losses = re.findall(r"loss ([\d.]+)", text_of(page).partition("Worst mistakes Wrong")[2])
     assert losses[: len(wrong)] == [f"{row['loss']:.3f}" for row in wrong]
 
 

@@ -113,6 +113,7 @@ def _default_split(trained: Plan) -> str:
 
 
 def _check_outputs(page: Path, files: Path, *, overwrite: bool) -> None:
+    folders.restore_folder(files)  # first: a page that is refused must not be without its files
     if page.suffix.lower() not in _ENDINGS:
         raise ArtifactError(f"{page}: the report is an HTML page; name a file that ends in .html")
     folders.check_nesting(page)

@@ -203,6 +203,14 @@ def test_report_of_one_epoch_has_learning_curves(
     assert "the dotted line marks epoch 1, which was kept" in text_of(page)
 
 
+def test_report_of_data_without_a_test_split_is_on_validation(
+    reviews: Path, bag: dict[str, Any], tmp_path: Path
+) -> None:
+    one = {**bag, "training": {**bag["training"], "epochs": 1}}
+    run = train(one, {"train": str(reviews), "validation": str(reviews)}, tmp_path / "run")
+    assert textclf.write_report(run, tmp_path / "out.html", audit=False).split == "validation"
+
+
 def test_worst_mistakes_are_the_wrong_rows_with_the_highest_loss(
     hostile: Path, page_of: Any, tmp_path: Path
 ) -> None:

@@ -165,6 +165,14 @@ def test_fewer_texts_than_asked_for_are_all_in_the_list_with_a_note(model: Any) 
     assert notes == ["texts: has 2 different texts, fewer than 5; all of them are in the list"]
 
 
+def test_pool_keeps_the_most_uncertain_of_equal_texts() -> None:
+    pool = Pool(1)
+    for number, (text, value) in enumerate([("Great Film", 0.5), ("great film", 0.9), ("so", 0.6)]):
+        pool.add(Candidate(value, number + 1, Row(text), value, np.zeros(2), (0,), False))
+    assert [candidate.row.text for candidate in pool.ranked()] == ["great film"]
+    assert pool.num_repeated == 1
+
+
 def test_pool_never_holds_more_texts_than_its_size() -> None:
     pool, rng = Pool(5), np.random.default_rng(1)
     values = rng.permutation(500).astype(float)
@@ -313,6 +321,27 @@ def test_csv_has_the_columns_of_the_input_an_empty_label_and_the_answers(
         assert (cells["label"], cells["rank"], cells["row_"]) == ("", str(rank), str(text.row))
         assert float(cells["margin"]) == text.score
         assert float(cells[f"p_{first}"]) == text.probabilities[first]
+
+
+def test_columns_of_answers_that_collide_with_the_input_have_names_of_their_own(
+    tmp_path: Path,
+) -> None:
+    text = active_learning.NextText(1, "good", 0.1, "a", {"a": 0.75, "a_": 0.25}, {"p_a": "mine"})
+    selection = active_learning.Selection(
+        by="margin",
+        is_diverse=False,
+        texts=(text,),
+        text_column="text",
+        label_column="label",
+        num_rows=1,
+        num_empty=0,
+        num_repeated=0,
+        num_candidates=1,
+        num_abstained=0,
+    )
+    active_learning.write_selection(selection, tmp_path / "next.csv")
+    (row,) = read_csv(tmp_path / "next.csv")
+    assert (row["p_a"], row["p_a_"], row["p_a__"]) == ("mine", "0.75", "0.25")
 
 
 def test_filled_in_csv_is_training_data(model: Any, tmp_path: Path, reviews: Path) -> None:

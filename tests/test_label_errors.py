@@ -20,6 +20,7 @@ from textclf.cli import main
 from textclf.config import Config
 from textclf.errors import ConfigError, DataError
 from textclf.label_errors import folds as folding
+from textclf.label_errors.finding import excerpt
 from textclf.label_errors.out_of_fold import predict_out_of_fold
 from textclf.label_errors.suspects import add_conflicts, conflicts, find_suspects
 
@@ -383,11 +384,22 @@ def test_data_that_cannot_be_judged_are_refused_in_one_sentence(tmp_path: Path):
         assert f"{folder}/train.csv" in refused.stderr
 
 
-def test_fewer_than_two_folds_are_refused(tmp_path: Path):
+@pytest.mark.parametrize("folds", [1, 101])
+def test_number_of_folds_outside_its_range_is_refused(tmp_path: Path, folds: int):
     config = Config.from_dict(settings_of(tmp_path, rows_of(["sport", "money"], 20)))
-    with pytest.raises(ValueError, match="at least 2"):
-        textclf.find_label_errors(config, num_folds=1)
-    assert run(tmp_path / "x.csv", "--folds", 1).exit_code == 2
+    with pytest.raises(ValueError, match="expected 2 to 100"):
+        textclf.find_label_errors(config, num_folds=folds)
+    assert run(tmp_path / "x.csv", "--folds", folds).exit_code == 2
+
+
+def test_overwrite_without_an_output_is_wrong_usage(tmp_path: Path):
+    refused = run(tmp_path / "x.csv", "--overwrite")
+    assert refused.exit_code == 2
+    assert "add --output FILE" in refused.stderr
+
+
+def test_excerpt_begins_with_the_first_word():
+    assert excerpt(" " * 400 + "good  film\n") == "good film"
 
 
 def test_missing_cleanlab_and_an_existing_file_are_reported_together_before_the_work(

@@ -207,7 +207,11 @@ def test_report_of_data_without_a_test_split_is_on_validation(
     reviews: Path, bag: dict[str, Any], tmp_path: Path
 ) -> None:
     one = {**bag, "training": {**bag["training"], "epochs": 1}}
-    run = train(one, {"train": str(reviews), "validation": str(reviews)}, tmp_path / "run")
+    lines = reviews.read_text(encoding="utf-8").splitlines()
+    for name, rows in (("train", lines[1:200]), ("validation", lines[200:])):
+        (tmp_path / f"{name}.csv").write_text("\n".join([lines[0], *rows]), encoding="utf-8")
+    files = {name: str(tmp_path / f"{name}.csv") for name in ("train", "validation")}
+    run = train(one, files, tmp_path / "run")
     assert textclf.write_report(run, tmp_path / "out.html", audit=False).split == "validation"
 
 

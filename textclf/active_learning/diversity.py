@@ -44,7 +44,7 @@ def choose_diverse(
     with threadpool_limits(1):
         vectors = _vectors(texts, seed)
         chosen = set(_next_to_centres(vectors, uncertainty, n, seed))
-    # Clusters without a text leave room: it is for the most uncertain of the others.
+    # Where clusters are empty, the most uncertain of the other texts are added.
     for index in np.argsort(-uncertainty, kind="stable").tolist():
         if len(chosen) == n:
             break

@@ -85,6 +85,7 @@ def _records(selection: "Selection", *, is_csv: bool) -> Iterable[dict[str, Any]
     """Yield the columns of each text; those of the input first."""
     inputs = [text.columns or {selection.text_column: text.text} for text in selection.texts]
     taken = {name for columns in inputs for name in columns} | {selection.label_column}
+    names: dict[str, str] = {}  # of an answer -> of its column
     for rank, (text, columns) in enumerate(zip(selection.texts, inputs, strict=True), 1):
         answers: dict[str, Any] = {
             "rank": rank,
@@ -96,10 +97,14 @@ def _records(selection: "Selection", *, is_csv: bool) -> Iterable[dict[str, Any]
             answers |= {f"p_{name}": p for name, p in text.probabilities.items()}
         else:
             answers["probabilities"] = text.probabilities
+        for name in answers:
+            if name not in names:
+                names[name] = _free(name, taken)
+                taken.add(names[name])
         yield {
             **columns,
             selection.label_column: columns.get(selection.label_column),
-            **{_free(name, taken): value for name, value in answers.items()},
+            **{names[name]: value for name, value in answers.items()},
         }
 
 

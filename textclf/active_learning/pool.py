@@ -37,8 +37,8 @@ class Candidate(NamedTuple):
 class Pool:
     """The `size` most uncertain texts so far; of equally uncertain texts the first ones.
 
-    Texts are equal if their normal forms are, see `data.splits.normalise`. Of equal texts the first
-    row is kept.
+    Texts are equal if their normal forms are, see `data.splits.normalise`. Of equal texts the most
+    uncertain row is kept, or the first of equally uncertain ones.
 
     Attributes:
         num_repeated: rows that were left out because their text was in the pool already.
@@ -67,7 +67,13 @@ class Pool:
         text = text_hash(normalise(candidate.row.text))
         if text in self._hashes:
             self.num_repeated += 1
-            return
+            (former,) = (entry for entry in self._heap if entry[2] == text)
+            if candidate.uncertainty <= former[0]:
+                return
+            # A model may distinguish equal texts, for instance by case.
+            self._heap.remove(former)
+            heapq.heapify(self._heap)
+            is_full = False
         entry: Any = (candidate.uncertainty, -candidate.number, text, candidate)
         self._hashes.add(text)
         if is_full:

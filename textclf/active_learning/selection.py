@@ -239,6 +239,8 @@ def _fill(
     pool: "Pool", predictor: "Predictor", rows: Input, by: str, on_progress: OnProgress
 ) -> tuple[int, int]:
     """Put the most uncertain texts of an input into the pool; count all texts and empty ones."""
+    import numpy as np
+
     from textclf.active_learning.pool import Candidate
 
     card = predictor.card
@@ -247,6 +249,12 @@ def _fill(
     num_rows = num_empty = 0
     for window, answers in answer_windows(predictor, rows):
         p = answers["probabilities"]
+        if not np.isfinite(p).all():
+            bad = int(np.flatnonzero(~np.isfinite(p).all(axis=1))[0])
+            raise DataError(
+                f"{rows.name}: the model gives row {num_rows + bad + 1} a probability that is no "
+                "number; check the model with `textclf predict`"
+            )
         scores = score(task, p, decision, by)
         values = uncertainty(scores, by)
         for i in pool.select(values):

@@ -26,7 +26,7 @@ from textclf.cli.terminal import (
 )
 @click.option(
     "--folds",
-    type=click.IntRange(min=2),
+    type=click.IntRange(2, 100),
     default=5,
     show_default=True,
     help="Number of trainings; each judges the rows that it has not seen.",
@@ -62,6 +62,8 @@ def label_errors(
       textclf data label-errors reviews.yaml --output suspects.csv
       textclf data label-errors reviews.yaml --model-kind network --folds 10
     """
+    if overwrite and output is None:
+        raise click.UsageError("--overwrite replaces the file of --output; add --output FILE")
     show_check()
     config = options.load_config_of(source, overrides)
     from textclf import label_errors as library

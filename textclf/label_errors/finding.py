@@ -67,16 +67,16 @@ def find_label_errors(
         config: the experiment.
         model_kind: "linear" for the linear model; "network" for the network or the mixture of the
             configuration, which takes `num_folds` trainings.
-        num_folds: at least 2.
+        num_folds: 2 to 100.
         dataset: the data of the configuration; default: they are opened without their bad rows.
         on_progress: called with a stage, what is done and the total.
 
     Raises:
         TextclfError: the data or settings cannot be used, or cleanlab is not installed.
-        ValueError: `num_folds` is below 2.
+        ValueError: `num_folds` is not between 2 and 100.
     """
-    if num_folds < 2:
-        raise ValueError(f"num_folds is {num_folds}; at least 2 folds are needed")
+    if not 2 <= num_folds <= 100:
+        raise ValueError(f"num_folds is {num_folds}; expected 2 to 100")
     check(config, model_kind=model_kind)
     if dataset is None:
         section = with_paths(config).data
@@ -199,6 +199,7 @@ def _describe(
 
 def excerpt(content: str) -> str:
     """Return the beginning of a text on one line."""
+    content = content.lstrip()
     line = " ".join(content[: 2 * _EXCERPT_CHARACTERS].split())
     is_whole = len(line) <= _EXCERPT_CHARACTERS and len(content) <= 2 * _EXCERPT_CHARACTERS
     return line if is_whole else f"{line[: _EXCERPT_CHARACTERS - 1]}…"

@@ -133,7 +133,7 @@ def _write_fold(config: Config, dataset: Dataset, part: np.ndarray, folder: Path
         "class_names": list(dataset.class_names),
         "multi_label": dataset.multi_label,
     }
-    values["training"] |= {"cache_dir": None, "tensorboard": False}
+    values["training"] |= {"cache_dir": None, "tensorboard": False, "mlflow": False}
     values["evaluation"]["bootstrap_samples"] = 100  # intervals of reports that nobody reads
     return Config.of(values)
 

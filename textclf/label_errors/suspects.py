@@ -100,10 +100,9 @@ def add_conflicts(
     *,
     multi_label: bool,
 ) -> tuple[Suspect, ...]:
-    """Return the suspects with those rows of equal texts whose differing labels the model rejects.
+    """Add the rows whose text also has another label, if the model rejects theirs.
 
     One of two different labels of the same text is wrong, even if the model is not certain which.
-    Every group of equal texts with different labels has at least one suspect afterwards.
 
     Args:
         suspects: result of `find_suspects` on the same arrays.
@@ -132,7 +131,9 @@ def add_conflicts(
 
 def conflicts(y_true: np.ndarray, text_ids: np.ndarray) -> list[np.ndarray]:
     """Return the rows of each text that has different labels in different rows, int64 [R] each."""
-    order = np.argsort(text_ids, kind="stable")
+    is_repeated = np.bincount(text_ids)[text_ids] > 1
+    repeated = np.flatnonzero(is_repeated)
+    order = repeated[np.argsort(text_ids[repeated], kind="stable")]
     ends = np.flatnonzero(np.diff(text_ids[order])) + 1
     groups = (rows for rows in np.split(order, ends) if len(rows) > 1)
     return [rows for rows in groups if (y_true[rows] != y_true[rows[0]]).any()]

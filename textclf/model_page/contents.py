@@ -188,12 +188,18 @@ def _linear_report(
 
 
 def _history(plan: PagePlan) -> tuple[dict[str, Any], ...]:
-    """Return the figures of the epochs; () without their file or a readable line."""
+    """Return the figures of the epochs up to a line that cannot be read; () without their file."""
     file = plan.trained.folder / artifact.HISTORY
     if not file.is_file():
         return ()
-    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-    return tuple(json.loads(line) for line in lines if line.strip())
+    epochs = []
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            # None for NaN and infinity, which JSON does not have.
+            epochs.append(json.loads(line, parse_constant=lambda name: None))
+        except ValueError:
+            break
+    return tuple(epochs)
 
 
 def _audit(plan: PagePlan, dataset: "Dataset", on_progress: OnProgress) -> "Audit":

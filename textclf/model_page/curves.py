@@ -55,7 +55,8 @@ def curves_to_show(
         (pooled,) = evaluation.class_curves(
             is_positive.reshape(-1, 1), p.reshape(-1, 1), ("micro average",)
         )
-        averages.insert(0, _curve(pooled)._replace(is_average=True))
+        if pooled.roc and pooled.precision_recall:  # not without a positive example
+            averages.insert(0, _curve(pooled)._replace(is_average=True))
     return [*averages, *map(_curve, worst)]
 
 

@@ -17,6 +17,7 @@ from textclf.model_page.contents import Contents
 from textclf.model_page.mistakes import ShownExample
 from textclf.model_page.plan import PagePlan
 from textclf.pages import Picture
+from textclf.scoring import COMPUTED
 
 _MAX_CLASSES = 20  # of a confusion matrix with counts
 _NUM_PAIRS = 20  # confusions of two classes
@@ -215,7 +216,7 @@ def _slices(contents: Contents) -> dict[str, Any]:
     for part in result.slices:
         groups.setdefault(part.by, []).append(part)
     tables = {
-        by: [
+        _column_name(by): [
             [
                 part.value,
                 f"{part.num_examples:,}",
@@ -237,8 +238,13 @@ def _slices(contents: Contents) -> dict[str, Any]:
         "header": header,
         "tables": tables,
         "warnings": result.slice_warnings,
-        "uniform": [f"{by.replace('_', ' ')} ({groups[by][0].value})" for by in uniform],
+        "uniform": [f"{_column_name(by)} ({groups[by][0].value})" for by in uniform],
     }
+
+
+def _column_name(by: str) -> str:
+    """Return the words for a computed column; a column of the data keeps its name."""
+    return by.replace("_", " ") if by in COMPUTED else by
 
 
 # === Explorer ===

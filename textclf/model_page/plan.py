@@ -13,7 +13,7 @@ from textclf.errors import ArtifactError, DataError, check_all
 from textclf.recalibration import Plan, plan_to_read
 
 REPORT = "report.json"  # in the folder of the files, which it identifies
-_ENDINGS = (".html", ".htm")
+_ENDING = ".html"
 
 
 class PagePlan(NamedTuple):
@@ -74,7 +74,7 @@ def check(
         TextclfError: as for `write_report`.
     """
     page = Path(output)
-    files = page.with_name(f"{page.stem}_files")
+    files = page.parent / f"{page.stem}_files"
     trained: list[Plan] = []
     check_all(
         lambda: trained.append(plan_to_read(model, overrides=overrides)),
@@ -114,7 +114,7 @@ def _default_split(trained: Plan) -> str:
 
 def _check_outputs(page: Path, files: Path, *, overwrite: bool) -> None:
     folders.restore_folder(files)  # first: a page that is refused must not be without its files
-    if page.suffix.lower() not in _ENDINGS:
+    if page.suffix.lower() != _ENDING:
         raise ArtifactError(f"{page}: the report is an HTML page; name a file that ends in .html")
     folders.check_nesting(page)
     folders.check_file(page, overwrite=overwrite)

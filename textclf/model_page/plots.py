@@ -61,10 +61,12 @@ class _History:
 
     def layers(self, axes: Any, name: str) -> None:
         """Draw a line for each layer, on a logarithmic axis."""
-        layers = dict.fromkeys(layer for figures in self._history for layer in figures[name])
+        layers = dict.fromkeys(
+            layer for figures in self._history for layer in figures.get(name, ())
+        )
         for i, layer in enumerate(layers):
             # A zero, such as that of a frozen layer, is not on a logarithmic axis.
-            values = [figures[name].get(layer) or None for figures in self._history]
+            values = [figures.get(name, {}).get(layer) or None for figures in self._history]
             if any(values):
                 self.line(axes, i, _layer_label(layer), values)
         axes.set_yscale("log")
@@ -93,7 +95,8 @@ def _by_layer(figure: _History, name: str, words: str) -> Callable[[Any], str]:
 
 def _layer_label(path: str) -> str:
     """Return the name of a layer: forward_0 for network/bidirectional_0/forward_0/lstm_cell."""
-    return [part for part in path.split("/") if not part.endswith("_cell")][-1]
+    parts = path.split("/")
+    return next((part for part in reversed(parts) if not part.endswith("_cell")), parts[-1])
 
 
 def _style(i: int) -> dict[str, Any]:

@@ -29,6 +29,7 @@ DEFAULT_FILE = "mlruns.db"
 DEFAULT_EXPERIMENT = "textclf"
 # MLflow's limits: metrics, parameters or tags of a request, and characters of a parameter.
 _MAX_METRICS, _MAX_PARAMETERS, _MAX_CHARACTERS = 1000, 100, 6000
+_REJECTIONS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
 # MLflow repeats a request for minutes, and a training waits for it.
 _REQUESTS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
@@ -139,18 +140,35 @@ class Run:
         return self._try(status)
 
     def _try(self, status: str | None) -> str | None:
+        rejected = None
         try:
             with _short_requests(_REQUESTS):
                 client = _client(self._uri)
                 self._begin(client)
                 while self._waiting:
-                    self._send(client, *self._waiting[0])
+                    # What the store has rejected once, it would reject again.
+                    rejected = self._send_or_reject(client) or rejected
                     del self._waiting[0]
                 if status is not None:
                     client.set_terminated(self._id, status)
         except Exception as error:  # a tracker must not end a training
             self._retry_at = time.monotonic() + _SECONDS_TO_RETRY
             return self._describe(error, is_last=status is not None)
+        if rejected is None:
+            return None
+        store = _public(self._uri)
+        return f"MLflow's store {store} rejects values, which the run lacks ({_cause(rejected)})"
+
+    def _send_or_reject(self, client: "mlflow.MlflowClient") -> Exception | None:
+        """Send the values that wait first; return the error if the store rejects them for ever."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._send(client, *self._waiting[0])
+        except MlflowException as error:
+            if error.error_code not in _REJECTIONS:
+                raise
+            return error
         return None
 
     def _describe(self, error: Exception, *, is_last: bool) -> str | None:
@@ -186,14 +204,17 @@ class Run:
     def _send(self, client: "mlflow.MlflowClient", milliseconds: int, values: Values) -> None:
         from mlflow.entities import Metric, Param, RunTag
 
-        parameters, tags = dict(values.parameters), dict(values.tags)
+        parameters, tags = (
+            {name: value[:_MAX_CHARACTERS] for name, value in named.items()}
+            for named in (values.parameters, values.tags)
+        )
         if parameters and self._is_continued:
             known = client.get_run(self._id).data.params
             changed = {name: value for name, value in parameters.items() if name in known}
             tags |= {name: value for name, value in changed.items() if value != known[name]}
             parameters = {name: value for name, value in parameters.items() if name not in known}
         for part in _parts(parameters.items(), _MAX_PARAMETERS):
-            params = [Param(_name(name), value[:_MAX_CHARACTERS]) for name, value in part]
+            params = [Param(_name(name), value) for name, value in part]
             client.log_batch(self._id, params=params)
         for part in _parts(tags.items(), _MAX_PARAMETERS):
             client.log_batch(self._id, tags=[RunTag(_name(name), value) for name, value in part])
@@ -304,6 +325,7 @@ def _error(uri: str, problem: str) -> TrainingError:
 def _cause(error: Exception) -> str:
     """Return the cause of an error in one line, without the requests that led to it."""
     text = " ".join(str(error).split()) or type(error).__name__
+    text = re.sub(r"//[^/@\s]+@", "//", text)  # user and password of an address
     if match := re.search(r"\[Errno -?\d+\] ([^'\")]+)", text):
         return match[1]
     return text if len(text) <= 200 else f"{text[:197]}..."

@@ -116,7 +116,7 @@ def write_artifacts(finished: Finished, folder: Path) -> None:
         "validation.html": html,
     }
     for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8")
+        (folder / name).write_text(text, encoding="utf-8", errors="replace")
 
 
 def _end(run: Run, event: Finished) -> str | None:
@@ -125,9 +125,9 @@ def _end(run: Run, event: Finished) -> str | None:
     with tempfile.TemporaryDirectory(prefix="textclf-") as temporary:
         try:
             write_artifacts(event, Path(temporary))
-        except OSError as error:  # the trained folder is complete
+        except Exception as error:  # the trained folder is complete
             run.end(state, values)
-            return f"the artefacts for MLflow cannot be written ({error.strerror})"
+            return f"the artefacts for MLflow cannot be written ({error})"
         return run.end(state, msgspec.structs.replace(values, files=Path(temporary)))
 
 

@@ -149,7 +149,7 @@ def test_a_data_file_trains_like_the_configuration_that_init_writes(
     lines = done.stderr.splitlines()
     assert lines[0] == "note: ../reviews.csv: texts in text, labels in label"
     assert lines[1].startswith("note: ../reviews.csv: CSV, comma-separated, quoted, with a header")
-    assert lines[-2] == "configuration: run/config.yaml"
+    assert lines[-3] == "configuration: run/config.yaml"
     recipe = recipes.make_recipe(
         "../reviews.csv", config_file="x.yaml", overrides={**values, "training.epochs": 1}
     )

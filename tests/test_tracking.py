@@ -384,6 +384,23 @@ def test_deleted_experiment_is_refused_before_the_training(store: Store):
 
 
 @needs_mlflow
+def test_rejected_values_do_not_hold_back_the_next_ones(store: Store, tmp_path: Path):
+    run = mlflow_store.Run("name", tmp_path / "id")
+    assert run.send([mlflow_store.Values(parameters={"a": "1"})]) is None
+    changed = mlflow_store.Values(parameters={"a": "2"})  # MLflow rejects the change
+    problem = run.send([changed, mlflow_store.Values(metrics={"loss": 0.5}, step=1)])
+    assert problem is not None and "rejects values" in problem
+    assert run.end("FINISHED") is None
+    assert store.steps("loss") == [1]
+    assert store.run().info.status == "FINISHED"
+
+
+def test_cause_of_a_failure_has_no_password():
+    error = ValueError("request to https://bob:secret@example.org/api failed: timed out")
+    assert mlflow_store._cause(error) == "request to https://example.org/api failed: timed out"
+
+
+@needs_mlflow
 @pytest.mark.parametrize("is_back", [True, False])
 def test_store_that_fails_is_reported_once_and_does_not_end_the_training(
     is_back: bool, settings: dict[str, Any], store: Store, tmp_path: Path

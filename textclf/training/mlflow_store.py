@@ -29,7 +29,8 @@ DEFAULT_FILE = "mlruns.db"
 DEFAULT_EXPERIMENT = "textclf"
 # MLflow's limits: metrics, parameters or tags of a request, and characters of a parameter.
 _MAX_METRICS, _MAX_PARAMETERS, _MAX_CHARACTERS = 1000, 100, 6000
-_REJECTIONS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
+# BAD_REQUEST is not among them: a damaged database gives it too.
+_REJECTION = "INVALID_PARAMETER_VALUE"
 # MLflow repeats a request for minutes, and a training waits for it.
 _REQUESTS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
@@ -166,7 +167,7 @@ class Run:
         try:
             self._send(client, *self._waiting[0])
         except MlflowException as error:
-            if error.error_code not in _REJECTIONS:
+            if error.error_code != _REJECTION:
                 raise
             return error
         return None

@@ -273,7 +273,7 @@ def test_report_without_cleanlab_says_how_to_install_it(
     monkeypatch.setitem(sys.modules, "cleanlab", None)
     textclf.write_report(trained, tmp_path / "out.html", audit=False)
     text = text_of(tmp_path / "out.html")
-    assert "not looked for: cleanlab is not installed; install it with .venv/bin/pip" in text
+    assert "Not computed: cleanlab is not installed; install it with .venv/bin/pip" in text
 
 
 def test_audit_findings_are_those_of_data_check(hostile: Path, page_of: Any) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from rich.cells import cell_len
 
-from textclf.display import Document, Notes, Table, shorten, to_html, to_text
+from textclf.display import Document, Notes, Table, excerpt, shorten, to_html, to_text
 from textclf.evaluation import Report, evaluate
 from textclf.report import format_report
 
@@ -88,6 +88,11 @@ def test_a_wide_table_is_split_between_groups_and_repeats_the_first_group() -> N
 def test_names_are_shortened_before_a_table_is_split() -> None:
     table = Table(["class", "n"], [["x" * 30, "1"], ["y", "2"]], "n r")
     assert to_text(Document("", [table]), 25).split("\n")[1] == "x" * 11 + "…" + "x" * 10 + "  1"
+
+
+def test_excerpt_begins_with_the_first_word() -> None:
+    assert excerpt(" " * 400 + "good  film\n") == "good film"
+    assert excerpt("word " * 100, 9) == "word wor…"
 
 
 def test_shortened_names_remain_distinct() -> None:

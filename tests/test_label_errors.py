@@ -19,8 +19,8 @@ from textclf import data, label_errors
 from textclf.cli import main
 from textclf.config import Config
 from textclf.errors import ConfigError, DataError
+from textclf.label_errors import LabelErrors, SuspectRow, format_label_errors
 from textclf.label_errors import folds as folding
-from textclf.label_errors.finding import excerpt
 from textclf.label_errors.out_of_fold import predict_out_of_fold
 from textclf.label_errors.suspects import add_conflicts, conflicts, find_suspects
 
@@ -384,6 +384,21 @@ def test_data_that_cannot_be_judged_are_refused_in_one_sentence(tmp_path: Path):
         assert f"{folder}/train.csv" in refused.stderr
 
 
+def test_table_shortens_places_and_no_class_name():
+    suspect = SuspectRow(
+        row=0, place="data/a.csv:2", text="x", given=("data/b",), suggested=("c",),
+        p_given=(0.1,), p_suggested=(0.9,), quality=0.1, conflicts=("data/a.csv:3",),
+        reason="out of fold, the model gives data/b .10; an equal text in data/a.csv:3 has c",
+    )  # fmt: skip
+    result = LabelErrors(
+        class_names=("data/b", "c"), multi_label=False, model_kind="linear", num_folds=2,
+        num_rows=2, num_judged=2, agreement=0.5, num_conflicts=1, suspects=(suspect,), notes=(),
+        seconds=0.0,
+    )  # fmt: skip
+    table = " ".join(format_label_errors(result).split())
+    assert "a.csv:2: out of fold, the model gives data/b .10; an equal text in a.csv:3" in table
+
+
 @pytest.mark.parametrize("folds", [1, 101])
 def test_number_of_folds_outside_its_range_is_refused(tmp_path: Path, folds: int):
     config = Config.from_dict(settings_of(tmp_path, rows_of(["sport", "money"], 20)))
@@ -396,10 +411,6 @@ def test_overwrite_without_an_output_is_wrong_usage(tmp_path: Path):
     refused = run(tmp_path / "x.csv", "--overwrite")
     assert refused.exit_code == 2
     assert "add --output FILE" in refused.stderr
-
-
-def test_excerpt_begins_with_the_first_word():
-    assert excerpt(" " * 400 + "good  film\n") == "good film"
 
 
 def test_missing_cleanlab_and_an_existing_file_are_reported_together_before_the_work(

@@ -128,6 +128,15 @@ def shorten(text: str, width: int) -> str:
     return f"{text[:start]}…{text[end:]}"
 
 
+def excerpt(text: str, max_characters: int = 200) -> str:
+    """Return the beginning of a text on one line; an ellipsis stands for the rest."""
+    text = text.lstrip()
+    # White space that becomes one blank may hide half of the characters.
+    line = " ".join(text[: 2 * max_characters].split())
+    is_whole = len(line) <= max_characters and len(text) <= 2 * max_characters
+    return line if is_whole else f"{line[: max_characters - 1]}…"
+
+
 def _console(width: int) -> "Console":
     """Return a console that writes plain text of any height into memory."""
     from rich.console import Console

@@ -14,10 +14,10 @@ from textclf.audit.near_duplicates import NearDuplicates, NearPairs, is_availabl
 from textclf.audit.result import Audit, SplitAudit
 from textclf.config import Config
 from textclf.data import Dataset
+from textclf.display import excerpt
 
 NEAR_ROWS = 200_000
 NUM_EXAMPLES = 5  # of a finding
-_EXCERPT_CHARACTERS = 200
 
 
 def audit_dataset(
@@ -202,13 +202,6 @@ def _near_rows(
             near.append(NearRow(*describe(split, row), *describe("train", other), similarity))
         described[split] = count, near
     return described
-
-
-def excerpt(content: str) -> str:
-    """Return the beginning of a text on one line."""
-    line = " ".join(content[: 2 * _EXCERPT_CHARACTERS].split())
-    is_whole = len(line) <= _EXCERPT_CHARACTERS and len(content) <= 2 * _EXCERPT_CHARACTERS
-    return line if is_whole else f"{line[: _EXCERPT_CHARACTERS - 1]}…"
 
 
 # === Tokens ===

@@ -168,8 +168,8 @@ def _classes(report: Report) -> Iterator[Table]:
 _SCORES = ("precision", "recall", "f1")
 
 
-def _confusions(report: Report, max_pairs: int) -> Iterator[Table]:
-    """Yield the most frequent confusions, if there are any."""
+def confusion_rows(report: Report, max_pairs: int) -> list[list[str]]:
+    """Return true and predicted class, count and share, of the most frequent confusions."""
     pairs = [
         (count, t, p)
         for t, row in enumerate(report.confusion_matrix or ())
@@ -178,11 +178,15 @@ def _confusions(report: Report, max_pairs: int) -> Iterator[Table]:
     ]
     pairs.sort(key=lambda pair: (-pair[0], pair[1], pair[2]))
     names = report.class_names
-    rows = [
+    return [
         [names[t], names[p], f"{n:,}", f"{100 * n / report.classes[t].support:.1f} %"]
         for n, t, p in pairs[:max_pairs]
     ]
-    if rows:
+
+
+def _confusions(report: Report, max_pairs: int) -> Iterator[Table]:
+    """Yield the most frequent confusions, if there are any."""
+    if rows := confusion_rows(report, max_pairs):
         header = ["true class", "predicted class", "examples", "of the true class"]
         yield Table(header, rows, "nn rr", heading="Most frequent confusions")
 

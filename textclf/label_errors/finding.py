@@ -8,6 +8,7 @@ import numpy as np
 from textclf import data
 from textclf.config import Config, with_paths
 from textclf.data import Dataset
+from textclf.display import excerpt
 from textclf.errors import check_all, format_list
 from textclf.label_errors.folds import OnProgress, Rows, check_rows, make_folds, read_rows
 from textclf.label_errors.out_of_fold import check_model, predict_out_of_fold
@@ -24,7 +25,6 @@ from textclf.startup import import_tensorflow
 NUM_FOLDS = 5
 _MAX_CONFLICTS = 5  # places of equal texts with other labels
 _MAX_CHANGES = 4  # labels in a reason
-_EXCERPT_CHARACTERS = 200
 
 
 def check(config: Config, *, model_kind: str = "linear") -> None:
@@ -94,6 +94,7 @@ def find_label_errors(
     on_progress("ranking the suspects", 0, 0)
     judged_rows = _judged_rows(rows, judged)
     suspects = _suspects(p, rows, judged, judged_rows)
+    groups = [g for g in conflicts(rows.y, rows.text_ids) if not rows.is_empty[g[0]]]
     predicted = p >= 0.5 if dataset.multi_label else p.argmax(axis=1)
     agrees = (predicted == rows.y).reshape(len(p), -1).all(axis=1)[judged_rows]
     return LabelErrors(
@@ -104,8 +105,8 @@ def find_label_errors(
         num_rows=len(p),
         num_judged=len(judged_rows),
         agreement=float(agrees.mean()),
-        num_conflicts=len(conflicts(rows.y[~rows.is_empty], rows.text_ids[~rows.is_empty])),
-        suspects=_describe(suspects, p, rows, dataset, on_progress),
+        num_conflicts=len(groups),
+        suspects=_describe(suspects, groups, p, rows, dataset, on_progress),
         notes=tuple(_notes(dataset, rows, judged, num_folds)),
         seconds=round(seconds, 1),
     )
@@ -127,10 +128,10 @@ def _suspects(
     columns = np.flatnonzero(judged) if multi_label else np.arange(p.shape[1])
     y = rows.y[np.ix_(judged_rows, columns)] if multi_label else rows.y[judged_rows]
     arguments = p[np.ix_(judged_rows, columns)], y
-    found = find_suspects(*arguments, multi_label=multi_label)
-    found = add_conflicts(found, *arguments, rows.text_ids[judged_rows], multi_label=multi_label)
+    ranked = find_suspects(*arguments, multi_label=multi_label)
+    ranked = add_conflicts(ranked, *arguments, rows.text_ids[judged_rows], multi_label=multi_label)
     suspects = []
-    for suspect in found:
+    for suspect in ranked:
         row = int(judged_rows[suspect.index])
         given = np.flatnonzero(rows.y[row]).tolist() if multi_label else suspect.given
         # Labels that are not judged stay as they are.
@@ -149,12 +150,20 @@ def _suspects(
 
 def _describe(
     suspects: Sequence[Suspect],
+    conflicting: Sequence[np.ndarray],
     p: np.ndarray,
     rows: Rows,
     dataset: Dataset,
     on_progress: OnProgress,
 ) -> tuple[SuspectRow, ...]:
-    """Return the suspects with places, texts and reasons."""
+    """Return the suspects with places, texts and reasons.
+
+    Args:
+        suspects: with row numbers as indices.
+        conflicting: rows of each text that has different labels, see `conflicts`.
+        p, rows, dataset: of train.
+        on_progress: called with a stage, the rows read and their total.
+    """
     wanted = {suspect.index for suspect in suspects}
     excerpts = {}
     total = len(p)
@@ -164,7 +173,7 @@ def _describe(
         if example.row % 1024 == 0:
             on_progress("reading the suspects", example.row, total)
     place = dataset.places("train")
-    groups = {int(rows.text_ids[group[0]]): group for group in conflicts(rows.y, rows.text_ids)}
+    groups = {int(rows.text_ids[group[0]]): group for group in conflicting}
     described = []
     for suspect in suspects:
         row = suspect.index
@@ -195,14 +204,6 @@ def _describe(
             )
         )
     return tuple(described)
-
-
-def excerpt(content: str) -> str:
-    """Return the beginning of a text on one line."""
-    content = content.lstrip()
-    line = " ".join(content[: 2 * _EXCERPT_CHARACTERS].split())
-    is_whole = len(line) <= _EXCERPT_CHARACTERS and len(content) <= 2 * _EXCERPT_CHARACTERS
-    return line if is_whole else f"{line[: _EXCERPT_CHARACTERS - 1]}…"
 
 
 def _model_reason(suspect: Suspect, p: np.ndarray, dataset: Dataset) -> str:

@@ -146,7 +146,7 @@ def document(result: LabelErrors, *, text_width: int = _TEXT_WIDTH) -> Document:
                   remark=f"({'; '.join(remarks)})" if remarks else "")
         )  # fmt: skip
     parts.append(Notes("Summary" if shown else "Suspected label errors: none", sentences))
-    if equal := [f"{s.place}: {s.reason}".replace(folder, "") for s in shown if s.conflicts]:
+    if equal := [_without_folder(suspect, folder) for suspect in shown if suspect.conflicts]:
         parts.append(Notes("Equal texts with other labels", equal))
     if result.notes:
         parts.append(Notes("Not judged", result.notes))
@@ -162,6 +162,14 @@ def _common_folder(places: list[str]) -> str:
     """Return the folder of all places, with a slash; "" without one."""
     folders = {os.path.dirname(place) for place in places}
     return os.path.join(folders.pop(), "") if len(folders) == 1 else ""
+
+
+def _without_folder(suspect: SuspectRow, folder: str) -> str:
+    """Return place and reason of a suspect, with the names of its files alone."""
+    sentence = f"{suspect.place}: {suspect.reason}"
+    for place in (suspect.place, *suspect.conflicts):  # a class may be named like the folder
+        sentence = sentence.replace(place, place.removeprefix(folder))
+    return sentence
 
 
 def _cut(text: str, width: int) -> str:

@@ -41,7 +41,8 @@ class Contents(msgspec.Struct, frozen=True, kw_only=True):
         linear: report of the linear model of a mixture alone, on the same rows; None without one.
         curves: curves that are drawn.
         history: figures of each epoch; empty without a network or without its file.
-        thresholds: class -> figures of validation at many thresholds; None for one of many classes.
+        thresholds: class -> figures of validation at many thresholds; None for one
+            label a text with more than two classes.
         supports: class -> its examples in validation.
         validation_size: examples of validation.
         coverage: accuracy by coverage, on validation; None with several labels.

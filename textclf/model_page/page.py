@@ -11,7 +11,7 @@ from textclf import analysis, pages
 from textclf.analysis import Attribution
 from textclf.config import to_yaml
 from textclf.evaluation import ClassScores, Report
-from textclf.evaluation.document import METRIC_LABELS, interval, level, number
+from textclf.evaluation.document import METRIC_LABELS, confusion_rows, interval, level, number
 from textclf.model_page import plots
 from textclf.model_page.contents import Contents
 from textclf.model_page.mistakes import ShownExample
@@ -48,7 +48,7 @@ def render(plan: PagePlan, contents: Contents) -> tuple[str, list[tuple[str, Pic
         linear_words=list(_linear_words(plan, contents)),
         classes=_classes(report),
         matrix=_matrix(report),
-        confusions=_confusions(report),
+        confusions=confusion_rows(report, _NUM_PAIRS),
         slices=_slices(contents),
         mistakes=[_example(example) for example in contents.mistakes],
         suspects=[_example(example) for example in contents.suspects.examples],
@@ -174,22 +174,6 @@ def _matrix_pictures(report: Report) -> list[Picture]:
     if counts is None or len(counts) <= _MAX_CLASSES:
         return []
     return [plots.plot_matrix(counts, report.class_names)]
-
-
-def _confusions(report: Report) -> list[list[str]]:
-    """Return true and predicted class, and count and share, of the most frequent confusions."""
-    pairs = [
-        (count, t, p)
-        for t, row in enumerate(report.confusion_matrix or ())
-        for p, count in enumerate(row)
-        if count and t != p
-    ]
-    pairs.sort(key=lambda pair: (-pair[0], pair[1], pair[2]))
-    names = report.class_names
-    return [
-        [names[t], names[p], f"{count:,}", f"{100 * count / report.classes[t].support:.1f} %"]
-        for count, t, p in pairs[:_NUM_PAIRS]
-    ]
 
 
 def _ranking_pictures(contents: Contents) -> list[Picture]:

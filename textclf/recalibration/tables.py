@@ -114,7 +114,7 @@ def tables_at(
     p: "np.ndarray",
     positive: str | None = None,
 ) -> ThresholdTables:
-    """Return the tables at thresholds of your own and at the threshold in use.
+    """Return the tables at `steps` and at the threshold in use.
 
     Args:
         steps: thresholds.

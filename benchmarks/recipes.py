@@ -2,6 +2,7 @@
 
     python benchmarks/recipes.py run FOLDER sst2 --rows 200 1000 0 --seeds 0 1 2 --recipes dropout
     python benchmarks/recipes.py table FOLDER            # the tables of docs/recipes.md
+    python benchmarks/recipes.py gains FOLDER            # points gained over the recipe "dropout"
 
 Each run draws rows from the train split of a configuration (0: all), takes a tenth of them as its
 own validation split, and is scored on the validation split of the configuration, which takes no
@@ -93,11 +94,12 @@ def main() -> None:
     run_parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     run_parser.add_argument("--recipes", nargs="+", choices=RECIPES, required=True)
     run_parser.add_argument("--epochs", type=int, default=15)
-    table_parser = commands.add_parser("table")
-    table_parser.add_argument("folder", type=Path)
+    printers = {"table": table, "gains": gains}
+    for command in printers:
+        commands.add_parser(command).add_argument("folder", type=Path)
     chosen = parser.parse_args()
-    if chosen.command == "table":
-        table(chosen.folder)
+    if chosen.command in printers:
+        printers[chosen.command](chosen.folder)
         return
     chosen.folder.mkdir(parents=True, exist_ok=True)
     for rows in chosen.rows:
@@ -432,6 +434,35 @@ def table(folder: Path) -> None:
             f"| {network:.3f} | {mixture:.3f} | {means['accuracy'][1]:.3f} "
             f"| {means['mixture'][1]:.3f} | {share:.2f} | {epoch:.0f} | {seconds:.0f} |"
         )
+
+
+def gains(folder: Path) -> None:
+    """Print the points of accuracy gained over "dropout" with the same seed, mean and interval.
+
+    The best epoch is that of the lowest validation loss; the interval is Student's t of 95 %.
+    """
+    from scipy import stats
+
+    runs: dict[tuple[str, int, str], dict[int, tuple[float, ...]]] = {}
+    for file in sorted(folder.glob("*.npz")):
+        name, rows, seed, recipe = file.stem.split("-")
+        if recipe != "linear" and not recipe.endswith(".part"):
+            linear = dict(np.load(folder / f"{name}-{rows}-{seed}-linear.npz"))
+            chosen = scores(linear, dict(np.load(file)))["loss"]
+            runs.setdefault((name, int(rows), recipe), {})[int(seed)] = chosen[:2]
+    print("| data | rows | recipe | network | mixture |")
+    print("|---|---|---|---|---|")
+    for (name, rows, recipe), by_seed in sorted(runs.items()):
+        base = runs.get((name, rows, "dropout"), {})
+        seeds = sorted(base.keys() & by_seed.keys())
+        if recipe == "dropout" or len(seeds) < 2:
+            continue
+        cells = []
+        for model in range(2):
+            points = [100 * (by_seed[seed][model] - base[seed][model]) for seed in seeds]
+            half = stats.t.ppf(0.975, len(seeds) - 1) * statistics.stdev(points)
+            cells.append(f"{statistics.mean(points):+.1f} ± {half / len(seeds) ** 0.5:.1f}")
+        print(f"| {name} | {rows or 'all'} | {recipe} | {cells[0]} | {cells[1]} |")
 
 
 if __name__ == "__main__":

@@ -120,13 +120,13 @@ def test_most_uncertain_texts_of_several_windows_come_first(
     p = model.predict_proba(texts)
     expected = -(p * np.log(p)).sum(axis=1) if by == "entropy" else np.abs(p[:, 0] - p[:, 1])
     certainty = -expected if by == "entropy" else expected
-    chosen = certainty[[text.row - 1 for text in selection.texts]]
+    chosen = certainty[[text.row for text in selection.texts]]
     # Probabilities differ by rounding between batches.
     least_certain = np.sort(certainty)
     assert least_certain[-1] - least_certain[8] > 0.05, "the texts must differ for this to matter"
     np.testing.assert_allclose(chosen, least_certain[:9], atol=1e-4)
     for text in selection.texts:
-        assert text.score == pytest.approx(expected[text.row - 1], abs=1e-4)
+        assert text.score == pytest.approx(expected[text.row], abs=1e-4)
 
 
 def test_row_numbers_and_probabilities_are_those_of_the_texts(
@@ -134,7 +134,7 @@ def test_row_numbers_and_probabilities_are_those_of_the_texts(
 ) -> None:
     texts = different_texts(40)
     for text in textclf.select_next(model, texts, 10).texts:
-        assert texts[text.row - 1] == text.text
+        assert texts[text.row] == text.text
         p = model.predict_proba([text.text])[0]
         np.testing.assert_allclose(list(text.probabilities.values()), p, atol=1e-5)
         assert text.predicted == model.predict([text.text])[0]
@@ -146,14 +146,14 @@ def test_equal_texts_are_chosen_once_whatever_their_case_and_spaces(
 ) -> None:
     texts = ["Not bad", " not  BAD ", "ｎｏｔ ｂａｄ", "good", "一点也不差"] * 10
     selection = textclf.select_next(model, texts, 20, diverse=False)
-    assert sorted(text.row for text in selection.texts) == [1, 4, 5]
+    assert sorted(text.row for text in selection.texts) == [0, 3, 4]
     assert selection.num_repeated == 47
 
 
 def test_empty_texts_are_left_out_and_counted(model: Any) -> None:
     notes: list[str] = []
     selection = textclf.select_next(model, ["", "good", " \t", "bad"], 2, on_note=notes.append)
-    assert sorted(text.row for text in selection.texts) == [2, 4]
+    assert sorted(text.row for text in selection.texts) == [1, 3]
     assert (selection.num_rows, selection.num_empty) == (4, 2)
     assert notes == ["texts: 2 of 4 rows are empty; they are left out"]
 
@@ -190,7 +190,7 @@ def test_of_equally_uncertain_texts_the_first_rows_are_chosen(trained: Path) -> 
     texts = [f"qqq{i}" for i in range(30)]
     assert len(np.unique(loaded.predict_proba(texts))) == 2
     selection = textclf.select_next(loaded, texts, 4, diverse=False)
-    assert [text.row for text in selection.texts] == [1, 2, 3, 4]
+    assert [text.row for text in selection.texts] == [0, 1, 2, 3]
 
 
 # === Diversity ===
@@ -267,7 +267,7 @@ def test_texts_of_several_labels_have_the_labels_of_the_model(several: Path, by:
     selection = textclf.select_next(loaded, texts, 6, by=by)
     p = loaded.predict_proba(texts)
     scores = uncertainty(score(loaded.card.task, p, loaded.card.decision, by), by)
-    assert [text.row - 1 for text in selection.texts] == np.argsort(-scores).tolist()
+    assert [text.row for text in selection.texts] == np.argsort(-scores).tolist()
     for text in selection.texts:
         assert text.predicted == tuple(loaded.predict([text.text])[0])
 
@@ -317,7 +317,7 @@ def test_csv_has_the_columns_of_the_input_an_empty_label_and_the_answers(
         *(f"p_{first}", f"p_{second}"),
     ]
     for rank, (text, cells) in enumerate(zip(selection.texts, written, strict=True), 1):
-        assert [cells["row"], cells["text"], cells["note"]] == rows[text.row - 1]
+        assert [cells["row"], cells["text"], cells["note"]] == rows[text.row]
         assert (cells["label"], cells["rank"], cells["row_"]) == ("", str(rank), str(text.row))
         assert float(cells["margin"]) == text.score
         assert float(cells[f"p_{first}"]) == text.probabilities[first]
@@ -382,7 +382,7 @@ def test_json_lines_have_all_columns_with_their_types(
     selection = textclf.select_next(model, new, 4, output=output)
     written = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
     for text, record in zip(selection.texts, written, strict=True):
-        expected = records[text.row - 1]
+        expected = records[text.row]
         assert {name: record[name] for name in expected} == expected
         assert record["label"] is None
         assert (record["row"], record["margin"]) == (text.row, text.score)

@@ -1,4 +1,4 @@
-"""Audit of a data set: planted cases are findings with number, place, reason and fix."""
+"""Audit of a data set: planted cases are findings with number, location, reason and fix."""
 
 import importlib.util
 import json
@@ -79,7 +79,7 @@ def test_a_near_duplicate_at_ten_percent_edits_is_a_leak_with_both_places(tmp_pa
     finding = only(audit_of(tmp_path, train, test), "near_leaks")
     assert (finding.count, finding.split) == (1, "test")
     (example,) = finding.examples
-    assert f"{tmp_path}/test.csv:22 (bad) ~ {tmp_path}/train.csv:12 (bad)" in example.place
+    assert f"{tmp_path}/test.csv:22 (bad) ~ {tmp_path}/train.csv:12 (bad)" in example.location
     assert example.texts[0].startswith(copy[:50])
     assert "textclf data clean CONFIG OUTPUT --drop-leaks --near" in finding.fix
     assert "too good" in finding.reason
@@ -103,7 +103,7 @@ def test_equal_texts_are_counted_normalised_and_character_by_character(tmp_path:
     result = audit_of(tmp_path, train, test)
     duplicates = only(result, "duplicates", "train")
     assert duplicates.count == 3 and "2 of them character by character" in duplicates.title
-    assert duplicates.examples[0].place == f"{tmp_path}/train.csv:122 = {tmp_path}/train.csv:2"
+    assert duplicates.examples[0].location == f"{tmp_path}/train.csv:122 = {tmp_path}/train.csv:2"
     leaks = only(result, "leaks")
     assert leaks.count == 2 and "1 of them character by character" in leaks.title
     assert only(result, "conflicting_labels").count == 1
@@ -144,16 +144,16 @@ def test_a_planted_token_that_gives_the_label_away_is_a_suspect(tmp_path: Path, 
             row[0] += " src_a7"
     finding = only(audit_of(tmp_path, train), "leak_tokens")
     assert finding.count == 2  # src and a7
-    assert "are of good" in finding.examples[0].place
-    assert f"{tmp_path}/train.csv:3" in finding.examples[0].place
-    assert {re.match("'(.*?)'", e.place)[1] for e in finding.examples} == {"src", "a7"}  # type: ignore[index]
+    assert "are of good" in finding.examples[0].location
+    assert f"{tmp_path}/train.csv:3" in finding.examples[0].location
+    assert {re.match("'(.*?)'", e.location)[1] for e in finding.examples} == {"src", "a7"}  # type: ignore[index]
 
 
 def test_a_token_of_all_texts_of_a_small_class_is_a_suspect(tmp_path: Path) -> None:
     train = good_rows(40)
     for row in train:
         row[0] += " lblgood" if row[1] == "good" else ""
-    assert "lblgood" in only(audit_of(tmp_path, train), "leak_tokens").examples[0].place
+    assert "lblgood" in only(audit_of(tmp_path, train), "leak_tokens").examples[0].location
 
 
 def test_frequent_words_of_a_class_are_no_suspects(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_class_names_that_hardly_differ_are_a_finding_whose_fix_joins_them(
     train = [*good_rows(), *([sentence(800 + i), other] for i in range(9))]
     result = audit_of(tmp_path, train)
     finding = only(result, "similar_class_names")
-    assert finding.count == 2 and ascii(other) in finding.examples[0].place
+    assert finding.count == 2 and ascii(other) in finding.examples[0].location
     setting = re.match("--set '(.*?)'", finding.fix)[1]  # type: ignore[index]
     fixed = Config.from_dict({"data": {"train": str(tmp_path / "train.csv")}}, [setting])
     assert data.open_dataset(fixed.data).class_names == ("bad", "good")
@@ -190,7 +190,7 @@ def test_class_names_in_two_unicode_forms_are_a_finding(tmp_path: Path) -> None:
 def test_a_class_missing_in_a_split_is_a_finding_with_its_training_rows(tmp_path: Path) -> None:
     train = [*good_rows(), *([sentence(800 + i), "rare"] for i in range(9))]
     finding = only(audit_of(tmp_path, train), "missing_classes", "test")
-    assert finding.examples[0].place == "rare (9 rows in train)"
+    assert finding.examples[0].location == "rare (9 rows in train)"
 
 
 # === Lengths, words and scripts ===
@@ -230,7 +230,7 @@ def test_truncation_is_a_finding_with_the_limits_and_names_the_class_that_loses_
         [[sentence(999), "short"]], text={"sequence_length": 30},
         data={"validation": str(tmp_path / "v.csv")},
     )  # fmt: skip
-    assert only(narrow, "class_truncation").examples[0].place.startswith("long: 50.0 %")
+    assert only(narrow, "class_truncation").examples[0].location.startswith("long: 50.0 %")
 
 
 def test_unknown_tokens_are_those_outside_the_vocabulary_of_train(tmp_path: Path) -> None:
@@ -254,7 +254,7 @@ def test_scripts_are_counted_and_a_new_or_an_unspaced_script_is_a_finding(tmp_pa
     result = audit_of(tmp_path, good_rows(), test)
     assert result.splits["test"].scripts == {"latin": 20, "cyrillic": 2}
     finding = only(result, "scripts")
-    assert finding.examples[0].place == "cyrillic: 2 of 22 texts, 0 of 120 in train"
+    assert finding.examples[0].location == "cyrillic: 2 of 22 texts, 0 of 120 in train"
     thai = [["ห้องสะอาดมากและเงียบ" + "ก" * i, ("bad", "good")[i % 2]] for i in range(40)]
     assert "text.unit=character" in only(audit_of(tmp_path, thai), "scripts", "train").fix
     kana = data.recognition.scripts  # the script of the texts, not of single letters
@@ -280,12 +280,18 @@ def test_bad_rows_are_reported_with_their_lines_and_the_rest_is_audited(tmp_path
     findings = {(f["kind"], f["split"]): f for f in json.loads(result.stdout)["findings"]}
     bad = findings["unreadable_rows", "train"]
     assert bad["count"] == 2
-    assert [e["place"].partition(": ")[0] for e in bad["examples"]] == [f"{train}:6", f"{train}:10"]
+    assert [e["location"].partition(": ")[0] for e in bad["examples"]] == [
+        f"{train}:6",
+        f"{train}:10",
+    ]
     other = findings["unreadable_rows", "test"]
-    assert {e["place"].partition(": ")[0] for e in other["examples"]} == {f"{test}:3", f"{test}:4"}
+    assert {e["location"].partition(": ")[0] for e in other["examples"]} == {
+        f"{test}:3",
+        f"{test}:4",
+    }
     assert "did you mean 'good'?" in str(other)
-    assert findings["duplicates", "train"]["count"] == 1, "places after bad rows are right"
-    assert findings["duplicates", "train"]["examples"][0]["place"].startswith(f"{train}:122 = ")
+    assert findings["duplicates", "train"]["count"] == 1, "locations after bad rows are right"
+    assert findings["duplicates", "train"]["examples"][0]["location"].startswith(f"{train}:122 = ")
 
 
 def test_an_open_quote_ends_the_reading_and_the_finding_says_so(tmp_path: Path) -> None:
@@ -340,7 +346,7 @@ def test_texts_with_several_labels_or_none_are_audited(tmp_path: Path) -> None:
     assert result.splits["train"].class_counts == (41, 42)
     assert only(result, "near_duplicates").count == 2
     assert only(result, "near_conflicts").count == 1
-    assert "(no label)" in only(result, "near_conflicts").examples[0].place
+    assert "(no label)" in only(result, "near_conflicts").examples[0].location
     assert "82 rows of train" not in str(result.notes)
     assert any("without any label" in note for note in result.notes)
 

@@ -104,7 +104,7 @@ def test_printed_lines_keep_the_other_settings_and_read_the_copy_from_anywhere(
     dataset = data.open_dataset(with_paths(Config.load(written)).data)
     assert dataset.class_names == ("good", "negative")
     assert dataset.splits["train"].num_examples == 63
-    assert dataset.place("test", 0) == f"{tmp_path}/out/test.csv:2"
+    assert dataset.location("test", 0) == f"{tmp_path}/out/test.csv:2"
 
 
 def test_near_drops_nearly_equal_rows_too(tmp_path: Path) -> None:

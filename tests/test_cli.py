@@ -699,7 +699,7 @@ def test_evaluate_lists_mistakes_and_warns_of_a_bad_slice(demo: Path):
         "corrected for 2 slices)\n160 examples written to worst.csv\n"
     )
     lines = (demo / "worst.csv").read_text(encoding="utf-8").splitlines()
-    assert lines[0].startswith("row,place,text,true,predicted,is_correct,loss")
+    assert lines[0].startswith("row,location,text,true,predicted,is_correct,loss")
     assert all(",negative,positive,false," in line for line in lines[1:13]) and len(lines) == 161
     again = run(*line)
     assert (again.exit_code, again.stdout) == (1, "")

@@ -32,7 +32,7 @@ SOURCE = "data:\n  source: a.csv\n"
 def problems_of(text: str, *overrides: str) -> tuple[str, ...]:
     """Return the problems of a file `f.yaml` with this text."""
     with pytest.raises(ConfigError) as error:
-        config.Config.from_yaml(text, overrides, place="f.yaml")
+        config.Config.from_yaml(text, overrides, name="f.yaml")
     return error.value.problems
 
 
@@ -670,7 +670,7 @@ def test_override_drops_disabled_settings_of_the_file_with_a_notice() -> None:
         "  label_separator: ;\nmodel:\n  encoder: gru\n  reset_after: false\n  units: 64\n"
     )
     chosen = config.Config.from_yaml(
-        text, ["data.source=folder", "model.encoder=bag"], place="f.yaml"
+        text, ["data.source=folder", "model.encoder=bag"], name="f.yaml"
     )
     assert chosen.notices == (
         "f.yaml:4: data.multi_label: dropped, because now data.format is folder",
@@ -1044,8 +1044,8 @@ _ATOMS = [
 _JUNK = st.lists(st.sampled_from(_ATOMS), max_size=4).map("".join)
 
 
-def _is_one_sentence(problem: str, place: str) -> bool:
-    return problem.startswith(place) and "\n" not in problem and len(problem) < 700
+def _is_one_sentence(problem: str, name: str) -> bool:
+    return problem.startswith(name) and "\n" not in problem and len(problem) < 700
 
 
 @settings(max_examples=100, deadline=None)
@@ -1055,7 +1055,7 @@ def test_errors_of_an_arbitrary_file_are_single_lines_with_location(
 ) -> None:
     lines = [f"{path.split('.')[0]}:\n  {path.split('.')[1]}: {value}" for path, value in written]
     try:
-        config.Config.from_yaml("\n".join([*lines, junk]), place="f.yaml")
+        config.Config.from_yaml("\n".join([*lines, junk]), name="f.yaml")
     except ConfigError as error:
         assert all(_is_one_sentence(problem, "f.yaml") for problem in error.problems)
 

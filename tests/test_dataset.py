@@ -1,4 +1,4 @@
-"""The data set: examples, places, fingerprint, and memory."""
+"""The data set: examples, locations, fingerprint, and memory."""
 
 import os
 import tracemalloc
@@ -15,7 +15,7 @@ from textclf.errors import DataError
 def test_place_of_an_example_is_the_first_line_of_its_row(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", 'text,label\n"one\n\ntwo",x\n\nthree,y\n"a\nb",x\nc,y\n')
     dataset = data.open_dataset(train=path, validation=path)
-    assert [dataset.place("train", row) for row in range(4)] == [
+    assert [dataset.location("train", row) for row in range(4)] == [
         f"{path}:{line}" for line in (2, 6, 7, 9)
     ]
 

@@ -320,7 +320,7 @@ def test_worker_script_of_the_distributed_page_describes_the_workers(tmp_path: P
 
 def test_configuration_and_manifest_of_the_distributed_page_are_valid():
     (line, text), (_, manifest) = blocks("distributed.md", "yaml")
-    settings = config.Config.from_yaml(text, place=f"docs/distributed.md:{line}")
+    settings = config.Config.from_yaml(text, name=f"docs/distributed.md:{line}")
     assert settings.training.strategy == "multi_worker" and settings.notices == ()
     service, job = YAML(typ="safe", pure=True).load_all(manifest)
     name = job["metadata"]["name"]
@@ -337,7 +337,7 @@ def test_configurations_on_the_data_page_are_valid_and_show_every_format():
     found = blocks("data.md", "yaml")
     formats = set()
     for line, text in found:
-        settings = config.Config.from_yaml(text, place=f"docs/data.md:{line}")
+        settings = config.Config.from_yaml(text, name=f"docs/data.md:{line}")
         assert settings.notices == ()
         formats.add(config.data_format(settings.data.to_dict()))
     assert formats == {"csv", "tsv", "jsonl", "parquet", "folder", "tfds", "demo"}

@@ -105,8 +105,8 @@ def test_errors_file_has_every_example_with_the_highest_loss_first(
     assert "text" not in lines[0]
     for row in rows:
         line = lines[int(row["row"])]
-        assert [line[name] for name in ("place", "true", "predicted")] == [
-            row[name] for name in ("place", "true", "predicted")
+        assert [line[name] for name in ("location", "true", "predicted")] == [
+            row[name] for name in ("location", "true", "predicted")
         ]
 
 
@@ -118,7 +118,7 @@ def test_errors_file_names_the_row_of_the_data_and_holds_its_text(
     rows = read_csv(tmp_path / "errors.csv")
     assert any(not text.isascii() for text in (row["text"] for row in rows)), "no Chinese text"
     for row in rows:
-        file, _, line = row["place"].rpartition(":")
+        file, _, line = row["location"].rpartition(":")
         (cells,) = csv.reader([lines[int(line) - 1]])
         assert Path(file).resolve() == reviews.resolve()
         assert cells == [row["text"].removeprefix("'"), row["true"]]

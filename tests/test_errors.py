@@ -40,4 +40,4 @@ def test_a_row_error_is_a_data_error_with_place_problem_and_fix() -> None:
     error = RowError("a.csv:3", "no label", "add one")
     with pytest.raises(DataError, match="^a.csv:3: no label; add one$"):
         raise_problem(error)
-    assert (error.place, error.problem, error.fix) == ("a.csv:3", "no label", "add one")
+    assert (error.location, error.problem, error.fix) == ("a.csv:3", "no label", "add one")

@@ -15,19 +15,19 @@ def test_equal_texts_within_and_across_splits_are_findings(tmp_path: Path) -> No
     dataset = data.open_dataset(train=train, validation=train, test=test)
     findings = dataset.findings
     assert findings.duplicates["train"].count == 3
-    assert findings.duplicates["train"].places[0] == f"{train}:3 = {train}:2"
+    assert findings.duplicates["train"].locations[0] == f"{train}:3 = {train}:2"
     assert findings.duplicates["test"] == data.Finding(1, (f"{test}:5 = {test}:4",))
     assert findings.shared["train/test"].count == 3
-    assert findings.shared["train/test"].places == (
+    assert findings.shared["train/test"].locations == (
         f"{test}:3 = {train}:4",
         f"{test}:4 = {train}:2",
         f"{test}:5 = {train}:2",
     )
     assert findings.shared["train/validation"].count == 6
     assert findings.conflicting_labels.count == 2
-    assert f"{train}:2 (x) = {test}:4 (y)" in findings.conflicting_labels.places
+    assert f"{train}:2 (x) = {test}:4 (y)" in findings.conflicting_labels.locations
     short = f"test: 3 rows with a text that is in train too ({test}:3 = {train}:4; ...)"
-    assert short in findings.sentences(num_places=1)
+    assert short in findings.sentences(num_locations=1)
     assert short not in findings.sentences()
     assert dataset.leaked("test").tolist() == [False, True, True, True]
     assert dataset.leaked("train").all() and dataset.leaked("validation").all()
@@ -46,7 +46,10 @@ def test_empty_texts_nul_bytes_and_broken_characters_are_kept_and_are_findings(
     assert f"train: 1 row with a NUL byte ({path}:44)" in findings.sentences()
     as_dict = findings.to_dict()
     assert json.loads(json.dumps(as_dict)) == as_dict
-    assert as_dict["empty_texts"]["train"] == {"count": 2, "places": [f"{path}:42", f"{path}:43"]}
+    assert as_dict["empty_texts"]["train"] == {
+        "count": 2,
+        "locations": [f"{path}:42", f"{path}:43"],
+    }
 
 
 def test_a_class_without_validation_examples_is_a_finding(tmp_path: Path) -> None:
@@ -68,7 +71,7 @@ def test_classes_with_less_than_a_tenth_of_the_texts_of_the_largest_are_a_findin
     assert sentence.startswith(
         "train: 2 classes have less than a tenth of the 41 texts of usual (rarest 1, rare 4)"
     )
-    (short,) = [s for s in findings.sentences(num_places=1) if "texts of usual" in s]
+    (short,) = [s for s in findings.sentences(num_locations=1) if "texts of usual" in s]
     assert "(rarest 1, ...)" in short
     assert data.open_dataset(train=good_csv(tmp_path / "b.csv")).findings.imbalance is None
 
@@ -79,9 +82,9 @@ def test_rows_with_unknown_labels_are_dropped_and_counted(tmp_path: Path) -> Non
     dataset = data.open_dataset(train=train, test=test, drop_unknown_labels=True)
     assert contents(dataset, "test") == [("y", ("pos",)), ("w", ("neg",))]
     assert dataset.findings.dropped_unknown_labels == {"test": 2}
-    assert [dataset.place("test", row) for row in (0, 1)] == [f"{test}:3", f"{test}:5"]
+    assert [dataset.location("test", row) for row in (0, 1)] == [f"{test}:3", f"{test}:5"]
     with pytest.raises(IndexError):
-        dataset.place("test", 2)
+        dataset.location("test", 2)
 
 
 def test_leaked_rows_of_train_are_dropped_and_counted(tmp_path: Path) -> None:

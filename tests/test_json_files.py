@@ -17,7 +17,7 @@ def test_lone_surrogates_in_json_become_replacement_characters(tmp_path: Path) -
     path = write(tmp_path / "a.jsonl", "\n".join(lines))
     dataset = data.open_dataset(train=path, validation=path)
     assert contents(dataset, "train")[0] == ("😀 \ufffd!", ("a",))
-    assert dataset.findings.broken_characters["train"].places == (f"{path}:1",)
+    assert dataset.findings.broken_characters["train"].locations == (f"{path}:1",)
 
 
 @pytest.mark.parametrize(

@@ -113,8 +113,8 @@ def test_planted_wrong_classes_are_the_first_suspects():
     assert [suspect.index for suspect in suspects[:4]] == [50, 250, 4, 151], "the most certain"
     np.testing.assert_allclose([s.quality for s in suspects[:4]], [0.015, 0.015, 0.03, 0.045])
     for suspect in suspects[:4]:
-        assert suspect.given == (wrong[suspect.index],)
-        assert suspect.suggested == (y[suspect.index],)
+        assert suspect.label_ids == (wrong[suspect.index],)
+        assert suspect.suggested_ids == (y[suspect.index],)
     qualities = [suspect.quality for suspect in suspects]
     assert qualities == sorted(qualities)
     assert all(0 <= quality <= 1 for quality in qualities)
@@ -131,8 +131,8 @@ def test_planted_wrong_labels_of_texts_with_several_are_the_first_suspects():
     suspects = find_suspects(p, wrong, multi_label=True)
     assert [suspect.index for suspect in suspects[:2]] == [300, 7], "the most certain first"
     for suspect in suspects[:2]:
-        assert suspect.given == tuple(np.flatnonzero(wrong[suspect.index]))
-        assert suspect.suggested == tuple(np.flatnonzero(y[suspect.index]))
+        assert suspect.label_ids == tuple(np.flatnonzero(wrong[suspect.index]))
+        assert suspect.suggested_ids == tuple(np.flatnonzero(y[suspect.index]))
 
 
 @pytest.mark.parametrize("multi_label", [False, True])
@@ -163,14 +163,14 @@ def test_one_of_two_equal_texts_with_different_classes_is_a_suspect():
     p[1] = p[0]
     assert [rows.tolist() for rows in conflicts(y, text_ids)] == [[0, 1]]
     suspects = add_conflicts((), p, y, text_ids, multi_label=False)
-    assert [(s.index, s.given, s.suggested) for s in suspects] == [(1, (1,), (0,))]
+    assert [(s.index, s.label_ids, s.suggested_ids) for s in suspects] == [(1, (1,), (0,))]
 
 
 def test_conflicts_of_several_labels_concern_only_labels_that_differ():
     y = np.array([[1, 0, 1], [1, 0, 0], [0, 1, 0]], bool)
     p = np.array([[0.2, 0.1, 0.7], [0.2, 0.1, 0.7], [0.1, 0.9, 0.1]])
     suspects = add_conflicts((), p, y, np.array([5, 5, 6]), multi_label=True)
-    assert [(s.index, s.given, s.suggested) for s in suspects] == [(1, (0,), (0, 2))]
+    assert [(s.index, s.label_ids, s.suggested_ids) for s in suspects] == [(1, (0,), (0, 2))]
 
 
 # === Folds ===
@@ -283,10 +283,10 @@ def test_planted_errors_are_the_first_suspects_of_a_file_with_reasons(tmp_path: 
     first = {suspect.row: suspect for suspect in result.suspects[:3]}
     assert set(first) == {9, 100, 200}
     suspect = first[9]
-    assert (suspect.given, suspect.suggested) == (("money",), ("sport",))
-    assert suspect.place == f"{tmp_path}/train.csv:11"
+    assert (suspect.labels, suspect.suggested_labels) == (("money",), ("sport",))
+    assert suspect.location == f"{tmp_path}/train.csv:11"
     assert suspect.text == rows[9][0]
-    assert suspect.p_given[0] < 0.5 < suspect.p_suggested[0]
+    assert suspect.p_labels[0] < 0.5 < suspect.p_suggested[0]
     assert suspect.reason.startswith("out of fold, the model gives money .")
     assert (result.num_rows, result.num_judged, result.num_folds) == (240, 240, 2)
     assert 0.95 < result.agreement < 1
@@ -296,7 +296,7 @@ def test_planted_errors_are_the_first_suspects_of_a_file_with_reasons(tmp_path: 
 def test_a_planted_error_in_chinese_is_the_first_suspect(tmp_path: Path):
     rows = rows_of(["好评", "差评"], 120)
     result = search(tmp_path, with_errors(rows, {30: "差评"}))
-    assert (result.suspects[0].row, result.suspects[0].suggested) == (30, ("好评",))
+    assert (result.suspects[0].row, result.suspects[0].suggested_labels) == (30, ("好评",))
     assert "好评" in label_errors.format_label_errors(result)
 
 
@@ -311,8 +311,8 @@ def test_planted_errors_of_several_labels_are_the_first_suspects(tmp_path: Path)
     result = search(tmp_path, rows, multi_label=True, label_separator="|")
     first = {suspect.row: suspect for suspect in result.suspects[:2]}
     assert set(first) == {41, 82}
-    assert (first[41].given, first[41].suggested) == (("money", "sport"), ("money",))
-    assert (first[82].given, first[82].suggested) == (("sport",), ("money", "sport"))
+    assert (first[41].labels, first[41].suggested_labels) == (("money", "sport"), ("money",))
+    assert (first[82].labels, first[82].suggested_labels) == (("sport",), ("money", "sport"))
     assert "sport ." in first[41].reason and "(given)" in first[41].reason
     assert "money " in first[82].reason and "(not given)" in first[82].reason
     json.dumps(result.to_dict())
@@ -386,8 +386,8 @@ def test_data_that_cannot_be_judged_are_refused_in_one_sentence(tmp_path: Path):
 
 def test_table_shortens_places_and_no_class_name():
     suspect = SuspectRow(
-        row=0, place="data/a.csv:2", text="x", given=("data/b",), suggested=("c",),
-        p_given=(0.1,), p_suggested=(0.9,), quality=0.1, conflicts=("data/a.csv:3",),
+        row=0, location="data/a.csv:2", text="x", labels=("data/b",), suggested_labels=("c",),
+        p_labels=(0.1,), p_suggested=(0.9,), quality=0.1, conflicts=("data/a.csv:3",),
         reason="out of fold, the model gives data/b .10; an equal text in data/a.csv:3 has c",
     )  # fmt: skip
     result = LabelErrors(
@@ -456,8 +456,8 @@ def made_up(names: tuple[str, ...], rows: list[int]) -> label_errors.LabelErrors
     """Return a result whose suspects are some rows."""
     suspects = tuple(
         label_errors.SuspectRow(
-            row=row, place=f"train.csv:{row + 2}", text="...", given=names[:1],
-            suggested=names[1:], p_given=(0.1,), p_suggested=(0.9,), quality=0.1,
+            row=row, location=f"train.csv:{row + 2}", text="...", labels=names[:1],
+            suggested_labels=names[1:], p_labels=(0.1,), p_suggested=(0.9,), quality=0.1,
             conflicts=(), reason="out of fold",
         )
         for row in rows
@@ -479,7 +479,7 @@ def test_files_hold_whole_texts_in_the_order_of_the_suspects(tmp_path: Path):
         written = list(csv.DictReader(file))
     assert [(row["rank"], row["row"]) for row in written] == [("1", "7"), ("2", "3"), ("3", "20")]
     assert written[1]["text"] == f"'{rows[3][0]}"
-    assert written[0]["given"] == "sport" and written[0]["p_suggested"] == "0.9"
+    assert written[0]["labels"] == "sport" and written[0]["p_suggested"] == "0.9"
     lines = [json.loads(line) for line in (tmp_path / "s.jsonl").read_text().splitlines()]
     assert [line["text"] for line in lines] == [rows[i][0] for i in (7, 3, 20)]
     assert lines[0]["conflicts"] == [] and lines[0]["reason"] == "out of fold"
@@ -515,7 +515,9 @@ def test_command_prints_json_and_writes_the_file(tmp_path: Path):
     done = run(*arguments, "--json")
     assert done.exit_code == 0, done.stderr
     first = json.loads(done.stdout)["suspects"][0]
-    assert first["place"] == f"{tmp_path}/train.csv:32" and first["suggested"] == ["sport"]
+    assert first["location"] == f"{tmp_path}/train.csv:32" and first["suggested_labels"] == [
+        "sport"
+    ]
     assert f"suspects are in {tmp_path}/s.csv" in done.stderr
     with open(tmp_path / "s.csv", encoding="utf-8", newline="") as file:
         assert next(csv.DictReader(file))["row"] == "30"

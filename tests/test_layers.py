@@ -20,6 +20,7 @@ LAYERS = {
     "": -1,  # for its importers; its own imports are lazy
     "errors": 0,
     "demo": 0,
+    "progress": 0,
     "splits": 0,
     "display": 0,
     "trace": 0,
@@ -61,6 +62,7 @@ LAYERS = {
 LIGHT = (
     "errors",
     "demo",
+    "progress",
     "splits",
     "display",
     "startup",

@@ -17,7 +17,7 @@ def card(**changes):
         },
         "data": artifact.DataSummary(
             "f1", {"train": artifact.SplitSize(1200, (600, 600))},
-            {"shared": {"train/test": {"count": 3, "places": ["row 1"]}}},
+            {"shared": {"train/test": {"count": 3, "locations": ["row 1"]}}},
         ),
         "text": artifact.TextSummary(9, 0, 0.125, artifact.TrainTokens(200, (1, 0), (10, 40))),
         "training": artifact.TrainingSummary(2, 3, "early stopping", 1234),

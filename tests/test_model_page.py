@@ -229,7 +229,7 @@ def test_worst_mistakes_are_the_wrong_rows_with_the_highest_loss(
     assert len(wrong) > 2
     assert [row["row"] for row in wrong] == [example["row"] for example in shown]
     for row, example in zip(wrong, shown, strict=True):
-        assert (row["text"], row["place"]) == (example["text"], example["place"])
+        assert (row["text"], row["location"]) == (example["text"], example["location"])
         assert ([row["true"]], [row["predicted"]]) == (example["true"], example["predicted"])
         assert example["loss"] == pytest.approx(row["loss"], rel=1e-5)
         (part,) = example["explanation"]["classes"]
@@ -260,7 +260,7 @@ def test_suspected_label_errors_are_found_in_the_reported_split(
     # Confident learning counts the errors conservatively, so it may miss one of two.
     assert examples and {example["row"] for example in examples} <= {5, 50}
     for example in examples:
-        assert example["suggested"] == example["predicted"] != example["true"]
+        assert example["suggested_labels"] == example["predicted"] != example["true"]
     assert written.num_suspects == len(examples)
     on_train = textclf.write_report(run, tmp_path / "train.html", split="train", audit=False)
     assert on_train.num_suspects is None
@@ -541,7 +541,7 @@ import os, signal, sys
 def kill(event, arguments):
     if event == "os.rename" and "out_files" in str(arguments[0]):
         count.append(event)
-        if len(count) == 2:  # the former folder was moved away, the new one has not its place
+        if len(count) == 2:  # the former folder was moved away, the new one is not in its place
             os.kill(os.getpid(), signal.SIGKILL)
 count = []
 sys.addaudithook(kill)

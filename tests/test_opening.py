@@ -192,7 +192,7 @@ def test_places_and_label_ids_are_correct_after_skipped_rows(tmp_path: Path) -> 
     options = {"label_ids": "from_zero", "class_names": ["no", "yes"], "skip_unlabelled": True}
     dataset = data.open_dataset(train=path, validation=path, **options)
     assert contents(dataset)[:2] == [("b", ("no",)), ("d", ("yes",))]
-    assert dataset.place("train", 1) == f"{path}:5"
+    assert dataset.location("train", 1) == f"{path}:5"
 
 
 def test_too_many_classes_are_named_as_the_cause_of_an_impossible_split(

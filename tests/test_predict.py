@@ -121,9 +121,9 @@ def test_predict_refuses_a_binary_file_with_any_name(
 ):
     if name != "-":
         Path(name).write_bytes(content)
-    place = "stdin" if name == "-" else name
+    location = "stdin" if name == "-" else name
     message = refusal("predict", model, "--input", name, input=content)
-    assert message.startswith(f"{place}: the file is ") and kind in message
+    assert message.startswith(f"{location}: the file is ") and kind in message
     if name.startswith("texts.txt"):
         assert kind in refusal("predict", model, "--input", name, "--lines")
 
@@ -145,8 +145,8 @@ def test_lines_with_a_nul_character_are_refused(
     Path("texts.txt").write_bytes(content)
     result = run("predict", model, "--input", source, input=content)
     assert result.exit_code == 1
-    place = "stdin" if source == "-" else source
-    assert f"Error: {place}:{line}: contains a NUL character" in result.stderr
+    location = "stdin" if source == "-" else source
+    assert f"Error: {location}:{line}: contains a NUL character" in result.stderr
     assert line > 1000 or result.stdout == ""
 
 
@@ -266,9 +266,9 @@ def test_predict_prints_only_a_note_for_input_without_texts(model: Path):
         ("header.csv", "id, text ,,predicted,confidence\n"),
     ):
         result = run("predict", model, "--input", name, input=b"")
-        place = "stdin" if name == "-" else name
+        location = "stdin" if name == "-" else name
         assert result.exit_code == 0 and result.stdout == stdout
-        assert result.stderr == f"note: {place}: no texts to classify\n"
+        assert result.stderr == f"note: {location}: no texts to classify\n"
     Path("empty.csv").touch()
     assert "empty.csv: the file is empty" in refusal("predict", model, "--input", "empty.csv")
 

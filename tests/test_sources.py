@@ -70,7 +70,7 @@ def test_a_folder_tree_is_read_in_sorted_order(tmp_path: Path) -> None:
     assert contents(dataset, "train") == [
         (f"train {label} {number}", (label,)) for label in ("neg", "pos") for number in (1, 2)
     ]
-    assert dataset.place("validation", 2) == str(tmp_path / "dev" / "pos" / "1.txt")
+    assert dataset.location("validation", 2) == str(tmp_path / "dev" / "pos" / "1.txt")
 
 
 def test_the_demo_source_yields_the_texts_of_the_generator() -> None:

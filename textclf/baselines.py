@@ -21,6 +21,7 @@ import numpy as np
 from textclf.data import Dataset
 from textclf.errors import ConfigError, DataError
 from textclf.evaluation import Report, evaluate, fit_decision
+from textclf.progress import OnProgress, no_progress
 from textclf.startup import import_tensorflow
 from textclf.tasks import MultiLabel, OneOf, Task, task_of
 
@@ -134,7 +135,7 @@ def evaluate_baselines(
     seed: int = 0,
     settings: Mapping[str, Any] | None = None,
     on_fit: Callable[[str, int], None] = lambda name, num_texts: None,
-    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    on_progress: OnProgress = no_progress,
 ) -> tuple[BaselineResult, ...]:
     """Fit baselines on the training split and report on another split.
 
@@ -191,7 +192,7 @@ def evaluate_baselines(
 def texts_and_classes(
     dataset: Dataset,
     split: str,
-    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    on_progress: OnProgress = no_progress,
 ) -> tuple[list[str], np.ndarray]:
     """Read a split.
 

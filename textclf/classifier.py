@@ -24,6 +24,7 @@ from textclf.config import Config, to_yaml, write_trained_paths
 from textclf.data import Dataset
 from textclf.errors import ArtifactError, DataError
 from textclf.linear import LinearModel
+from textclf.progress import OnProgress, no_progress
 
 # Names of the outputs of `Classifier.answer`, which are those of the served graph.
 OUTPUTS = (
@@ -126,7 +127,7 @@ class Predictor:
         *,
         class_names: Sequence[str] | None = None,
         num_steps: int = analysis.NUM_STEPS,
-        on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+        on_progress: OnProgress = no_progress,
     ) -> analysis.Explanations:
         """Return how much each word of each text adds to the score of its class.
 
@@ -146,7 +147,7 @@ class Predictor:
         self,
         dataset: Dataset,
         split: str,
-        on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+        on_progress: OnProgress = no_progress,
     ) -> Scores:
         """Predict the examples of a split, which is read as a stream.
 
@@ -297,7 +298,7 @@ class Classifier(Predictor):
         *,
         class_names: Sequence[str] | None = None,
         num_steps: int = analysis.NUM_STEPS,
-        on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+        on_progress: OnProgress = no_progress,
     ) -> analysis.Explanations:
         """Return how much each word of each text adds to the score of its class.
 

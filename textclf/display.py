@@ -115,14 +115,15 @@ def tidy(text: str) -> str:
     return "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text)
 
 
-def shorten(text: str, width: int) -> str:
-    """Shorten a text to `width` columns by replacing its middle with an ellipsis."""
+def shorten(text: str, width: int, *, keep_end: bool = True) -> str:
+    """Shorten a text to `width` columns by replacing its middle, or its end, with an ellipsis."""
     from rich.cells import cell_len
 
     if cell_len(text) <= width:
         return text
     indices = range(len(text) + 1)
-    left, right = (width - 1) - (width - 1) // 2, (width - 1) // 2
+    right = (width - 1) // 2 if keep_end else 0
+    left = width - 1 - right
     start = bisect.bisect_right(indices, left, key=lambda i: cell_len(text[:i])) - 1
     end = bisect.bisect_left(indices, -right, key=lambda i: -cell_len(text[i:]))
     return f"{text[:start]}…{text[end:]}"

@@ -8,8 +8,8 @@ TextclfError
 ├── TrainingError    training cannot start, or had to stop
 └── ExportError      an export did not pass its own verification
 
-A message is one sentence: place, problem, fix. The command line prints it without a traceback and
-exits with 1. Any other exception is a bug of this project and keeps its traceback.
+A message is one sentence: location, problem, fix. The command line prints it without a traceback
+and exits with 1. Any other exception is a bug of this project and keeps its traceback.
 """
 
 import os
@@ -40,16 +40,16 @@ class RowError(DataError):
     """A row that cannot be used; the rows after it can still be read.
 
     Args:
-        place: file and line, such as `reviews.csv:17`.
+        location: file and line, such as `reviews.csv:17`.
         problem: what is wrong with the row.
         fix: what the user can do. A list of errors states each fix once.
         ends_reading: whether the rows after it cannot be read after all.
     """
 
-    def __init__(self, place: str, problem: str, fix: str, *, ends_reading: bool = False):
-        self.place, self.problem, self.fix = place, problem, fix
+    def __init__(self, location: str, problem: str, fix: str, *, ends_reading: bool = False):
+        self.location, self.problem, self.fix = location, problem, fix
         self.ends_reading = ends_reading
-        super().__init__(f"{place}: {problem}; {fix}")
+        super().__init__(f"{location}: {problem}; {fix}")
 
 
 # Called by a reader with the error of a row, which it then skips; it may raise the error.

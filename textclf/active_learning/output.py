@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from textclf.active_learning.selection import NextText, Selection
     from textclf.artifact import Card
 
-MAX_TEXTS = 20  # of a table on a terminal
+NUM_SHOWN = 20  # texts of a table on a terminal
 _MAX_CLASSES = 2  # of a text on a terminal
 
 
@@ -135,7 +135,7 @@ def format_selection(selection: "Selection", *, title: str = "", width: int = WI
         title: above the table; "" for none.
         width: maximum number of columns of a line; texts are shortened.
     """
-    return to_text(document(selection, title=title, max_texts=MAX_TEXTS, width=width), width)
+    return to_text(document(selection, title=title, max_texts=NUM_SHOWN, width=width), width)
 
 
 def document(
@@ -157,7 +157,10 @@ def document(
     if width is not None:
         columns = zip(header, *cells, strict=True)
         room = max(width - sum(max(map(_width, column)) + 2 for column in columns), 20)
-    rows = [[*row, _excerpt(text.text, room)] for row, text in zip(cells, shown, strict=True)]
+    texts = [" ".join(tidy(text.text).split()) for text in shown]
+    if room is not None:
+        texts = [shorten(text, room, keep_end=False) for text in texts]
+    rows = [[*row, text] for row, text in zip(cells, texts, strict=True)]
     parts: list[Table | Notes] = [Table([*header, "text"], rows, "rrrtt")]
     remaining = len(selection.texts) - len(shown)
     if remaining:
@@ -169,19 +172,6 @@ def _classes(text: "NextText") -> str:
     """Return the most probable classes with their probabilities."""
     ranked = sorted(text.probabilities.items(), key=lambda item: -item[1])[:_MAX_CLASSES]
     return ", ".join(f"{shorten(name, 16)} {p:.2f}" for name, p in ranked)
-
-
-def _excerpt(text: str, width: int | None) -> str:
-    """Return the beginning of a text on one line."""
-    from rich.cells import cell_len
-
-    line = " ".join(tidy(text).split())
-    if width is None or cell_len(line) <= width:
-        return line
-    end = width - 1
-    while cell_len(line[:end]) > width - 1:
-        end -= 1
-    return f"{line[:end]}…"
 
 
 def _width(text: str) -> int:

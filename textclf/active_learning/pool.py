@@ -17,7 +17,7 @@ class Candidate(NamedTuple):
 
     Attributes:
         uncertainty: at least 0.
-        number: of the row in the input, from 1.
+        number: of the row in the input, from 0.
         row: text and cells.
         score: margin or entropy.
         p: float32 [C], probabilities.

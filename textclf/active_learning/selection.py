@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
@@ -11,6 +11,7 @@ from textclf.active_learning.output import check_selection_file, label_column_of
 from textclf.active_learning.uncertainty import MEASURES, score, uncertainty
 from textclf.errors import ArtifactError, DataError, check_all
 from textclf.prediction import Input, Row, answer_windows, card_of, load_model, open_input
+from textclf.progress import OnProgress, no_progress
 
 if TYPE_CHECKING:
     from textclf.active_learning.pool import Candidate, Pool
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from textclf.config import Overrides
     from textclf.model_data import OnNote
 
-OnProgress = Callable[[str, int, int], None]  # called with a stage, and what is done of a total
 
 # k-means in clusters of a few texts takes minutes beyond these numbers.
 MAX_TEXTS = 10_000
@@ -30,7 +30,7 @@ class NextText(msgspec.Struct, frozen=True):
     """A text to label.
 
     Attributes:
-        row: number of the row in the input, from 1; the header and blank lines do not count.
+        row: number of the row in the input, from 0; the header and blank lines do not count.
         text: the text.
         score: its margin or its entropy, see `uncertainty.score`.
         predicted: the label of the model; multi-label: its labels.
@@ -102,7 +102,7 @@ def select_next(
     lines: bool = False,
     overrides: "Overrides" = (),
     on_note: "OnNote" = lambda note: None,
-    on_progress: OnProgress = lambda stage, done, total: None,
+    on_progress: OnProgress = no_progress,
 ) -> Selection:
     """Return the texts whose labels would teach a model most.
 
@@ -267,7 +267,7 @@ def _fill(
             pool.add(
                 Candidate(
                     float(values[i]),
-                    num_rows + i + 1,
+                    num_rows + i,
                     row,
                     float(scores[i]),
                     p[i].copy(),  # a view would keep the whole window in memory

@@ -36,6 +36,7 @@ from textclf.artifact import Card
 from textclf.errors import DataError, did_you_mean, format_list
 from textclf.linear import LinearModel, LinearReading
 from textclf.networks import cells
+from textclf.progress import OnProgress, no_progress
 
 # Rows times positions in one pass through the network.
 _MAX_POSITIONS = 8192
@@ -50,7 +51,7 @@ def explain_texts(
     card: Card,
     class_names: Sequence[str] | None = None,
     num_steps: int = NUM_STEPS,
-    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    on_progress: OnProgress = no_progress,
 ) -> Explanations:
     """Return the explanation of each text.
 

@@ -9,12 +9,13 @@ from textclf import classifier, text
 from textclf.audit.evidence import Evidence, NearRow, TokenEvidence
 from textclf.audit.findings import find_all, find_notes
 from textclf.audit.leak_tokens import LeakToken, find_leak_tokens
-from textclf.audit.measuring import Measurement, OnProgress, SplitMeasurement, read_rows
+from textclf.audit.measuring import Measurement, SplitMeasurement, read_rows
 from textclf.audit.near_duplicates import NearDuplicates, NearPairs, is_available
 from textclf.audit.result import Audit, SplitAudit
 from textclf.config import Config
 from textclf.data import Dataset
 from textclf.display import excerpt
+from textclf.progress import OnProgress, no_progress
 
 NEAR_ROWS = 200_000
 NUM_EXAMPLES = 5  # of a finding
@@ -26,7 +27,7 @@ def audit_dataset(
     *,
     near_rows: int = NEAR_ROWS,
     subject: str = "CONFIG",
-    on_progress: OnProgress = lambda stage, done, total: None,
+    on_progress: OnProgress = no_progress,
 ) -> Audit:
     """Return measurements and findings of a data set.
 
@@ -191,7 +192,7 @@ def _near_rows(
     def describe(split: str, row: int) -> tuple[str, str]:
         example = rows[split, row]
         names = ", ".join(dataset.class_names[index] for index in example.label_ids)
-        return f"{dataset.place(split, row)} ({names or 'no label'})", excerpt(example.text)
+        return f"{dataset.location(split, row)} ({names or 'no label'})", excerpt(example.text)
 
     described = {}
     for split, (count, shown) in chosen.items():
@@ -210,7 +211,7 @@ def _near_rows(
 def _token_evidence(
     measurement: Measurement, dataset: Dataset, on_progress: OnProgress
 ) -> list[TokenEvidence]:
-    """Return the tokens that give a class away, with places of texts of their class."""
+    """Return the tokens that give a class away, with locations of texts of their class."""
     train = dataset.splits.get("train")
     tokens: list[LeakToken] = []
     if train is not None:
@@ -222,7 +223,7 @@ def _token_evidence(
         )
     if not tokens:
         return []
-    places: dict[int, list[str]] = {token.key: [] for token in tokens}
+    locations: dict[int, list[str]] = {token.key: [] for token in tokens}
     names: dict[int, str] = {}
     total = dataset.splits["train"].num_examples
     done = 0
@@ -230,14 +231,16 @@ def _token_evidence(
         strings, hashes, text_of = measurement.reader([example.text for example in chunk])
         for token in tokens:
             index = np.flatnonzero(hashes == np.uint64(token.key))
-            for place in np.unique(text_of[index])[:NUM_EXAMPLES].tolist():
+            for index_in_chunk in np.unique(text_of[index])[:NUM_EXAMPLES].tolist():
                 names.setdefault(token.key, strings[index[0]].decode())
-                is_of_class = token.class_index in chunk[place].label_ids
-                if is_of_class and len(places[token.key]) < NUM_EXAMPLES:
-                    places[token.key].append(dataset.place("train", chunk[place].row))
+                is_of_class = token.class_index in chunk[index_in_chunk].label_ids
+                if is_of_class and len(locations[token.key]) < NUM_EXAMPLES:
+                    locations[token.key].append(
+                        dataset.location("train", chunk[index_in_chunk].row)
+                    )
         done += len(chunk)
         on_progress("looking for tokens", done, total)
-        if all(len(found) == NUM_EXAMPLES for found in places.values()):
+        if all(len(found) == NUM_EXAMPLES for found in locations.values()):
             break
     return [
         TokenEvidence(
@@ -246,7 +249,7 @@ def _token_evidence(
             num_texts=token.num_texts,
             num_of_class=token.num_of_class,
             share=token.share,
-            places=tuple(places[token.key]),
+            locations=tuple(locations[token.key]),
         )
         for token in tokens
         if token.key in names

@@ -11,16 +11,16 @@ import numpy as np
 
 from textclf import artifact
 from textclf.artifact import folders
-from textclf.audit.measuring import OnProgress
 from textclf.audit.near_duplicates import NearDuplicates, NearPairs
 from textclf.config import PATH_SETTINGS, Data, to_yaml
 from textclf.data import Dataset, normalise
 from textclf.data.splits import repeated, text_hash
 from textclf.errors import ArtifactError, DataError
+from textclf.progress import OnProgress, no_progress
 from textclf.text import chunk_texts
 
 DROPPED_ROWS = "dropped.csv"
-_NUM_PLACES = 5
+_NUM_LOCATIONS = 5
 _NONE = -1
 
 _LEAK, _NEAR_LEAK, _DUPLICATE, _NEAR_DUPLICATE = 1, 2, 3, 4
@@ -41,7 +41,7 @@ class Cleaning(msgspec.Struct, frozen=True):
         dropped: reason → dropped rows; leak, near leak, duplicate, near-duplicate.
         leaks_with_other_label: dropped rows whose label in the other split is different.
         conflicts: texts of train with different labels, whose rows were left alone.
-        conflict_places: the first of them.
+        conflict_locations: the first of them.
         settings: section `data` that reads the copy.
     """
 
@@ -51,7 +51,7 @@ class Cleaning(msgspec.Struct, frozen=True):
     dropped: dict[str, int]
     leaks_with_other_label: int
     conflicts: int
-    conflict_places: tuple[str, ...]
+    conflict_locations: tuple[str, ...]
     settings: Data
 
     def config_lines(self) -> str:
@@ -84,10 +84,12 @@ class Cleaning(msgspec.Struct, frozen=True):
                 "test"
             )
         if self.conflicts:
-            more = "; ..." if self.conflicts > len(self.conflict_places) else ""
+            more = "; ..." if self.conflicts > len(self.conflict_locations) else ""
             texts = f"{self.conflicts:,} text{'' if self.conflicts == 1 else 's'} of train"
-            places = "; ".join(self.conflict_places)
-            lines.append(f"{texts} with different labels left alone; correct them: {places}{more}")
+            locations = "; ".join(self.conflict_locations)
+            lines.append(
+                f"{texts} with different labels left alone; correct them: {locations}{more}"
+            )
         return lines
 
 
@@ -108,7 +110,7 @@ def clean(
     dedupe: bool,
     near_rows: int | None = None,
     overwrite: bool = False,
-    on_progress: OnProgress = lambda stage, done, total: None,
+    on_progress: OnProgress = no_progress,
 ) -> Cleaning:
     """Write a copy of a data set whose train has no leaks or no duplicates.
 
@@ -155,7 +157,9 @@ def clean(
         dropped={reason: int(numbers[code]) for code, reason in _REASONS.items()},
         leaks_with_other_label=choice.num_other_labels,
         conflicts=len(choice.conflicts),
-        conflict_places=tuple(choice.describe(pair) for pair in choice.conflicts[:_NUM_PLACES]),
+        conflict_locations=tuple(
+            choice.describe(pair) for pair in choice.conflicts[:_NUM_LOCATIONS]
+        ),
         settings=settings,
     )
 
@@ -353,23 +357,23 @@ class _Choice:
             )
 
     def describe(self, pair: tuple[int, int]) -> str:
-        """Return the places of two rows of train with their labels."""
+        """Return the locations of two rows of train with their labels."""
         sets = list(self._codes)
 
         def show(row: int) -> str:
             ids = sets[self._rows["train"].codes[row]]
             names = ", ".join(self._dataset.class_names[i] for i in ids)
-            return f"{self._dataset.place('train', row)} ({names or 'no label'})"
+            return f"{self._dataset.location('train', row)} ({names or 'no label'})"
 
         return " = ".join(map(show, pair))
 
     def write(self, path: Path) -> None:
-        """Write the dropped rows as CSV: place, reason, and the row that is kept for it."""
-        places = {split: self._dataset.places(split) for split in self._rows}
+        """Write the dropped rows as CSV: location, reason, and the row that is kept for it."""
+        locations = {split: self._dataset.locations(split) for split in self._rows}
         with open(path, "w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["row", "reason", "like"])
             for row in np.flatnonzero(self.reasons).tolist():
                 split = self._names[self._other_split[row]]
-                like = places[split](int(self._other_row[row]))
-                writer.writerow([places["train"](row), _REASONS[int(self.reasons[row])], like])
+                like = locations[split](int(self._other_row[row]))
+                writer.writerow([locations["train"](row), _REASONS[int(self.reasons[row])], like])

@@ -50,7 +50,9 @@ def _sentences(finding: AuditFinding) -> list[str]:
     for example in finding.examples[:_MAX_EXAMPLES]:
         texts = [text if len(text) <= _EXCERPT_WIDTH else text[: _EXCERPT_WIDTH - 1] + "…"
                  for text in example.texts]  # fmt: skip
-        sentences.append(": ".join([example.place, " / ".join(texts)]) if texts else example.place)
+        sentences.append(
+            ": ".join([example.location, " / ".join(texts)]) if texts else example.location
+        )
     if finding.count > len(sentences) and len(finding.examples) > len(sentences):
         sentences[-1] += "; ..."
     return [*sentences, f"Why: {finding.reason}.", f"Fix: {finding.fix}."]

@@ -25,7 +25,7 @@ def find_leaks(evidence: Evidence) -> Iterator[AuditFinding]:
             f"with a text that is in {first} too{same}",
             finding.count,
             second,
-            tuple(map(Example, finding.places)),
+            tuple(map(Example, finding.locations)),
             reason,
             _fix_of_leak(evidence, first),
         )
@@ -73,7 +73,7 @@ def find_duplicates(evidence: Evidence) -> Iterator[AuditFinding]:
             f"with a text that occurs earlier, {exact:,} of them character by character",
             finding.count,
             split,
-            tuple(map(Example, finding.places)),
+            tuple(map(Example, finding.locations)),
             "a repeated text counts several times in training"
             if split == "train"
             else "a repeated text counts several times in the score",
@@ -104,7 +104,7 @@ def find_conflicts(evidence: Evidence) -> Iterator[AuditFinding]:
             f"{count_of(conflicts.count, 'text')} with different labels",
             conflicts.count,
             None,
-            tuple(map(Example, conflicts.places)),
+            tuple(map(Example, conflicts.locations)),
             "the model cannot learn both labels, and one of them is counted as an error",
             "correct the labels in the file; `data clean` leaves these rows alone",
         )

@@ -14,20 +14,20 @@ class NearRow:
     """A row and the most similar row of train.
 
     Attributes:
-        place, other_place: file and row with the labels.
+        location, other_location: file and row with the labels.
         text, other_text: beginnings of the texts.
         similarity: from 0 to 1.
     """
 
-    place: str
+    location: str
     text: str
-    other_place: str
+    other_location: str
     other_text: str
     similarity: float
 
     def example(self) -> Example:
         return Example(
-            f"{self.place} ~ {self.other_place}, similarity {self.similarity:.2f}",
+            f"{self.location} ~ {self.other_location}, similarity {self.similarity:.2f}",
             (self.text, self.other_text),
         )
 
@@ -41,7 +41,7 @@ class TokenEvidence:
     num_texts: int
     num_of_class: int
     share: float
-    places: tuple[str, ...]
+    locations: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)

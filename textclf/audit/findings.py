@@ -183,7 +183,7 @@ def _leak_tokens(evidence: Evidence) -> Iterator[AuditFinding]:
         Example(
             f"{token.token!r}: {token.num_of_class:,} of {token.num_texts:,} texts are of "
             f"{token.class_name} ({percent(token.share)} of the class); "
-            f"{', '.join(token.places)}"
+            f"{', '.join(token.locations)}"
         )
         for token in evidence.tokens
     )
@@ -340,7 +340,7 @@ def _odd_texts(evidence: Evidence) -> Iterator[AuditFinding]:
                 f"{split}: {count_of(finding.count, 'row')} {description}",
                 finding.count,
                 split,
-                tuple(map(Example, finding.places)),
+                tuple(map(Example, finding.locations)),
                 reason,
                 fix,
             )

@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -15,9 +15,8 @@ from textclf.audit.result import QUANTILES, Bin
 from textclf.audit.scripts import ScriptCounts
 from textclf.data import Dataset, Example, normalise
 from textclf.data.splits import text_hash
+from textclf.progress import OnProgress
 from textclf.text.tokenizer import TEXTS
-
-OnProgress = Callable[[str, int, int], None]
 
 _CHUNK_ROWS = 2048
 _MAX_LENGTH = 1 << 20  # longer texts count as so long in the histogram

@@ -18,11 +18,11 @@ class Example(msgspec.Struct, frozen=True):
     """Rows that show a finding.
 
     Attributes:
-        place: file and row, or two of them with their relation.
-        texts: beginnings of the texts; () if the place says enough.
+        location: file and row, or two of them with their relation.
+        texts: beginnings of the texts; () if the location says enough.
     """
 
-    place: str
+    location: str
     texts: tuple[str, ...] = ()
 
 

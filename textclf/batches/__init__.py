@@ -11,12 +11,11 @@ stored shards, so data larger than memory can be used.
 
 from textclf.batches.pipeline import Batch, ordered_batches, sample_batch, training_batches
 from textclf.batches.preparation import Prepared, encode_split, prepare
-from textclf.batches.shards import Progress, Shards, TextStatistics, write_shards
+from textclf.batches.shards import Shards, TextStatistics, write_shards
 
 __all__ = [
     "Batch",
     "Prepared",
-    "Progress",
     "Shards",
     "TextStatistics",
     "encode_split",

@@ -13,9 +13,10 @@ import tensorflow as tf
 
 import textclf
 from textclf import artifact, text
-from textclf.batches.shards import Progress, Shards, write_shards
+from textclf.batches.shards import Shards, write_shards
 from textclf.data import Dataset
 from textclf.errors import TrainingError
+from textclf.progress import OnProgress, no_progress
 
 # Raised when the files or the meaning of the ids change, so that an older cache is not read.
 _CACHE_VERSION = 3
@@ -64,7 +65,7 @@ def prepare(
     shuffle_buffer: int,
     vocabulary_path: Path | None = None,
     fills_cache: bool = True,
-    on_progress: Progress = lambda stage, done, total: None,
+    on_progress: OnProgress = no_progress,
 ) -> Prepared:
     """Build the vocabulary from the training split and encode training and validation.
 
@@ -128,7 +129,7 @@ def _write(
     max_tokens: int,
     shuffle_buffer: int,
     vocabulary_path: Path | None,
-    on_progress: Progress,
+    on_progress: OnProgress,
 ) -> None:
     """Write the vocabulary, the shards and the manifest."""
     num_pruned = 0
@@ -168,7 +169,7 @@ def _write_vocabulary(
     *,
     min_count: int,
     max_tokens: int,
-    on_progress: Progress,
+    on_progress: OnProgress,
 ) -> int:
     """Write the vocabulary of the training split; return the distinct tokens dropped in counting.
 
@@ -200,7 +201,7 @@ def encode_split(
     folder: Path,
     *,
     shuffle_buffer: int,
-    on_progress: Progress = lambda stage, done, total: None,
+    on_progress: OnProgress = no_progress,
 ) -> Shards:
     """Encode one split and write its shards, which are the same for the same arguments.
 

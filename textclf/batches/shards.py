@@ -13,7 +13,7 @@ more. A random order of the shards and a shuffle within the buffer then mix any 
 limited memory, even one that is sorted by class.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -23,11 +23,10 @@ import tensorflow as tf
 from textclf import text
 from textclf.batches.buckets import best_boundaries
 from textclf.data import Example
+from textclf.progress import OnProgress, no_progress
 
 _WRITE_BATCH = 1024
 _MAX_SHARDS = 512  # files that are open while writing
-
-Progress = Callable[[str, int, int], None]  # (stage, rows done, total rows)
 
 
 class TextStatistics(msgspec.Struct, frozen=True, eq=False):
@@ -94,7 +93,7 @@ def write_shards(
     num_examples: int,
     num_classes: int,
     rows_in_shard: int,
-    on_progress: Progress = lambda stage, done, total: None,
+    on_progress: OnProgress = no_progress,
 ) -> Shards:
     """Encode examples and write them as `NAME-*.tfrecord`.
 

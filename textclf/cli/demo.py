@@ -50,7 +50,7 @@ def demo() -> None:
     artifact.check_output(folder, overwrite=True, is_ours=(artifact.CARD,))
     saved_model.check(exports)
     _check_demo_output(config_file, folder)
-    resolved = config.Config.from_yaml(DEMO_CONFIG, place="the demo's configuration")
+    resolved = config.Config.from_yaml(DEMO_CONFIG, name="the demo's configuration")
     folder.parent.mkdir(exist_ok=True)
     artifact.write_file(config_file, DEMO_CONFIG)
     run_training(resolved, folder, overwrite=True)

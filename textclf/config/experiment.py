@@ -62,7 +62,7 @@ class Config(Sections, frozen=True, kw_only=True, forbid_unknown_fields=True, di
                 is_trained=True,
             )
         is_pipe = str(path).startswith(("/dev/", "/proc/"))
-        return cls.from_yaml(text, overrides, place=str(path), folder=None if is_pipe else folder)
+        return cls.from_yaml(text, overrides, name=str(path), folder=None if is_pipe else folder)
 
     @classmethod
     def from_yaml(
@@ -70,7 +70,7 @@ class Config(Sections, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         text: str,
         overrides: Overrides = (),
         *,
-        place: str = "configuration",
+        name: str = "configuration",
         folder: str | os.PathLike | None = None,
     ) -> "Config":
         """Return the configuration in the text of a configuration file.
@@ -78,24 +78,24 @@ class Config(Sections, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         Args:
             text: YAML.
             overrides: as for `load`.
-            place: name of the file in messages.
+            name: name of the file in messages.
             folder: folder of relative paths in the text; default: the current folder.
 
         Raises:
             ConfigError: lists all errors of the text and of the overrides.
         """
         if folder is None:
-            return cls._of_text(text, overrides, place, lambda values: {})
+            return cls._of_text(text, overrides, name, lambda values: {})
         # An absolute folder still holds if the current folder changes.
         absolute = os.path.abspath(folder)
-        return cls._of_text(text, overrides, place, lambda values: fix_paths(values, absolute))
+        return cls._of_text(text, overrides, name, lambda values: fix_paths(values, absolute))
 
     @classmethod
     def _of_text(
         cls,
         text: str,
         overrides: Overrides,
-        place: str,
+        name: str,
         fix: Callable[[Any], dict[str, str]],
         *,
         is_trained: bool = False,
@@ -105,14 +105,14 @@ class Config(Sections, frozen=True, kw_only=True, forbid_unknown_fields=True, di
         With `is_trained`, it is the text of a trained folder, perhaps of an older textclf.
         """
         try:
-            parsed = reading.parse(text, place, holds_text)
+            parsed = reading.parse(text, name, holds_text)
         except ValueError as error:
             raise ConfigError([str(error)]) from None
         values = {} if parsed.value is None else parsed.value
         if is_trained:
             trained.drop_removed_settings(values, keep_used=True)
         unreadable = frozenset(parsed.unreadable)
-        base = Layer(values, parsed.locations, place, unreadable, fix(values))
+        base = Layer(values, parsed.locations, name, unreadable, fix(values))
         return cls._of_resolved(resolve(base, overrides, parsed.problems, is_experiment=True))
 
     @classmethod

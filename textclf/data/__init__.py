@@ -27,7 +27,7 @@ streams from the source again. The texts are never all in memory.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -43,6 +43,7 @@ from textclf.data.splits import SplitSummary, normalise
 from textclf.data.tables import read_table
 from textclf.data.tolerant_part import BadRows, tolerant_parts
 from textclf.errors import ConfigError, DataError, did_you_mean, format_list
+from textclf.progress import OnProgress, no_progress
 
 __all__ = [
     "BadRows",
@@ -65,7 +66,7 @@ __all__ = [
 def open_dataset(
     settings: Data | None = None,
     *,
-    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    on_progress: OnProgress = no_progress,
     skip_bad_rows: bool = False,
     **values: Any,
 ) -> Dataset:

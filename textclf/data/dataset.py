@@ -12,7 +12,7 @@ from textclf.data.copying import copy_rows, ending, settings_of_copy, write_exam
 from textclf.data.findings import Findings
 from textclf.data.labels import BadLabel, Label, names_of
 from textclf.data.parts import Part
-from textclf.data.scan import Lines, place_of
+from textclf.data.scan import Lines, location_of
 from textclf.data.splits import DROPPED, SplitSummary
 from textclf.data.table_part import TablePart
 from textclf.data.tolerant_part import BadRows, TolerantPart
@@ -107,13 +107,13 @@ class Dataset:
         return (example for _, example in self._rows(split))
 
     def located_examples(self, split: str) -> Iterator[tuple[str, Example]]:
-        """Yield the place of each example, such as `reviews.csv:17`, and the example.
+        """Yield the location of each example, such as `reviews.csv:17`, and the example.
 
         Raises:
             DataError, KeyError: as for `examples`.
         """
         part = self._parts[self._part_of(split)]
-        return ((part.place(line), example) for line, example in self._rows(split))
+        return ((part.location(line), example) for line, example in self._rows(split))
 
     def column_names(self, split: str) -> tuple[str, ...]:
         """Return the names of all columns of the source of a split.
@@ -190,20 +190,20 @@ class Dataset:
                 f"the data have no split {split}, only {', '.join(self.splits)}; {advice}"
             )
 
-    def place(self, split: str, row: int) -> str:
-        """Return the place of a row of a split, such as `reviews.csv:17`.
+    def location(self, split: str, row: int) -> str:
+        """Return the location of a row of a split, such as `reviews.csv:17`.
 
         Raises:
             IndexError: the split has no such row.
         """
-        return self.places(split)(row)
+        return self.locations(split)(row)
 
-    def places(self, split: str) -> Callable[[int], str]:
-        """Return `place` for many rows of a split; it takes 8 bytes of memory for each row."""
+    def locations(self, split: str) -> Callable[[int], str]:
+        """Return `location` for many rows of a split; it takes 8 bytes of memory for each row."""
         key = self._part_of(split)
         route = np.frombuffer(self._routes[key], np.uint8)
         rows = np.flatnonzero(route == SPLITS.index(split))
-        return lambda row: place_of(self._parts[key], self._lines[key], int(rows[row]))
+        return lambda row: location_of(self._parts[key], self._lines[key], int(rows[row]))
 
     def leaked(self, split: str) -> np.ndarray:
         """Return bool [num_examples of `split`]: whether the normalised text is in train too."""
@@ -278,8 +278,8 @@ class Dataset:
         return "all" if "all" in self._parts else "train"
 
     def _changed(self, part: Part, line: int | None = None) -> DataError:
-        place = part.name if line is None else part.place(line)
+        location = part.name if line is None else part.location(line)
         return DataError(
-            f"{place}: the data changed after they were checked; start again, and leave the "
+            f"{location}: the data changed after they were checked; start again, and leave the "
             "source unchanged while it is in use"
         )

@@ -160,11 +160,11 @@ def byte_of_mark(mark: str) -> int:
     return ord(mark) - 0xD800
 
 
-def wrong_byte(place: str, byte: int, encoding: str, sample: bytes) -> RowError:
+def wrong_byte(location: str, byte: int, encoding: str, sample: bytes) -> RowError:
     """Return the error for a byte that is invalid in an encoding.
 
     Args:
-        place: file and line.
+        location: file and line.
         byte: the invalid byte.
         encoding: the encoding of the file according to the settings.
         sample: bytes of the file, from which the right encoding is guessed.
@@ -176,4 +176,4 @@ def wrong_byte(place: str, byte: int, encoding: str, sample: bytes) -> RowError:
         fix = "save the file as UTF-8 or set data.encoding"
     else:
         fix = f"name the encoding of the file, perhaps data.encoding={guess}"
-    return RowError(place, f"byte 0x{byte:02x} is not {encoding}", fix)
+    return RowError(location, f"byte 0x{byte:02x} is not {encoding}", fix)

@@ -13,17 +13,17 @@ from textclf.data.scan import BROKEN_CHARACTER, EMPTY_TEXT, NUL_BYTE, Scan
 from textclf.data.splits import DROPPED, SplitSummary, chunks, repeated
 from textclf.splits import SPLITS
 
-_NUM_PLACES = 5  # places in a finding
+_NUM_LOCATIONS = 5  # locations in a finding
 # A class is rare if the most frequent one has more than so many times its training texts.
 _IMBALANCE = 10
 
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """The number of rows with an oddity and the places of the first ones."""
+    """The number of rows with an oddity and the locations of the first ones."""
 
     count: int = 0
-    places: tuple[str, ...] = ()
+    locations: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,17 +94,17 @@ class Findings:
         """Return the findings as plain dicts, lists, strings and integers, for JSON."""
         return json.loads(json.dumps(dataclasses.asdict(self)))
 
-    def sentences(self, num_places: int = _NUM_PLACES) -> list[str]:
+    def sentences(self, num_locations: int = _NUM_LOCATIONS) -> list[str]:
         """Return one sentence for each finding.
 
         Args:
-            num_places: maximum number of places in a sentence.
+            num_locations: maximum number of locations in a sentence.
         """
 
-        def places_of(finding: Finding) -> str:
-            places = "; ".join(finding.places[:num_places])
-            more = "; ..." if finding.count > num_places else ""
-            return f" ({places}{more})" if places else ""
+        def locations_of(finding: Finding) -> str:
+            locations = "; ".join(finding.locations[:num_locations])
+            more = "; ..." if finding.count > num_locations else ""
+            return f" ({locations}{more})" if locations else ""
 
         sentences = []
         for part, count in self.skipped_unlabelled.items():
@@ -120,7 +120,7 @@ class Findings:
         for split, names in self.missing_classes.items():
             sentences.append(f"{split}: no example of {', '.join(names)}")
         if self.imbalance is not None:
-            sentences.append(self.imbalance.sentence(num_places))
+            sentences.append(self.imbalance.sentence(num_locations))
         kinds: list[tuple[str, Mapping[str, Finding]]] = [
             ("with a text that occurs earlier", self.duplicates),
             ("without text", self.empty_texts),
@@ -130,18 +130,18 @@ class Findings:
         for description, by_split in kinds:
             for split, finding in by_split.items():
                 sentences.append(
-                    f"{split}: {_count_rows(finding.count)} {description}{places_of(finding)}"
+                    f"{split}: {_count_rows(finding.count)} {description}{locations_of(finding)}"
                 )
         for pair, finding in self.shared.items():
             first, second = pair.split("/")
             sentences.append(
                 f"{second}: {_count_rows(finding.count)} with a text that is in {first} too"
-                f"{places_of(finding)}"
+                f"{locations_of(finding)}"
             )
         if self.conflicting_labels.count:
             sentences.append(
                 f"texts that occur with different labels: {self.conflicting_labels.count}"
-                f"{places_of(self.conflicting_labels)}"
+                f"{locations_of(self.conflicting_labels)}"
             )
         return sentences + self.notes
 
@@ -153,7 +153,7 @@ def _count_rows(count: int) -> str:
 # === Equal texts ===
 
 
-class _Places:
+class _Locations:
     """A counter of tuples of rows that keeps the first few."""
 
     def __init__(self) -> None:
@@ -167,20 +167,20 @@ class _Places:
             rows: int64 [N] each; the first column orders the tuples.
         """
         self.count += len(rows[0])
-        few = np.argsort(rows[0], kind="stable")[:_NUM_PLACES]
+        few = np.argsort(rows[0], kind="stable")[:_NUM_LOCATIONS]
         tuples = zip(*(column[few].tolist() for column in rows), strict=True)
-        self._first = sorted([*self._first, *tuples])[:_NUM_PLACES]
+        self._first = sorted([*self._first, *tuples])[:_NUM_LOCATIONS]
 
     def finding(self, scan: Scan, with_labels: bool = False) -> Finding:
-        """Return the count and the places of the first tuples.
+        """Return the count and the locations of the first tuples.
 
         Args:
             scan: the first pass.
-            with_labels: whether the labels are written after each place.
+            with_labels: whether the labels are written after each location.
         """
 
         def show(row: int) -> str:
-            return scan.place(row) + (f" ({scan.names(row)})" if with_labels else "")
+            return scan.location(row) + (f" ({scan.names(row)})" if with_labels else "")
 
         return Finding(self.count, tuple(" = ".join(map(show, rows)) for rows in self._first))
 
@@ -189,9 +189,9 @@ class _EqualTexts:
     """Counts of duplicates, texts shared by splits, and conflicting labels."""
 
     def __init__(self) -> None:
-        self.duplicates = [_Places() for _ in SPLITS]
-        self.shared = {(a, b): _Places() for b in range(len(SPLITS)) for a in range(b)}
-        self.conflicts = _Places()
+        self.duplicates = [_Locations() for _ in SPLITS]
+        self.shared = {(a, b): _Locations() for b in range(len(SPLITS)) for a in range(b)}
+        self.conflicts = _Locations()
         self.leaked: dict[int, list[np.ndarray]] = {1: [], 2: []}  # split → rows also in train
 
     def add(
@@ -209,17 +209,17 @@ class _EqualTexts:
         new_group = np.append(True, group[1:] != group[:-1])
         new_run = new_group | np.append(True, split[1:] != split[:-1])
         first_of_run = rows[np.flatnonzero(new_run)[np.cumsum(new_run) - 1]]
-        for number, places in enumerate(self.duplicates):
+        for number, locations in enumerate(self.duplicates):
             is_duplicate = ~new_run & (split == number)
-            places.add(rows[is_duplicate], first_of_run[is_duplicate])
+            locations.add(rows[is_duplicate], first_of_run[is_duplicate])
         starts = np.flatnonzero(new_group)
         index = np.cumsum(new_group) - 1  # of each row's group, from 0
-        for (a, b), places in self.shared.items():
+        for (a, b), locations in self.shared.items():
             first_in_a = np.full(len(starts), -1)
             is_first = new_run & (split == a)
             first_in_a[index[is_first]] = rows[is_first]
             in_both = (split == b) & (first_in_a[index] >= 0)
-            places.add(rows[in_both], first_in_a[index][in_both])
+            locations.add(rows[in_both], first_in_a[index][in_both])
             if a == 0:
                 self.leaked[b].append(rows[in_both])
         differs = codes != codes[starts][index]
@@ -253,14 +253,14 @@ def compare_texts(
         if len(rows):
             equal.add(rows, group, route[rows].astype(np.int64), codes[rows])
     findings.duplicates = {
-        split: places.finding(scan)
-        for split, places in zip(SPLITS, equal.duplicates, strict=True)
-        if places.count
+        split: locations.finding(scan)
+        for split, locations in zip(SPLITS, equal.duplicates, strict=True)
+        if locations.count
     }
     findings.shared = {
-        f"{SPLITS[a]}/{SPLITS[b]}": places.finding(scan)
-        for (a, b), places in equal.shared.items()
-        if places.count
+        f"{SPLITS[a]}/{SPLITS[b]}": locations.finding(scan)
+        for (a, b), locations in equal.shared.items()
+        if locations.count
     }
     findings.conflicting_labels = equal.conflicts.finding(scan, with_labels=True)
     return {
@@ -291,10 +291,10 @@ def find_odd_texts(scan: Scan, route: np.ndarray, findings: Findings) -> None:
         (BROKEN_CHARACTER, findings.broken_characters),
     ):
         for number, split in enumerate(SPLITS):
-            places = _Places()
-            places.add(rows[(kinds & bit > 0) & (route[rows] == number)])
-            if places.count:
-                by_split[split] = places.finding(scan)
+            locations = _Locations()
+            locations.add(rows[(kinds & bit > 0) & (route[rows] == number)])
+            if locations.count:
+                by_split[split] = locations.finding(scan)
 
 
 def find_imbalance(class_names: Sequence[str], counts: np.ndarray) -> Imbalance | None:

@@ -52,14 +52,14 @@ class FolderPart:
     def about_rows(self) -> int:
         return sum(1 for _ in self.paths())
 
-    def place(self, line: int) -> str:
+    def location(self, line: int) -> str:
         if 1 <= line <= len(self._listing):
             return self._listing[line - 1]
         return f"{self.name}: file {line}"
 
     @functools.cached_property
     def _listing(self) -> list[str]:
-        """Paths of all texts: the places of a whole split are asked one by one."""
+        """Paths of all texts: the locations of a whole split are asked one by one."""
         return [path for _, path in self.paths()]
 
     def stamp(self) -> object:

@@ -21,7 +21,7 @@ class BadLabel(Exception):
     """A label that cannot be used.
 
     Args:
-        problem: what is wrong with the cell, without its place.
+        problem: what is wrong with the cell, without its location.
         fix: the remedy.
     """
 

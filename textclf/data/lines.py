@@ -158,10 +158,10 @@ def _decode(
         ) from None
 
 
-def _nul_character(place: str, encoding: str | None) -> DataError:
+def _nul_character(location: str, encoding: str | None) -> DataError:
     return DataError(
-        f"{place}: contains a NUL character, so it is not text in {encoding}; choose a text file, "
-        "or set the encoding with --set data.encoding=..., for instance utf-16-le"
+        f"{location}: contains a NUL character, so it is not text in {encoding}; choose a text "
+        "file, or set the encoding with --set data.encoding=..., for instance utf-16-le"
     )
 
 

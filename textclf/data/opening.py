@@ -6,7 +6,7 @@ After the first pass one byte a row remains in memory: the split of the row.
 import hashlib
 import json
 import shlex
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from textclf.data.scan import Scan, scan_parts
 from textclf.data.splits import DROPPED, SplitSummary, chunks, repeated, set_aside
 from textclf.data.table_part import TablePart
 from textclf.errors import DataError, closest, did_you_mean, format_list
+from textclf.progress import OnProgress
 from textclf.splits import SPLITS
 from textclf.tasks import task_of
 
@@ -35,7 +36,7 @@ def open_parts(
     settings: Data,
     parts: dict[str, Part],
     class_names: tuple[str, ...] | None,
-    on_progress: Callable[[str, int, int], None],
+    on_progress: OnProgress,
 ) -> Dataset:
     """Read all parts once, make the splits and check them.
 
@@ -245,7 +246,7 @@ def _unknown_labels(
     known: Set[str],
     ignored_parts: Set[str] = frozenset(),
 ) -> list[str]:
-    """Return a sentence for each unknown label, with its first place.
+    """Return a sentence for each unknown label, with its first location.
 
     Args:
         scan: the first pass.
@@ -280,8 +281,8 @@ def _unknown_labels(
                 else "use data.drop_unknown_labels=true to drop such rows"
             )
             problems.append(
-                f"{scan.parts[key].place(line)}: label {name!r} is not {listing} ({names}); {fix}"
-                f"{did_you_mean(name, known)}"
+                f"{scan.parts[key].location(line)}: label {name!r} is not {listing} ({names}); "
+                f"{fix}{did_you_mean(name, known)}"
             )
     if len(problems) > _MAX_PROBLEMS:
         problems[_MAX_PROBLEMS:] = [f"and {len(problems) - _MAX_PROBLEMS} more unknown labels"]

@@ -53,8 +53,8 @@ class Part(Protocol):
     def about_rows(self) -> int:
         """Return the number of rows, estimated if only reading all of them would tell."""
 
-    def place(self, line: int) -> str:
-        """Return the place of a row for messages, such as `reviews.csv:17`.
+    def location(self, line: int) -> str:
+        """Return the location of a row for messages, such as `reviews.csv:17`.
 
         Args:
             line: the line that `rows` yielded with the row.
@@ -91,7 +91,7 @@ class DemoPart:
     def about_rows(self) -> int:
         return demo.NUM_EXAMPLES[self.split]
 
-    def place(self, line: int) -> str:
+    def location(self, line: int) -> str:
         return f"{self.name}:{line}"
 
     def stamp(self) -> object:

@@ -16,6 +16,7 @@ from textclf.data.labels import BadLabel, Label, names_of, written_labels
 from textclf.data.parts import Part
 from textclf.data.splits import normalise, text_hash
 from textclf.errors import DataError, RowError
+from textclf.progress import OnProgress
 
 _MAX_PROBLEMS = 20  # errors of rows in one message
 # More different labels (or sets of labels) mean that the column holds something else.
@@ -49,12 +50,12 @@ class Lines:
         return self._starts[jump] + row - self._rows[jump]
 
 
-def place_of(part: Part, lines: Lines, row: int) -> str:
-    """Return the place of a row of a part for messages, such as `reviews.csv:17`."""
+def location_of(part: Part, lines: Lines, row: int) -> str:
+    """Return the location of a row of a part for messages, such as `reviews.csv:17`."""
     line = lines.line(row)
     if line is None:
         line = next(itertools.islice(part.rows(), row, None))[0]
-    return part.place(line)
+    return part.location(line)
 
 
 @dataclasses.dataclass
@@ -93,15 +94,15 @@ class Scan:
         for problem in self.problems[:_MAX_PROBLEMS]:
             fix = "" if problem.fix in fixes else f"; {problem.fix}"
             fixes.add(problem.fix)
-            lines.append(f"{problem.place}: {problem.problem}{fix}")
+            lines.append(f"{problem.location}: {problem.problem}{fix}")
         if len(self.problems) > _MAX_PROBLEMS:
             lines.append(f"and more: only the first {_MAX_PROBLEMS} errors are listed")
         return lines
 
-    def place(self, row: int) -> str:
-        """Return the place of a row for messages."""
+    def location(self, row: int) -> str:
+        """Return the location of a row for messages."""
         key = next(key for key, (start, stop) in self.bounds.items() if start <= row < stop)
-        return place_of(self.parts[key], self.lines[key], row - self.bounds[key][0])
+        return location_of(self.parts[key], self.lines[key], row - self.bounds[key][0])
 
     def names(self, row: int) -> str:
         """Return the class names of a row for messages."""
@@ -117,7 +118,7 @@ def scan_parts(
     parts: Mapping[str, Part],
     class_names: Sequence[str] | None,
     digest: Any,
-    on_progress: Callable[[str, int, int], None],
+    on_progress: OnProgress,
 ) -> Scan:
     """Read every row once. The time of opening a data set is spent here.
 
@@ -177,7 +178,7 @@ class _LabelCodes:
         names = names_of(label, self._settings, self._class_names, part.holds_names)
         if len(known) >= _MAX_LABELS:
             raise DataError(
-                f"{part.place(line)}: more than {_MAX_LABELS} different labels so far; "
+                f"{part.location(line)}: more than {_MAX_LABELS} different labels so far; "
                 f"check that data.label_column={self._settings.label_column} holds labels"
             )
         code = self._code_of.setdefault(names, len(label_sets))
@@ -217,7 +218,7 @@ def _scan_part(
                 try:
                     entry = labels.add(known, key, line, label)
                 except BadLabel as error:
-                    add_problem(RowError(part.place(line), error.problem, error.fix))
+                    add_problem(RowError(part.location(line), error.problem, error.fix))
                     continue
             row += 1
             if line != expected_line:

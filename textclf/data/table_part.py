@@ -60,7 +60,7 @@ class TablePart:
                 try:
                     written = read_label(line, value)
                 except BadLabel as error:
-                    report(RowError(self.place(line), error.problem, error.fix))
+                    report(RowError(self.location(line), error.problem, error.fix))
                     continue
                 if type(value) is str:
                     labels[value] = written
@@ -95,7 +95,7 @@ class TablePart:
     def about_rows(self) -> int:
         return self.table.about_rows()
 
-    def place(self, line: int) -> str:
+    def location(self, line: int) -> str:
         return f"{self.name}:{line}"
 
     def stamp(self) -> object:
@@ -147,7 +147,7 @@ class TablePart:
             except KeyError as error:
                 on_problem(
                     RowError(
-                        self.place(line),
+                        self.location(line),
                         f"no key {error.args[0]!r}; the keys are {format_list([*record])}",
                         "add it, or set data.text_columns and data.label_column",
                     )
@@ -157,7 +157,7 @@ class TablePart:
             if wrong is not None:
                 on_problem(
                     RowError(
-                        self.place(line),
+                        self.location(line),
                         f"{wrong!r} holds {show_value(record[wrong])}, expected a string",
                         "fix the value or drop the row",
                     )

@@ -261,7 +261,7 @@ class Table:
             pass
 
         def report_new(problem: Any) -> None:
-            if int(problem.place.rpartition(":")[2]) > last:
+            if int(problem.location.rpartition(":")[2]) > last:
                 on_problem(problem)
 
         # Decode again with marks for wrong bytes, and continue after the last good row.

@@ -112,7 +112,7 @@ class TfdsPart:
                     columns = [values[name][row].decode("utf-8") for name in texts]
                 except (AttributeError, UnicodeDecodeError):
                     raise DataError(
-                        f"{self.place(number)}: a feature of {texts} holds no text in UTF-8"
+                        f"{self.location(number)}: a feature of {texts} holds no text in UTF-8"
                     ) from None
                 text = self.settings.text_separator.join(columns)
                 if is_scalar:
@@ -145,7 +145,7 @@ class TfdsPart:
     def about_rows(self) -> int:
         return self.builder.info.splits[self.split].num_examples
 
-    def place(self, line: int) -> str:
+    def location(self, line: int) -> str:
         return f"{self.name}:{line}"
 
     def stamp(self) -> object:
@@ -161,7 +161,7 @@ class TfdsPart:
             if self.settings.skip_unlabelled:
                 return ""
             raise DataError(
-                f"{self.place(number)}: no label (-1), expected one of "
+                f"{self.location(number)}: no label (-1), expected one of "
                 f"{format_list(class_label.names)}; choose another split with "
                 f"data.{self._split_setting()}, or set data.skip_unlabelled=true"
             )

@@ -22,7 +22,7 @@ class BadRows:
 
     Attributes:
         count: their number.
-        examples: the first of them: place, problem and fix.
+        examples: the first of them: location, problem and fix.
         end: error after which the rest of the part was not read; None if all of it was.
     """
 
@@ -98,8 +98,8 @@ class TolerantPart:
                     errors[label] = self._error_of(label, known, labels)
                 if (error := errors[label]) is not None:
                     is_shown = len(bad_rows.examples) < _NUM_EXAMPLES
-                    place = self.place(line) if is_shown else ""
-                    bad_rows.add(RowError(place, error.problem, error.fix))
+                    location = self.location(line) if is_shown else ""
+                    bad_rows.add(RowError(location, error.problem, error.fix))
                     continue
                 has_rows = True
                 yield line, text, label
@@ -120,8 +120,8 @@ class TolerantPart:
     def about_rows(self) -> int:
         return self._part.about_rows()
 
-    def place(self, line: int) -> str:
-        return self._part.place(line)
+    def location(self, line: int) -> str:
+        return self._part.location(line)
 
     def stamp(self) -> object:
         return self._part.stamp()

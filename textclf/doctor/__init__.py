@@ -14,7 +14,7 @@
     tensors      what only TensorFlow and Keras can report: devices, layers
     diagnosis    the sections in their order
 
-A problem is a sentence: place, problem, fix. TensorFlow is imported for the last sections only.
+A problem is a sentence: location, problem, fix. TensorFlow is imported for the last sections only.
 """
 
 from textclf.doctor.diagnosis import diagnose

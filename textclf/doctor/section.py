@@ -13,7 +13,7 @@ class Section(NamedTuple):
         key: name of the part in the JSON object.
         values: the result as plain values; None if the part was left out.
         parts: the same result as tables and notes.
-        problems: sentences: place, problem, fix.
+        problems: sentences: location, problem, fix.
     """
 
     key: str

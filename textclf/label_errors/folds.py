@@ -1,7 +1,6 @@
 """Folds of the train split: equal texts together, classes in equal shares."""
 
 import warnings
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -9,9 +8,8 @@ import numpy as np
 from textclf.data import Dataset, normalise
 from textclf.data.splits import set_aside, text_hash
 from textclf.errors import DataError, format_list
+from textclf.progress import OnProgress
 from textclf.tasks import Task
-
-OnProgress = Callable[[str, int, int], None]
 
 # Part of the rows that are not held out on which temperature and C are chosen, or the best epoch.
 VALIDATION_SHARE = 0.1
@@ -39,19 +37,22 @@ class Rows(NamedTuple):
 
 
 def read_rows(dataset: Dataset, on_progress: OnProgress) -> Rows:
-    """Read train once; 20 bytes of each row are kept, and its labels."""
+    """Read train once; 25 bytes of each row are kept, or with several labels 17 + C."""
+    from textclf.text import chunk_texts
+
     num_rows = dataset.splits["train"].num_examples
-    hashes, is_empty, label_ids = bytearray(), np.zeros(num_rows, bool), []
-    for example in dataset.examples("train"):
-        normalised = normalise(example.text)
-        hashes += text_hash(normalised)
-        is_empty[example.row] = not normalised
-        label_ids.append(example.label_ids)
-        if example.row % 1024 == 0:
-            on_progress("reading train", example.row, num_rows)
+    hashes, is_empty = bytearray(), np.zeros(num_rows, bool)
+    y = [dataset.task.classes_of([])]
+    for chunk in chunk_texts(dataset.examples("train"), 1024, lambda example: example.text):
+        on_progress("reading train", chunk[0].row, num_rows)
+        for example in chunk:
+            normalised = normalise(example.text)
+            hashes += text_hash(normalised)
+            is_empty[example.row] = not normalised
+        y.append(dataset.task.classes_of([example.label_ids for example in chunk]))
     values = np.frombuffer(hashes, "<u8").astype(np.uint64)
     text_ids = np.unique(values, return_inverse=True)[1].astype(np.int64)
-    return Rows(dataset.task.classes_of(label_ids), values, text_ids, is_empty)
+    return Rows(np.concatenate(y), values, text_ids, is_empty)
 
 
 def judged_classes(task: Task, rows: Rows, num_folds: int) -> np.ndarray:
@@ -77,20 +78,20 @@ def check_rows(dataset: Dataset, rows: Rows, num_folds: int) -> np.ndarray:
     """
     judged = judged_classes(dataset.task, rows, num_folds)
     names = [dataset.class_names[c] for c in np.flatnonzero(judged).tolist()]
-    place = ", ".join(dataset.sources[:1])
+    location = ", ".join(dataset.sources[:1])
     if np.all(rows.y == rows.y[0]):
         label_ids = np.flatnonzero(rows.y[0]) if dataset.multi_label else rows.y[:1]
         label = format_list([dataset.class_names[c] for c in label_ids.tolist()]) or "no label"
         raise DataError(
-            f"{place}: all rows of train have the same label ({label}); label errors are found "
+            f"{location}: all rows of train have the same label ({label}); label errors are found "
             "by comparison with other classes, so check data.label_column"
         )
     needed = 1 if dataset.multi_label else 2
     if len(names) < needed:
         only = f"only {names[0]} has" if names else "no class has"
         raise DataError(
-            f"{place}: {only} {num_folds} different texts in train, one for each fold; add rows, "
-            "or use fewer folds (--folds 2 is the smallest number)"
+            f"{location}: {only} {num_folds} different texts in train, one for each fold; add "
+            "rows, or use fewer folds (--folds 2 is the smallest number)"
         )
     return judged
 

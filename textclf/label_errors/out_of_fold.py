@@ -24,10 +24,10 @@ from textclf.label_errors.folds import (
     HELD_OUT,
     TRAIN,
     VALIDATION,
-    OnProgress,
     Rows,
     split_fold,
 )
+from textclf.progress import OnProgress
 
 MODEL_KINDS = ("linear", "network")
 _CHUNK_TEXTS = 1024

@@ -4,11 +4,11 @@ import json
 import os
 
 from textclf.data import Dataset
-from textclf.display import WIDTH, Document, Notes, Table, to_text
+from textclf.display import WIDTH, Document, Notes, Table, shorten, to_text
 from textclf.label_errors.result import LabelErrors, SuspectRow
 from textclf.prediction.output import format_of_output
+from textclf.progress import OnProgress, no_progress
 from textclf.scoring.example_files import (
-    OnProgress,
     csv_cell,
     csv_line,
     write_lines_in_order,
@@ -18,8 +18,8 @@ NUM_SHOWN = 20  # suspects on a terminal
 # Characters of a text on a wide and on a narrow terminal.
 _TEXT_WIDTH, _NARROW_TEXT_WIDTH = 80, 40
 _COLUMNS = (
-    "rank", "row", "place", "text", "given", "suggested", "p_given", "p_suggested", "quality",
-    "conflicts", "reason",
+    "rank", "row", "location", "text", "labels", "suggested_labels", "p_labels", "p_suggested",
+    "quality", "conflicts", "reason",
 )  # fmt: skip
 
 
@@ -29,7 +29,7 @@ def write_suspects(
     result: LabelErrors,
     *,
     overwrite: bool = False,
-    on_progress: OnProgress = lambda stage, done, total: None,
+    on_progress: OnProgress = no_progress,
 ) -> None:
     """Write the suspects with their whole texts, most likely wrong first.
 
@@ -78,11 +78,11 @@ def _line(rank: int, suspect: SuspectRow, text: str, multi_label: bool, is_csv: 
     values = {
         "rank": rank,
         "row": suspect.row,
-        "place": suspect.place,
+        "location": suspect.location,
         "text": text,
-        "given": values_of(suspect.given),
-        "suggested": values_of(suspect.suggested),
-        "p_given": values_of(suspect.p_given),
+        "labels": values_of(suspect.labels),
+        "suggested_labels": values_of(suspect.suggested_labels),
+        "p_labels": values_of(suspect.p_labels),
         "p_suggested": values_of(suspect.p_suggested),
         "quality": suspect.quality,
         "conflicts": list(suspect.conflicts),
@@ -108,17 +108,17 @@ def format_label_errors(result: LabelErrors, *, width: int = WIDTH) -> str:
 def document(result: LabelErrors, *, text_width: int = _TEXT_WIDTH) -> Document:
     """Return the table of the first suspects, conflicts of equal texts, and notes."""
     shown = result.suspects[:NUM_SHOWN]
-    folder = _common_folder([suspect.place for suspect in shown])
+    folder = _common_folder([suspect.location for suspect in shown])
     rows = []
     for rank, suspect in enumerate(shown, 1):
         rows.append(
             [
                 str(rank),
-                suspect.place.removeprefix(folder),
-                _labels(suspect.given, suspect.p_given),
-                _labels(suspect.suggested, suspect.p_suggested),
+                suspect.location.removeprefix(folder),
+                _labels(suspect.labels, suspect.p_labels),
+                _labels(suspect.suggested_labels, suspect.p_suggested),
                 f"{suspect.quality:.3f}",
-                _cut(suspect.text, text_width),
+                shorten(suspect.text, text_width, keep_end=False),
             ]
         )
     total = len(result.suspects)
@@ -137,7 +137,7 @@ def document(result: LabelErrors, *, text_width: int = _TEXT_WIDTH) -> Document:
         )
     parts: list[Table | Notes] = []
     if shown:
-        header = ["", "row", "given (p)", "suggested (p)", "quality", "text"]
+        header = ["", "row", "label (p)", "suggested (p)", "quality", "text"]
         remarks = [f"rows of {folder}"] if folder else []
         if total > len(shown):
             remarks.append(f"the first {len(shown)} of {total:,}; --output writes all of them")
@@ -158,19 +158,15 @@ def _labels(names: tuple[str, ...], p: tuple[float, ...]) -> str:
     return ", ".join(f"{name} {value:.2f}" for name, value in pairs) or "no label"
 
 
-def _common_folder(places: list[str]) -> str:
-    """Return the folder of all places, with a slash; "" without one."""
-    folders = {os.path.dirname(place) for place in places}
+def _common_folder(locations: list[str]) -> str:
+    """Return the folder of all locations, with a slash; "" without one."""
+    folders = {os.path.dirname(location) for location in locations}
     return os.path.join(folders.pop(), "") if len(folders) == 1 else ""
 
 
 def _without_folder(suspect: SuspectRow, folder: str) -> str:
-    """Return place and reason of a suspect, with the names of its files alone."""
-    sentence = f"{suspect.place}: {suspect.reason}"
-    for place in (suspect.place, *suspect.conflicts):  # a class may be named like the folder
-        sentence = sentence.replace(place, place.removeprefix(folder))
+    """Return location and reason of a suspect, with the names of its files alone."""
+    sentence = f"{suspect.location}: {suspect.reason}"
+    for location in (suspect.location, *suspect.conflicts):  # a class may be named like the folder
+        sentence = sentence.replace(location, location.removeprefix(folder))
     return sentence
-
-
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else f"{text[: width - 1]}…"

@@ -10,22 +10,22 @@ class SuspectRow(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         row: number within train, from 0.
-        place: file and row, such as `reviews.csv:17`.
+        location: file and row, such as `reviews.csv:17`.
         text: its beginning, on one line.
-        given: labels of the data.
-        suggested: labels that the model suggests.
-        p_given, p_suggested: out-of-fold probabilities of these labels, in their order.
+        labels: labels of the data.
+        suggested_labels: labels that the model suggests.
+        p_labels, p_suggested: out-of-fold probabilities of these labels, in their order.
         quality: 0 (certainly wrong) to 1, see `suspects`.
-        conflicts: places of rows with an equal text and other labels, at most five.
+        conflicts: locations of rows with an equal text and other labels, at most five.
         reason: why the labels are suspected, in one sentence.
     """
 
     row: int
-    place: str
+    location: str
     text: str
-    given: tuple[str, ...]
-    suggested: tuple[str, ...]
-    p_given: tuple[float, ...]
+    labels: tuple[str, ...]
+    suggested_labels: tuple[str, ...]
+    p_labels: tuple[float, ...]
     p_suggested: tuple[float, ...]
     quality: float
     conflicts: tuple[str, ...]

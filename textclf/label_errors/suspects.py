@@ -1,7 +1,7 @@
 """Rows whose labels are probably wrong, by out-of-fold probabilities: confident learning.
 
     for suspect in find_suspects(probabilities, y_true, multi_label=False):
-        print(suspect.index, suspect.given, suspect.suggested, suspect.quality)
+        print(suspect.index, suspect.label_ids, suspect.suggested_ids, suspect.quality)
 
 Northcutt, Jiang & Chuang 2021, "Confident learning: estimating uncertainty in dataset labels",
 JAIR 70, as cleanlab computes it. The joint distribution of given and true labels is estimated from
@@ -32,14 +32,14 @@ class Suspect(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         index: position in the arrays.
-        given: class ids of the data, ascending.
-        suggested: class ids that the model suggests, ascending.
+        label_ids: class ids of the data, ascending.
+        suggested_ids: class ids that the model suggests, ascending.
         quality: 0 (certainly wrong) to 1, of cleanlab.
     """
 
     index: int
-    given: tuple[int, ...]
-    suggested: tuple[int, ...]
+    label_ids: tuple[int, ...]
+    suggested_ids: tuple[int, ...]
     quality: float
 
 
@@ -162,7 +162,7 @@ def label_quality(
 
 
 def _suggest_class(p: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return the most probable class of suspects and the given one of others, int64 [n]."""
+    """Return the most probable class of suspects and that of the data of others, int64 [n]."""
     return np.where(_filter(y, p), p.argmax(axis=1), y)
 
 
@@ -199,7 +199,10 @@ def _ranked(
     order = rows[np.argsort(quality[rows], kind="stable")]
     return tuple(
         Suspect(
-            index=row, given=ids(y[row]), suggested=ids(suggested[row]), quality=float(quality[row])
+            index=row,
+            label_ids=ids(y[row]),
+            suggested_ids=ids(suggested[row]),
+            quality=float(quality[row]),
         )
         for row in order.tolist()
     )

@@ -1,7 +1,7 @@
 """Features of the linear model: n-gram counts of splits on disk, and TF-IDF of them."""
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from textclf import text
 from textclf.data import Dataset, Example
 from textclf.errors import TrainingError
 from textclf.linear.model import MAX_COUNT, cut_tokens
+from textclf.progress import OnProgress
 from textclf.text.ngrams import CHARACTER_BLOCKS, WORD_BLOCKS, NgramBlock, count_ngrams
 
 # Upper bounds of the number of buckets of a block, and of buckets * classes.
@@ -21,8 +22,6 @@ MAX_BUCKETS_TIMES_CLASSES = 2**26
 HAN_SHARE = 0.5
 _HAN = r"[\p{Han}\p{Hiragana}\p{Katakana}]\pM*"
 CHUNK_TEXTS = 512
-
-Progress = Callable[[str, int, int], None]
 
 
 def choose_num_buckets(num_classes: int) -> int:
@@ -87,7 +86,7 @@ class NgramCounter:
         blocks: Sequence[NgramBlock],
         num_buckets: int,
         max_tokens: int,
-        on_progress: Progress,
+        on_progress: OnProgress,
     ):
         self._dataset = dataset
         self._num_buckets = num_buckets

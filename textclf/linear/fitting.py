@@ -15,12 +15,12 @@ from textclf.linear.features import (
     CHUNK_TEXTS,
     Features,
     NgramCounter,
-    Progress,
     choose_blocks,
     choose_num_buckets,
 )
 from textclf.linear.model import LinearModel
 from textclf.linear.solvers import MANY_CLASSES, ExactSolver, Solver, StreamingSolver
+from textclf.progress import OnProgress, no_progress
 from textclf.tasks import Task, task_of
 
 # Features of all training texts that are held in memory, at 8 bytes each and more in the solver.
@@ -110,7 +110,7 @@ def fit(
     class_weights: Sequence[float] | None = None,
     weightings: Sequence[str] = WEIGHTINGS,
     seed: int = 0,
-    on_progress: Progress = lambda stage, done, total: None,
+    on_progress: OnProgress = no_progress,
 ) -> Fitted:
     """Fit the linear model to the training split, as held-out texts choose it.
 
@@ -235,7 +235,7 @@ def _choose(
     heldout: Callable[[], Any],
     weightings: Sequence[str],
     seed: int,
-    on_progress: Progress,
+    on_progress: OnProgress,
 ) -> Selection:
     """Choose weighting and strength by the log loss of held-out texts.
 

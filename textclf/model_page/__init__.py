@@ -27,7 +27,7 @@ from textclf.config import Overrides
 from textclf.errors import ArtifactError
 from textclf.evaluation import Report
 from textclf.model_page.plan import REPORT, PagePlan, check
-from textclf.recalibration.plan import Progress
+from textclf.progress import OnProgress, no_progress
 from textclf.startup import import_tensorflow
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def write_report(
     audit: bool = True,
     overwrite: bool = False,
     overrides: Overrides = (),
-    on_progress: Progress = lambda stage, done, total: None,
+    on_progress: OnProgress = no_progress,
 ) -> WrittenReport:
     """Write the report of a trained folder as one HTML page, with a folder of files beside it.
 
@@ -105,7 +105,7 @@ def write_report(
 def make_report(
     plan: PagePlan,
     dataset: "Dataset",
-    on_progress: Progress = lambda stage, done, total: None,
+    on_progress: OnProgress = no_progress,
 ) -> WrittenReport:
     """Write the page of a checked plan; see `write_report`.
 

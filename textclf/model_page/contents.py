@@ -1,7 +1,6 @@
 """Contents of the page of a model: everything that it shows, as values."""
 
 import json
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,6 +13,7 @@ from textclf.evaluation.calibration import coverage_points
 from textclf.model_page.curves import Curve, curves_to_show
 from textclf.model_page.mistakes import ShownExample, Suspects, find_examples
 from textclf.model_page.plan import PagePlan
+from textclf.progress import OnProgress, no_progress
 from textclf.recalibration import tables
 from textclf.scoring import Details, ScoringResult
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from textclf.classifier import Predictor, Scores
     from textclf.data import Dataset
 
-OnProgress = Callable[[str, int, int], None]  # called with a stage, and what is done of a total
 
 # Thresholds of the explorer; with many labels, every tenth.
 STEPS = (0.001, 0.002, 0.003, 0.004, *(round(k / 200, 3) for k in range(1, 200)))
@@ -104,7 +103,7 @@ class Contents(msgspec.Struct, frozen=True, kw_only=True):
 def gather(
     plan: PagePlan,
     dataset: "Dataset",
-    on_progress: OnProgress = lambda stage, done, total: None,
+    on_progress: OnProgress = no_progress,
 ) -> Contents:
     """Return the contents of a page.
 

@@ -1,7 +1,7 @@
 """Examples to read: the worst mistakes of a model and suspected label errors, with explanations."""
 
 import importlib.util
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,12 +11,12 @@ from textclf import evaluation
 from textclf.analysis import Explanation
 from textclf.artifact import Card
 from textclf.errors import install_command
+from textclf.progress import OnProgress, no_progress
 
 if TYPE_CHECKING:
     from textclf.classifier import Predictor, Scores
     from textclf.data import Dataset
 
-OnProgress = Callable[[str, int, int], None]  # called with a stage, and what is done of a total
 
 NUM_MISTAKES = 20
 NUM_SUSPECTS = 20
@@ -27,26 +27,26 @@ class ShownExample(msgspec.Struct, frozen=True):
 
     Attributes:
         row: in the split, from 0.
-        place: file and line.
+        location: file and line.
         text: the text.
         true: names of its classes in the data.
         predicted: names of the selected classes.
         loss: log loss.
         p_true: probability of the true class; None with several labels.
         explanation: of the predicted classes; None if the model cannot be explained.
-        suggested: names of the classes that it probably has; None if its labels are not suspected.
+        suggested_labels: those that it probably has; None if its labels are not suspected.
         quality: of its labels, 0 to 1, the lower the more suspected; None if they are not.
     """
 
     row: int
-    place: str
+    location: str
     text: str
     true: tuple[str, ...]
     predicted: tuple[str, ...]
     loss: float
     p_true: float | None
     explanation: Explanation | None
-    suggested: tuple[str, ...] | None = None
+    suggested_labels: tuple[str, ...] | None = None
     quality: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def find_examples(
     dataset: "Dataset",
     split: str,
     scores: "Scores",
-    on_progress: OnProgress = lambda stage, done, total: None,
+    on_progress: OnProgress = no_progress,
 ) -> tuple[tuple[ShownExample, ...], Suspects, str]:
     """Return the worst mistakes, the suspected label errors, and why nothing is explained.
 
@@ -111,11 +111,11 @@ def find_examples(
     predicted = card.task.select(scores.p, card.decision.thresholds)
 
     def example(row: int) -> ShownExample:
-        place, text = texts[row]
+        location, text = texts[row]
         true = scores.y_true[row]
         return ShownExample(
             row=row,
-            place=place,
+            location=location,
             text=text,
             true=_names(card, true),
             predicted=_names(card, predicted[row]),
@@ -125,7 +125,7 @@ def find_examples(
         )
 
     suspects = tuple(
-        msgspec.structs.replace(example(row), suggested=suggested, quality=quality)
+        msgspec.structs.replace(example(row), suggested_labels=suggested, quality=quality)
         for row, (suggested, quality) in suspected.items()
     )
     return tuple(map(example, worst)), Suspects(suspects, num_suspected, problem), not_explained
@@ -144,7 +144,7 @@ def _suspects(
 
     found = find_suspects(scores.p, scores.y_true, multi_label=card.multi_label)
     shown = {
-        int(suspect.index): (_names(card, suspect.suggested), float(suspect.quality))
+        int(suspect.index): (_names(card, suspect.suggested_ids), float(suspect.quality))
         for suspect in found[:NUM_SUSPECTS]
     }
     return shown, len(found), ""
@@ -159,12 +159,12 @@ def _names(card: Card, classes: Any) -> tuple[str, ...]:
 
 
 def _texts(dataset: "Dataset", split: str, rows: Sequence[int]) -> dict[int, tuple[str, str]]:
-    """Return row -> place and text; reading ends after the last of the rows."""
+    """Return row -> location and text; reading ends after the last of the rows."""
     wanted, texts = set(rows), {}
     if wanted:
-        for place, example in dataset.located_examples(split):
+        for location, example in dataset.located_examples(split):
             if example.row in wanted:
-                texts[example.row] = place, example.text
+                texts[example.row] = location, example.text
                 if len(texts) == len(wanted):
                     break
     return texts

@@ -307,10 +307,12 @@ def _example(example: ShownExample) -> dict[str, Any]:
     ]
     text = example.text
     return {
-        "place": example.place,
+        "location": example.location,
         "true": _names(example.true),
         "predicted": _names(example.predicted),
-        "suggested": None if example.suggested is None else _names(example.suggested),
+        "suggested_labels": None
+        if example.suggested_labels is None
+        else _names(example.suggested_labels),
         "quality": number(example.quality),
         "loss": number(example.loss),
         "p_true": None if example.p_true is None else number(example.p_true),

@@ -236,19 +236,19 @@ def _rows(table: "Table", columns: Sequence[str], separator: str) -> Iterator[Ro
         yield Row(separator.join(texts), record)
 
 
-def text_of(value: Any, place: str) -> str:
+def text_of(value: Any, location: str) -> str:
     """Return the text of a value: as in CSV, an empty value is empty and a number is a text.
 
     Args:
         value: a value of a JSON or Parquet table.
-        place: file, row and column, for messages.
+        location: file, row and column, for messages.
 
     Raises:
         DataError: the value has another type.
     """
     if isinstance(value, bool) or not isinstance(value, str | int | float | None):
         raise DataError(
-            f"{place} is {type(value).__name__}, expected a text; "
+            f"{location} is {type(value).__name__}, expected a text; "
             "fix the value, or set data.text_columns"
         )
     return "" if value is None or value != value else str(value)

@@ -28,7 +28,7 @@ def check_format(format: str | None, table: "Table | None", output: str, *, as_j
         as_json: True if complete results are written.
 
     Raises:
-        DataError: the format has no place for nested values.
+        DataError: the format cannot hold nested values.
     """
     if format in (None, "jsonl"):
         return

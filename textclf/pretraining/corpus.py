@@ -7,12 +7,13 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from textclf import artifact, batches, classifier, data, text
+from textclf import artifact, classifier, data, text
 from textclf.config import Config
 from textclf.data.splits import text_hash
 from textclf.data.unlabelled import Texts, open_texts
 from textclf.errors import TrainingError
 from textclf.pretraining.tokens import MAX_TOKENS, Sizes, TokenFile, open_tokens, write_tokens
+from textclf.progress import OnProgress
 
 _FOLDER, _SIZES, _TRAIN, _HELD_OUT = "tokens", "sizes.json", "train", "held_out"
 _PROGRESS_TEXTS = 4096  # texts between two reports of progress
@@ -57,14 +58,14 @@ class Sources:
         fingerprint: changes with the texts.
     """
 
-    def __init__(self, config: Config, sources: Sequence[str], on_progress: batches.Progress):
+    def __init__(self, config: Config, sources: Sequence[str], on_progress: OnProgress):
         self._config = config
         self._dataset = data.open_dataset(config.data, on_progress=on_progress)
         self._texts: list[Texts] = [open_texts(source, config.data) for source in sources]
         stamps = [[texts.name, texts.stamp] for texts in self._texts]
         self.fingerprint = self._dataset.fingerprint + msgspec.json.encode(stamps).decode()
 
-    def encode(self, folder: Path, on_progress: batches.Progress) -> Corpus:
+    def encode(self, folder: Path, on_progress: OnProgress) -> Corpus:
         """Write vocabulary and token ids below a folder, unless they are there, and open them.
 
         Raises:
@@ -86,7 +87,7 @@ class Sources:
             counts.num_held_out,
         )
 
-    def _write(self, folder: Path, on_progress: batches.Progress) -> None:
+    def _write(self, folder: Path, on_progress: OnProgress) -> None:
         selection = _Selection(self._evaluated(), self._config.pretraining.held_out)
         tokenizer = text.Tokenizer(**classifier.tokenizer_settings(self._config))
         read = self._reader(on_progress)
@@ -128,7 +129,7 @@ class Sources:
                 for example in self._dataset.examples(split):
                     yield example.text
 
-    def _reader(self, on_progress: batches.Progress) -> Callable[[str], Iterator[str]]:
+    def _reader(self, on_progress: OnProgress) -> Callable[[str], Iterator[str]]:
         """Return a function of a stage that yields all texts and reports the progress."""
         has_train = "train" in self._dataset.splits
         total = self._dataset.splits["train"].num_examples if has_train else 0

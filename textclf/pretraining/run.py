@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import tensorflow as tf
 
-from textclf import artifact, batches, networks, text
+from textclf import artifact, networks, text
 from textclf.config import Config, to_yaml, with_paths
 from textclf.errors import TrainingError
 from textclf.pretraining.checks import check
@@ -23,6 +23,7 @@ from textclf.pretraining.events import Event, Finished, Measured, Started, Step
 from textclf.pretraining.model import LanguageModel, Perplexity, State
 from textclf.pretraining.model import Step as StepGraph
 from textclf.pretraining.tokens import Streams, TokenFile
+from textclf.progress import OnProgress, no_progress
 from textclf.training.card import versions
 from textclf.training.checkpoint_files import CheckpointFiles
 from textclf.training.checks import check_output, check_record, flat_settings
@@ -75,7 +76,7 @@ def pretrain_events(
     overwrite: bool = False,
     resume: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
-    on_progress: batches.Progress = lambda stage, done, total: None,
+    on_progress: OnProgress = no_progress,
 ) -> Generator[Event, None, None]:
     """Check the settings, then return the events of a training that happens while they are read.
 
@@ -110,7 +111,7 @@ def _events(
     overwrite: bool,
     resume: bool,
     should_stop: Callable[[], bool],
-    on_progress: batches.Progress,
+    on_progress: OnProgress,
 ) -> Generator[Event, None, None]:
     if resume and unfinished_training(output) is None and artifact.is_language_model(output):
         card = artifact.read_language_model(output)
@@ -148,7 +149,7 @@ def _events(
 
 
 def _open_corpus(
-    config: Config, sources: tuple[str, ...], work: WorkFolder, on_progress: batches.Progress
+    config: Config, sources: tuple[str, ...], work: WorkFolder, on_progress: OnProgress
 ) -> Corpus:
     """Read and encode the texts, and check that they are those of a training that continues."""
     opened = Sources(config, sources, on_progress)

@@ -25,7 +25,8 @@ from textclf import artifact
 from textclf.config import Overrides
 from textclf.errors import ArtifactError, DataError, format_list
 from textclf.evaluation import Report
-from textclf.recalibration.plan import Options, Plan, Progress, check, open_data, plan_to_read
+from textclf.progress import OnProgress, no_progress
+from textclf.recalibration.plan import Options, Plan, check, open_data, plan_to_read
 from textclf.startup import import_tensorflow
 from textclf.tasks import THRESHOLD_METRICS, Decision
 
@@ -83,7 +84,7 @@ def calibrate(
     output: str | os.PathLike | None = None,
     overwrite: bool = False,
     overrides: Overrides = (),
-    on_progress: Progress = lambda stage, done, total: None,
+    on_progress: OnProgress = no_progress,
 ) -> CalibrationResult:
     """Fit the decision of a trained folder again and replace it, without training.
 
@@ -141,7 +142,7 @@ def calibrate(
 
 
 def refit(
-    plan: Plan, dataset: "Dataset", on_progress: Progress = lambda stage, done, total: None
+    plan: Plan, dataset: "Dataset", on_progress: OnProgress = no_progress
 ) -> CalibrationResult:
     """Fit the decision to the validation split and write the trained folder.
 

@@ -16,13 +16,12 @@ from textclf.config import (
     with_paths,
 )
 from textclf.errors import ArtifactError, ConfigError, DataError, check_all, did_you_mean
+from textclf.progress import OnProgress, no_progress
 from textclf.startup import import_tensorflow
 from textclf.tasks import THRESHOLD_METRICS, Task
 
 if TYPE_CHECKING:
     from textclf.data import Dataset
-
-Progress = Callable[[str, int, int], None]  # stage, number done, total
 
 
 class Options(NamedTuple):
@@ -288,7 +287,7 @@ def _check_target(target: Path, *, is_copy: bool, overwrite: bool) -> None:
     artifact.check_writable(target, within=real.parent)
 
 
-def open_data(plan: Plan, on_progress: Progress = lambda stage, done, total: None) -> "Dataset":
+def open_data(plan: Plan, on_progress: OnProgress = no_progress) -> "Dataset":
     """Open the data of the training.
 
     Raises:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from textclf.config import Overrides
-from textclf.recalibration.plan import Plan, Progress, check_class, open_data, plan_to_read
+from textclf.progress import OnProgress, no_progress
+from textclf.recalibration.plan import Plan, check_class, open_data, plan_to_read
 from textclf.startup import import_tensorflow
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def threshold_tables(
     *,
     positive: str | None = None,
     overrides: Overrides = (),
-    on_progress: Progress = lambda stage, done, total: None,
+    on_progress: OnProgress = no_progress,
 ) -> ThresholdTables:
     """Return the figures of each class at many thresholds, on validation. Nothing is changed.
 
@@ -81,7 +82,7 @@ def tables_of(
     plan: Plan,
     dataset: "Dataset",
     positive: str | None = None,
-    on_progress: Progress = lambda stage, done, total: None,
+    on_progress: OnProgress = no_progress,
 ) -> ThresholdTables:
     """Return the tables of a checked plan; see `threshold_tables`."""
     y_true, p = validation_probabilities(plan, dataset, on_progress)
@@ -91,7 +92,7 @@ def tables_of(
 def validation_probabilities(
     plan: Plan,
     dataset: "Dataset",
-    on_progress: Progress = lambda stage, done, total: None,
+    on_progress: OnProgress = no_progress,
 ) -> "tuple[np.ndarray, np.ndarray]":
     """Return true classes and probabilities, float32 [n, C], of the validation split.
 

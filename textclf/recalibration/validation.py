@@ -4,7 +4,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from textclf.recalibration.plan import Plan, Progress
+from textclf.progress import OnProgress
+from textclf.recalibration.plan import Plan
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +28,7 @@ class Validation(NamedTuple):
     parts: tuple["np.ndarray", ...] = ()
 
 
-def validation_logits(plan: Plan, dataset: "Dataset", on_progress: Progress) -> Validation:
+def validation_logits(plan: Plan, dataset: "Dataset", on_progress: OnProgress) -> Validation:
     """Return true classes and logits of the validation split.
 
     Texts are encoded and batched as in training, so that the logits are equal bit by bit.
@@ -47,7 +48,7 @@ def validation_logits(plan: Plan, dataset: "Dataset", on_progress: Progress) -> 
 
 
 def _network_logits(
-    plan: Plan, model: "Classifier", dataset: "Dataset", on_progress: Progress
+    plan: Plan, model: "Classifier", dataset: "Dataset", on_progress: OnProgress
 ) -> tuple["np.ndarray", "np.ndarray"]:
     """Return true classes and logits of the network."""
     from textclf import batches, training

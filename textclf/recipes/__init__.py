@@ -25,6 +25,7 @@ from textclf.data import Recognised
 from textclf.data.files import refuse_other_kinds
 from textclf.data.tables import TABLE_FORMATS, open_table
 from textclf.errors import ConfigError, DataError, format_list
+from textclf.progress import OnProgress, no_progress
 from textclf.recipes import choice, writing
 
 # File names that denote a split.
@@ -66,7 +67,7 @@ def make_recipe(
     config_file: str | os.PathLike,
     overrides: Overrides = (),
     on_note: Callable[[str], None] = lambda note: None,
-    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    on_progress: OnProgress = no_progress,
 ) -> Recipe:
     """Detect the format of a data file, read the data, and return a configuration for them.
 
@@ -148,14 +149,14 @@ def _parse(
 ) -> tuple[str, Config]:
     """Return a configuration as text and as settings."""
     text = writing.to_text(comments, lines)
-    return text, Config.from_yaml(text, place=str(config_file), folder=config_file.parent)
+    return text, Config.from_yaml(text, name=str(config_file), folder=config_file.parent)
 
 
 def _measure_properties(
     config_file: Path,
     lines: Sequence[writing.Line],
     settings: Mapping[str, Any],
-    on_progress: Callable[[str, int, int], None],
+    on_progress: OnProgress,
 ) -> choice.Properties:
     """Read the data and return their properties.
 
@@ -190,7 +191,7 @@ def load_config(
     overrides: Overrides = (),
     *,
     on_note: Callable[[str], None] = lambda note: None,
-    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    on_progress: OnProgress = no_progress,
 ) -> Config:
     """Return the configuration in a file, or the one that is made from a data file.
 

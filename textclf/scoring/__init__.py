@@ -10,7 +10,6 @@ example_files    files with a row for each example
 """
 
 import os
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -21,6 +20,7 @@ from textclf.config import Overrides, read_trained_paths
 from textclf.errors import DataError, check_all
 from textclf.evaluation import Report
 from textclf.model_data import DataToScore, OnNote, data_to_score
+from textclf.progress import OnProgress, no_progress
 from textclf.scoring.example_files import check_example_file, write_errors, write_predictions
 from textclf.scoring.slicing import COMPUTED, group_examples
 from textclf.startup import import_tensorflow
@@ -28,8 +28,6 @@ from textclf.startup import import_tensorflow
 if TYPE_CHECKING:
     from textclf.classifier import Predictor, Scores
     from textclf.evaluation import ClassCurves, Slice
-
-OnProgress = Callable[[str, int, int], None]  # called with a stage, and what is done of a total
 
 
 class Details(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,7 +91,7 @@ def score(
     overrides: Overrides = (),
     details: Details = _NO_DETAILS,
     on_note: OnNote = lambda note: None,
-    on_progress: OnProgress = lambda stage, done, total: None,
+    on_progress: OnProgress = no_progress,
 ) -> ScoringResult:
     """Score a model on its training data, on a file or on another source.
 
@@ -176,7 +174,7 @@ def open_data(
     to_score: DataToScore,
     *,
     on_note: OnNote = lambda note: None,
-    on_progress: OnProgress = lambda stage, done, total: None,
+    on_progress: OnProgress = no_progress,
 ) -> data.Dataset:
     """Read the data on which a model is scored.
 
@@ -208,7 +206,7 @@ def score_dataset(
     split: str = "test",
     *,
     details: Details = _NO_DETAILS,
-    on_progress: OnProgress = lambda stage, done, total: None,
+    on_progress: OnProgress = no_progress,
     **settings: Any,
 ) -> ScoringResult:
     """Score a loaded model on a split of a data set.
@@ -235,7 +233,7 @@ def report_scores(
     scores: "Scores",
     *,
     details: Details = _NO_DETAILS,
-    on_progress: OnProgress = lambda stage, done, total: None,
+    on_progress: OnProgress = no_progress,
     **settings: Any,
 ) -> ScoringResult:
     """Return the reports of known scores of a split, as of `predictor.score(dataset, split)`.

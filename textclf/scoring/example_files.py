@@ -11,20 +11,20 @@ import json
 import os
 import tempfile
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from textclf.config import Data
 from textclf.data import Dataset
 from textclf.errors import DataError
 from textclf.prediction.output import check_output, format_of_output, replaced_file
+from textclf.progress import OnProgress, no_progress
 from textclf.splits import SPLITS
 
 if TYPE_CHECKING:
     from textclf.artifact import Card
     from textclf.classifier import Scores
 
-OnProgress = Callable[[str, int, int], None]
 
 _FORMULA_CHARACTERS = tuple("=+-@\t\r\n")
 
@@ -56,7 +56,7 @@ def write_errors(
     scores: "Scores",
     *,
     overwrite: bool = False,
-    on_progress: OnProgress = lambda stage, done, total: None,
+    on_progress: OnProgress = no_progress,
 ) -> None:
     """Write every example of a split with its text, the highest loss first.
 
@@ -92,7 +92,7 @@ def write_predictions(
     scores: "Scores",
     *,
     overwrite: bool = False,
-    on_progress: OnProgress = lambda stage, done, total: None,
+    on_progress: OnProgress = no_progress,
 ) -> None:
     """Write every example of a split without its text, in the order of the split.
 
@@ -147,8 +147,8 @@ def _lines(
 ) -> Iterator[bytes]:
     """Yield the line of each example."""
     total = dataset.splits[split].num_examples
-    for place, example in dataset.located_examples(split):
-        yield rows.line(example.row, place, example.text)
+    for location, example in dataset.located_examples(split):
+        yield rows.line(example.row, location, example.text)
         if example.row % 1024 == 0:
             on_progress(f"writing {os.path.basename(path)}", example.row, total)
 
@@ -204,20 +204,20 @@ class _Rows:
         names = list(self._values(0, "", ""))
         return csv_line([*names[:-1], *(f"p_{name}" for name in self._names)])
 
-    def line(self, row: int, place: str, text: str) -> bytes:
+    def line(self, row: int, location: str, text: str) -> bytes:
         """Return the line of an example."""
-        values = self._values(row, place, text)
+        values = self._values(row, location, text)
         if not self._is_csv:
             return f"{json.dumps(values, ensure_ascii=False)}\n".encode(errors="replace")
         probabilities = values.pop("probabilities")
         return csv_line([*map(csv_cell, values.values()), *map(csv_cell, probabilities.values())])
 
-    def _values(self, row: int, place: str, text: str) -> dict[str, Any]:
+    def _values(self, row: int, location: str, text: str) -> dict[str, Any]:
         import numpy as np
 
         scores, p = self._scores, self._scores.p[row]
         assert scores.unknown_fraction is not None
-        values: dict[str, Any] = {"row": row, "place": place}
+        values: dict[str, Any] = {"row": row, "location": location}
         if self._has_text:
             values["text"] = text
         values |= {

@@ -3,18 +3,18 @@
 import json
 import math
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from textclf.data import Dataset
 from textclf.data.recognition.scripts import script_of
 from textclf.errors import DataError
+from textclf.progress import OnProgress, no_progress
 
 if TYPE_CHECKING:
     from textclf.classifier import Scores
     from textclf.evaluation import Grouping
 
-OnProgress = Callable[[str, int, int], None]
 
 # Slices that are computed from the texts. A column of the data with such a name comes first.
 COMPUTED = ("length", "unknown_fraction", "script")
@@ -29,7 +29,7 @@ def group_examples(
     scores: "Scores",
     by: Sequence[str],
     num_ranges: int,
-    on_progress: OnProgress = lambda stage, done, total: None,
+    on_progress: OnProgress = no_progress,
 ) -> "dict[str, Grouping]":
     """Return the groups of the examples by each column.
 

@@ -64,7 +64,7 @@ def check(grid: Grid, folder: Path) -> None:
     ]
     if changed:
         raise ArtifactError(
-            f"{folder}: contains runs with settings that differ from {grid.place} "
+            f"{folder}: contains runs with settings that differ from {grid.path} "
             f"({_some(changed)}); name another folder, or restore the configurations"
         )
     if known and not known.keys() & {run.name for run in grid.runs}:
@@ -96,7 +96,7 @@ def remember(grid: Grid, folder: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         runs = msgspec.json.decode((folder / _IDENTITY).read_bytes(), type=Identity).runs
     runs |= {run.name: run.fingerprint for run in grid.runs}
-    write(folder / _IDENTITY, Identity(grid.place, runs))
+    write(folder / _IDENTITY, Identity(grid.path, runs))
 
 
 def write(path: Path, record: msgspec.Struct, *, replace: bool = True) -> bool:

@@ -73,7 +73,7 @@ class _Reader:
 
     def __init__(self, path: Path, parsed: reading.Parsed):
         self.path = path
-        self.places = parsed.locations
+        self.locations = parsed.locations
         self.problems = list(parsed.problems)
         self.entries: dict[str, Any] = {}
         if not isinstance(parsed.value, Mapping):
@@ -116,7 +116,7 @@ class _Reader:
         if self.problems:
             raise ConfigError(list(dict.fromkeys(self.problems)))
         return Grid(
-            place=str(self.path),
+            path=str(self.path),
             runs=tuple(runs),
             metric=metric,
             **numbers,
@@ -251,8 +251,10 @@ class _Reader:
 
     def report(self, path: str, message: str) -> None:
         """Add a problem, with the line of the entry if it is known."""
-        place = self.places.get(path) or self.places.get(path.partition(".")[0]) or self.path
-        self.problems.append(f"{place}: {path}: {message}")
+        location = (
+            self.locations.get(path) or self.locations.get(path.partition(".")[0]) or self.path
+        )
+        self.problems.append(f"{location}: {path}: {message}")
 
 
 class _Expansion:

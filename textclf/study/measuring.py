@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from textclf.progress import OnProgress
 from textclf.study.records import Cost
 
 LATENCY_TEXTS = 100  # answered one at a time, after as many to warm up
@@ -81,7 +82,7 @@ def network_cost(
     epochs: float,
     peak_memory: float,
     shared_cores: bool,
-    on_progress: Callable[[str, int, int], None],
+    on_progress: OnProgress,
 ) -> Cost:
     """Return the cost of a trained `classifier.Classifier` and of its export.
 

@@ -289,25 +289,25 @@ def _compare_cells(
     return comparison.pairs(list(itertools.combinations(by_cell, 2)))
 
 
-def text(report: ModelReport, place: str, *, width: int = WIDTH) -> str:
+def text(report: ModelReport, source: str, *, width: int = WIDTH) -> str:
     """Return the report as text that ends with a line break.
 
     Args:
         report: of `compare_models`.
-        place: description of the data.
+        source: description of the data.
         width: maximum number of columns of a line, see `display.to_text`.
     """
-    return to_text(_document(report, f" on {place}"), width)
+    return to_text(_document(report, f" on {source}"), width)
 
 
-def _document(report: ModelReport, place: str = "") -> Document:
+def _document(report: ModelReport, source: str = "") -> Document:
     """Return the scores and the verdicts."""
     parts = [*_parts(report, "Models")]
     if (alone := report.network_alone) is not None:
         is_only_mixtures = len(alone.models) == len(report.models)
         heading = MIXTURE_TITLE if is_only_mixtures else "Models"
         parts = [*_parts(alone, NETWORK_TITLE), *_parts(report, heading)]
-    return Document(f"Comparison of models{place}: {report.num_test:,} texts", parts)
+    return Document(f"Comparison of models{source}: {report.num_test:,} texts", parts)
 
 
 def _parts(report: ModelReport, heading: str) -> list[Table | Notes]:

@@ -18,7 +18,8 @@ from textclf.config import Overrides, read_trained_paths
 from textclf.data import Dataset
 from textclf.errors import DataError
 from textclf.model_data import DataToScore, OnNote, data_to_score
-from textclf.scoring import OnProgress, open_data
+from textclf.progress import OnProgress, no_progress
+from textclf.scoring import open_data
 from textclf.startup import import_tensorflow
 from textclf.study.model_report import Answers, ModelReport, compare_models
 from textclf.study.runs import display_name
@@ -72,7 +73,7 @@ def answer_split(
     predictor: Any,
     dataset: Dataset,
     split: str,
-    on_progress: OnProgress = lambda stage, done, total: None,
+    on_progress: OnProgress = no_progress,
 ) -> Answers:
     """Return the answers to a split, with the classes in the order of a card.
 
@@ -195,7 +196,7 @@ def compare(
     metric: str | None = None,
     overrides: Overrides = (),
     on_note: OnNote = lambda note: None,
-    on_progress: OnProgress = lambda stage, done, total: None,
+    on_progress: OnProgress = no_progress,
 ) -> ModelReport:
     """Compare trained models on the same texts.
 
@@ -223,7 +224,7 @@ def compare(
 def compare_on(
     to_compare: ToCompare,
     dataset: Dataset,
-    on_progress: OnProgress = lambda stage, done, total: None,
+    on_progress: OnProgress = no_progress,
 ) -> ModelReport:
     """Load models one after the other and compare their answers to a split.
 

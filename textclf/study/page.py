@@ -42,14 +42,14 @@ def render(grid: Grid, folder: Path, results: Mapping[str, Result], summary: Sum
         Path(__file__).parent,
         "page.html",
         heading=TITLE,
-        title=Path(grid.place).stem,
+        title=Path(grid.path).stem,
         notes=summary.notes,
         confidence=f"{100 * grid.confidence:g}",
         datasets=[
             _dataset(name, dataset, [r for r in results.values() if r.dataset == name])
             for name, dataset in summary.datasets.items()
         ],
-        command=f"textclf benchmark {shlex.quote(grid.place)} {shlex.quote(str(folder))}",
+        command=f"textclf benchmark {shlex.quote(grid.path)} {shlex.quote(str(folder))}",
         versions=versions,
         pareto_words=PARETO_WORDS,
     )

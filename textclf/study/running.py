@@ -21,6 +21,7 @@ import msgspec
 from msgspec.structs import replace
 
 from textclf.errors import TrainingError, check_all
+from textclf.progress import OnProgress, no_progress
 from textclf.study import folder as folders
 from textclf.study.budget import with_steps
 from textclf.study.claims import Claim, others_on_this_machine, resident_mb
@@ -411,7 +412,7 @@ def plan(
     missing: Sequence[Run],
     *,
     jobs: int = 1,
-    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    on_progress: OnProgress = no_progress,
 ) -> Plan:
     """Estimate the time of the missing runs by training some steps of each cell.
 

@@ -118,7 +118,7 @@ class Grid(msgspec.Struct, frozen=True, kw_only=True):
     """The runs of a benchmark and the rules for comparing them.
 
     Attributes:
-        place: path of the grid file, for messages.
+        path: path of the grid file, for messages.
         runs: in the order of execution: all cells with one seed come before the next seed, so that
             a slow hour of the machine affects all cells.
         metric: the metric of the comparison; None for the default of each task (accuracy, or macro
@@ -131,7 +131,7 @@ class Grid(msgspec.Struct, frozen=True, kw_only=True):
         notices: settings of the configuration files that an entry of the grid disabled.
     """
 
-    place: str
+    path: str
     runs: tuple[Run, ...]
     metric: str | None
     confidence: float

@@ -120,7 +120,7 @@ def summarize(grid: Grid, results: Mapping[str, Result], failures: Mapping[str, 
                 network_alone=_of_networks(grid, runs, results),
             )
     return Summary(
-        grid=grid.place,
+        grid=grid.path,
         confidence=grid.confidence,
         smallest_difference=grid.smallest_difference,
         notes=list(notes(grid, results, failures)),

@@ -32,6 +32,7 @@ import textclf
 from textclf import artifact, baselines, data, evaluation
 from textclf.config import Config, with_paths
 from textclf.errors import DataError, TextclfError, TrainingError
+from textclf.progress import OnProgress
 from textclf.startup import import_tensorflow
 from textclf.study import measuring
 from textclf.study.budget import without_end, without_linear, without_tracking
@@ -60,8 +61,6 @@ if TYPE_CHECKING:
 ESTIMATE_STEPS = 30
 _MEASURED_TEXTS = 512
 _PROGRESS_SECONDS = 0.2
-
-OnProgress = Callable[[str, int, int], None]
 
 
 def main() -> None:

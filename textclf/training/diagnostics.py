@@ -137,13 +137,13 @@ def _name(path: str) -> str:
 
 
 def describe_batch(dataset: data.Dataset, batch_rows: np.ndarray) -> str:
-    """Return the number of texts of a training batch, and place and text of the first three."""
+    """Return the number of texts of a training batch, and location and text of the first three."""
     rows = sorted(int(row) for row in batch_rows)
     shown: list[str] = []
     for example in dataset.examples("train"):
         if example.row in rows[:3]:
             text = example.text if len(example.text) <= 80 else example.text[:77] + "..."
-            shown.append(f"{dataset.place('train', example.row)} {text!r}")
+            shown.append(f"{dataset.location('train', example.row)} {text!r}")
             if len(shown) == len(rows[:3]):
                 break
     return f"the batch of {len(rows)} texts holds {'; '.join(shown)}"
@@ -153,7 +153,7 @@ def data_notices(
     config: Config, dataset: data.Dataset, prepared: batches.Prepared, total_steps: int
 ) -> Iterator[str]:
     """Yield what a user should know about data and length limit before the training."""
-    yield from dataset.findings.sentences(num_places=1)
+    yield from dataset.findings.sentences(num_locations=1)
     imbalance = dataset.findings.imbalance
     if imbalance is not None and config.training.class_weights == "none":
         yield imbalance.ADVICE

@@ -3,8 +3,9 @@
 import tempfile
 from pathlib import Path
 
-from textclf import batches, classifier, data, linear, text
+from textclf import classifier, data, linear, text
 from textclf.config import Config
+from textclf.progress import OnProgress, no_progress
 from textclf.training.optimization import weigh_classes
 from textclf.training.work_folder import WorkFolder
 
@@ -14,7 +15,7 @@ def fit_linear(
     dataset: data.Dataset,
     *,
     folder: Path | None = None,
-    on_progress: batches.Progress = lambda stage, done, total: None,
+    on_progress: OnProgress = no_progress,
 ) -> linear.Fitted:
     """Fit the linear model of a configuration, alone or of a mixture.
 

@@ -13,9 +13,9 @@ import msgspec
 import numpy as np
 import tensorflow as tf
 
-from textclf import batches
 from textclf.config import Config
 from textclf.errors import ConfigError, TrainingError
+from textclf.progress import OnProgress, no_progress
 from textclf.training.checks import check_inputs
 from textclf.training.cluster import open_cluster
 from textclf.training.loop import Loop
@@ -58,7 +58,7 @@ def find_learning_rate(
     min_rate: float = MIN_RATE,
     max_rate: float = MAX_RATE,
     num_steps: int = NUM_STEPS,
-    on_progress: batches.Progress = lambda stage, done, total: None,
+    on_progress: OnProgress = no_progress,
 ) -> RangeTest:
     """Train for some steps with a rising learning rate and return the losses.
 

@@ -6,10 +6,11 @@ from typing import Any
 
 import msgspec
 
-from textclf import batches, evaluation, recipes
+from textclf import evaluation, recipes
 from textclf.config import Config
 from textclf.display import Document, Notes, Table, to_html
 from textclf.errors import TrainingError
+from textclf.progress import OnProgress, no_progress
 from textclf.training.events import Epoch, Finished, LinearFitted, Started, TrackingFailed
 from textclf.training.run import train_events
 
@@ -63,7 +64,7 @@ def train(
     *,
     overwrite: bool = False,
     resume: bool = False,
-    on_progress: batches.Progress = lambda stage, done, total: None,
+    on_progress: OnProgress = no_progress,
 ) -> TrainingResult:
     """Train a classifier and write its folder.
 

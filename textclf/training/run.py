@@ -15,6 +15,7 @@ import textclf
 from textclf import artifact, batches, classifier, data, evaluation, linear, networks, text
 from textclf.config import Config, absolute_paths, with_paths
 from textclf.errors import DataError, TrainingError
+from textclf.progress import OnProgress, no_progress
 from textclf.tasks import Decision
 from textclf.training import diagnostics, initialization
 from textclf.training.averaging import MovingAverage
@@ -70,7 +71,7 @@ def train_events(
     resume: bool = False,
     linear_model: linear.Fitted | None = None,
     should_stop: Callable[[], bool] = lambda: False,
-    on_progress: batches.Progress = lambda stage, done, total: None,
+    on_progress: OnProgress = no_progress,
     max_steps_per_call: int | None = None,
 ) -> Generator[Event, None, None]:
     """Check the settings, then return the events of a training that happens while they are read.
@@ -126,7 +127,7 @@ def _events(
     resume: bool,
     linear_model: linear.Fitted | None,
     should_stop: Callable[[], bool],
-    on_progress: batches.Progress,
+    on_progress: OnProgress,
     max_steps_per_call: int | None,
 ) -> Generator[Event, None, None]:
     if resume and (finished := _finished_before(output)) is not None:
@@ -233,7 +234,7 @@ def _linear_model(
     setup: Setup,
     work: WorkFolder,
     linear_model: linear.Fitted | None,
-    on_progress: batches.Progress,
+    on_progress: OnProgress,
 ) -> Generator[Event, None, tuple[linear.Fitted | None, Decision | None]]:
     """Fit the linear model, if there is one; return it with its decision, and yield its event."""
     config = setup.config
@@ -364,9 +365,7 @@ def _extra_files(work: Path) -> dict[str, Path]:
 # === Set-up ===
 
 
-def set_up(
-    config: Config, work: WorkFolder, cluster: Cluster, on_progress: batches.Progress
-) -> Setup:
+def set_up(config: Config, work: WorkFolder, cluster: Cluster, on_progress: OnProgress) -> Setup:
     """Open the data, encode them, and make the network."""
     config = with_paths(config)
     dataset = data.open_dataset(config.data, on_progress=on_progress)
@@ -433,7 +432,7 @@ def _prepare(
     dataset: data.Dataset,
     work: Path,
     cluster: Cluster,
-    on_progress: batches.Progress,
+    on_progress: OnProgress,
 ) -> batches.Prepared:
     """Build the vocabulary and encode train and validation.
 

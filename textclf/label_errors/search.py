@@ -10,7 +10,7 @@ from textclf.config import Config, with_paths
 from textclf.data import Dataset
 from textclf.display import excerpt
 from textclf.errors import check_all, format_list
-from textclf.label_errors.folds import OnProgress, Rows, check_rows, make_folds, read_rows
+from textclf.label_errors.folds import Rows, check_rows, make_folds, read_rows
 from textclf.label_errors.out_of_fold import check_model, predict_out_of_fold
 from textclf.label_errors.result import LabelErrors, SuspectRow
 from textclf.label_errors.suspects import (
@@ -20,10 +20,11 @@ from textclf.label_errors.suspects import (
     conflicts,
     find_suspects,
 )
+from textclf.progress import OnProgress, no_progress
 from textclf.startup import import_tensorflow
 
 NUM_FOLDS = 5
-_MAX_CONFLICTS = 5  # places of equal texts with other labels
+_MAX_CONFLICTS = 5  # locations of equal texts with other labels
 _MAX_CHANGES = 4  # labels in a reason
 
 
@@ -49,13 +50,13 @@ def find_label_errors(
     model_kind: str = "linear",
     num_folds: int = NUM_FOLDS,
     dataset: Dataset | None = None,
-    on_progress: OnProgress = lambda stage, done, total: None,
+    on_progress: OnProgress = no_progress,
 ) -> LabelErrors:
     """Return the rows of train whose labels are probably wrong, most likely wrong first.
 
         result = find_label_errors(config)
         for suspect in result.suspects[:20]:
-            print(suspect.place, suspect.text, suspect.reason)
+            print(suspect.location, suspect.text, suspect.reason)
 
     Each row gets its probabilities from a model that was trained on other folds of train, equal
     texts always being in the same fold. Labels that disagree with them are ranked by confident
@@ -133,13 +134,16 @@ def _suspects(
     suspects = []
     for suspect in ranked:
         row = int(judged_rows[suspect.index])
-        given = np.flatnonzero(rows.y[row]).tolist() if multi_label else suspect.given
+        label_ids = np.flatnonzero(rows.y[row]).tolist() if multi_label else suspect.label_ids
         # Labels that are not judged stay as they are.
-        kept = [c for c in given if not judged[c]] if multi_label else []
-        suggested = sorted([*kept, *columns[list(suspect.suggested)].tolist()])
+        kept = [c for c in label_ids if not judged[c]] if multi_label else []
+        suggested = sorted([*kept, *columns[list(suspect.suggested_ids)].tolist()])
         suspects.append(
             Suspect(
-                index=row, given=tuple(given), suggested=tuple(suggested), quality=suspect.quality
+                index=row,
+                label_ids=tuple(label_ids),
+                suggested_ids=tuple(suggested),
+                quality=suspect.quality,
             )
         )
     return suspects
@@ -156,7 +160,7 @@ def _describe(
     dataset: Dataset,
     on_progress: OnProgress,
 ) -> tuple[SuspectRow, ...]:
-    """Return the suspects with places, texts and reasons.
+    """Return the suspects with locations, texts and reasons.
 
     Args:
         suspects: with row numbers as indices.
@@ -172,7 +176,7 @@ def _describe(
             excerpts[example.row] = excerpt(example.text)
         if example.row % 1024 == 0:
             on_progress("reading the suspects", example.row, total)
-    place = dataset.places("train")
+    location = dataset.locations("train")
     groups = {int(rows.text_ids[group[0]]): group for group in conflicting}
     described = []
     for suspect in suspects:
@@ -183,23 +187,23 @@ def _describe(
         equal = ""
         if len(others):
             label = _names(rows.y[others[0]], dataset)
-            equal = f"an equal text in {place(int(others[0]))} has {label}"
+            equal = f"an equal text in {location(int(others[0]))} has {label}"
             if len(others) > 1:
                 equal = (
                     f"{len(others)} equal texts have other labels, such as {label} in "
-                    f"{place(int(others[0]))}"
+                    f"{location(int(others[0]))}"
                 )
         described.append(
             SuspectRow(
                 row=row,
-                place=place(row),
+                location=location(row),
                 text=excerpts[row],
-                given=tuple(dataset.class_names[c] for c in suspect.given),
-                suggested=tuple(dataset.class_names[c] for c in suspect.suggested),
-                p_given=_rounded(p[row, list(suspect.given)]),
-                p_suggested=_rounded(p[row, list(suspect.suggested)]),
+                labels=tuple(dataset.class_names[c] for c in suspect.label_ids),
+                suggested_labels=tuple(dataset.class_names[c] for c in suspect.suggested_ids),
+                p_labels=_rounded(p[row, list(suspect.label_ids)]),
+                p_suggested=_rounded(p[row, list(suspect.suggested_ids)]),
                 quality=round(suspect.quality, 4),
-                conflicts=tuple(place(int(other)) for other in others[:_MAX_CONFLICTS]),
+                conflicts=tuple(location(int(other)) for other in others[:_MAX_CONFLICTS]),
                 reason="; ".join(filter(None, [_model_reason(suspect, p[row], dataset), equal])),
             )
         )
@@ -208,9 +212,9 @@ def _describe(
 
 def _model_reason(suspect: Suspect, p: np.ndarray, dataset: Dataset) -> str:
     """Return what the model gives to the labels on which it disagrees."""
-    given, suggested = set(suspect.given), set(suspect.suggested)
-    removed = [c for c in suspect.given if c not in suggested]
-    added = [c for c in suspect.suggested if c not in given]
+    label_ids, suggested_ids = set(suspect.label_ids), set(suspect.suggested_ids)
+    removed = [c for c in suspect.label_ids if c not in suggested_ids]
+    added = [c for c in suspect.suggested_ids if c not in label_ids]
     shown = [f"{dataset.class_names[c]} {_decimals(p[c])}" for c in [*removed, *added]]
     if dataset.multi_label:
         present = [f"{text} (given)" for text in shown[: len(removed)]]

@@ -8,8 +8,8 @@ import click
 from textclf.cli import options
 from textclf.cli.terminal import (
     Progress,
-    note,
     output_width,
+    say,
     show_check,
     termination_as_interrupt,
 )
@@ -98,4 +98,4 @@ def label_errors(
                 output, dataset, result, overwrite=overwrite, on_progress=progress.update
             )
     if output is not None:
-        note(f"all {len(result.suspects):,} suspects are in {output}")
+        say(f"{len(result.suspects):,} suspects written to {output}")

@@ -132,8 +132,10 @@ def gather(
         **settings,
     )
     is_positive = card.task.indicators(scores.y_true)
-    y_validation, p_validation = tables.validation_probabilities(plan.trained, dataset, on_progress)
-    thresholds = _thresholds(plan, y_validation, p_validation)
+    validation = scores
+    if split != "validation":
+        validation = predictor.score(dataset, "validation", on_progress)
+    thresholds = _thresholds(plan, validation.y_true, validation.p)
     mistakes, suspects, not_explained = find_examples(
         predictor, dataset, split, scores, on_progress
     )
@@ -147,11 +149,11 @@ def gather(
         history=_history(plan),
         thresholds=None if thresholds is None else thresholds.points,
         supports={} if thresholds is None else thresholds.supports,
-        validation_size=len(p_validation),
+        validation_size=len(validation.p),
         coverage=None
         if card.multi_label
         else coverage_points(
-            card.task, y_validation, p_validation, COVERAGES, card.decision.thresholds
+            card.task, validation.y_true, validation.p, COVERAGES, card.decision.thresholds
         ),
         mistakes=mistakes,
         suspects=suspects,

@@ -85,11 +85,11 @@ def tables_of(
     on_progress: OnProgress = no_progress,
 ) -> ThresholdTables:
     """Return the tables of a checked plan; see `threshold_tables`."""
-    y_true, p = validation_probabilities(plan, dataset, on_progress)
+    y_true, p = _validation_probabilities(plan, dataset, on_progress)
     return tables_at(STEPS, plan, y_true, p, positive)
 
 
-def validation_probabilities(
+def _validation_probabilities(
     plan: Plan,
     dataset: "Dataset",
     on_progress: OnProgress = no_progress,
@@ -120,7 +120,7 @@ def tables_at(
     Args:
         steps: thresholds.
         plan: of `check_tables`.
-        y_true, p: of `validation_probabilities`.
+        y_true, p: true classes and probabilities of validation.
         positive: see `threshold_tables`.
     """
     from textclf import evaluation

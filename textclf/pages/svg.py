@@ -26,6 +26,8 @@ _STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
+# Labels of Matplotlib for what has none.
+_NO_LABEL = re.compile("_nolegend_|_(child|container)[0-9]+")
 # Colours of a file, which has no page.
 _FILE_STYLE = (
     "<style>:root { color: #1b1f24; } @media (prefers-color-scheme: dark) "
@@ -82,7 +84,8 @@ def draw(
         _use_plain_numbers(axes)
         axes.grid(alpha=0.2, linewidth=0.5)
         if has_legend:
-            handles, labels = axes.get_legend_handles_labels()
+            handles = _labelled(axes)
+            labels = [handle.get_label() for handle in handles]
             columns = 2 if max(map(len, labels), default=0) > 14 else 3
             figure.legend(
                 handles, labels, loc="outside lower center", ncols=columns, frameon=False,
@@ -90,9 +93,15 @@ def draw(
             )  # fmt: skip
         stream = io.StringIO()
         figure.savefig(stream, format="svg", metadata={"Date": None})
-    content = stream.getvalue().replace(INK, "currentColor")
+    content = _in_tags(stream.getvalue(), lambda tag: tag.replace(INK, "currentColor"))
     file = re.sub(r"(<svg[^>]*>)", rf"\1{_FILE_STYLE}", content, count=1)
     return Picture(title, caption, _inline(content, title, caption), file)
+
+
+def _labelled(axes: Any) -> list[Any]:
+    """Return what a legend shows; Matplotlib's own list lacks labels that begin with "_"."""
+    drawn = [*axes.get_lines(), *axes.containers]
+    return [handle for handle in drawn if not _NO_LABEL.fullmatch(handle.get_label())]
 
 
 def _use_plain_numbers(axes: Any) -> None:
@@ -108,6 +117,11 @@ def _use_plain_numbers(axes: Any) -> None:
             axis.set_minor_formatter(ticker.NullFormatter())
 
 
+def _in_tags(svg: str, change: Callable[[str], str]) -> str:
+    """Return an SVG with its tags changed and its texts, which may hold names of classes, as is."""
+    return re.sub("<[^>]*>", lambda tag: change(tag[0]), svg)
+
+
 def _inline(svg: str, title: str, caption: str) -> "Markup":
     """Prepare an SVG file for a page: size of the page, unique ids, a description."""
     from markupsafe import Markup, escape
@@ -116,8 +130,7 @@ def _inline(svg: str, title: str, caption: str) -> "Markup":
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg)
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg)
     prefix = re.sub(r"\W", "", title)
-    svg = re.sub(r'\bid="', f'id="{prefix}-', svg)
-    svg = re.sub(r'href="#', f'href="#{prefix}-', svg)
-    svg = re.sub(r"url\(#", f"url(#{prefix}-", svg)
+    references = re.compile(r'(\bid="|href="#|url\(#)')
+    svg = _in_tags(svg, lambda tag: references.sub(rf"\g<1>{prefix}-", tag))
     label = escape(f"{title}: {caption}")
     return Markup(svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1))

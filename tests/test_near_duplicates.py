@@ -134,6 +134,29 @@ def test_a_large_group_of_near_duplicates_is_found_without_comparing_all_pairs(
     assert {row for row, _ in pairs_of(found, "test")} == set(range(100))
 
 
+def test_every_row_of_a_template_has_a_pair_though_few_pairs_are_candidates(search: Search) -> None:
+    texts = [
+        f"your order {i * 7919} has been shipped to the address of {i} again" for i in range(600)
+    ]
+    found = search(texts[300:], texts[:300])
+    assert {row for row, _ in pairs_of(found, "test")} == set(range(300))
+    index = near_duplicates._BandIndex(np.zeros((5000, 40), np.uint32))
+    rows, others = index.candidates(np.zeros((100, 40), np.uint32), np.arange(100))
+    largest = near_duplicates._MAX_GROUP * 40
+    assert np.bincount(rows).max() <= largest < 5000
+    assert len(np.unique(others)) == 5000, "together, the rows of train are compared with all"
+
+
+def test_candidates_of_a_small_group_are_all_of_it() -> None:
+    bands = np.arange(40 * 60, dtype=np.uint32).reshape(60, 40)
+    bands[:50, 7] = 9  # 50 rows have one band in common
+    index = near_duplicates._BandIndex(bands)
+    rows, others = index.candidates(bands[:3], np.array([11, 5, 1]))
+    assert sorted(zip(rows.tolist(), others.tolist(), strict=True)) == [
+        (row, other) for row in range(3) for other in range(50)
+    ]
+
+
 def test_best_is_the_most_similar_pair_of_each_row_and_can_ask_for_other_labels() -> None:
     pairs = near_duplicates.NearPairs(
         np.array([4, 2, 4, 4]), np.array([0, 1, 2, 3]), np.array([0.5, 0.7, 0.9, 0.8], np.float32),

@@ -32,8 +32,10 @@ _NUM_PERMUTATIONS = _NUM_BANDS * _BAND_ROWS
 # similarity 0.4, the share of equal bytes is smaller than this with a probability of 0.002.
 _LEAST_ESTIMATE = 0.29
 _PAIRS_AT_ONCE = 50_000
-# A row of train is compared with at most so many rows of validation and test. In a larger group of
-# rows of train with an equal band, rows are compared with the first and the next one.
+# A row of train is compared with at most so many rows of validation and test, and only with so many
+# of those that have an equal band. In a larger group of rows of train with an equal band, rows are
+# compared with the first and the next one. So time and memory do not grow with the square of the
+# rows, not even if all are made from one template.
 _MAX_GROUP = 64
 _WINDOW = 4  # n-gram of letters, in characters
 _ODD = [
@@ -227,7 +229,7 @@ class NearDuplicates:
     ) -> None:
         assert self._index is not None
         stored = self._evaluation
-        mine, others = self._index.candidates(bands)
+        mine, others = self._index.candidates(bands, rows)
         is_similar = _are_similar(sketches, mine, stored.sketches, others)
         mine, others = mine[is_similar], others[is_similar]
         # Rows without a near-duplicate so far come first, in case that there are too many.
@@ -419,15 +421,28 @@ class _BandIndex:
         self._orders = [np.argsort(column, kind="stable").astype(np.int32) for column in bands.T]
         self._sorted = [column[order] for column, order in zip(bands.T, self._orders, strict=True)]
 
-    def candidates(self, bands: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return pairs with an equal band: positions in `bands` and positions in the index."""
+    def candidates(self, bands: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return pairs with an equal band: positions in `bands` and positions in the index.
+
+        Of more than `_MAX_GROUP` rows of the index with an equal band, as many are returned, others
+        for each row and band.
+
+        Args:
+            bands: uint32 [N, 40].
+            rows: int64 [N], their numbers.
+        """
         pairs = [np.zeros(0, np.int64)]
-        for column, order, known in zip(bands.T, self._orders, self._sorted, strict=True):
+        columns = zip(bands.T, self._orders, self._sorted, strict=True)
+        for number, (column, order, known) in enumerate(columns):
             low = np.searchsorted(known, column, "left")
             sizes = np.searchsorted(known, column, "right") - low
-            mine = np.repeat(np.arange(len(column)), sizes)
-            within = np.arange(len(mine)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-            others = order[np.repeat(low, sizes) + within]
+            begin = _mix(rows.astype(np.uint64) * np.uint64(_NUM_BANDS) + np.uint64(number), 0)
+            begin = (begin % np.maximum(sizes, 1).astype(np.uint64)).astype(np.int64)
+            counts = np.minimum(sizes, _MAX_GROUP)
+            mine = np.repeat(np.arange(len(column)), counts)
+            within = np.arange(len(mine)) - np.repeat(np.cumsum(counts) - counts, counts)
+            within = (within + begin[mine]) % sizes[mine]  # from `begin` on, around the end
+            others = order[low[mine] + within]
             pairs.append(mine << 32 | others.astype(np.int64))
         unique = np.unique(np.concatenate(pairs))
         return unique >> 32, unique & 0xFFFFFFFF

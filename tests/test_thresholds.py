@@ -86,6 +86,8 @@ def test_predict_prints_the_label_of_the_threshold_with_its_probability(run, tmp
 def test_precision_of_each_label_is_reached_on_validation_or_reported(several_run):
     former = artifact.read_card(several_run)
     result = textclf.calibrate(several_run, precision=0.3, each_label=True)
+    version = artifact.read_card(several_run).format_version
+    assert version == 1, "older versions know thresholds of several labels"
     assert result.options == {"precision": 0.3, "each_label": True}
     assert result.decision.abstain_below is None
     missed = next((n for n in result.notices if "do not reach precision 0.3" in n), "")

@@ -82,7 +82,7 @@ def test_a_near_duplicate_at_ten_percent_edits_is_a_leak_with_both_places(tmp_pa
     assert f"{tmp_path}/test.csv:22 (bad) ~ {tmp_path}/train.csv:12 (bad)" in example.location
     assert example.texts[0].startswith(copy[:50])
     assert "textclf data clean CONFIG OUTPUT --drop-leaks --near" in finding.fix
-    assert "too good" in finding.reason
+    assert "too high" in finding.reason
 
 
 def test_near_duplicates_with_different_labels_are_a_finding(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ class Rows(NamedTuple):
     """Labels of the rows of train, and which texts are equal.
 
     Attributes:
-        y: int64 [n], or bool [n, C] with several labels a text.
+        y: int64 [n], or bool [n, C] with several labels per text.
         hashes: uint64 [n], of the normalised texts.
         text_ids: int64 [n], the same number for equal texts.
         is_empty: bool [n], texts of white space only.

@@ -135,7 +135,7 @@ def _suspects(
     for suspect in ranked:
         row = int(judged_rows[suspect.index])
         label_ids = np.flatnonzero(rows.y[row]).tolist() if multi_label else suspect.label_ids
-        # Labels that are not judged stay as they are.
+        # Labels that are not judged do not change.
         kept = [c for c in label_ids if not judged[c]] if multi_label else []
         suggested = sorted([*kept, *columns[list(suspect.suggested_ids)].tolist()])
         suspects.append(

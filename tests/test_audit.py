@@ -69,7 +69,7 @@ def test_data_without_oddities_have_no_finding(tmp_path: Path) -> None:
     result = audit_of(tmp_path, good_rows())
     # Words of a hundred texts are too few for a vocabulary.
     assert kinds(result) <= {"unknown_words"}
-    assert not any("not looked for" in note for note in result.notes)
+    assert not any("not searched for" in note for note in result.notes)
 
 
 def test_a_near_duplicate_at_ten_percent_edits_is_a_leak_with_both_places(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_a_near_duplicate_at_ten_percent_edits_is_a_leak_with_both_places(tmp_pa
     assert f"{tmp_path}/test.csv:22 (bad) ~ {tmp_path}/train.csv:12 (bad)" in example.location
     assert example.texts[0].startswith(copy[:50])
     assert "textclf data clean CONFIG OUTPUT --drop-leaks --near" in finding.fix
-    assert "too good" in finding.reason
+    assert "too high" in finding.reason
 
 
 def test_near_duplicates_with_different_labels_are_a_finding(tmp_path: Path) -> None:
@@ -120,9 +120,9 @@ def test_without_datasketch_the_audit_says_that_near_duplicates_were_not_looked_
     train = good_rows()
     result = audit_of(tmp_path, [*train, [" ".join(edited(train[10][0].split(), 1)), "bad"]])
     assert result.near_rows is None and not any("near" in kind for kind in kinds(result))
-    (note,) = [note for note in result.notes if "not looked for" in note]
+    (note,) = [note for note in result.notes if "not searched for" in note]
     assert "'.[audit]'" in note
-    assert "not looked for" in audit.format_audit(result)
+    assert "not searched for" in audit.format_audit(result)
     refused = run("data", "clean", tmp_path / "train.csv", tmp_path / "out", "--dedupe", "--near")
     assert refused.exit_code == 1 and "datasketch is not installed" in refused.stderr
 

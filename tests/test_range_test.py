@@ -103,6 +103,9 @@ def test_lr_find_command_prints_a_suggestion_and_writes_a_picture(
     assert (tmp_path / "rates.png").read_bytes().startswith(b"\x89PNG")
     as_json = CliRunner().invoke(main, [*arguments, "--json"])
     assert len(json.loads(as_json.stdout)["losses"]) <= 120
-    for name, message in (("rates.doc", "no picture by its name"), ("no/a.png", "does not exist")):
+    for name, message in (
+        ("rates.doc", "is not a picture by its ending"),
+        ("no/a.png", "does not exist"),
+    ):
         wrong = CliRunner().invoke(main, [*arguments, "--plot", str(tmp_path / name)])
         assert wrong.exit_code == 1 and message in wrong.stderr, wrong.stderr

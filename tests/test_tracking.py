@@ -417,7 +417,7 @@ def test_store_that_fails_is_reported_once_and_does_not_end_the_training(
         if isinstance(event, training.Epoch) and event.epoch == 3 and is_back:
             store.path.write_bytes(stored)
     assert isinstance(last, training.Finished) and last.why == "epochs"
-    assert "the training continues, and they are sent again later" in failures[0]
+    assert "the training continues, and the values are sent again later" in failures[0]
     if is_back:
         assert len(failures) == 1
         assert store.run().info.status == "FINISHED" and store.steps("loss") == [1, 2, 3]

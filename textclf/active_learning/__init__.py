@@ -1,4 +1,4 @@
-"""Active learning: which texts without labels to label next.
+"""Active learning: choose the unlabelled texts to label next.
 
     selection = select_next("runs/reviews", "unlabelled.csv", n=100, output="next.csv")
 

@@ -1,4 +1,4 @@
-"""Choice of texts that differ from each other among uncertain ones."""
+"""Choice of uncertain texts that differ from each other."""
 
 import warnings
 from collections.abc import Sequence
@@ -8,11 +8,11 @@ import numpy as np
 
 # Candidates for each text that is chosen: 10 is the smallest factor of Zhdanov (2019).
 CANDIDATES_PER_TEXT = 10
-# From so many texts on, k-means reads the candidates in small batches.
+# From this number of texts, k-means reads the candidates in small batches.
 _MANY_TEXTS = 1000
 _DIMENSIONS = 100
 _MAX_FEATURES = 50_000
-# The beginning of a long text is enough to tell what it is about.
+# The beginning of a long text is enough to determine its topic.
 _MAX_CHARACTERS = 10_000
 # Words, and single Han characters and kana, in unigrams and bigrams.
 _TOKEN = r"[^\W\u2e80-\u9fff\uf900-\ufaff]+|[\u2e80-\u9fff\uf900-\ufaff]"
@@ -25,8 +25,8 @@ def choose_diverse(
 
         choose_diverse(["good", "good!", "bad"], np.array([0.9, 0.9, 0.8]), 2)
 
-    The texts are divided into n clusters by k-means, in which an uncertain text has a larger
-    weight, and the text next to the centre of each cluster is chosen: Zhdanov (2019), "Diverse
+    The texts are divided into n clusters by k-means, with larger weights for more uncertain texts,
+    and the text closest to the centre of each cluster is chosen: Zhdanov (2019), "Diverse
     mini-batch active learning". The vectors are TF-IDF of words and Han characters, reduced by
     latent semantic analysis (Deerwester et al. 1990).
 
@@ -44,7 +44,7 @@ def choose_diverse(
     with threadpool_limits(1):
         vectors = _vectors(texts, seed)
         chosen = set(_next_to_centres(vectors, uncertainty, n, seed))
-    # Where clusters are empty, the most uncertain of the other texts are added.
+    # If clusters are empty, the most uncertain of the other texts are added.
     for index in np.argsort(-uncertainty, kind="stable").tolist():
         if len(chosen) == n:
             break
@@ -69,7 +69,7 @@ def _vectors(texts: Sequence[str], seed: int) -> np.ndarray:
     if dimensions < 1:
         return matrix.toarray()
     with warnings.catch_warnings():
-        # Where all texts have the same words, the variance is 0.
+        # If all texts have the same words, the variance is 0.
         warnings.simplefilter("ignore", RuntimeWarning)
         reduced = TruncatedSVD(dimensions, random_state=seed).fit_transform(matrix)
     return normalize(reduced)
@@ -78,13 +78,13 @@ def _vectors(texts: Sequence[str], seed: int) -> np.ndarray:
 def _next_to_centres(
     vectors: np.ndarray, uncertainty: np.ndarray, n: int, seed: int
 ) -> Sequence[int]:
-    """Return the index of the text next to the centre of each cluster that has texts."""
+    """Return the index of the text closest to the centre of each cluster that has texts."""
     from sklearn.cluster import KMeans, MiniBatchKMeans
     from sklearn.exceptions import ConvergenceWarning
 
     kind: Any = KMeans if n < _MANY_TEXTS else MiniBatchKMeans
     k_means = kind(n, n_init=1, max_iter=100, random_state=seed)
-    # k-means refuses weights that are all 0.
+    # k-means fails if all weights are 0.
     weights = uncertainty + 1e-9
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct texts than clusters

@@ -28,7 +28,7 @@ def check_selection_file(path: str | os.PathLike, source: Any, *, overwrite: boo
         overwrite: whether an existing file may be replaced.
 
     Raises:
-        DataError: it has another ending than .csv and .jsonl, is the input, exists and may not be
+        DataError: its ending is neither .csv nor .jsonl, it is the input, exists and may not be
             replaced, or cannot be written.
     """
     if format_of_output(path) not in ("csv", "jsonl"):
@@ -52,8 +52,8 @@ def write_selection(
 
     The columns are those of the input, the column of the label (empty if the input has none),
     rank, row, the measure, predicted, and the probability of each class as `p_CLASS`; in JSON lines
-    the object `probabilities`. A name that the input has already gets an underscore. Texts without
-    a table have the text column of the training data.
+    the object `probabilities`. An underscore is appended to a name that the input already has.
+    Texts without a table have the text column of the training data.
 
     Args:
         path: a file .csv or .jsonl.
@@ -85,7 +85,7 @@ def _records(selection: "Selection", *, is_csv: bool) -> Iterable[dict[str, Any]
     """Yield the columns of each text; those of the input first."""
     inputs = [text.columns or {selection.text_column: text.text} for text in selection.texts]
     taken = {name for columns in inputs for name in columns} | {selection.label_column}
-    names: dict[str, str] = {}  # of an answer -> of its column
+    names: dict[str, str] = {}  # answer -> column
     for rank, (text, columns) in enumerate(zip(selection.texts, inputs, strict=True), 1):
         answers: dict[str, Any] = {
             "rank": rank,

@@ -35,10 +35,10 @@ class Candidate(NamedTuple):
 
 
 class Pool:
-    """The `size` most uncertain texts so far; of equally uncertain texts the first ones.
+    """The `size` most uncertain texts so far; among equally uncertain texts, the first ones.
 
-    Texts are equal if their normal forms are, see `data.splits.normalise`. Of equal texts the most
-    uncertain row is kept, or the first of equally uncertain ones.
+    Texts are equal if `data.splits.normalise` returns the same text. Among equal texts, the most
+    uncertain row is kept, or the first of equally uncertain rows.
 
     Attributes:
         num_repeated: rows that were left out because their text was in the pool already.
@@ -46,7 +46,7 @@ class Pool:
 
     def __init__(self, size: int):
         self._size = size
-        # Uncertainty and number with the signs by which the first entry leaves the pool next.
+        # (uncertainty, -number, ...): the smallest entry is the first to leave the pool.
         self._heap: list[tuple[float, int, bytes, Candidate]] = []
         self._hashes: set[bytes] = set()
         self.num_repeated = 0
@@ -60,7 +60,7 @@ class Pool:
         return np.flatnonzero(uncertainty > self._heap[0][0]).tolist()
 
     def add(self, candidate: Candidate) -> None:
-        """Add a text, whose number is greater than those before, if it is uncertain enough."""
+        """Add a text if it is uncertain enough; numbers must increase from call to call."""
         is_full = len(self._heap) == self._size
         if is_full and candidate.uncertainty <= self._heap[0][0]:
             return

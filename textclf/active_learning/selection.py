@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from textclf.model_data import OnNote
 
 
-# k-means in clusters of a few texts takes minutes beyond these numbers.
+# Beyond these numbers, k-means with clusters of a few texts takes minutes.
 MAX_TEXTS = 10_000
 _MAX_CANDIDATES = 20_000
 
@@ -33,7 +33,7 @@ class NextText(msgspec.Struct, frozen=True):
         row: number of the row in the input, from 0; the header and blank lines do not count.
         text: the text.
         score: its margin or its entropy, see `uncertainty.score`.
-        predicted: the label of the model; multi-label: its labels.
+        predicted: the predicted label; multi-label: the predicted labels.
         probabilities: class -> probability.
         columns: the row of the table by column; empty without a table.
     """
@@ -57,8 +57,8 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
         label_column: column of the label in the training data.
         num_rows: rows of the input.
         num_empty: rows without any visible character, which are never chosen.
-        num_repeated: rows whose text was a candidate already.
-        num_candidates: the most uncertain texts among which diverse ones were chosen.
+        num_repeated: rows whose text was already a candidate.
+        num_candidates: number of candidates, the most uncertain texts.
         num_abstained: chosen texts from which the model abstains.
     """
 
@@ -104,13 +104,13 @@ def select_next(
     on_note: "OnNote" = lambda note: None,
     on_progress: OnProgress = no_progress,
 ) -> Selection:
-    """Return the texts whose labels would teach a model most.
+    """Return the texts whose labels are likely to improve a model most.
 
         selection = textclf.select_next("runs/reviews", "unlabelled.txt", n=20)
         selection.texts[0].text, selection.texts[0].score
 
-    They are the texts about which the model is least sure. With `diverse`, they are chosen among
-    ten times as many candidates (at most 20,000) such that they differ from each other, see
+    These are the texts with the most uncertain predictions. With `diverse`, texts that differ from
+    each other are chosen from ten times as many candidates (at most 20,000), see
     `diversity.choose_diverse`. Equal texts are chosen once and empty ones never. Whether a text is
     in the training data is not checked. Memory grows with the candidates, not with the input.
 
@@ -123,7 +123,7 @@ def select_next(
         diverse: whether the texts should differ from each other.
         seed: of the choice of diverse texts. Equal seeds choose equal texts.
         output: file .csv or .jsonl for the texts with all columns of the table, an empty column for
-            the label, and what the model answers.
+            the label, and the outputs of the model.
         overwrite: whether an existing output may be replaced.
         lines: read each line of a file as a text, whatever its name.
         overrides: "section.setting" -> value, in the section `data`.
@@ -238,7 +238,7 @@ def _strings(texts: Iterable[Any]) -> Iterable[str]:
 def _fill(
     pool: "Pool", predictor: "Predictor", rows: Input, by: str, on_progress: OnProgress
 ) -> tuple[int, int]:
-    """Put the most uncertain texts of an input into the pool; count all texts and empty ones."""
+    """Add the most uncertain texts to the pool; return the numbers of all and of empty rows."""
     import numpy as np
 
     from textclf.active_learning.pool import Candidate
@@ -252,8 +252,8 @@ def _fill(
         if not np.isfinite(p).all():
             bad = int(np.flatnonzero(~np.isfinite(p).all(axis=1))[0])
             raise DataError(
-                f"{rows.name}: the model gives row {num_rows + bad + 1} a probability that is no "
-                "number; check the model with `textclf predict`"
+                f"{rows.name}: the model gives row {num_rows + bad + 1} a probability that is not "
+                "a number; check the model with `textclf predict`"
             )
         scores = score(task, p, decision, by)
         values = uncertainty(scores, by)

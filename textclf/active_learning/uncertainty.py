@@ -1,4 +1,4 @@
-"""Uncertainty of a model about texts: margin and entropy of its probabilities.
+"""Uncertainty of predictions: margin and entropy of probabilities.
 
 Shapes: n texts, C classes.
 """
@@ -19,17 +19,17 @@ def score(task: "Task", p: "np.ndarray", decision: "Decision", by: str) -> "np.n
 
         score(OneOf(2), np.array([[0.5, 0.5], [0.9, 0.1]]), Decision(), "margin")    # [0.0, 0.8]
 
-    - `margin`, 0 to 1: a text with a small one is uncertain. One-of: the difference of the two
+    - `margin`, 0 to 1: a small margin is uncertain. One-of: the difference of the two
       highest probabilities (Scheffer et al. 2001, "Active hidden Markov models for information
       extraction"; for two classes the order is that of Lewis & Gale 1994, "A sequential algorithm
       for training text classifiers"). Multi-label: the smallest margin of a label to its threshold
       (Brinker 2006, "On active learning in multi-label classification").
-    - `entropy`, in nats: a text with a large one is uncertain (Settles 2009, "Active learning
+    - `entropy`, in nats: a large entropy is uncertain (Settles 2009, "Active learning
       literature survey", section 3.1). Multi-label: the sum over the labels, which is the entropy
       of the set of labels if they are independent.
 
-    With a threshold t, the margin of a probability p is |p - t| / (p + t - 2 p t): that of p and
-    1 - p after the log-odds were shifted by those of t. At t = 0.5 it is |2 p - 1|.
+    With a threshold t, the margin of a probability p is |p - t| / (p + t - 2 p t): the margin of p
+    and 1 - p after a shift of the log-odds by those of t. At t = 0.5 it is |2 p - 1|.
 
     Args:
         task: of the model.
@@ -56,7 +56,7 @@ def score(task: "Task", p: "np.ndarray", decision: "Decision", by: str) -> "np.n
 
 
 def uncertainty(scores: "np.ndarray", by: str) -> "np.ndarray":
-    """Return numbers of at least 0 that grow with the uncertainty, from those of `score`."""
+    """Convert scores to numbers of at least 0 that grow with the uncertainty."""
     return scores if by == "entropy" else 1 - scores
 
 

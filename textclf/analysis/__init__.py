@@ -1,12 +1,12 @@
-"""Explanations: how much each word of a text speaks for a class.
+"""Explanations: how much each word of a text adds to the score of a class.
 
     explanation.py    `Explanation` of a text, as JSON, text and HTML
     attribution.py    integrated gradients of the network, contributions of the linear model
     omission.py       change of the scores without each token, in core TensorFlow operations
     coloured.py       explanations as text with colours for a terminal
     pages.py          explanations as HTML, for notebooks and as a page
-    explanations.html template of them
-    words.html        macros of the coloured words, for other pages too
+    explanations.html template for pages.py
+    words.html        macros of the coloured words, also for other pages
 
 The package can be imported without TensorFlow; `explain_texts` and `leave_one_out` need it.
 """

@@ -8,13 +8,13 @@ adds a part of it:
 
       x * integral over a from 0 to 1 of d score / d x at a x
 
-  The path leads from zero vectors to the vectors of the text. The integral is a sum over the nodes
-  of Gauss and Legendre. If it were exact, the parts of all tokens would add up to the score minus
-  that of the zero vectors (completeness); the difference is reported.
+  The path leads from zero vectors to the vectors of the text. The integral is computed by
+  Gauss-Legendre quadrature. If it were exact, the parts of all tokens would add up to the score
+  minus that of the zero vectors (completeness); the difference is reported.
 - The linear model: exact contributions, see `LinearReading.contributions`.
 
-Recurrent layers run in NumPy (`networks.cells`): their gradients need no graph, whose tracing takes
-seconds. A test compares them with finite differences and with the layers of Keras.
+Recurrent layers run in NumPy (`networks.cells`), because tracing a graph for their gradients takes
+seconds. A test compares the gradients with finite differences and the layers with those of Keras.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -57,7 +57,7 @@ def explain_texts(
 
     Args:
         texts: UTF-8.
-        text_encoder, network, linear, card: parts of a classifier, at least one of both models.
+        text_encoder, network, linear, card: parts of a classifier, with at least one model.
         class_names: classes to explain; None for those that the model selects, or the most probable
             one if it selects none.
         num_steps: number of steps of the integrated gradients, at least 1.
@@ -72,7 +72,7 @@ def explain_texts(
     class_ids = None if class_names is None else _class_ids(class_names, card.class_names)
     explainer = _Explainer(text_encoder, network, linear, card, num_steps)
     explanations = []
-    # NumPy's threads wait for each other in every small product.
+    # One thread: small products are slower with several.
     with threadpoolctl.threadpool_limits(1, "blas"):
         for number, data in enumerate(texts):
             explanations.append(explainer.explain(data, class_ids))
@@ -111,7 +111,7 @@ class _Explainer:
         )
 
     def explain(self, data: bytes, class_ids: Sequence[int] | None) -> Explanation:
-        """Return the explanation of a text; None for the classes that the model selects."""
+        """Return the explanation of a text for some classes; None: those that the model selects."""
         one = tf.constant(1, tf.int64)
         tokens, positions = self._text_encoder.tokenizer.split_tokens(tf.constant([data]))
         encoded = self._text_encoder.encode_tokens(tokens, positions, one)
@@ -202,7 +202,7 @@ class _Explainer:
             return parts, np.zeros(len(class_ids))
         assert self._network is not None
         weights = self._network_weights[list(class_ids)]
-        if not len(position):  # one unknown token is read, which is not in the text
+        if not len(position):  # the network reads one unknown token instead
             logits = _logits(self._network, vectors)
             return parts, weights.astype(np.float64) @ logits.numpy()[0]
         starts = weights.astype(np.float64) @ _logits(self._network, 0 * vectors).numpy()[0]

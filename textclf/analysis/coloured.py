@@ -13,10 +13,9 @@ if TYPE_CHECKING:
 LEGEND = "blue: for the class; orange: against it; a filled word has a large part"
 # Tokens in the table, and tokens of a stretch that is not read.
 _NUM_ROWS, _NUM_UNREAD = 10, 8
-# A total with full colour, at least.
+# Smallest total with full colour.
 _LEAST_SCALE = 0.1
-# Least share of the largest part, and the style from there on. Both colours are legible on black
-# and on white.
+# Minimum share of the largest part for each style. Both colours are legible on black and on white.
 _STYLES = (
     (0.6, "bold color(231) on color({colour})"),
     (0.25, "bold underline color({colour})"),
@@ -102,7 +101,7 @@ def remark(explanation: Explanation, token: Token) -> str:
 
 
 def stretches(explanation: Explanation) -> Iterator[tuple[bool, list[int]]]:
-    """Yield whether a stretch of tokens is read, and the positions of its tokens."""
+    """Yield stretches of tokens: whether the model reads them, and their positions."""
     start = 0
     tokens = explanation.tokens
     for i in range(1, len(tokens) + 1):
@@ -114,7 +113,7 @@ def stretches(explanation: Explanation) -> Iterator[tuple[bool, list[int]]]:
 def shares(explanation: Explanation, attribution: Attribution) -> list[float]:
     """Return the total of each token divided by the largest absolute one, -1 to 1.
 
-    If all totals are small, they are divided by a constant, so that nothing looks important.
+    If all totals are small, they are divided by a constant, so that no token looks important.
     """
     totals = attribution.totals
     largest = max(_LEAST_SCALE, *map(abs, totals), 0.0)
@@ -122,7 +121,7 @@ def shares(explanation: Explanation, attribution: Attribution) -> list[float]:
 
 
 def is_joined(left: str, right: str) -> bool:
-    """Return whether no blank is between two tokens: between characters of double width."""
+    """Return whether two tokens are joined without a blank, as characters of double width are."""
     from rich.cells import cell_len
 
     return cell_len(left[-1:]) == 2 and cell_len(right[:1]) == 2
@@ -180,7 +179,7 @@ def _style(share: float) -> str:
 
 
 def _wrapped(text: "Text", width: int, has_colours: bool) -> str:
-    """Return the lines of a text, with the codes of a terminal's colours if it has some."""
+    """Return the lines of a text, with colour codes for a terminal that has colours."""
     from rich.console import Console
 
     console = Console(

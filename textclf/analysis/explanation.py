@@ -48,7 +48,7 @@ class Attribution(msgspec.Struct, frozen=True, kw_only=True):
         linear_start: score that the linear model gives to a text without n-grams.
         network: what each token adds through the network, by integrated gradients.
         linear: what each token adds through the linear model.
-        completeness_error: score minus all parts, which a sum over steps of the path leaves.
+        completeness_error: score minus all parts, due to the finite number of steps.
     """
 
     class_name: str
@@ -63,7 +63,7 @@ class Attribution(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def start(self) -> float:
-        """The part of the score that no token adds."""
+        """The part of the score without any token."""
         return self.network_start + self.linear_start
 
     @property

@@ -1,7 +1,7 @@
 """Change of the scores of a text when one of its tokens is left out.
 
-It needs no gradients, so exported graphs can have it. The token is left out of what the network and
-the linear model read; no token beyond a length limit is read instead.
+This needs no gradients, so exported graphs can contain it. The network and the linear model read
+the text without the token; no token beyond a length limit replaces it.
 """
 
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from textclf.artifact import Card
 from textclf.linear import LinearModel
 from textclf.text import UNKNOWN_ID
 
-# Tokens of a text that are left out, one after the other.
+# Maximum number of tokens of a text that are left out, one at a time.
 MAX_TOKENS = 512
 # Rows in one pass through the network.
 _ROWS = 64
@@ -85,7 +85,7 @@ def leave_one_out(
 
 
 class _LeftOut(NamedTuple):
-    """Tokens that are left out, one after the other.
+    """Tokens that are left out, one at a time.
 
     Attributes:
         token: int64 [M], index among all tokens.
@@ -154,7 +154,7 @@ def _network_without(
         lengths = tf.gather(encoded.lengths, text_of[rows]) - 1  # [R]
         width = tf.reduce_max(tf.concat([[1], lengths], axis=0))
         steps = tf.range(width)
-        # The columns from the left out one on are one further.
+        # From the column that is left out on, each column is the next one.
         is_after = steps >= tf.cast(column[rows], tf.int32)[:, tf.newaxis]  # [R, width]
         source = tf.minimum(steps + tf.cast(is_after, tf.int32), last)
         token_ids = tf.gather(tf.gather(encoded.token_ids, text_of[rows]), source, batch_dims=1)
@@ -166,7 +166,7 @@ def _network_without(
     parts = tf.TensorArray(
         tf.float32, size=num_parts, element_shape=[None, num_classes], infer_shape=False
     )
-    # One part after the other, so that the memory does not grow with the number of tokens.
+    # One part at a time, so that the memory does not grow with the number of tokens.
     _, parts = tf.while_loop(
         lambda part, parts: part < num_parts,
         lambda part, parts: (part + 1, parts.write(part, logits_of(part))),

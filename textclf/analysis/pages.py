@@ -38,7 +38,7 @@ def words_html(
     """Return the coloured words of a text as an HTML fragment, for a page with `words_style`.
 
     Args:
-        max_tokens: number of tokens that are shown, from the beginning; None for all.
+        max_tokens: maximum number of tokens to show, from the beginning; None for all.
     """
     from markupsafe import Markup
 
@@ -53,7 +53,7 @@ def words_style() -> "Markup":
 
 
 def words_legend() -> "Markup":
-    """Return what the colours of `words_html` mean, as an HTML fragment."""
+    """Return the legend for the colours of `words_html`, as an HTML fragment."""
     return _macros().legend()
 
 

@@ -1,4 +1,4 @@
-"""Audit of a data set before training: what lowers scores, and what makes them too good.
+"""Audit of a data set before training: problems that lower scores or make them too high.
 
 auditing          the audit: one pass over the data, then the findings
 measuring         the pass: tokens, lengths, scripts, equal and nearly equal texts
@@ -6,8 +6,8 @@ counting          counts of tokens in bounded memory
 scripts           scripts of texts
 near_duplicates   texts that share most of their character n-grams
 leak_tokens       tokens that give the label away
-evidence          all that the findings follow from
-findings          evidence to findings with reason and fix
+evidence          the evidence for the findings
+findings          findings with reason and fix, from the evidence
 equal_texts       findings on equal and nearly equal texts
 result            the result: measurements and findings
 document          the result as tables and notes

@@ -34,15 +34,15 @@ def audit_dataset(
         dataset = textclf.open_dataset(config.data, skip_bad_rows=True)
         print(audit_dataset(config, dataset).findings)
 
-    All rows are read once; the memory does not grow with the length of the texts. Near-duplicates
-    need the package datasketch, and about 530 bytes for a row of validation or test; without it
-    they are not looked for, which is one of the notes.
+    All rows are read once; the memory does not grow with the length of the texts. The search for
+    near-duplicates needs the package datasketch, and about 530 bytes for a row of validation or
+    test. Without the package, it is left out and a note reports this.
 
     Args:
         config: sections `text` and `model` are used: tokenizer, length limit and vocabulary.
         dataset: opened with `skip_bad_rows=True` to report rows that cannot be used.
         near_rows: maximum number of rows of train that are compared with each other.
-        subject: configuration or source in the commands of the findings.
+        subject: configuration or source, for the commands in the findings.
         on_progress: called with a stage, the rows done and their total.
 
     Raises:

@@ -41,7 +41,7 @@ class Cleaning(msgspec.Struct, frozen=True):
         dropped: reason → dropped rows; leak, near leak, duplicate, near-duplicate.
         leaks_with_other_label: dropped rows whose label in the other split is different.
         conflicts: texts of train with different labels, whose rows were left alone.
-        conflict_locations: the first of them.
+        conflict_locations: locations of the first conflicts.
         settings: section `data` that reads the copy.
     """
 
@@ -117,17 +117,17 @@ def clean(
         result = clean(dataset, Path("cleaned"), drop_leaks=True, dedupe=True)
         print(result.config_lines())
 
-    Rows of train are dropped; validation and test are copied as they are. One row of a group of
-    equal texts is kept, the first. Rows with equal texts and different labels are left alone,
-    because which label is right is not known.
+    Only rows of train are dropped; validation and test are copied unchanged. The first row of each
+    group of equal texts is kept. Rows with equal texts and different labels are left alone, because
+    the right label is not known.
 
     Args:
         dataset: opened without `skip_bad_rows`.
         folder: the copy: a file for each split, and `dropped.csv` with the dropped rows.
-        drop_leaks: whether rows are dropped whose text is in validation or test too.
-        dedupe: whether rows are dropped whose text occurs earlier in train.
-        near_rows: None for equal texts only; otherwise nearly equal ones count as well, within
-            train up to so many rows.
+        drop_leaks: whether to drop rows whose text is also in validation or test.
+        dedupe: whether to drop rows whose text occurs earlier in train.
+        near_rows: None for equal texts only; otherwise nearly equal texts count too, and up to this
+            many rows of train are compared with each other.
         overwrite: whether an existing copy is replaced.
         on_progress: called with a stage, the rows done and their total.
 
@@ -192,13 +192,11 @@ def _check_sources(dataset: Dataset, folder: Path) -> None:
     for name in dataset.sources:
         source = os.path.realpath(os.path.expanduser(name))
         if os.path.lexists(source) and os.path.commonpath([real, source]) == real:
-            raise DataError(
-                f"{folder}: holds {name}, which is read and never changed; name another folder"
-            )
+            raise DataError(f"{folder}: contains the source {name}; name another folder")
 
 
 def _moved(settings: Data, temporary: Path, folder: Path) -> Data:
-    """Return settings with absolute paths, those in the temporary folder as in the final one."""
+    """Return settings with absolute paths, with the final folder for the temporary one."""
     values = {}
     for setting in PATH_SETTINGS:
         section, _, name = setting.partition(".")
@@ -224,8 +222,8 @@ class _Choice:
 
     Attributes:
         reasons: uint8 [N], 0 for a kept row.
-        conflicts: pairs of rows of train with equal texts and different labels, one of each text.
-        num_other_labels: dropped leaks whose label is another one in validation or test.
+        conflicts: pairs of rows of train with equal texts and different labels, one pair per text.
+        num_other_labels: dropped leaks that have another label in validation or test.
     """
 
     def __init__(self, dataset: Dataset):
@@ -268,7 +266,7 @@ class _Choice:
             self.num_other_labels += int((train.codes[leaked] != other.codes[others]).sum())
 
     def drop_duplicates(self) -> None:
-        """Drop rows whose text occurs earlier in train, unless labels of the text differ."""
+        """Drop rows whose text occurs earlier in train, unless the labels differ."""
         train = self._rows["train"]
         left = np.flatnonzero(self.reasons == 0)
         for rows, starts in repeated(train.hashes[left]):
@@ -292,7 +290,7 @@ class _Choice:
     def drop_near(
         self, near_rows: int, on_progress: OnProgress, *, drop_leaks: bool, dedupe: bool
     ) -> None:
-        """Drop rows that are nearly equal to one of validation or test, or to an earlier one."""
+        """Drop rows that are nearly equal to a row of validation or test, or to an earlier row."""
         with NearDuplicates(near_rows=near_rows, num_train_rows=len(self.reasons)) as search:
             for split in sorted(self._rows, key=lambda split: split == "train"):
                 self._add(search, split, on_progress)
@@ -368,7 +366,7 @@ class _Choice:
         return " = ".join(map(show, pair))
 
     def write(self, path: Path) -> None:
-        """Write the dropped rows as CSV: location, reason, and the row that is kept for it."""
+        """Write the dropped rows as CSV: location, reason, and the similar row that is kept."""
         locations = {split: self._dataset.locations(split) for split in self._rows}
         with open(path, "w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")

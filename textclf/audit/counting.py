@@ -4,15 +4,15 @@ import numpy as np
 
 # Distinct keys that are kept; a key and its count take 16 bytes.
 _MAX_KEYS = 2_000_000
-_MIN_PENDING = 1_000_000  # keys that wait to be counted together
+_MIN_PENDING = 1_000_000  # added keys before they are merged into the counts
 
 
 class HashCounts:
     """Number of occurrences of 64-bit keys.
 
-    Of more than two million distinct keys, the rarest are dropped, so that the memory does not
+    If there are more than two million distinct keys, the rarest are dropped, so the memory does not
     grow with the data (lossy counting, Manku and Motwani 2002). The counts of frequent keys are
-    hardly too small.
+    almost exact.
 
     Attributes:
         total: number of all keys that were added.
@@ -61,7 +61,7 @@ class HashCounts:
         starts = np.flatnonzero(np.append(True, keys[1:] != keys[:-1]))
         self._keys, self._counts = keys[starts], np.add.reduceat(counts, starts)
         if len(self._keys) > self._max_keys:
-            # A quarter of the room is free afterwards, so that this is rare.
+            # A quarter of the capacity stays free, so this is rare.
             kept = self._max_keys - self._max_keys // 4
             threshold = np.partition(self._counts, -kept)[-kept]
             is_kept = self._counts > threshold

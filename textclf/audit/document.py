@@ -118,7 +118,7 @@ def _limits(audit: Audit) -> Table:
 
 
 def _main_split(audit: Audit) -> tuple[str, SplitAudit]:
-    """Return train, or the first split without it."""
+    """Return train, or the first split if there is no train."""
     name = "train" if "train" in audit.splits else next(iter(audit.splits))
     return name, audit.splits[name]
 
@@ -138,7 +138,7 @@ def _histogram(audit: Audit) -> Table:
 
 
 def _truncation(audit: Audit, max_classes: int | None) -> Table:
-    """Return what the length limit cuts of each class of train, the largest share first."""
+    """Return the texts and tokens that each class loses to the length limit, most first."""
     name, split = _main_split(audit)
     tokens, cut = split.class_tokens, split.class_cut_tokens
     order = [c for c in range(len(tokens)) if cut[c]]
@@ -202,7 +202,7 @@ def _equal_texts(audit: Audit) -> Table:
                 number(split.exact_duplicates),
                 number(split.leaked),
                 number(split.leaked_exactly),
-                "not looked for" if audit.near_rows is None else number(near),
+                "not searched for" if audit.near_rows is None else number(near),
             ]
         )
     header = [

@@ -5,9 +5,7 @@ from collections.abc import Iterator
 from textclf.audit.evidence import Evidence, count_of
 from textclf.audit.result import AuditFinding, Example
 
-_LEAK_REASON = (
-    "the score on {split} is too good, because the model may have learned these texts by heart"
-)
+_LEAK_REASON = "the score on {split} is too high, because the model may have memorized these texts"
 
 
 def find_leaks(evidence: Evidence) -> Iterator[AuditFinding]:
@@ -58,7 +56,7 @@ def find_near_leaks(evidence: Evidence) -> Iterator[AuditFinding]:
                 tuple(row.example() for row in rows),
                 _LEAK_REASON.format(split=split),
                 f"{evidence.clean('--drop-leaks --near')}; read the examples first: texts of one "
-                "form (questions, messages of a machine) are similar without being copies",
+                "form (questions, automatic messages) are similar without being copies",
             )
 
 
@@ -90,7 +88,7 @@ def find_duplicates(evidence: Evidence) -> Iterator[AuditFinding]:
             count,
             "train",
             tuple(row.example() for row in rows),
-            "a text in many versions counts as often in training",
+            "a text in several versions counts several times in training",
             f"{evidence.clean('--dedupe --near')} if they are copies",
         )
 

@@ -1,4 +1,4 @@
-"""Evidence from which the findings of an audit follow."""
+"""Evidence for the findings of an audit."""
 
 import dataclasses
 import shlex
@@ -46,7 +46,7 @@ class TokenEvidence:
 
 @dataclasses.dataclass(frozen=True)
 class Evidence:
-    """All that the findings follow from.
+    """Everything that the findings are derived from.
 
     Attributes:
         near: split → number of rows with a near-duplicate in train, and the most similar ones.

@@ -1,4 +1,4 @@
-"""Measurements to findings: the number of cases, examples, why they matter, and what fixes them."""
+"""Findings from measurements: number of cases, examples, reason and fix."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -12,12 +12,13 @@ from textclf.data.labels import odd_names, similar_names
 from textclf.data.recognition.scripts import UNSPACED_SCRIPTS
 from textclf.errors import format_list, install_command
 
-# Share of the tokens of train beyond the length limit that is a finding; the same for a class, if
-# it is also twice the share of all classes.
+# A larger share of the tokens of train beyond the length limit is a finding. The share of a class
+# must also be more than twice that of all classes.
 _LARGEST_CUT = 0.05
 _LARGEST_UNKNOWN = 0.1  # share of the tokens of validation or test
 _LARGEST_UNSPACED = 0.1  # share of the texts in a script without blanks, with text.unit: word
-# A script is new if this share of validation or test has it, and a tenth of the share of train.
+# A script is new if at least this share of validation or test has it, and less than a tenth of
+# that share of train.
 _NEW_SCRIPT = 0.01
 
 
@@ -61,14 +62,14 @@ def find_notes(evidence: Evidence) -> Iterator[str]:
     train = evidence.splits.get("train")
     if evidence.near_rows is None:
         yield (
-            "near-duplicates were not looked for, because datasketch is not installed; install it "
-            f"with {install_command('audit')}"
+            "near-duplicates were not searched for, because datasketch is not installed; install "
+            f"it with {install_command('audit')}"
         )
     elif train is not None and evidence.is_sampled:
         yield (
-            "near-duplicates within train were looked for in a sample of "
-            f"{evidence.near_rows:,} of {train.num_examples:,} rows, in which nearly equal texts "
-            "are mostly together; raise --near-rows for more. Validation and test were compared "
+            "near-duplicates within train were searched for in a sample of "
+            f"{evidence.near_rows:,} of {train.num_examples:,} rows, which keeps most nearly equal "
+            "texts together; raise --near-rows for more. Validation and test were compared "
             "with all rows of train"
         )
     if evidence.near_rows is not None:
@@ -94,7 +95,7 @@ def _unreadable_rows(evidence: Evidence) -> Iterator[AuditFinding]:
             bad.count,
             None if part == "all" else part,
             tuple(Example(problem) for problem in examples),
-            "`train` and all other commands refuse the data; this audit left the rows out",
+            "`train` and all other commands report an error; this audit left the rows out",
             "fix or remove these rows, or use the settings that the examples name",
         )
 
@@ -151,7 +152,7 @@ def _similar_names(evidence: Evidence) -> Iterator[AuditFinding]:
             Example(" / ".join(f"{ascii(name)} ({totals[name]:,} rows)" for name in group))
             for group in groups
         ),
-        "one class that is written in several ways counts as several classes",
+        "a class that is written in several ways counts as several classes",
         f"--set 'data.rename_labels={json.dumps(renames, ensure_ascii=True)}', or fix the labels",
     )
 
@@ -193,8 +194,8 @@ def _leak_tokens(evidence: Evidence) -> Iterator[AuditFinding]:
         len(evidence.tokens),
         "train",
         examples,
-        "a mark of the source or of the labelling, which later texts lack, makes scores too good; "
-        "an honest word of the class is no leak",
+        "a mark of the source or of the labelling that new texts lack makes scores too high; "
+        "a word that belongs to the meaning of the class is not a leak",
         "read some of the texts; remove such marks from the file, or leave their column out of "
         "data.text_columns",
     )
@@ -220,7 +221,7 @@ def _truncation(evidence: Evidence) -> Iterator[AuditFinding]:
             train.truncated_texts,
             "train",
             (),
-            "the model does not read what is cut",
+            "the model does not read the tokens that are cut",
             suggestion,
         )
     rates = [
@@ -233,8 +234,8 @@ def _truncation(evidence: Evidence) -> Iterator[AuditFinding]:
     if worse:
         yield AuditFinding(
             "class_truncation",
-            f"train: {count_of(len(worse), 'class loses', 'classes lose')} more than twice as "
-            "large a share of the tokens as all classes together",
+            f"train: {count_of(len(worse), 'class loses', 'classes lose')} more than twice the "
+            "share of tokens that all classes together lose",
             len(worse),
             "train",
             tuple(
@@ -244,7 +245,7 @@ def _truncation(evidence: Evidence) -> Iterator[AuditFinding]:
                 )
                 for i in worse
             ),
-            "the model reads less of these classes, and may learn that a cut text is one of them",
+            "the model reads less of these classes, and may use the cut to recognise them",
             suggestion,
         )
 
@@ -263,8 +264,8 @@ def _unknown_words(evidence: Evidence) -> Iterator[AuditFinding]:
             split,
             (),
             "the network reads all of them as one unknown token",
-            "--set text.subwords=true, a smaller text.min_count or a larger text.max_tokens; more "
-            "or more similar texts in train",
+            "--set text.subwords=true, a smaller text.min_count or a larger text.max_tokens; or "
+            "add more texts, or more similar ones, to train",
         )
 
 
@@ -298,7 +299,7 @@ def _scripts(evidence: Evidence) -> Iterator[AuditFinding]:
         if new:
             yield AuditFinding(
                 "scripts",
-                f"{split}: {count_of(len(new), 'script')} that train hardly has",
+                f"{split}: {count_of(len(new), 'script')} that are rare in train",
                 len(new),
                 split,
                 tuple(map(Example, new)),

@@ -9,10 +9,11 @@ from textclf.audit.counting import HashCounts, combine
 
 # Smallest share of the texts of a class that have the token, and smallest number of such texts.
 _LEAST_SHARE, _LEAST_TEXTS = 0.1, 10
-# Largest error of the rule "a text with the token is of the class", relative to that of guessing
-# the class for every text; the upper 95 % bound counts.
+# Largest error (upper 95 % bound) of the rule "a text with the token is of the class", relative to
+# the error of predicting the class for every text.
 _LARGEST_ERROR = 0.1
-# A token of most texts of a class needs fewer texts: its share of texts of other classes counts.
+# A token in at least half of the texts of a class needs less evidence: at most this share of the
+# texts with the token may be of other classes.
 _MOST, _LARGEST_SHARE_OF_OTHERS = 0.5, 0.02
 _MAX_TOKENS = 20
 
@@ -42,7 +43,7 @@ def find_leak_tokens(
     class_counts: np.ndarray,
     num_examples: int,
 ) -> list[LeakToken]:
-    """Return the suspects, those first that cover the largest share of a class.
+    """Return the leak tokens, those with the largest share of their class first.
 
     Args:
         token_texts: training texts with each token.

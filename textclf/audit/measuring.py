@@ -19,7 +19,7 @@ from textclf.progress import OnProgress
 from textclf.text.tokenizer import TEXTS
 
 _CHUNK_ROWS = 2048
-_MAX_LENGTH = 1 << 20  # longer texts count as so long in the histogram
+_MAX_LENGTH = 1 << 20  # longer texts have this length in the histogram
 
 
 class TokenReader:
@@ -93,7 +93,8 @@ class SplitMeasurement:
 
     def limit_that_keeps(self, share: float) -> int:
         """Return the smallest length limit that keeps a share of the tokens; at least 1."""
-        # A limit of k keeps one token of every text that has at least k, for each k up to it.
+        # A limit of k keeps, for each j from 1 to k, one token of every text with at least j
+        # tokens.
         texts_from = np.cumsum(self.lengths[::-1])[::-1]
         kept = np.cumsum(texts_from[1:])
         if not len(kept):
@@ -134,8 +135,8 @@ class Measurement:
     Attributes:
         splits: split → measurements.
         token_texts: texts of train that have each token.
-        class_token_texts: the same by class; the keys are of `counting.combine`.
-        near: the search for near-duplicates; None if it is not made.
+        class_token_texts: the same by class; the keys are those of `counting.combine`.
+        near: the search for near-duplicates; None without a search.
     """
 
     def __init__(
@@ -147,7 +148,7 @@ class Measurement:
             dataset: an opened data set.
             tokenizer: of the configuration.
             limit: length limit in tokens.
-            near: an open search for near-duplicates; None if it is not made.
+            near: an open search for near-duplicates; None without a search.
         """
         self.splits = {
             split: SplitMeasurement(len(dataset.class_names), summary.num_examples)
@@ -161,7 +162,7 @@ class Measurement:
         self._codes: dict[tuple[int, ...], int] = {}
 
     def run(self, on_progress: OnProgress) -> None:
-        """Read every row once: validation and test first, which train is compared with.
+        """Read every row once; validation and test first, because train is compared with them.
 
         Raises:
             DataError: the source has changed since the data set was opened.
@@ -191,7 +192,7 @@ class Measurement:
             self._count_texts(hashes, text_of, labels)
         if self.near is not None:
             normalised = [normalise(one) for one in texts]
-            # Equal texts are counted as such; a text without a character equals nothing.
+            # Equal texts are counted separately; empty texts are not compared.
             is_new = np.array([bool(one) for one in normalised])
             if split != "train":
                 is_new &= ~leaked[rows]
@@ -214,14 +215,14 @@ class Measurement:
         )
 
     def _count_texts(self, hashes: np.ndarray, text_of: np.ndarray, labels: ChunkLabels) -> None:
-        """Count the texts of train with each token, and those of each class."""
+        """Count the texts of train with each token, in total and by class."""
         order = np.lexsort((hashes, text_of))
         hashes, text_of = hashes[order], text_of[order]
         is_first = np.append(True, (hashes[1:] != hashes[:-1]) | (text_of[1:] != text_of[:-1]))
         is_first = is_first[: len(hashes)]
         hashes, text_of = hashes[is_first], text_of[is_first]
         self.token_texts.add(hashes)
-        # Each label of a text is a pair with each of its tokens.
+        # Pair each label of a text with each of its tokens.
         starts = np.searchsorted(text_of, labels.rows, "left")
         sizes = np.searchsorted(text_of, labels.rows, "right") - starts
         within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)

@@ -5,8 +5,9 @@ character, and the four characters that begin at any other, of the normalised te
 near-duplicates if the Jaccard similarity of their sets is at least `least_similarity`.
 
 MinHash (Broder 1997, with the permutations of datasketch) and banding find the candidates. The
-exact similarity of each candidate is computed, so a pair that is reported is one. A pair is missed
-with the probability (1 - s**4)**40 at the similarity s: 0.35 at 0.4, 0.08 at 0.5, 0.0005 at 0.65.
+exact similarity of each candidate is computed, so every reported pair is one of near-duplicates.
+A pair of similarity s is missed with probability (1 - s**4)**40: 0.35 for 0.4, 0.08 for 0.5,
+0.0005 for 0.65.
 """
 
 import dataclasses
@@ -20,7 +21,7 @@ import numpy as np
 from textclf.data import normalise
 from textclf.data.splits import text_hash
 
-# Texts are compared by so many characters; in longer ones any two texts share many n-grams.
+# Only the first characters are compared, because any two very long texts share many n-grams.
 MAX_CHARACTERS = 5000
 # Short texts share phrases by chance, such as the beginning of a question.
 _SHORT_SHINGLES = 80
@@ -28,14 +29,14 @@ _LEAST_SIMILARITY, _LEAST_SIMILARITY_OF_SHORT = 0.4, 0.5
 
 _NUM_BANDS, _BAND_ROWS = 40, 4
 _NUM_PERMUTATIONS = _NUM_BANDS * _BAND_ROWS
-# Candidates are compared by the low bytes of their signatures before their shingles are. At the
+# Candidates are compared by the low bytes of their signatures first, then by their shingles. At the
 # similarity 0.4, the share of equal bytes is smaller than this with a probability of 0.002.
 _LEAST_ESTIMATE = 0.29
 _PAIRS_AT_ONCE = 50_000
-# A row of train is compared with at most so many rows of validation and test, and only with so many
-# of those that have an equal band. In a larger group of rows of train with an equal band, rows are
-# compared with the first and the next one. So time and memory do not grow with the square of the
-# rows, not even if all are made from one template.
+# A row of train is compared with at most this many rows of validation and test, and with at most this
+# many of those with an equal band. In a larger group of rows of train with an equal band, each row is
+# compared with the first and the next row. Otherwise, time and memory would grow with the square of
+# the number of rows if all are made from one template.
 _MAX_GROUP = 64
 _WINDOW = 4  # n-gram of letters, in characters
 _ODD = [
@@ -45,15 +46,15 @@ _ODD = [
 
 
 def is_available() -> bool:
-    """Return whether datasketch is installed, which near-duplicates need."""
+    """Return whether datasketch, which the search needs, is installed."""
     return importlib.util.find_spec("datasketch") is not None
 
 
 def least_similarity(num_shingles: int) -> float:
-    """Return the similarity from which on two texts are near-duplicates.
+    """Return the smallest similarity of two near-duplicates.
 
     Args:
-        num_shingles: of the text that has fewer.
+        num_shingles: number of shingles of the text that has fewer.
     """
     return _LEAST_SIMILARITY_OF_SHORT if num_shingles < _SHORT_SHINGLES else _LEAST_SIMILARITY
 
@@ -72,7 +73,7 @@ class NearPairs:
 
     Attributes:
         rows: int64 [P], a row of the split.
-        others: int64 [P], the row of train that is nearly equal to it, an earlier one within train.
+        others: int64 [P], the nearly equal row of train; for pairs within train, an earlier row.
         similarities: float32 [P].
         differ: bool [P], whether the labels of the two rows differ.
     """
@@ -83,7 +84,7 @@ class NearPairs:
     differ: np.ndarray
 
     def best(self, *, differing: bool = False) -> "NearPairs":
-        """Return the pair of the largest similarity for each row, in order of the rows.
+        """Return the pair with the largest similarity for each row, in order of the rows.
 
         Args:
             differing: whether only pairs with different labels count.
@@ -110,8 +111,8 @@ class NearDuplicates:
             search.pairs("test").similarities    # 0.77
 
     Rows of validation and test are added first, and are compared with every row of train. Up to
-    `near_rows` rows of train are compared with each other. If train has more, a sample is: nearly
-    equal texts are mostly in it together, because the sample depends on one of their shingles.
+    `near_rows` rows of train are compared with each other. A larger train is sampled: most nearly
+    equal texts are in the sample together, because it depends on one of their shingles.
 
     Memory: about 530 bytes for a row of validation or test, and 360 for a row of train that is
     compared within train. The shingles are in a temporary file.
@@ -167,7 +168,7 @@ class NearDuplicates:
         self._compare_with_evaluation(rows, labels, shingles, bands, sketches)
         room = self._near_rows - len(self._train)
         if self.is_sampled:
-            # The smallest shingle is common to both of two texts with probability `similarity`.
+            # Two texts have the same smallest shingle with probability `similarity`.
             smallest = np.array([values[0] for values in shingles], np.uint64)
             is_kept = (smallest * _ODD[0] >> np.uint64(32)) < np.uint64(self._share * 2**32)
             kept = np.flatnonzero(is_kept)[:room]
@@ -232,7 +233,7 @@ class NearDuplicates:
         mine, others = self._index.candidates(bands, rows)
         is_similar = _are_similar(sketches, mine, stored.sketches, others)
         mine, others = mine[is_similar], others[is_similar]
-        # Rows without a near-duplicate so far come first, in case that there are too many.
+        # Rows without a near-duplicate so far come first, in case there are too many.
         order = np.lexsort((others, self._has_pair[others], mine))
         mine, others = mine[order], others[order]
         place = np.arange(len(mine)) - np.searchsorted(mine, mine, "left")
@@ -449,7 +450,7 @@ class _BandIndex:
 
 
 def _pairs_in(bands: np.ndarray, sketches: np.ndarray) -> list[tuple[int, int]]:
-    """Return pairs of rows with an equal band whose estimate is not too small, first < second."""
+    """Return pairs of rows with an equal band and a similar sketch, first < second."""
     found = [np.zeros(0, np.int64)]
     for column in bands.T:
         order = np.argsort(column, kind="stable")

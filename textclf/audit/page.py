@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 def write_page(audit: Audit, path: Path, *, title: str, command: str, overwrite: bool) -> None:
-    """Write the page; a failure leaves what was there before.
+    """Write the page; a failure does not change an existing file.
 
     Args:
         audit: result of `audit_dataset`.
         path: the file.
         title: name of the data.
-        command: the command that made the page, which it shows.
+        command: the command that made the page; the page shows it.
         overwrite: whether an existing file may be replaced.
 
     Raises:

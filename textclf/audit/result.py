@@ -27,7 +27,7 @@ class Example(msgspec.Struct, frozen=True):
 
 
 class AuditFinding(msgspec.Struct, frozen=True):
-    """Something in the data that lowers scores, or makes them too good.
+    """A problem of the data that lowers scores or makes them too high.
 
     Attributes:
         kind: name of the check.
@@ -65,7 +65,7 @@ class SplitAudit(msgspec.Struct, frozen=True):
         num_tokens: tokens of all texts.
         length_quantiles: name of `QUANTILES` → tokens of a text; 0 for a split without texts.
         histogram: texts by their number of tokens.
-        limits: share of the tokens in percent → length limit that keeps so many of them.
+        limits: share of the tokens in percent → length limit that keeps this share.
         truncated_texts: texts longer than the length limit.
         cut_tokens: tokens beyond the length limit.
         class_truncated_texts, class_tokens, class_cut_tokens: the same by class.

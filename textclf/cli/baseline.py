@@ -87,7 +87,7 @@ def _print(results: "Sequence[BaselineResult]", split: str) -> None:
         click.echo(format_comparison(clean, width=width), nl=False)
     majority, *others = results
     click.echo(f"\nmajority: {majority.description}")
-    for result in others:  # a whole page about one class says no more
+    for result in others:  # a page on the majority class adds nothing
         text = format_report(
             result.report, title=result.name, description=result.description, width=width
         )

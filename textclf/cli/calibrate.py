@@ -25,7 +25,7 @@ _NAMES = ("precision", "coverage", "maximize", "positive", "each_label", "recall
     "--precision",
     type=_SHARE,
     help="Abstain so that at least this share of the answers on validation is correct. With "
-    "--positive or --each-label: precision that the predictions of the class reach.",
+    "--positive or --each-label: minimum precision of the class or of each label.",
 )
 @click.option(
     "--coverage",
@@ -40,11 +40,11 @@ _NAMES = ("precision", "coverage", "maximize", "positive", "each_label", "recall
 @click.option(
     "--positive",
     metavar="CLASS",
-    help="Two classes: predict CLASS from a threshold on, which one of --precision, --recall, "
-    "--beta and --cost chooses.",
+    help="Two classes: predict CLASS at or above a threshold; needs one of --precision, --recall, "
+    "--beta and --cost.",
 )
-@click.option("--each-label", is_flag=True, help="Multi-label: --precision is that of each label.")
-@click.option("--recall", type=_SHARE, help="Recall that the class or each label reaches.")
+@click.option("--each-label", is_flag=True, help="Multi-label: apply --precision to each label.")
+@click.option("--recall", type=_SHARE, help="Minimum recall of the class or of each label.")
 @click.option(
     "--beta",
     type=click.FloatRange(0, min_open=True),
@@ -54,10 +54,10 @@ _NAMES = ("precision", "coverage", "maximize", "positive", "each_label", "recall
     "--cost",
     type=(click.FloatRange(0, min_open=True), click.FloatRange(0, min_open=True)),
     metavar="FALSE_POSITIVE FALSE_NEGATIVE",
-    help="Minimize the costs of errors.",
+    help="Minimize the sum of the costs of errors.",
 )
 @click.option(
-    "--output", type=options.path, metavar="FOLDER", help="Write a copy and leave MODEL as it is."
+    "--output", type=options.path, metavar="FOLDER", help="Write a copy and do not change MODEL."
 )
 @click.option("--overwrite", is_flag=True, help="Replace FOLDER if it is a trained folder.")
 @options.set_option
@@ -80,15 +80,16 @@ def calibrate(
     """Fit the decision of MODEL again, without training.
 
     The decision is the temperature, the thresholds and the confidence below which MODEL abstains;
-    without --precision and --coverage it never does. MODEL is a trained folder: its card is
-    replaced and keeps the former decision under "history", its weights stay. The validation split
-    of the training data is used; name data that were moved with --set data.source=PATH. Export the
-    folder again to serve the decision.
+    without --precision and --coverage, MODEL never abstains. MODEL is a trained folder. Its card is
+    replaced and keeps the former decision under "history"; its weights do not change. The decision
+    is fitted to the validation split of the training data; if the data were moved, add --set
+    data.source=PATH. Export the folder again to serve the new decision.
 
-    With two classes, --positive CLASS and a target choose the probability from which on CLASS is
-    predicted; without them the most probable class is. With several labels, a target chooses the
-    threshold of each label. --precision 0.9 and --recall 0.9 mean that the one-sided 90 % lower
-    bound on validation is at least 0.9. `textclf thresholds` prints what each threshold gives.
+    With two classes, --positive CLASS and a target choose the threshold at which CLASS is
+    predicted; without them, the most probable class is predicted. With several labels, a target
+    chooses the threshold of each label. --precision 0.9 and --recall 0.9 mean that the one-sided
+    90 % lower bound on validation is at least 0.9. `textclf thresholds` prints the figures at many
+    thresholds.
 
     \b
     Examples:

@@ -42,7 +42,7 @@ def compare(
     Each MODEL is a trained folder or an exported SavedModel. A verdict on two models holds for
     these two trainings. Models that differ only in their seed count as runs of one architecture;
     if an architecture has several runs, architectures are compared too. If several models are
-    mixtures with a linear model, their networks are compared alone too.
+    mixtures with a linear model, their networks are also compared alone.
 
     \b
     Examples:

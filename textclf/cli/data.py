@@ -49,7 +49,7 @@ def data() -> None:
 @click.argument("source", metavar="CONFIG|SOURCE")
 @near_rows_option
 @click.option(
-    "--html", "page", type=options.path, metavar="FILE", help="Write the audit as a page too."
+    "--html", "page", type=options.path, metavar="FILE", help="Also write the audit as a page."
 )
 @click.option("--overwrite", is_flag=True, help="Replace an existing page.")
 @click.option("--strict", is_flag=True, help="Exit with 1 if there are findings.")
@@ -66,10 +66,9 @@ def check(
 ) -> None:
     """Audit classes, lengths, scripts, equal and nearly equal texts, labels and leaks.
 
-    SOURCE is a value of data.source: a file, a folder, tfds:NAME or demo. Each finding has its
-    number, examples with file and row, the reason why it matters, and the setting or command that
-    fixes it. Rows that cannot be read are a finding too. Token counts and cut tokens depend on the
-    `text` settings.
+    SOURCE is a value of data.source: a file, a folder, tfds:NAME or demo. Each finding has a count,
+    examples with file and row, a reason, and the setting or command that fixes it. Rows that cannot
+    be read are a finding too. Token counts and cut tokens depend on the `text` settings.
 
     \b
     Examples:
@@ -129,8 +128,8 @@ def check(
 @click.option(
     "--drop-leaks", is_flag=True, help="Drop rows of train whose text is in validation or test."
 )
-@click.option("--dedupe", is_flag=True, help="Keep one row of train of each text.")
-@click.option("--near", is_flag=True, help="Treat nearly equal texts as equal ones.")
+@click.option("--dedupe", is_flag=True, help="Keep one row of train per text.")
+@click.option("--near", is_flag=True, help="Treat nearly equal texts as equal.")
 @near_rows_option
 @click.option("--overwrite", is_flag=True, help="Replace a cleaned copy in OUTPUT.")
 @options.set_option
@@ -148,9 +147,9 @@ def clean(
 ) -> None:
     """Write a copy of the data without leaks and duplicates to the folder OUTPUT.
 
-    The original is never changed. Only train loses rows; validation and test are copied as they
-    are. OUTPUT/dropped.csv lists the dropped rows. Rows with equal texts and different labels are
-    left alone and reported. Prints the lines of a configuration that read the copy.
+    The original is never changed. Only train loses rows; validation and test are copied unchanged.
+    OUTPUT/dropped.csv lists the dropped rows. Rows with equal texts and different labels are left
+    alone and reported. Prints the lines of a configuration that read the copy.
 
     \b
     Examples:

@@ -38,8 +38,8 @@ _MAX_TEXTS = 10_000
     "--diverse/--no-diverse",
     default=True,
     show_default=True,
-    help="Choose texts that differ from each other among ten times as many uncertain ones, or the "
-    "most uncertain ones.",
+    help="Choose texts that differ from each other from ten times as many candidates, or choose "
+    "the most uncertain texts.",
 )
 @click.option(
     "--seed", type=int, default=0, show_default=True, help="Seed of the choice of diverse texts."
@@ -74,13 +74,13 @@ def next_texts(
     overrides: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Choose the texts to label next: those about which MODEL is least sure.
+    """Choose the texts to label next, by the uncertainty of MODEL.
 
     MODEL is a trained folder or an exported SavedModel. UNLABELLED is a table (CSV, TSV, JSON or
     Parquet, by file ending), the lines of a .txt file, or - for the lines of stdin; a text file may
-    end in .gz. It is read as by `textclf predict --input`, as a stream: it may be larger than the
-    memory. Texts that occur several times are chosen once, empty ones never. Texts of the training
-    data are not left out.
+    end in .gz. It is read as by `textclf predict --input`, as a stream, so it may be larger than
+    the memory. Texts that occur several times are chosen once, empty ones never. Texts of the
+    training data are not left out.
 
     Prints the first 20 texts, the most uncertain first. In the file of --output, fill in the column
     of the label, and add its rows to the training data.

@@ -13,7 +13,7 @@ from textclf.startup import clear_status, show_status
 
 @click.command()
 @click.argument("source", metavar="[CONFIG|MODEL]", required=False, type=options.path)
-@click.option("--quick", "is_quick", is_flag=True, help="Leave out what needs TensorFlow.")
+@click.option("--quick", "is_quick", is_flag=True, help="Skip the parts that need TensorFlow.")
 @options.json_option
 def doctor(source: Path | None, is_quick: bool, as_json: bool) -> None:
     """Report on this machine, and on CONFIG or MODEL on it.

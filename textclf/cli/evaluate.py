@@ -75,11 +75,11 @@ def evaluate(
     For a trained folder with model.linear: mixture, the report has the score of the linear model
     alone and what the network adds, with an interval: "no gain shown" if it contains 0.
 
-    --by also scores slices of the data, with intervals, and warns where a slice is worse than the
-    rest by more than chance, corrected for the number of slices. --json has the points of the
+    --by also scores slices of the data, with intervals, and warns of slices that are significantly
+    worse than the rest, corrected for the number of slices. --json also prints the points of the
     precision-recall and ROC curves of each class.
 
-    On a terminal, tables have its width; elsewhere 96 columns.
+    Tables have the width of the terminal, or 96 columns elsewhere.
 
     \b
     Examples:
@@ -155,7 +155,7 @@ def _parse_requirements(texts: tuple[str, ...], card: "Card") -> "list[Requireme
 
 
 def _chosen_on(card: "Card") -> "Report | None":
-    """Return the report on validation of thresholds that reach a target; None without them."""
+    """Return the validation report of thresholds chosen for a target; None without a target."""
     options = {} if card.calibration is None else card.calibration.options
     targets = {"positive", "each_label"} & set(options)
     return card.validation if targets else None

@@ -1,4 +1,4 @@
-"""Command `explain`: print how much each word of texts speaks for their class."""
+"""Command `explain`: print how much each word of a text adds to the score of its class."""
 
 import json
 import os
@@ -37,7 +37,7 @@ _NUM_STEPS = 32
     type=click.IntRange(min=1),
     default=_NUM_STEPS,
     show_default=True,
-    help="Steps of the integrated gradients; more make the completeness error smaller.",
+    help="Steps of the integrated gradients; more steps reduce the completeness error.",
 )
 @click.option(
     "--html", type=options.path, metavar="FILE", help="Write a page with coloured texts instead."
@@ -53,7 +53,7 @@ def explain(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Print how much each word of each TEXT speaks for its class.
+    """Print what each word of each TEXT adds to the score of a class.
 
     MODEL is a trained folder. The parts of all words, the start (a text without words) and the
     completeness error add up to the score of the class: its log-odds; with more than two classes,

@@ -22,14 +22,14 @@ from textclf.cli.terminal import (
     type=click.Choice(("linear", "network")),
     default="linear",
     show_default=True,
-    help="The model that judges: the linear model, or that of the configuration.",
+    help="Model that judges the rows: the linear model, or that of the configuration.",
 )
 @click.option(
     "--folds",
     type=click.IntRange(2, 100),
     default=5,
     show_default=True,
-    help="Number of trainings; each judges the rows that it has not seen.",
+    help="Number of folds; each model judges the rows of the fold that it was not trained on.",
 )
 @click.option(
     "--output",
@@ -52,9 +52,9 @@ def label_errors(
     """List rows of train whose labels are probably wrong, most likely wrong first.
 
     Each row is judged by a model that was trained on other rows (out of fold); equal texts are
-    always in the same fold. Confident learning ranks the labels that disagree with it. Equal texts
-    with different labels are suspects too. Nothing is changed: read the texts, and correct the
-    labels in the data. Needs cleanlab.
+    always in the same fold. Confident learning ranks the labels that disagree with the model. Equal
+    texts with different labels are suspects too. Nothing is changed: read the texts, and correct
+    the labels in the data. Needs cleanlab.
 
     \b
     Examples:
@@ -88,7 +88,7 @@ def label_errors(
             on_progress=progress.update,
         )
         progress.clear()
-        # Before the file is written: the trainings are not lost if that fails.
+        # Printed before the file is written, so that a failure does not lose the result.
         if as_json:
             click.echo(json.dumps(result.to_dict(), ensure_ascii=False))
         else:

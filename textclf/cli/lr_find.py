@@ -1,4 +1,4 @@
-"""Command `lr-find`: a learning rate from the loss while the rate rises."""
+"""Command `lr-find`: suggest a learning rate from the loss at rising rates."""
 
 import json
 import shlex
@@ -47,7 +47,7 @@ def lr_find(
     show_check()
     config = options.load_config(config_path, overrides)
     if plot is not None and plot.suffix.lower() not in (".png", ".svg", ".pdf"):
-        raise ConfigError([f"{plot}: is no picture by its name; use the ending .png or .svg"])
+        raise ConfigError([f"{plot}: is not a picture by its ending; use .png or .svg"])
     if plot is not None and not plot.parent.is_dir():
         raise ConfigError([f"{plot}: the folder {plot.parent} does not exist; create it first"])
     import_tensorflow()

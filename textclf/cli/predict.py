@@ -111,7 +111,7 @@ def predict(
 
 
 class _Rate:
-    """Progress bar with the number of texts a second, and the time left if the number is known.
+    """Progress bar with the texts per second, and the time left if their number is known.
 
     Args:
         progress: shows the bar.

@@ -51,10 +51,10 @@ def pretrain(
 
     It learns to predict the next token of the texts of the training split and of --texts, and, with
     model.bidirectional, the one before. Labels are not used. Texts that are in validation or test
-    are left out. A classifier begins with its weights by training.init_from.
+    are left out. training.init_from initializes a classifier with its weights.
 
     Ctrl-C or SIGTERM stops at the next step and writes a checkpoint. After that, and after a crash,
-    the same command with --resume continues as if nothing had happened.
+    the same command with --resume continues to the same result as without the interruption.
 
     \b
     Examples:

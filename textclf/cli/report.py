@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     help="Also score each value of COLUMN of the data; may be repeated.",
 )
 @click.option("--no-audit", is_flag=True, help="Leave out the audit, which reads all data.")
-@click.option("--overwrite", is_flag=True, help="Replace a former report.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing report.")
 @options.set_option
 @options.json_option
 def report(
@@ -51,14 +51,14 @@ def report(
 ) -> None:
     """Write the report of MODEL as one HTML page.
 
-    The page has scores with intervals beside the linear model, learning curves, classes and
+    The page has scores with intervals, also of the linear model, learning curves, classes and
     confusions, ROC and precision-recall curves, thresholds to try on validation, slices, the worst
     mistakes with coloured words, suspected label errors (optional part `labels`), and the findings
     of `textclf data check`. It loads nothing from the network. OUTPUT_files beside it has the
     pictures as SVG and all figures in report.json.
 
-    MODEL is a trained folder, and nothing in it changes. The data are those of the training; name
-    data that were moved with --set data.source=PATH.
+    MODEL is a trained folder, which is not changed. The data are those of the training; if they
+    were moved, add --set data.source=PATH.
 
     \b
     Examples:

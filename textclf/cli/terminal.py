@@ -295,7 +295,7 @@ def watch(
     time_left: TimeLeft,
     num_epochs: int,
 ) -> Iterator[Iterator[Any]]:
-    """Give the events of a training within a context, and show its steps until the next event.
+    """Return the events of a training within a context, and show its steps as progress.
 
     The end of the context ends the training: it removes temporary files, also when Ctrl-C arrives
     between two events.
@@ -303,7 +303,7 @@ def watch(
     Args:
         events_of: returns the events, given `should_stop` and `on_progress`.
         kinds: classes of the first event and of a step. Before the first event there is nothing to
-            save, so that Ctrl-C ends the training at once; after it, at the next step.
+            save, so Ctrl-C ends the training at once; after it, at the next step.
     """
     started, step = kinds
     should_stop: Callable[[], bool] = bool  # always False

@@ -1,4 +1,4 @@
-"""Command `thresholds`: print what each threshold of a class would give."""
+"""Command `thresholds`: print precision, recall and errors at many thresholds."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ from textclf.startup import import_tensorflow, show_status
 @click.option(
     "--positive",
     metavar="CLASS",
-    help="The class; required with two classes.  [default: each label of several]",
+    help="The class; required with two classes.  [default: multi-label: each label]",
 )
 @options.set_option
 @options.json_option
@@ -24,9 +24,9 @@ def thresholds(
 ) -> None:
     """Print precision, recall and errors of MODEL at many thresholds.
 
-    The table is that of the validation split, of CLASS or of each label; choose from it the target
-    of `textclf calibrate`. MODEL is a trained folder, and nothing in it changes. The test split is
-    not read. Name data that were moved with --set data.source=PATH.
+    The table is computed on the validation split, for CLASS or for each label; use it to choose the
+    target of `textclf calibrate`. MODEL is a trained folder, which is not changed. The test split
+    is not read. If the data were moved, add --set data.source=PATH.
 
     \b
     Examples:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from textclf.config import Config
     from textclf.training import Event, Finished, LinearFitted, Started, WorkerFinished
 
-# Name of an event -> work that ends with it. A step's is of its number.
+# Name of an event -> work that ends with it. That of a step depends on its number.
 _STAGES = {
     "Started": "building the network",
     "LinearFitted": "linear model",
@@ -59,7 +59,8 @@ def train(
     Checkpoints are written to OUTPUT.unfinished after each epoch and every
     `training.checkpoint_minutes`. Ctrl-C or SIGTERM stops at the next step, writes a checkpoint,
     and saves the best epoch so far. After that, and after a crash, the same command with --resume
-    continues as if nothing had happened. With --resume, a finished training ends at once.
+    continues to the same result as without the interruption. With --resume, a finished training
+    ends at once.
 
     \b
     Examples:
@@ -147,7 +148,7 @@ def _show_events(
 ) -> "Finished | WorkerFinished":
     """Train, show the events and return the last one.
 
-    Of several workers, only the chief shows the epochs: they are the same in all.
+    With several workers, only the chief shows the epochs, which are the same for all.
     """
     from textclf import training
 
@@ -199,7 +200,7 @@ def _show_events(
                         _say_epoch(event.figures, num_epochs, event.seconds, is_best=event.is_best)
                         epoch_notes = event.notes
         progress.clear()
-        note_all(epoch_notes)  # below the table; a problem that has passed is not worth a note
+        note_all(epoch_notes)  # below the table; notes of earlier epochs may not apply any more
     return finished
 
 
@@ -257,7 +258,7 @@ def _say_gain(finished: "Finished") -> None:
         f"({gain.confidence:.0%} interval {gain.low:+.4f} to {gain.high:+.4f})"
     )
     if gain.low <= 0:
-        say("no gain is shown; the linear model alone would do (--set model.encoder=none)")
+        say("no gain is shown; the linear model alone is enough (--set model.encoder=none)")
 
 
 def _say_head(history: Sequence[dict[str, Any]], epochs: int) -> None:

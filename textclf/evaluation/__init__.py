@@ -9,17 +9,17 @@ probability is at least its threshold. Metrics are defined as in scikit-learn wh
   them, so `Report.notes` names it. Weighted averages weight each class by its support.
 - ROC-AUC and average precision are means over the classes with both positive and negative
   examples, each against the rest, and None if there is no such class.
-- The Brier score (`brier_loss`) is the mean squared error of the probabilities: of a text's classes
-  the sum, halved as for two classes, so that it is in [0, 1]; multi-label: the mean over texts and
+- The Brier score (`brier_loss`) is the mean squared error of the probabilities. One-of: the mean
+  over texts of half the sum over classes, which is in [0, 1]. Multi-label: the mean over texts and
   classes. Lower is better.
-- Cohen's kappa and MCC (Matthews' correlation coefficient) are of one-of tasks. Kappa is None if
-  truth and predictions are all the same class.
-- The top-k accuracy is the share of texts whose class is among the k most probable ones; k is 3, 5
-  and 10, as far as there are twice as many classes.
+- Cohen's kappa and MCC (Matthews' correlation coefficient) exist for one-of tasks only. Kappa is
+  None if truth and predictions are all the same class.
+- The top-k accuracy is the share of texts whose class is among the k most probable ones, for k = 3,
+  5 and 10 if there are at least 2 k classes.
 - Log loss is the mean negative natural logarithm of the true class's probability (multi-label:
   the mean binary cross-entropy over examples and classes). Probabilities of every dtype are
   clipped to [2**-23, 1 - 2**-23], the epsilon of float32. A float32 network and a float64
-  baseline therefore have the same loss for a prediction that is wrong with certainty.
+  baseline therefore have the same loss if a wrong prediction has probability 1.
 - Intervals: `intervals.py` states the methods.
 
 The public names are imported on first use, so that reading a report does not import NumPy.

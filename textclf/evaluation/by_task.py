@@ -170,7 +170,7 @@ class OneOfScoring(Scoring[OneOf]):
     def extra_metrics(self, y_true: np.ndarray, y_pred: np.ndarray) -> dict[str, float | None]:
         from sklearn.metrics import cohen_kappa_score, matthews_corrcoef
 
-        # With one class in truth and predictions, chance alone agrees always: kappa is 0 / 0.
+        # With one class in truth and predictions, the expected agreement is 1, so kappa is 0 / 0.
         if len(np.unique(np.append(y_true, y_pred))) == 1:
             return {"cohen_kappa": None, "mcc": 0.0}
         return {

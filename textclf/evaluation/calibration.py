@@ -76,7 +76,7 @@ def coverage_points(
 ) -> tuple[CoveragePoint, ...]:
     """Return for each share the point of lowest coverage that is at least this share.
 
-    Examples of equal confidence are either all answered or all abstained from.
+    Examples of equal confidence are either all answered or all not answered.
 
     Args:
         y_true: int64 [n], or bool [n, C] for multi-label.
@@ -118,9 +118,8 @@ def choose_abstention(
         task: of the model.
         y_true: int64 [n], or bool [n, C] for multi-label.
         p: float [n, C], calibrated.
-        precision: minimum share of correct answers; selects the highest coverage that has it.
-        coverage: minimum share of answered examples; selects the lowest coverage that has it,
-            where answers are most precise.
+        precision: minimum share of correct answers; selects the highest coverage that reaches it.
+        coverage: minimum share of answered examples; selects the lowest coverage that reaches it.
 
     Returns:
         The selected point; None if no threshold reaches the precision.

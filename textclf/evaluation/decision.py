@@ -16,7 +16,7 @@ def fit_decision(
     abstain_coverage: float | None = None,
     maximize: str = "macro_f1",
 ) -> Decision:
-    """Return temperature, then thresholds on calibrated probabilities, then the abstention.
+    """Fit the temperature, then thresholds and abstention on calibrated probabilities.
 
     Args:
         task: of the model.
@@ -55,5 +55,5 @@ def fit_thresholds(
     if not task.has_thresholds:
         return None
     chosen = choose_thresholds(y_true, p, maximize=maximize)
-    # As decimal text a float32 threshold would not come back as it was.
+    # Written as float32 decimal text, a threshold would not be read back exactly.
     return tuple(float(threshold) for threshold in chosen)

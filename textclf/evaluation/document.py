@@ -38,7 +38,7 @@ def document(report: Report, title: str, *, max_matrix_classes: int = 12) -> Doc
     Empty sections are omitted.
 
     Args:
-        max_matrix_classes: number of classes up to which the confusion matrix is shown; with more,
+        max_matrix_classes: maximum number of classes for a confusion matrix; with more classes,
             more of the frequent confusions are listed.
     """
     num_classes = len(report.class_names)
@@ -260,7 +260,7 @@ def _coverage(report: Report) -> Iterator[Table]:
             header[-1] = "top class right"
             remark = (
                 "(top class right: share of the answered texts that have their most probable "
-                "class; a text without labels never has)"
+                "class; a text without labels never counts)"
             )
         yield Table(header, rows, "trr", heading="Coverage", remark=remark)
 

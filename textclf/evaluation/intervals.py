@@ -1,19 +1,19 @@
 """Confidence intervals: Wilson's for shares of examples, a bootstrap for macro and micro F1.
 
-A resampling alone understates what few examples leave open: it shows no spread where all
-predictions are right, and a class that is absent from a resampling has an F1 of 0 there. Each
-resampling therefore gets pseudo-counts, half an example with a right and half with a wrong
-prediction in each class on average (the prior of Jeffreys).
+With few examples, resampling alone gives too narrow intervals: there is no spread if all
+predictions are right, and a class that is missing from a resample has an F1 of 0 there. Each
+resample therefore gets pseudo-counts: in each class, on average half an example with a right and
+half with a wrong prediction (the prior of Jeffreys).
 
-- Pseudo-counts move each class's F1 towards the middle. In the mean of many classes these shifts
-  add up, while random errors cancel. The interval is moved back so that a shift remains that is as
-  much smaller than the classes' own as the spread of the mean is smaller than theirs. This is
-  how intervals of several parameters are combined into one of their sum (Zou and Donner 2008,
-  "Construction of confidence limits about effect measures").
+- Pseudo-counts move the F1 of each class towards the middle. In the mean of many classes these
+  shifts add up, while random errors cancel. The interval is therefore moved back. The remaining
+  shift is smaller than those of the classes by the ratio of the spread of the mean to the spread of
+  the classes. Intervals of several parameters are combined in the same way into an interval of
+  their sum (Zou and Donner 2008, "Construction of confidence limits about effect measures").
 - The F1 of a sample is on average below that of the population, by F1 (1 - F1) / (true +
-  predicted) where all counts are random, and by less where each class's number of examples is
-  fixed. How a test split was drawn is unknown, so the upper end is moved up by this bias and the
-  lower end is not.
+  predicted) if all counts are random, and by less if each class's number of examples is fixed. How
+  a test split was drawn is unknown, so the upper end is moved up by this bias and the lower end is
+  not.
 """
 
 import numpy as np
@@ -21,8 +21,8 @@ import numpy as np
 from textclf.evaluation.by_task import Scoring
 from textclf.evaluation.counts import Counts
 
-MAX_BOOTSTRAP_CELLS = 1_000_000  # numbers drawn at once while resampling: 8 MB, in a few copies
-MIN_EXAMPLES_A_CLASS = 4  # the mean over the classes; with fewer, macro F1 has no interval
+MAX_BOOTSTRAP_CELLS = 1_000_000  # numbers drawn at once while resampling: 8 MB, a few copies
+MIN_EXAMPLES_A_CLASS = 4  # mean over the classes; with fewer, macro F1 has no interval
 _PSEUDO_COUNT = 0.5
 
 
@@ -51,12 +51,13 @@ def class_intervals(
 ) -> tuple[dict[str, tuple[float, float] | None], ...]:
     """Return Wilson's intervals of each class's precision, recall and F1.
 
-    Of the examples that have a class or were given it, let J be the share that have it and were
-    given it. F1 is 2 J / (1 + J), which grows with J, so its interval follows from that of J.
+    Let J be the number of examples that have a class and are predicted to have it, divided by the
+    number that have it or are predicted to have it. F1 is 2 J / (1 + J), which increases with J, so
+    its interval follows from that of J.
 
     Returns:
         The fields `precision_interval`, `recall_interval` and `f1_interval` of each
-        `ClassScores`; None where no example was given the class, has it, or either.
+        `ClassScores`; None if the denominator of the score is 0.
     """
     right, either = counts.right, counts.true + counts.predicted - counts.right
     ends, defined = {}, {}
@@ -85,9 +86,9 @@ def score_intervals(
 ) -> dict[str, tuple[float, float]]:
     """Return the intervals of the overall scores.
 
-    Accuracy and subset accuracy have Wilson's. Macro F1 has one only where each class has an
-    example and the classes have `MIN_EXAMPLES_A_CLASS` on average, micro F1 only where an example
-    has a class.
+    Accuracy and subset accuracy have Wilson intervals. Macro F1 has an interval only if each class
+    has an example and the classes have `MIN_EXAMPLES_A_CLASS` on average, micro F1 only if an
+    example has a class.
     """
     counts = scoring.counts(y_true, y_pred)
     n = len(y_true)
@@ -131,7 +132,7 @@ def _bootstrap(
 ) -> dict[str, np.ndarray]:
     """Resample the examples with replacement (Efron 1979), with pseudo-counts.
 
-    Examples with the same truth and the same prediction are interchangeable, so a resampling of
+    Examples with the same truth and the same prediction are interchangeable, so a resample of
     n examples is one multinomial draw of the number of examples of each distinct pair (truth,
     prediction). With two classes there are at most four pairs, however large n is.
 
@@ -163,7 +164,7 @@ def _bootstrap(
 
 
 class _PseudoCounts:
-    """Random pseudo-counts, which do not depend on how many resamplings get them at once."""
+    """Random pseudo-counts, which do not depend on the number of resamples in a chunk."""
 
     def __init__(self, seed: int, scoring: Scoring):
         self._scoring = scoring
@@ -172,7 +173,7 @@ class _PseudoCounts:
         )
 
     def added_to(self, counts: Counts) -> Counts:
-        """Return counts [size, C] with pseudo-counts in each class of each resampling."""
+        """Return counts [size, C] with pseudo-counts in each class of each resample."""
         shape = counts.right.shape
         right = self._right.standard_gamma(_PSEUDO_COUNT, shape)
         missed = self._missed.standard_gamma(_PSEUDO_COUNT / 2, shape)

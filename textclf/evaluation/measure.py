@@ -64,7 +64,7 @@ def evaluate(
         p: float [n, C], probabilities; one-of: rows that sum to 1.
         class_names: C names, in the order of the columns of `p`.
         multi_label: whether an example may have several classes, or none. It is not inferred from
-            the shape of `y_true`: one-hot classes of a one-of task would pass for several labels.
+            the shape of `y_true`, because one-hot classes of a one-of task look the same.
         thresholds: float [C], see `tasks.Decision`; default: 0.5 for each label of multi-label,
             the most probable class for one-of.
         num_tokens: int [n], text lengths; if given, the report has scores by length.
@@ -147,7 +147,7 @@ def evaluate(
 
 
 def _check_linear(scoring: Scoring, linear_p: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Return the probabilities of the linear model; ValueError if they are none of the shape."""
+    """Check and return the probabilities of the linear model."""
     linear_p = np.asarray(linear_p)
     if linear_p.shape != shape:
         raise ValueError(f"linear_p {linear_p.shape} must have the shape of p, {shape}")
@@ -265,7 +265,7 @@ def _interval_notes(counts: Counts) -> list[str]:
         reason = "it needs an example of each class"
     else:
         reason = (
-            f"it needs an average of {MIN_EXAMPLES_A_CLASS} a class, there are "
+            f"it needs an average of {MIN_EXAMPLES_A_CLASS} per class, there are "
             f"{counts.true.mean():.1f}"
         )
     return [f"too few examples for an interval of macro F1: {reason}"]

@@ -11,7 +11,7 @@ from textclf.evaluation.report import Gain
 from textclf.evaluation.scores import contributions
 from textclf.tasks import Mixture, Task
 
-# The share is drawn towards 1/2 as by so many further rows.
+# Weight of the penalty that draws the share towards 1/2, in rows.
 PRIOR_ROWS = 50
 NUM_FOLDS = 5
 # With fewer rows, there is no interval of the gain.
@@ -26,7 +26,7 @@ def fit_mixture(task: Task, y_true: np.ndarray, linear: np.ndarray, network: np.
 
     Both models get their best temperature. The share minimizes the log loss, with a penalty that
     weighs as much as `PRIOR_ROWS` rows: the penalty of a share a is the divergence of (a, 1 - a)
-    from (1/2, 1/2), so that a few rows do not drop a model.
+    from (1/2, 1/2), so that a few rows do not set the share of a model to 0.
 
     Args:
         task: of the models.
@@ -94,7 +94,7 @@ def measure_gain(
     linear_thresholds: Sequence[float] | np.ndarray | None = None,
     confidence: float = 0.95,
 ) -> Gain | None:
-    """Measure what the network adds to the linear model, on rows that fitted neither.
+    """Measure what the network adds to the linear model, on rows to which neither was fitted.
 
     None with fewer than `MIN_GAIN_ROWS` rows.
 

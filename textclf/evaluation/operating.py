@@ -3,7 +3,7 @@
 All are chosen on validation. "Precision at least P" and "recall at least R" mean that the one-sided
 lower bound of Clopper and Pearson (1934, "The Use of Confidence or Fiducial Limits") at the level
 `CONFIDENCE` is at least P or R, so that few examples do not reach a target by luck. The bound is
-that of one threshold fixed in advance; choosing the best of many is slightly optimistic.
+valid for one threshold fixed in advance; for the best of many, it is slightly optimistic.
 """
 
 from collections.abc import Sequence
@@ -22,8 +22,10 @@ class Target(NamedTuple):
     """Aim of a threshold; exactly one field is set.
 
     Attributes:
-        precision: lowest bound of the precision; of these thresholds, that of the highest recall.
-        recall: lowest bound of the recall; of these thresholds, that of the fewest predictions.
+        precision: minimum lower bound of the precision; the threshold with the highest recall is
+            chosen.
+        recall: minimum lower bound of the recall; the threshold with the fewest predictions is
+            chosen.
         beta: weight of the recall in F-beta, which is maximized (1: F1; 2: recall matters more).
         cost: cost of a false positive and of a false negative, whose sum is minimized.
     """
@@ -160,7 +162,7 @@ def _choose(
         reached = np.flatnonzero(bounds >= wanted)
         if not len(reached):
             return None, float(bounds.max())
-        # Thresholds are in descending order: the most right ones with the fewest predictions.
+        # Thresholds are in descending order, so the first of equal ones has the fewest predictions.
         best = reached[right[reached].argmax()] if target.precision is not None else reached[0]
         return float(thresholds[best]), float(bounds.max())
     if target.beta is not None:

@@ -1,7 +1,7 @@
 """Scores of the order of the probabilities: average precision, areas, curves.
 
-The curves of a class are those of the class against the rest. They show what each threshold would
-give, so they do not depend on the thresholds in use.
+The curves of a class are those of the class against the rest. They show the result of every
+threshold, so they do not depend on the thresholds in use.
 """
 
 from dataclasses import dataclass

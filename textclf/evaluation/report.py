@@ -38,7 +38,7 @@ class ClassScores:
     Attributes:
         support: number of examples that have the class.
         num_predicted: number of examples for which the class is predicted.
-        threshold: lowest probability at which the class is predicted: of each label, and of the
+        threshold: lowest probability at which the class is predicted, for each label and for the
             positive class of two if the model has a threshold; otherwise None.
         precision_interval, recall_interval, f1_interval: (low, high) at the level
             `Report.confidence`; None if the score has no examples or the report no intervals.
@@ -112,7 +112,7 @@ class CoveragePoint:
 class Gain:
     """Estimate of what the network adds to the linear model.
 
-    `estimate_gain` makes it from validation, `measure_gain` from another split.
+    `estimate_gain` computes it on validation, `measure_gain` on another split.
 
     Attributes:
         metric: name of the metric.

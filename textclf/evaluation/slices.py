@@ -1,4 +1,4 @@
-"""Scores of slices of the examples, and which of them are worse than the rest by more than chance.
+"""Scores of slices of the examples, and a test whether they are worse than the rest.
 
 For each slice, the null hypothesis is that its examples are a random sample of all examples. The
 p-value is the probability that such a sample has a score at most as high.
@@ -23,7 +23,7 @@ from textclf.evaluation.by_task import scoring_of
 from textclf.evaluation.intervals import score_intervals
 from textclf.tasks import Task
 
-MIN_EXAMPLES = 10  # of a slice that is shown alone; smaller ones are joined
+MIN_EXAMPLES = 10  # of a separate slice; smaller ones are combined
 NUM_SAMPLES = 20_000
 _MAX_CELLS = 4_000_000  # random numbers drawn at once
 
@@ -54,7 +54,7 @@ class Slice:
         p_value: probability of a score at most as high in a random sample of this size; None
             without other examples.
         adjusted_p_value: corrected for the number of slices.
-        is_worse: whether the slice is worse than the rest by more than chance.
+        is_worse: whether the slice is significantly worse than the rest.
     """
 
     by: str
@@ -128,7 +128,7 @@ def score_slices(
 
 
 def warnings_of(slices: Sequence[Slice], metric: str, confidence: float) -> list[str]:
-    """Return a sentence on each slice that is worse by more than chance, the worst first.
+    """Return a sentence on each slice that is significantly worse, the worst first.
 
     Args:
         metric: name of the score, in words.
@@ -186,7 +186,7 @@ def group_by_quantile(
 def group_by_value(names: Sequence[str], ids: np.ndarray) -> Grouping:
     """Return a group for each value with `MIN_EXAMPLES` examples, the most frequent first.
 
-    The other values are one group, which is the last.
+    The other values are combined into one group, the last.
 
     Args:
         names: the values.

@@ -11,12 +11,12 @@ from textclf.errors import DataError, format_list
 from textclf.progress import OnProgress
 from textclf.tasks import Task
 
-# Part of the rows that are not held out on which temperature and C are chosen, or the best epoch.
+# Share of the rows that are not held out; temperature and C, or the best epoch, are chosen on it.
 VALIDATION_SHARE = 0.1
 TRAIN, VALIDATION, HELD_OUT = range(3)
 # With more rows, the choice of folds depends on a hash of the text alone, see `set_aside`.
 _IN_MEMORY_ROWS = 1_000_000
-# sklearn's folds take about .2 ms a text, so they are for this number of texts.
+# scikit-learn's folds take about .2 ms per text; they are used up to this number of texts.
 _MAX_TEXTS_OF_SKLEARN = 300_000
 
 
@@ -24,7 +24,7 @@ class Rows(NamedTuple):
     """Labels of the rows of train, and which texts are equal.
 
     Attributes:
-        y: int64 [n], or bool [n, C] with several labels a text.
+        y: int64 [n], or bool [n, C] with several labels per text.
         hashes: uint64 [n], of the normalised texts.
         text_ids: int64 [n], the same number for equal texts.
         is_empty: bool [n], texts of white space only.
@@ -37,7 +37,7 @@ class Rows(NamedTuple):
 
 
 def read_rows(dataset: Dataset, on_progress: OnProgress) -> Rows:
-    """Read train once; 25 bytes of each row are kept, or with several labels 17 + C."""
+    """Read train once and keep 25 bytes per row, or 17 + C with several labels."""
     from textclf.text import chunk_texts
 
     num_rows = dataset.splits["train"].num_examples
@@ -56,10 +56,10 @@ def read_rows(dataset: Dataset, on_progress: OnProgress) -> Rows:
 
 
 def judged_classes(task: Task, rows: Rows, num_folds: int) -> np.ndarray:
-    """Return whether each class has a text for each fold, bool [C].
+    """Return whether each class has at least one text per fold, bool [C].
 
-    The labels of other classes are not judged: a model that has seen no text of a class, or hardly
-    any, says nothing about its rows.
+    The labels of other classes are not judged, because a model trained on few or no texts of a
+    class cannot judge its rows.
     """
     used = np.flatnonzero(~rows.is_empty)
     if task.is_multi_label:
@@ -99,9 +99,9 @@ def check_rows(dataset: Dataset, rows: Rows, num_folds: int) -> np.ndarray:
 def make_folds(task: Task, rows: Rows, num_folds: int, seed: int) -> np.ndarray:
     """Return the fold of each row, int64 [n].
 
-    Equal texts are in one fold. With one label a text, scikit-learn's StratifiedGroupKFold gives
-    each fold the same share of each class; with several, or with very many texts, it is that of
-    each set of labels, with rare sets as one.
+    Equal texts are in one fold. With one label per text, scikit-learn's StratifiedGroupKFold gives
+    each fold the same share of each class. With several labels or very many texts, each fold has
+    the same share of each set of labels; rare sets are combined.
     """
     num_texts = int(rows.text_ids.max()) + 1
     if task.is_multi_label or num_texts > _MAX_TEXTS_OF_SKLEARN:
@@ -124,7 +124,7 @@ def split_fold(
 ) -> np.ndarray:
     """Return `TRAIN`, `VALIDATION` or `HELD_OUT` for each row, uint8 [n], equal for equal texts.
 
-    Rows of classes that are not judged are never validation, which would leave none to train on.
+    Rows of classes that are not judged are never validation, so that they remain for training.
     """
     part = np.full(len(folds), HELD_OUT, np.uint8)
     others = np.flatnonzero(folds != fold)

@@ -1,8 +1,8 @@
 """Probabilities of each row of train by a model that was not trained on it.
 
-For each fold, the rows of the others are written to a temporary folder, as a data set with a train
-and a validation split. All that a model learns (vocabulary, IDF, C, temperature, best epoch) comes
-from this data set, which does not hold the rows of the fold.
+For each fold, the rows of the other folds are written to a temporary folder, as a data set with a
+train and a validation split. Everything that a model learns (vocabulary, IDF, C, temperature, best
+epoch) comes from this data set, which does not contain the rows of the fold.
 """
 
 import datetime
@@ -58,10 +58,10 @@ def check_model(config: Config, model_kind: str) -> None:
 
 
 def _check_start(config: Config) -> None:
-    """Check that the initial weights have not seen the labels.
+    """Check that the initial weights were not trained with the labels.
 
     Raises:
-        ConfigError: they are those of a classifier.
+        ConfigError: they come from a classifier.
     """
     folder = with_paths(config).training.init_from
     if folder is not None and Path(folder).exists() and not artifact.is_language_model(folder):
@@ -134,7 +134,7 @@ def _write_fold(config: Config, dataset: Dataset, part: np.ndarray, folder: Path
         "multi_label": dataset.multi_label,
     }
     values["training"] |= {"cache_dir": None, "tensorboard": False, "mlflow": False}
-    values["evaluation"]["bootstrap_samples"] = 100  # intervals of reports that nobody reads
+    values["evaluation"]["bootstrap_samples"] = 100  # the minimum; the intervals are unused
     return Config.of(values)
 
 

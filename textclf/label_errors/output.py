@@ -35,8 +35,8 @@ def write_suspects(
 
         write_suspects("suspects.csv", dataset, result)
 
-    In CSV, lists (labels of texts with several, conflicts) are JSON, and a cell that a spreadsheet
-    would take as a formula begins with an apostrophe. The texts are never all in memory.
+    In CSV, lists (several labels, conflicts) are JSON, and a cell that a spreadsheet would evaluate
+    as a formula begins with an apostrophe. The texts are never all in memory.
 
     Args:
         path: a file .csv or .jsonl; see `check_example_file`.
@@ -125,16 +125,14 @@ def document(result: LabelErrors, *, text_width: int = _TEXT_WIDTH) -> Document:
     model = "linear model" if result.model_kind == "linear" else "network"
     sentences = [
         f"{total:,} of {result.num_judged:,} judged rows of train are suspects; the {model} agrees "
-        f"with {100 * result.agreement:.1f} % of the labels out of {result.num_folds} folds."
+        f"with {100 * result.agreement:.1f} % of the labels ({result.num_folds} folds)."
     ]
     if result.num_conflicts:
         number = result.num_conflicts
         has = "texts have" if number > 1 else "text has"
         sentences.append(f"{number:,} {has} different labels in different rows.")
     if total:
-        sentences.append(
-            "A suspect is not an error yet: read the text before you change its label."
-        )
+        sentences.append("A suspect may be correct: read the text before you change its label.")
     parts: list[Table | Notes] = []
     if shown:
         header = ["", "row", "label (p)", "suggested (p)", "quality", "text"]
@@ -165,7 +163,7 @@ def _common_folder(locations: list[str]) -> str:
 
 
 def _without_folder(suspect: SuspectRow, folder: str) -> str:
-    """Return location and reason of a suspect, with the names of its files alone."""
+    """Return location and reason of a suspect, without the folder of its files."""
     sentence = f"{suspect.location}: {suspect.reason}"
     for location in (suspect.location, *suspect.conflicts):  # a class may be named like the folder
         sentence = sentence.replace(location, location.removeprefix(folder))

@@ -42,8 +42,8 @@ class LabelErrors(msgspec.Struct, frozen=True, kw_only=True):
         num_folds: number of folds.
         num_rows: rows of train that could be read.
         num_judged: those whose labels were judged.
-        agreement: share of the judged rows for which the model gives the labels of the data; with
-            several labels, those of at least .5.
+        agreement: share of the judged rows whose labels the model predicts; with several labels, it
+            predicts those with a probability of at least .5.
         num_conflicts: texts that have different labels in different rows.
         suspects: the rows, most likely wrong first.
         notes: rows that were not judged, and other remarks; one sentence each.

@@ -29,7 +29,7 @@ _MAX_CHANGES = 4  # labels in a reason
 
 
 def check(config: Config, *, model_kind: str = "linear") -> None:
-    """Check all that can be checked before the data are read in full.
+    """Run the checks that do not read all of the data.
 
     Args:
         config, model_kind: see `find_label_errors`.
@@ -58,10 +58,10 @@ def find_label_errors(
         for suspect in result.suspects[:20]:
             print(suspect.location, suspect.text, suspect.reason)
 
-    Each row gets its probabilities from a model that was trained on other folds of train, equal
-    texts always being in the same fold. Labels that disagree with them are ranked by confident
-    learning, see `suspects`. Rows that cannot be read, empty texts, and classes with fewer
-    different texts than folds are not judged, which is one of the notes. Validation and test are
+    Each row gets its probabilities from a model that was trained on the other folds of train. Equal
+    texts are always in the same fold. Labels that disagree with the probabilities are ranked by
+    confident learning, see `suspects`. Rows that cannot be read, empty texts, and classes with
+    fewer different texts than folds are not judged; the notes count them. Validation and test are
     not read.
 
     Args:
@@ -135,7 +135,7 @@ def _suspects(
     for suspect in ranked:
         row = int(judged_rows[suspect.index])
         label_ids = np.flatnonzero(rows.y[row]).tolist() if multi_label else suspect.label_ids
-        # Labels that are not judged stay as they are.
+        # Labels that are not judged do not change.
         kept = [c for c in label_ids if not judged[c]] if multi_label else []
         suggested = sorted([*kept, *columns[list(suspect.suggested_ids)].tolist()])
         suspects.append(
@@ -211,7 +211,7 @@ def _describe(
 
 
 def _model_reason(suspect: Suspect, p: np.ndarray, dataset: Dataset) -> str:
-    """Return what the model gives to the labels on which it disagrees."""
+    """Return the probabilities of the labels on which data and model disagree, in words."""
     label_ids, suggested_ids = set(suspect.label_ids), set(suspect.suggested_ids)
     removed = [c for c in suspect.label_ids if c not in suggested_ids]
     added = [c for c in suspect.suggested_ids if c not in label_ids]

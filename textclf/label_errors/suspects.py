@@ -4,14 +4,14 @@
         print(suspect.index, suspect.label_ids, suspect.suggested_ids, suspect.quality)
 
 Northcutt, Jiang & Chuang 2021, "Confident learning: estimating uncertainty in dataset labels",
-JAIR 70, as cleanlab computes it. The joint distribution of given and true labels is estimated from
-the probabilities; for each pair of classes, as many rows are suspects as the estimate says, those
-of the largest margin first (prune by noise rate). They are ranked by the normalised margin
+JAIR 70, computed by cleanlab. The joint distribution of given and true labels is estimated from the
+probabilities. For each pair of classes, the estimate gives the number of suspects, and the rows
+with the largest margin are chosen (prune by noise rate). They are ranked by the normalised margin
 
     quality = (p(given label) - max p(other label) + 1) / 2
 
 which is low if the model is certain of another class. The alternatives rank texts that fit no class
-well before wrong labels. With several labels a text, each label is judged against the rest.
+well above wrong labels. With several labels per text, each label is judged separately.
 """
 
 import importlib.util
@@ -34,7 +34,7 @@ class Suspect(msgspec.Struct, frozen=True, kw_only=True):
         index: position in the arrays.
         label_ids: class ids of the data, ascending.
         suggested_ids: class ids that the model suggests, ascending.
-        quality: 0 (certainly wrong) to 1, of cleanlab.
+        quality: label quality of cleanlab, 0 (certainly wrong) to 1.
     """
 
     index: int
@@ -100,9 +100,9 @@ def add_conflicts(
     *,
     multi_label: bool,
 ) -> tuple[Suspect, ...]:
-    """Add the rows whose text also has another label, if the model rejects theirs.
+    """Add the rows whose text has another label elsewhere, if the model predicts another label.
 
-    One of two different labels of the same text is wrong, even if the model is not certain which.
+    At least one of these labels is wrong, even if the model is not certain.
 
     Args:
         suspects: result of `find_suspects` on the same arrays.
@@ -115,7 +115,7 @@ def add_conflicts(
     suggested = y.copy()
     for rows in conflicts(y, text_ids):
         if multi_label:
-            # Only the labels on which the rows differ: about the others, they say nothing.
+            # Only the labels on which the rows differ are evidence of an error.
             differs = (y[rows] != y[rows[0]]).any(axis=0)
             suggested[np.ix_(rows, differs)] = p[np.ix_(rows, differs)] >= 0.5
         else:
@@ -147,7 +147,7 @@ def label_quality(
     Args:
         probabilities, y_true, multi_label: see `find_suspects`.
     """
-    if multi_label and probabilities.shape[1] == 1:  # cleanlab wants two labels or more
+    if multi_label and probabilities.shape[1] == 1:  # cleanlab needs two labels
         y_true, multi_label = y_true[:, 0].astype(np.int64), False
         probabilities = np.concatenate([1 - probabilities, probabilities], axis=1)
     if multi_label:
@@ -162,12 +162,12 @@ def label_quality(
 
 
 def _suggest_class(p: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return the most probable class of suspects and that of the data of others, int64 [n]."""
+    """Return the most probable class of suspects and the given class of other rows, int64 [n]."""
     return np.where(_filter(y, p), p.argmax(axis=1), y)
 
 
 def _suggest_labels(p: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return the labels with those inverted that are probably wrong, bool [n, C]."""
+    """Return the labels with the probably wrong ones inverted, bool [n, C]."""
     suggested = y.copy()
     for c in range(p.shape[1]):
         binary = np.stack([1 - p[:, c], p[:, c]], axis=1)

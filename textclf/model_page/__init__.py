@@ -1,4 +1,4 @@
-"""Page of a trained model: scores, curves, thresholds to try, mistakes, and the data's findings.
+"""Report page of a trained model: scores, curves, thresholds to try, mistakes, audit of the data.
 
     import textclf
     textclf.write_report("runs/reviews", "reviews.html")
@@ -8,7 +8,7 @@ as SVG and all figures in `report.json`. The plain text of an evaluation is in `
 
     plan        arguments, checked without TensorFlow
     contents    everything that the page shows, as values
-    curves      the curves to show of many classes
+    curves      choice of the curves to show
     mistakes    worst mistakes and suspected label errors, with explanations
     plots       pictures
     page        contents to HTML, with page.html and its script page.js
@@ -42,11 +42,11 @@ class WrittenReport(msgspec.Struct, frozen=True):
     Attributes:
         page: path of the page.
         files: path of the folder with pictures and figures.
-        split: the split.
+        split: the reported split.
         report: scores on the split.
         num_leaked: rows of the split whose text is in train too.
-        num_mistakes: shown mistakes.
-        num_suspects: suspected label errors; None if none were looked for.
+        num_mistakes: number of mistakes that are shown.
+        num_suspects: number of suspected label errors; None without a search.
         num_findings: findings of the audit; None without it.
     """
 
@@ -75,7 +75,7 @@ def write_report(
 
         textclf.write_report("runs/reviews", "reviews.html", audit=False).report.get("accuracy")
 
-    Nothing is fitted or chosen. The page and the folder are complete before they replace former
+    Nothing is fitted or chosen. The new page and folder are complete before they replace existing
     ones. Suspected label errors need the package cleanlab.
 
     Args:
@@ -84,8 +84,8 @@ def write_report(
         split: the split to report; None for test, or for validation without a test split. The
             thresholds to try are always those of validation.
         by: columns of the data whose values are scored too.
-        audit: whether all data are read for the findings of `textclf data check`.
-        overwrite: whether a former page and its folder may be replaced.
+        audit: whether to read all data for the findings of `textclf data check`.
+        overwrite: whether an existing page and its folder may be replaced.
         overrides: settings of section `data`, such as {"data.source": "moved/reviews.csv"}.
         on_progress: called with a stage, the number done and their total (0: unknown).
 
@@ -110,8 +110,8 @@ def make_report(
     """Write the page of a checked plan; see `write_report`.
 
     Args:
-        plan: of `check`.
-        dataset: the data of the training, of `recalibration.open_data`.
+        plan: result of `check`.
+        dataset: the data of the training, see `recalibration.open_data`.
     """
     dataset.check_split(plan.split)
     import_tensorflow()
@@ -138,7 +138,7 @@ def make_report(
 
 
 def _write(plan: PagePlan, html: str, files: dict[str, str]) -> None:
-    """Write the page and its folder; both are on the disk before either replaces a former one."""
+    """Write the page and its folder; both are on the disk before one replaces an existing one."""
     page = plan.page.absolute()
     try:
         with folders.open_atomically(page, replace=plan.overwrite) as file:

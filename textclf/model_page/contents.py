@@ -1,4 +1,4 @@
-"""Contents of the page of a model: everything that it shows, as values."""
+"""Contents of the report page of a model, as values."""
 
 import json
 from typing import TYPE_CHECKING, Any
@@ -40,15 +40,15 @@ class Contents(msgspec.Struct, frozen=True, kw_only=True):
         linear: report of the linear model of a mixture alone, on the same rows; None without one.
         curves: curves that are drawn.
         history: figures of each epoch; empty without a network or without its file.
-        thresholds: class -> figures of validation at many thresholds; None for one
-            label a text with more than two classes.
-        supports: class -> its examples in validation.
+        thresholds: class -> figures of validation at many thresholds; None with
+            one label per text and more than two classes.
+        supports: class -> number of its examples in validation.
         validation_size: examples of validation.
         coverage: accuracy by coverage, on validation; None with several labels.
         mistakes: the worst mistakes.
         suspects: the suspected label errors.
         not_explained: why no words are coloured; "" if they are.
-        audit: findings on the data; None if they were left out.
+        audit: findings on the data; None without an audit.
     """
 
     model: str
@@ -163,7 +163,7 @@ def gather(
 
 
 def _thresholds(plan: PagePlan, y_true: np.ndarray, p: np.ndarray) -> tables.ThresholdTables | None:
-    """Return the figures at many thresholds of each class that can have one."""
+    """Return the figures at many thresholds for each class that can have a threshold."""
     card = plan.trained.card
     num_classes = len(card.class_names)
     if not card.multi_label and num_classes != 2:
@@ -190,7 +190,7 @@ def _linear_report(
 
 
 def _history(plan: PagePlan) -> tuple[dict[str, Any], ...]:
-    """Return the figures of the epochs up to a line that cannot be read; () without their file."""
+    """Return the figures of the epochs, up to the first unreadable line; () without a file."""
     file = plan.trained.folder / artifact.HISTORY
     if not file.is_file():
         return ()

@@ -1,4 +1,4 @@
-"""Curves to show of a model: all classes, or averages and the worst ones of many."""
+"""Choice of the curves to show: all classes, or averages and the worst of many classes."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,7 +8,7 @@ import numpy as np
 from textclf import evaluation
 from textclf.evaluation import ClassCurves
 
-MAX_CLASSES = 6  # with a curve each; of more, the averages and the worst are shown
+MAX_CLASSES = 6  # with a curve each; with more classes, averages and the worst are shown
 NUM_WORST = 5
 # Pairs of an example and a class; sorting more for the micro average takes minutes.
 _MAX_PAIRS = 20_000_000
@@ -37,9 +37,9 @@ class Curve(NamedTuple):
 def curves_to_show(
     curves: Sequence[ClassCurves], is_positive: np.ndarray, p: np.ndarray
 ) -> list[Curve]:
-    """Return the curves of up to six classes, or averages and the worst classes of more.
+    """Return the curves of up to six classes, or averages and the worst of more classes.
 
-    Of two classes of one text, both have the same information; both are shown.
+    With two classes, both curves have the same information; both are shown.
 
     Args:
         curves: of each class, see `evaluation.class_curves`.
@@ -73,12 +73,12 @@ def _curve(curves: ClassCurves) -> Curve:
 
 
 def _macro(curves: Sequence[ClassCurves]) -> Curve:
-    """Return the means over the classes of the true rates and of the precisions."""
+    """Return the mean true positive rates and the mean precisions over the classes."""
     true_rates, precisions = [], []
     for part in map(_curve, curves):
         true_rates.append(np.interp(_GRID, *part.roc))
         recall, precision = (np.array(values)[::-1] for values in part.precision_recall)
-        # The precision at a recall is that of the next higher recall that a threshold has.
+        # The precision at a recall is that of the threshold with the next higher recall.
         at = np.minimum(np.searchsorted(recall, _GRID - 1e-12), len(recall) - 1)
         precisions.append(precision[at])
     mean_rates, mean_precisions = np.mean(true_rates, axis=0), np.mean(precisions, axis=0)

@@ -34,8 +34,8 @@ class ShownExample(msgspec.Struct, frozen=True):
         loss: log loss.
         p_true: probability of the true class; None with several labels.
         explanation: of the predicted classes; None if the model cannot be explained.
-        suggested_labels: those that it probably has; None if its labels are not suspected.
-        quality: of its labels, 0 to 1, the lower the more suspected; None if they are not.
+        suggested_labels: labels that it probably has; None if its labels are not suspected.
+        quality: of its labels, 0 (certainly wrong) to 1; None if they are not suspected.
     """
 
     row: int
@@ -61,8 +61,8 @@ class Suspects(msgspec.Struct, frozen=True):
 
     Attributes:
         examples: the most suspected ones.
-        count: number of all.
-        problem: why none were looked for; "" if they were.
+        count: number of all suspects.
+        problem: why there was no search; "" if there was one.
     """
 
     examples: tuple[ShownExample, ...] = ()
@@ -71,7 +71,7 @@ class Suspects(msgspec.Struct, frozen=True):
 
 
 def worst_rows(card: Card, scores: "Scores", losses: np.ndarray) -> list[int]:
-    """Return the rows with wrong predictions of the highest loss, the worst first.
+    """Return the rows of the wrong predictions with the highest loss, highest first.
 
     Args:
         card: of the model.

@@ -152,7 +152,7 @@
           sample.style.borderTopStyle = style;
           key.append(sample, name);
         });
-      key.append(" (dotted upright line: in use)");
+      key.append(" (dotted vertical line: in use)");
       box.querySelector(".chart").append(key);
       show(start);
     };

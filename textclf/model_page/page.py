@@ -129,10 +129,7 @@ def _linear_words(plan: PagePlan, contents: Contents) -> Iterator[str]:
         return
     config = plan.trained.folder / "config.yaml"
     command = shlex.join(["textclf", "baseline", str(config), *plan.set_arguments])
-    yield (
-        "This network has no linear model beside it, and the page fits none. "
-        f"`{command}` fits one on the same data."
-    )
+    yield (f"This network has no linear model beside it. `{command}` fits one to the same data.")
 
 
 def _classes(report: Report) -> dict[str, Any]:
@@ -159,7 +156,7 @@ def _classes(report: Report) -> dict[str, Any]:
 
 
 def _matrix(report: Report) -> list[tuple[str, list[tuple[int, float]]]] | None:
-    """Return name, and count and share of each class; None without a small matrix."""
+    """Return name, counts and shares of each row of the matrix; None if it is large or missing."""
     counts = report.confusion_matrix
     if counts is None or len(counts) > _MAX_CLASSES:
         return None
@@ -258,7 +255,7 @@ def _explorer(plan: PagePlan, contents: Contents) -> dict[str, Any]:
                 "rb": [_floor(point.recall_bound) for point in points],
             }
         )
-    # That of the rarer class: it is the one to find.
+    # The rarer class first: it is usually the class to find.
     if not contents.card.multi_label:
         classes.sort(key=lambda c: (c["in_use"] is None, c["support"]))
     coverage = None
@@ -292,7 +289,7 @@ def _example(example: ShownExample) -> dict[str, Any]:
     explanation = example.explanation
     attributions: list[Attribution] = []
     if explanation is not None:
-        # Wrongly predicted classes first; all of many would repeat the text too often.
+        # Wrongly predicted classes first; only some are shown, because each repeats the text.
         attributions = sorted(
             explanation.attributions,
             key=lambda part: (part.class_name in example.true, -part.probability),
@@ -335,7 +332,7 @@ def _audit_findings(contents: Contents) -> Any:
 
 
 def _facts(contents: Contents) -> Iterator[tuple[str, str]]:
-    """Yield names and values of what the card says about data and training."""
+    """Yield names and values of the facts about data and training in the card."""
     card = contents.card
     sizes = ", ".join(f"{s.num_examples:,} {name}" for name, s in card.data.splits.items())
     yield "trained", card.created

@@ -12,7 +12,7 @@ from textclf.config import Overrides
 from textclf.errors import ArtifactError, DataError, check_all
 from textclf.recalibration import Plan, plan_to_read
 
-REPORT = "report.json"  # in the folder of the files, which it identifies
+REPORT = "report.json"  # identifies the folder of the files
 _ENDING = ".html"
 
 
@@ -80,7 +80,7 @@ def check(
         lambda: trained.append(plan_to_read(model, overrides=overrides)),
         lambda: _check_outputs(page, files, overwrite=overwrite),
     )
-    # Not earlier: these modules import NumPy, and a wrong folder is reported without it.
+    # Imported late: these modules import NumPy, which the checks above do not need.
     from textclf import data, scoring
     from textclf.model_data import set_values
 
@@ -113,7 +113,7 @@ def _default_split(trained: Plan) -> str:
 
 
 def _check_outputs(page: Path, files: Path, *, overwrite: bool) -> None:
-    folders.restore_folder(files)  # first: a page that is refused must not be without its files
+    folders.restore_folder(files)  # first, so that a refused page keeps its files
     if page.suffix.lower() != _ENDING:
         raise ArtifactError(f"{page}: the report is an HTML page; name a file that ends in .html")
     folders.check_nesting(page)

@@ -65,7 +65,7 @@ class _History:
             layer for figures in self._history for layer in figures.get(name, ())
         )
         for i, layer in enumerate(layers):
-            # A zero, such as that of a frozen layer, is not on a logarithmic axis.
+            # A logarithmic axis has no zero, such as that of a frozen layer.
             values = [figures.get(name, {}).get(layer) or None for figures in self._history]
             if any(values):
                 self.line(axes, i, _layer_label(layer), values)
@@ -129,7 +129,7 @@ def plot_curves(curves: Sequence[Curve], kind: str) -> Picture:
             axes.plot([0, 1], [0, 1], color=INK, linewidth=0.7, linestyle=":")
             axes.set_xlabel("false positive rate")
             axes.set_ylabel("true positive rate")
-            return "ROC curves, with their areas; on the dotted line, scores are random."
+            return "ROC curves, with their areas; the dotted line is random guessing."
         axes.set_xlabel("recall")
         axes.set_ylabel("precision")
         return "Precision-recall curves, with their average precision."
@@ -154,7 +154,7 @@ def plot_reliability(reports: Mapping[str, Report]) -> Picture:
         is_multi = next(iter(reports.values())).multi_label
         axes.set_ylabel("share positive" if is_multi else "share of correct answers")
         return (
-            "Reliability: on the dotted line, probabilities are right. The area of a point is "
+            "Reliability: the dotted line is perfect calibration. The area of a point is "
             "its share of the predictions."
         )
 
@@ -187,7 +187,7 @@ def plot_matrix(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Pictur
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
 
     def draw_axes(axes: Any) -> str:
-        # Transparent instead of white, so that it suits dark pages; the root shows rare confusions.
+        # Transparent instead of white, for dark pages; the root makes rare confusions visible.
         right, wrong = (np.array([int(c[i : i + 2], 16) / 255 for i in (1, 3, 5)])
                         for c in (COLOURS[0], COLOURS[1]))  # fmt: skip
         image = np.empty((*shares.shape, 4))
@@ -203,8 +203,8 @@ def plot_matrix(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Pictur
         axes.set_ylabel("true class")
         every = f"; every {step}th class has its name" if step > 1 else ""
         return (
-            "Confusion matrix: blue is correct, orange is wrong; the stronger, the larger the "
-            f"share of the true class{every}."
+            "Confusion matrix: blue is correct, orange is wrong; stronger colours are larger "
+            f"shares of the true class{every}."
         )
 
     return draw("confusion matrix", draw_axes, has_legend=False, size=(8, 8))

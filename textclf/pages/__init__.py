@@ -1,4 +1,4 @@
-"""HTML pages without external resources: what all of them share.
+"""Shared parts of HTML pages without external resources.
 
     html = pages.render(Path(__file__).parent, "page.html", title="reviews")
 
@@ -26,7 +26,7 @@ def render(folder: Path, template: str, **values: Any) -> str:
     """Return a page as HTML; values are escaped.
 
     Args:
-        folder: of the template, which may extend `base.html`.
+        folder: folder of the template; the template may extend `base.html`.
         template: name of the template; it has the filter `with_code`.
         values: of the template.
     """

@@ -26,9 +26,9 @@ _STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
-# Labels of Matplotlib for what has none.
+# Labels that Matplotlib gives to artists without one.
 _NO_LABEL = re.compile("_nolegend_|_(child|container)[0-9]+")
-# Colours of a file, which has no page.
+# Colours of a separate file, outside a page.
 _FILE_STYLE = (
     "<style>:root { color: #1b1f24; } @media (prefers-color-scheme: dark) "
     "{ :root { color: #e6edf3; background: #0d1117; } }</style>"
@@ -99,13 +99,13 @@ def draw(
 
 
 def _labelled(axes: Any) -> list[Any]:
-    """Return what a legend shows; Matplotlib's own list lacks labels that begin with "_"."""
+    """Return the artists of a legend; Matplotlib's list omits labels that begin with "_"."""
     drawn = [*axes.get_lines(), *axes.containers]
     return [handle for handle in drawn if not _NO_LABEL.fullmatch(handle.get_label())]
 
 
 def _use_plain_numbers(axes: Any) -> None:
-    """Write the numbers of logarithmic axes as text: the default is a formula of TeX."""
+    """Write the numbers of logarithmic axes as plain text; the default is TeX."""
     from matplotlib import ticker
 
     for axis in (axes.xaxis, axes.yaxis):
@@ -118,7 +118,7 @@ def _use_plain_numbers(axes: Any) -> None:
 
 
 def _in_tags(svg: str, change: Callable[[str], str]) -> str:
-    """Return an SVG with its tags changed and its texts, which may hold names of classes, as is."""
+    """Change the tags of an SVG but not its texts, which may contain names of classes."""
     return re.sub("<[^>]*>", lambda tag: change(tag[0]), svg)
 
 

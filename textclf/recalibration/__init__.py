@@ -1,4 +1,4 @@
-"""Recalibration: fits the decision of a trained classifier again, without training.
+"""Recalibration: fit the decision of a trained classifier again, without training.
 
     import textclf
     result = textclf.calibrate("runs/reviews", precision=0.95)
@@ -10,7 +10,7 @@ abstains. It is fitted to the validation split of the training data; the test sp
 
     plan          options, folder, settings and data, checked
     validation    logits of the validation split
-    tables        figures at many thresholds, from which to choose
+    tables        figures at many thresholds, to choose one
 """
 
 import datetime
@@ -91,8 +91,8 @@ def calibrate(
         result = textclf.calibrate("runs/reviews", coverage=0.9)
         result.report.abstention.accuracy
 
-    Card and card page are replaced together, in one atomic step. The weights stay as they are, and
-    the former decision is kept in `Card.history`.
+    Card and card page are replaced together, in one atomic step. The weights do not change, and the
+    former decision is kept in `Card.history`.
 
     Args:
         folder: the trained folder.
@@ -102,16 +102,16 @@ def calibrate(
         coverage: abstain so that at least this share of validation is answered. Without
             `precision` and `coverage` the model never abstains.
         maximize: multi-label: metric of the thresholds, `macro_f1` (default) or `micro_f1`.
-        positive: two classes: the class that is predicted from a threshold on; needs one of
-            `precision`, `recall`, `beta` and `cost`. Without it the most probable class is.
-        each_label: multi-label: `precision` is that of each label. A label out of reach keeps the
-            threshold of its highest F1 and is in the notices.
+        positive: two classes: the class that gets a threshold; needs one of `precision`, `recall`,
+            `beta` and `cost`. Default: the most probable class is predicted.
+        each_label: multi-label: `precision` applies to each label. A label that cannot reach it
+            keeps the threshold of its highest F1 and is in the notices.
         recall: choose the threshold with the fewest predictions whose recall is at least this, by
             its one-sided 90 % lower bound on validation.
         beta: choose the threshold with the highest F-beta; above 1, recall matters more.
         cost: choose the threshold with the lowest sum of costs, of a false positive and of a false
             negative.
-        output: write a calibrated copy to this folder and leave `folder` as it is.
+        output: write a calibrated copy to this folder and do not change `folder`.
         overwrite: replace `output` if it is a trained folder.
         overrides: settings of section `data`, such as {"data.source": "moved/reviews.csv"}.
         on_progress: called with a stage, the number done and their total (0: unknown).
@@ -272,7 +272,7 @@ def _write(
     """Write the trained folder with the new decision, atomically.
 
     Args:
-        of_parts: of the linear model and of the network of a mixture; empty without a mixture.
+        of_parts: decisions of the linear model and of the network of a mixture; empty without one.
     """
     from textclf import model_card
 
@@ -321,9 +321,8 @@ def _copy_others(folder: Path, target: Path, *, is_in_place: bool) -> None:
     """Copy everything in a trained folder except its card and the page of the card.
 
     Args:
-        is_in_place: `target` will take the place of `folder`, so links in it stay links. In another
-            place a relative link would lead elsewhere, so links are replaced by what they lead to,
-            and links that lead nowhere are omitted.
+        is_in_place: `target` will replace `folder`, so links stay links. Otherwise a relative link
+            could be wrong, so links are replaced by their targets, and broken links are omitted.
 
     Raises:
         ArtifactError: a file cannot be copied.
@@ -332,7 +331,7 @@ def _copy_others(folder: Path, target: Path, *, is_in_place: bool) -> None:
     def ignore(directory: str, names: list[str]) -> set[str]:
         ignored = {artifact.CARD, artifact.CARD_PAGE} if Path(directory) == folder else set()
         if not is_in_place:
-            # The option of copytree looks for relative links in the current folder.
+            # The option of copytree resolves relative links in the current folder.
             ignored |= {name for name in names if not os.path.exists(os.path.join(directory, name))}
         return ignored
 

@@ -40,7 +40,7 @@ class Options(NamedTuple):
     def targets(self) -> dict[str, float | tuple[float, float]]:
         """Targets of thresholds by name; at most one in checked options.
 
-        The precision is one only with `positive` or `each_label`: alone it is that of the answers.
+        `precision` is a target only with `positive` or `each_label`; otherwise it sets abstention.
         """
         names = ["recall", "beta", "cost"]
         if self.positive is not None or self.each_label:
@@ -49,7 +49,7 @@ class Options(NamedTuple):
         return {name: value for name, value in values.items() if value is not None}
 
     def to_dict(self) -> dict[str, float | str | bool]:
-        """Return the options that are set, as a card holds them."""
+        """Return the options that are set, in the form of the card."""
         values = {
             name: value for name, value in self._asdict().items() if value not in (None, False)
         }
@@ -127,7 +127,7 @@ def check(
 
 
 def plan_to_read(folder: str | os.PathLike, *, overrides: Overrides = ()) -> Plan:
-    """Return the plan of a trained folder whose validation is read and which does not change.
+    """Return a plan to read the validation split of a trained folder without changing it.
 
     Raises:
         ConfigError, ArtifactError, DataError: as for `calibrate`.
@@ -143,7 +143,7 @@ def plan_to_read(folder: str | os.PathLike, *, overrides: Overrides = ()) -> Pla
 
 
 def _read_card(folder: Path, limit_of_exports: str) -> artifact.Card:
-    """Return the card of a trained folder; refuse an export, whose limit ends the message."""
+    """Return the card of a trained folder; an export is an error that ends with its limit."""
     version = artifact.exported_version(folder)
     if version is not None:
         raise ArtifactError(f"{version}: is an exported SavedModel, which {limit_of_exports}")
@@ -174,7 +174,7 @@ def _data_checks(
 
 
 def _options(**values: Any) -> Options:
-    """Check the values of the options and return them, numbers of NumPy as those of Python.
+    """Check the values of the options and return them, with plain numbers for those of NumPy.
 
     Raises:
         ConfigError: names all problems that do not depend on the model.
@@ -261,7 +261,7 @@ def check_class(name: str | None, names: tuple[str, ...]) -> None:
     """Check the name of the positive class of a model.
 
     Raises:
-        ConfigError: it is missing, or no class of the model.
+        ConfigError: it is missing or not a class of the model.
     """
     shown = " or ".join(map(repr, names)) if len(names) == 2 else ", ".join(map(repr, names[:12]))
     if name is None:

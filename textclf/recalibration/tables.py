@@ -26,8 +26,8 @@ class ThresholdTables(msgspec.Struct, frozen=True):
 
     Attributes:
         num_examples: examples of validation.
-        supports: class -> its examples.
-        points: class -> its figures at `STEPS` and at the threshold in use, the lowest first.
+        supports: class -> number of its examples.
+        points: class -> its figures at `STEPS` and at the threshold in use, lowest threshold first.
     """
 
     num_examples: int

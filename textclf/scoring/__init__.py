@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
 
 class Details(msgspec.Struct, frozen=True, kw_only=True):
-    """Parts of an analysis of mistakes, which are made only on request.
+    """Optional parts of an analysis of mistakes.
 
     Attributes:
         by: columns of the data whose values make slices, and `length`, `unknown_fraction` and
-            `script`; a column of the data with such a name comes first.
+            `script`; a column of the data with such a name takes precedence.
         errors: file .csv or .jsonl for every example with its text, the highest loss first.
         predictions: file .csv or .jsonl for every example without its text, in order.
         overwrite: whether existing files may be replaced.
@@ -61,7 +61,7 @@ class ScoringResult(msgspec.Struct, frozen=True, kw_only=True):
         without_leaked: the rows whose text is not in the training split; None if these are all
             rows or no row.
         num_leaked: number of rows whose text is in the training split too.
-        num_dropped: number of rows that are left out because the model does not have their label.
+        num_dropped: number of rows that are left out because their label is not one of the model.
         slices: scores of the slices of `Details.by`, in their order.
         curves: curves of each class, with `Details.curves`.
     """
@@ -76,7 +76,7 @@ class ScoringResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def slice_warnings(self) -> list[str]:
-        """Sentences on the slices that are worse than the rest by more than chance."""
+        """Sentences on the slices that are significantly worse than the rest."""
         from textclf.evaluation import warnings_of
 
         metric = self.report.length_metric.replace("_f1", " F1")
@@ -236,7 +236,7 @@ def report_scores(
     on_progress: OnProgress = no_progress,
     **settings: Any,
 ) -> ScoringResult:
-    """Return the reports of known scores of a split, as of `predictor.score(dataset, split)`.
+    """Return the reports of a split from the scores that `predictor.score` returned.
 
         report_scores(predictor, dataset, "test", predictor.score(dataset, "test"))
 

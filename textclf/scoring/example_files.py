@@ -1,8 +1,8 @@
-"""Files with a row for each example of a split: the worst mistakes first, or in their order.
+"""Files with a row for each example of a split: the worst mistakes first, or in order of the split.
 
 The files are CSV or JSON lines. In CSV, a cell with text that begins with =, +, -, @ or a control
-character gets an apostrophe in front: a spreadsheet would take it as a formula, and texts come from
-strangers. JSON lines hold every text as it is.
+character is prefixed with an apostrophe, because a spreadsheet would evaluate it as a formula, and
+texts may come from strangers. JSON lines contain every text unchanged.
 """
 
 import csv
@@ -38,8 +38,8 @@ def check_example_file(path: str | os.PathLike, section: Data, *, overwrite: boo
         overwrite: True if an existing file may be replaced.
 
     Raises:
-        DataError: it has another ending than .csv and .jsonl, is a source of the data, exists and
-            may not be replaced, or cannot be written.
+        DataError: its ending is neither .csv nor .jsonl, it is a source of the data, exists and may
+            not be replaced, or cannot be written.
     """
     if format_of_output(path) not in ("csv", "jsonl"):
         raise DataError(f"{path}: the examples are CSV or JSON lines; name a file .csv or .jsonl")
@@ -96,7 +96,7 @@ def write_predictions(
 ) -> None:
     """Write every example of a split without its text, in the order of the split.
 
-    Probabilities have nine significant digits, from which a float32 comes back as it was.
+    Probabilities have nine significant digits, which restore a float32 exactly.
 
     Args:
         path, dataset, split, card, scores, overwrite, on_progress: see `write_errors`.
@@ -118,11 +118,11 @@ def write_lines_in_order(
     *,
     overwrite: bool,
 ) -> None:
-    """Write lines in another order than that in which they are made; none stays in memory.
+    """Write lines in a given order, without keeping them in memory.
 
     Args:
         path: the file to write.
-        header: what comes first.
+        header: the first line, or b"".
         lines: all lines, each with its line break.
         order: the index of the line at each position.
         overwrite: True if an existing file may be replaced.

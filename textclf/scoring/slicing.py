@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from textclf.evaluation import Grouping
 
 
-# Slices that are computed from the texts. A column of the data with such a name comes first.
+# Slices that are computed from the texts. A column of the data with such a name takes precedence.
 COMPUTED = ("length", "unknown_fraction", "script")
 
 _MAX_NUMBERS = 10  # a column with more different numbers is divided into ranges
@@ -156,7 +156,7 @@ def _written(value: Any) -> str:
 
 
 def _number(written: str) -> float | None:
-    """Return the number in a text, NaN for an empty one, None if it is no finite number."""
+    """Return the number in a text, NaN for an empty text, None if it is not a finite number."""
     if not written:
         return math.nan
     try:

@@ -29,9 +29,9 @@ DEFAULT_FILE = "mlruns.db"
 DEFAULT_EXPERIMENT = "textclf"
 # MLflow's limits: metrics, parameters or tags of a request, and characters of a parameter.
 _MAX_METRICS, _MAX_PARAMETERS, _MAX_CHARACTERS = 1000, 100, 6000
-# BAD_REQUEST is not among them: a damaged database gives it too.
+# BAD_REQUEST is not a rejection: a damaged database returns it too.
 _REJECTION = "INVALID_PARAMETER_VALUE"
-# MLflow repeats a request for minutes, and a training waits for it.
+# By default, MLflow repeats a request for minutes while the training waits.
 _REQUESTS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
@@ -51,7 +51,7 @@ class Values(msgspec.Struct, frozen=True, kw_only=True):
         tags: by name.
         metrics: by name.
         step: of the metrics; the epoch.
-        is_once: whether a continued run that has the first metric at this step omits them.
+        is_once: whether to omit metrics if a continued run has the first of them at this step.
         files: folder whose files become artefacts; None without them.
     """
 
@@ -78,32 +78,32 @@ def check_store() -> None:
         return
     uri = _tracking_uri()
     if (path := _sqlite_path(uri)) is not None:
-        # MLflow repeats the opening of a database for minutes, and makes missing folders.
+        # MLflow tries to open a database for minutes, and creates missing folders.
         target = path if path.exists() else path.parent
         if not os.access(target, os.W_OK) or not path.parent.is_dir() or path.is_dir():
             raise _error(uri, f"{path} cannot be written")
     try:
         with _short_requests({**_REQUESTS, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}):
             experiment = _experiment(_client(uri))
-    except Exception as error:  # of any of the packages behind a store
+    except Exception as error:  # from any package behind a store
         raise _error(uri, _cause(error)) from error
     if experiment is not None and experiment.lifecycle_stage != "active":
         raise _error(uri, f"the experiment {experiment.name} is deleted")
 
 
 class Run:
-    """A run in MLflow that is sent values, and keeps those that could not be sent.
+    """A run in MLflow; values that could not be sent are kept.
 
         run = Run("reviews", id_file=Path("runs/reviews.unfinished/mlflow_run"))
         problem = run.send([Values(metrics={"val_loss": 0.4}, step=1)])
         problem = run.end("FINISHED")
 
-    MLflow's fluent interface is not used: runs that the caller has started stay as they are.
+    MLflow's fluent interface is not used, so runs that the caller has started are not affected.
 
     Args:
         name: of the run.
-        id_file: file that has the id of the run between interruption and continuation. The run
-            that it names is continued, if the store has it; a new one is begun otherwise.
+        id_file: file with the id of the run, to continue it after an interruption. If the store
+            does not have this run, a new one begins.
     """
 
     def __init__(self, name: str, id_file: Path):
@@ -116,7 +116,7 @@ class Run:
         self._retry_at = 0.0
 
     def send(self, values: Iterable[Values]) -> str | None:
-        """Send values, after those that wait; on a failure, keep them for the next call.
+        """Send the waiting values and new ones; on a failure, keep them for the next call.
 
         Returns:
             A sentence for the user, at the first failure; otherwise None.
@@ -127,7 +127,7 @@ class Run:
         return self._try(None)
 
     def end(self, status: str, values: Values | None = None) -> str | None:
-        """Send the values that wait and set the state of the run, in one last attempt.
+        """Send the waiting values and set the state of the run, in one last attempt.
 
         Args:
             status: "FINISHED", "FAILED" or "KILLED".
@@ -147,7 +147,7 @@ class Run:
                 client = _client(self._uri)
                 self._begin(client)
                 while self._waiting:
-                    # What the store has rejected once, it would reject again.
+                    # Rejected values are dropped: the store would reject them again.
                     rejected = self._send_or_reject(client) or rejected
                     del self._waiting[0]
                 if status is not None:
@@ -158,10 +158,10 @@ class Run:
         if rejected is None:
             return None
         store = _public(self._uri)
-        return f"MLflow's store {store} rejects values, which the run lacks ({_cause(rejected)})"
+        return f"MLflow's store {store} rejects values; the run is incomplete ({_cause(rejected)})"
 
     def _send_or_reject(self, client: "mlflow.MlflowClient") -> Exception | None:
-        """Send the values that wait first; return the error if the store rejects them for ever."""
+        """Send the first waiting values; return the error if the store rejects them permanently."""
         from mlflow.exceptions import MlflowException
 
         try:
@@ -173,17 +173,17 @@ class Run:
         return None
 
     def _describe(self, error: Exception, *, is_last: bool) -> str | None:
-        """Return the sentence on a failure: on the first, and on one that loses values."""
-        problem = f"MLflow's store {_public(self._uri)} does not take values ({_cause(error)})"
+        """Return a sentence on the first failure and on one that loses values, otherwise None."""
+        problem = f"MLflow's store {_public(self._uri)} does not accept values ({_cause(error)})"
         if is_last:
-            return f"{problem}; the run there is not complete, the trained folder is"
+            return f"{problem}; the run there is not complete, but the trained folder is"
         if self._is_reported:
             return None
         self._is_reported = True
-        return f"{problem}; the training continues, and they are sent again later"
+        return f"{problem}; the training continues, and the values are sent again later"
 
     def _begin(self, client: "mlflow.MlflowClient") -> None:
-        """Continue the run of the file with its id, or begin one; do nothing the second time."""
+        """Continue the run whose id is in the file, or create one; later calls do nothing."""
         if self._id:
             return
         from mlflow.exceptions import MlflowException
@@ -251,7 +251,7 @@ def _tracking_uri() -> str:
 
 
 def _experiment(client: "mlflow.MlflowClient") -> Any:
-    """Return the experiment; None if it has to be made."""
+    """Return the experiment; None if it does not exist."""
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME")
     if not name and (number := os.environ.get("MLFLOW_EXPERIMENT_ID")):
         return client.get_experiment(number)
@@ -259,7 +259,7 @@ def _experiment(client: "mlflow.MlflowClient") -> Any:
 
 
 def _experiment_id(client: "mlflow.MlflowClient") -> str:
-    """Return the id of the experiment, which is made if it does not exist."""
+    """Return the id of the experiment; create it if it does not exist."""
     from mlflow.exceptions import MlflowException
 
     if (experiment := _experiment(client)) is None:
@@ -275,7 +275,7 @@ def _experiment_id(client: "mlflow.MlflowClient") -> str:
 
 @contextlib.contextmanager
 def _short_requests(variables: Mapping[str, str]) -> Iterator[None]:
-    """Limit the time of MLflow's requests, and hide its notes on the tables that it makes.
+    """Limit the time of MLflow's requests, and hide its messages on the creation of tables.
 
     Args:
         variables: values for those of MLflow's variables that the user has not set.

@@ -1,7 +1,7 @@
-"""Tracking of a training in MLflow: its events, passed on, become the values of a run.
+"""Tracking of a training in MLflow: send the values of its events to a run, and pass them on.
 
-Only the chief tracks. Nothing here changes a training: events are read, and a store that fails is
-reported by one `TrackingFailed`.
+Only the chief tracks. Tracking does not change a training: events are only read, and a store that
+fails is reported by one `TrackingFailed`.
 """
 
 import contextlib
@@ -72,7 +72,7 @@ def track(
 
 
 def values_of(event: Event, config: Config, output: Path) -> list[Values]:
-    """Return what a run receives of an event: nothing of a step.
+    """Return the values of an event for a run; none for a step.
 
     Metrics have the names of TensorBoard's scalars. Those of a report have a prefix: `linear/` for
     the linear model alone, `validation/` for the classifier that is saved.
@@ -140,7 +140,7 @@ def _result_values(finished: Finished) -> Values:
         figures = {"difference": gain.difference, "low": gain.low, "high": gain.high}
         metrics |= _prefixed("gain", figures)
     tags = {"textclf.ended_by": finished.why}
-    # An interrupted training has had such values already, perhaps at the same step.
+    # A continued run may already have such values at the same step.
     return Values(metrics=metrics, tags=tags, step=finished.epochs, is_once=False)
 
 
@@ -155,7 +155,7 @@ def _prefixed(prefix: str, metrics: Mapping[str, float | None]) -> dict[str, flo
 
 def _state_of(error: BaseException) -> str:
     """Return the state of a run that an error has ended."""
-    # Raised where a training is stopped before the end of its first epoch.
+    # The cause if a training is stopped before the end of its first epoch.
     cause = error.__cause__
     if isinstance(cause, Interrupted):
         return _STATES[cause.why]

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -292,6 +293,40 @@ def test_bad_rows_are_reported_with_their_lines_and_the_rest_is_audited(tmp_path
     assert "did you mean 'good'?" in str(other)
     assert findings["duplicates", "train"]["count"] == 1, "locations after bad rows are right"
     assert findings["duplicates", "train"]["examples"][0]["location"].startswith(f"{train}:122 = ")
+
+
+def test_columns_of_a_file_are_detected_and_commands_of_findings_have_the_settings(
+    tmp_path: Path,
+) -> None:
+    rows = [[f"{row}", text, label] for row, (text, label) in enumerate(good_rows())]
+    lines = ["nr;my text;my label", *(";".join(row) for row in [*rows, rows[0]]), "1;2;3;4"]
+    path = write(tmp_path / "a b.csv", "\n".join(lines) + "\n")
+    setting = "data.validation_fraction=0.2"
+    result = run("data", "check", path, "--set", setting, "--json")
+    assert result.exit_code == 0, result.stderr
+    assert "texts in my text, labels in my label" in result.stderr
+    findings = {f["kind"]: f for f in json.loads(result.stdout)["findings"]}
+    assert findings["unreadable_rows"]["count"] == 1
+    fix = findings["duplicates"]["fix"]
+    assert fix == f"`textclf data clean '{path}' --set {setting} OUTPUT --dedupe`"
+    fix = fix.strip("`").replace("OUTPUT", str(tmp_path / "clean"))
+    write(tmp_path / "a b.csv", "\n".join(lines[:-1]) + "\n")
+    assert run(*shlex.split(fix)[1:]).exit_code == 0
+
+
+def test_empty_texts_with_different_labels_are_no_conflict(tmp_path: Path) -> None:
+    result = audit_of(tmp_path, [*good_rows(), [" ", "good"], ["", "bad"]])
+    assert "conflicting_labels" not in kinds(result)
+    assert only(result, "empty_texts").count == 2
+
+
+def test_unknown_tokens_are_no_finding_for_a_linear_model_which_has_no_vocabulary(
+    tmp_path: Path,
+) -> None:
+    test = [[f"neverseen{i} unheardof{i} zzz{i}", "good"] for i in range(20)]
+    assert "unknown_words" in kinds(audit_of(tmp_path, good_rows(), test))
+    linear = audit_of(tmp_path, good_rows(), test, model={"encoder": "none"})
+    assert "unknown_words" not in kinds(linear)
 
 
 def test_an_open_quote_ends_the_reading_and_the_finding_says_so(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 
 import msgspec
 import numpy as np
@@ -477,10 +479,32 @@ def test_explain_refuses_an_export_and_a_bad_page_together(exports, tmp_path):
     assert (result.exit_code, result.stdout) == (1, "")
     first, second = result.stderr.splitlines()
     assert first == (
-        f"Error: {exports}/reviews/1: an exported version has no gradients for explanations; "
-        "explain the trained folder, or call the signature `explain` of the export"
+        f"Error: {exports}/reviews/1: an exported version has no gradients for word attributions; "
+        "name the trained folder, or call the signature `explain` of the export, which leaves out "
+        "one token after the other (`textclf serve` shows it)"
     )
-    assert second.endswith("nowhere does not exist; create it first")
+    assert second.endswith("nowhere; create it, or name another file")
+
+
+def test_unknown_class_and_a_page_that_is_no_html_are_refused_before_the_model_is_loaded(
+    planted, tmp_path
+):
+    code = (
+        "import sys\n"
+        "from textclf.cli import main\n"
+        "try:\n"
+        "    main(sys.argv[1:])\n"
+        "finally:\n"
+        "    assert 'tensorflow' not in sys.modules\n"
+    )
+    arguments = ["explain", planted, "film", "--class", "god", "--html", tmp_path / "a.txt"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    first, second = done.stderr.splitlines()[-2:]
+    assert first == "Error: the model has no class god; did you mean 'good'?"
+    assert second == f"{tmp_path}/a.txt: is an HTML page; name a file that ends in .html"
 
 
 def test_vocabulary_of_these_tests_has_no_unseen_word():

@@ -519,6 +519,7 @@ def test_command_prints_json_and_writes_the_file(tmp_path: Path):
         "sport"
     ]
     assert f"suspects written to {tmp_path}/s.csv" in done.stderr
+    assert "WARNING" not in done.stderr
     with open(tmp_path / "s.csv", encoding="utf-8", newline="") as file:
         assert next(csv.DictReader(file))["row"] == "30"
     again = run(*arguments)

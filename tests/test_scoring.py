@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 import textclf
 from textclf import artifact, evaluation, model_data, scoring
+from textclf.config import read_trained_paths
 from textclf.errors import ConfigError, DataError, TextclfError
 
 
@@ -90,6 +92,20 @@ def test_scoring_omits_leaked_rows_from_the_second_report(model: Any, tmp_path: 
     assert result.without_leaked.metrics == expected.metrics
     whole = scoring.score_dataset(model, dataset, "validation", bootstrap_samples=0)
     assert (whole.num_leaked, whole.without_leaked) == (2, None), "no row would be left"
+
+
+def test_score_of_a_file_of_the_training_has_a_note_and_no_count_of_leaked_rows(
+    trained: Path, tmp_path: Path
+) -> None:
+    paths = read_trained_paths(trained)
+    notes: list[str] = []
+    result = textclf.score(trained, paths["data.source"], on_note=notes.append)
+    assert result.num_leaked is None
+    assert [note for note in notes if "is data.source of the training" in note]
+    copy = shutil.copy(paths["data.source"], tmp_path / "copy.csv")
+    notes = []
+    textclf.score(trained, copy, on_note=notes.append)
+    assert not [note for note in notes if "of the training" in note]
 
 
 def test_scoring_reports_changed_training_data(

@@ -86,6 +86,11 @@ def data_to_score(
             raise DataError(f"{source}: all rows of a file are scored; omit the split")
         config, _ = file_to_read(card, source, overrides, needs_labels=True, on_note=on_note)
         split, description = "test", source
+        if setting := _setting_of(source, paths):
+            on_note(
+                f"{source}: is {setting} of the training, so the model has learned from its texts, "
+                "and the score is too good"
+            )
     else:
         split = split or "test"
         if source is None:
@@ -102,6 +107,14 @@ def data_to_score(
     section = configuration.with_paths(config).data
     data.check_sources(section)
     return DataToScore(section, split, description, config.evaluation.to_dict(), source is None)
+
+
+def _setting_of(source: str, paths: Mapping[str, str]) -> str | None:
+    """Return the setting of the training that names a file, except for data.test."""
+    path = os.path.realpath(os.path.expanduser(source))
+    settings = ("data.source", "data.train", "data.validation")
+    used = (name for name in settings if name in paths and os.path.realpath(paths[name]) == path)
+    return next(used, None)
 
 
 def is_file(source: str) -> bool:

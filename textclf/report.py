@@ -278,7 +278,7 @@ def _decision_cells(
         right = "top class right, of the answered"
     labels["calibration_error"] = "calibration error"
     return {
-        "abstains below": "never" if below is None else number(below, 4),
+        "abstains below": number(below, 4) if below else "never",
         "answered": "-" if point is None else f"{100 * point.coverage:.1f} %",
         right: number(None if point is None else point.accuracy, 4),
         **{f"{label} of all": number(metrics.get(name), 4) for name, label in labels.items()},

@@ -22,6 +22,7 @@ from textclf.analysis.explanation import (
     Explanation,
     Explanations,
     Token,
+    class_ids_of,
 )
 from textclf.analysis.pages import explanation_page, words_html, words_legend, words_style
 
@@ -37,6 +38,7 @@ __all__ = [
     "Explanation",
     "Explanations",
     "Token",
+    "class_ids_of",
     "explain_texts",
     "explanation_page",
     "format_explanation",

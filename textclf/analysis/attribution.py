@@ -31,9 +31,9 @@ from textclf.analysis.explanation import (
     Explanation,
     Explanations,
     Token,
+    class_ids_of,
 )
 from textclf.artifact import Card
-from textclf.errors import DataError, did_you_mean, format_list
 from textclf.linear import LinearModel, LinearReading
 from textclf.networks import cells
 from textclf.progress import OnProgress, no_progress
@@ -69,7 +69,7 @@ def explain_texts(
     """
     if num_steps < 1:
         raise ValueError(f"num_steps is {num_steps}; expected at least 1")
-    class_ids = None if class_names is None else _class_ids(class_names, card.class_names)
+    class_ids = None if class_names is None else class_ids_of(class_names, card.class_names)
     explainer = _Explainer(text_encoder, network, linear, card, num_steps)
     explanations = []
     # One thread: small products are slower with several.
@@ -78,16 +78,6 @@ def explain_texts(
             explanations.append(explainer.explain(data, class_ids))
             on_progress("explaining texts", number + 1, len(texts))
     return Explanations(explanations)
-
-
-def _class_ids(names: Sequence[str], known: Sequence[str]) -> list[int]:
-    """Return the ids of class names without repetitions; DataError with all unknown names."""
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        near = did_you_mean(unknown[0], known)
-        classes = f"; the classes are {format_list(known)}"
-        raise DataError(f"the model has no class {format_list(unknown)}{near or classes}")
-    return [known.index(name) for name in dict.fromkeys(names)]
 
 
 class _Explainer:

@@ -1,14 +1,18 @@
 """Explanation of a text: its tokens and what each adds to the score of a class."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
+from textclf.errors import DataError, did_you_mean, format_list
+
 # Steps of the integrated gradients.
 NUM_STEPS = 32
 EXPORT_NOT_EXPLAINED = (
-    "an exported version has no gradients for explanations; explain the trained folder, or call "
-    "the signature `explain` of the export"
+    "an exported version has no gradients for word attributions; name the trained folder, or call "
+    "the signature `explain` of the export, which leaves out one token after the other "
+    "(`textclf serve` shows it)"
 )
 
 
@@ -155,3 +159,19 @@ class Explanations(tuple[Explanation, ...]):
         from textclf.analysis.pages import to_html
 
         return to_html(self)
+
+
+def class_ids_of(names: Sequence[str], known: Sequence[str]) -> list[int]:
+    """Return the ids of class names, without repetitions.
+
+        class_ids_of(["b"], ("a", "b"))    # [1]
+
+    Raises:
+        DataError: names of all classes that are not known.
+    """
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        near = did_you_mean(unknown[0], known)
+        classes = f"; the classes are {format_list(known)}"
+        raise DataError(f"the model has no class {format_list(unknown)}{near or classes}")
+    return [known.index(name) for name in dict.fromkeys(names)]

@@ -21,7 +21,7 @@ def to_html(explanations: Sequence[Explanation]) -> str:
 
     Its colours suit light and dark pages.
     """
-    return _template().render(texts=_texts(explanations), is_page=False, title="")
+    return _render(explanations, is_page=False, title="")
 
 
 def explanation_page(explanations: Sequence[Explanation], title: str) -> str:
@@ -29,7 +29,13 @@ def explanation_page(explanations: Sequence[Explanation], title: str) -> str:
 
     Path("words.html").write_text(explanation_page(model.explain(texts), "reviews"))
     """
-    return _template().render(texts=_texts(explanations), is_page=True, title=tidy(title))
+    return _render(explanations, is_page=True, title=tidy(title))
+
+
+def _render(explanations: Sequence[Explanation], *, is_page: bool, title: str) -> str:
+    has_network = any(explanation.has_network for explanation in explanations)
+    texts = _texts(explanations)
+    return _template().render(texts=texts, has_network=has_network, is_page=is_page, title=title)
 
 
 def words_html(
@@ -52,9 +58,9 @@ def words_style() -> "Markup":
     return _macros().style()
 
 
-def words_legend() -> "Markup":
+def words_legend(*, has_network: bool = True) -> "Markup":
     """Return the legend for the colours of `words_html`, as an HTML fragment."""
-    return _macros().legend()
+    return _macros().legend(has_network)
 
 
 def _more_words(count: int) -> str:

@@ -140,6 +140,13 @@ def check_file(path: Path, *, overwrite: bool) -> None:
     check_writable(path, within=folder)
 
 
+def check_page(path: Path, *, overwrite: bool) -> None:
+    """Check, before the long work, that a HTML page can be written; see `check_file`."""
+    if path.suffix.lower() != ".html":
+        raise ArtifactError(f"{path}: is an HTML page; name a file that ends in .html")
+    check_file(path, overwrite=overwrite)
+
+
 def existing_file(path: Path) -> ArtifactError:
     """Return the error for a file that may not be replaced."""
     return ArtifactError(f"{path}: exists already; name another file or add --overwrite")

@@ -42,7 +42,8 @@ def audit_dataset(
         config: sections `text` and `model` are used: tokenizer, length limit and vocabulary.
         dataset: opened with `skip_bad_rows=True` to report rows that cannot be used.
         near_rows: maximum number of rows of train that are compared with each other.
-        subject: configuration or source, for the commands in the findings.
+        subject: configuration or source in the commands of the findings, quoted for a shell; it may
+            have options.
         on_progress: called with a stage, the rows done and their total.
 
     Raises:

@@ -14,7 +14,7 @@ from textclf.artifact import folders
 from textclf.audit.near_duplicates import NearDuplicates, NearPairs
 from textclf.config import PATH_SETTINGS, Data, to_yaml
 from textclf.data import Dataset, normalise
-from textclf.data.splits import repeated, text_hash
+from textclf.data.splits import EMPTY_TEXT_HASH, repeated, text_hash
 from textclf.errors import ArtifactError, DataError
 from textclf.progress import OnProgress, no_progress
 from textclf.text import chunk_texts
@@ -281,6 +281,7 @@ class _Choice:
             is_dropped = ~is_first & ~np.repeat(differs, sizes)
             firsts = np.repeat(rows[starts], sizes)
             self._drop(rows[is_dropped], _DUPLICATE, "train", firsts[is_dropped])
+            differs &= train.hashes[rows[starts]] != EMPTY_TEXT_HASH
             for start, size in zip(starts[differs].tolist(), sizes[differs].tolist(), strict=True):
                 group = codes[start : start + size]
                 other = start + int(np.flatnonzero(group != group[0])[0])

@@ -77,7 +77,7 @@ def find_duplicates(evidence: Evidence) -> Iterator[AuditFinding]:
             else "a repeated text counts several times in the score",
             evidence.clean("--dedupe")
             if split == "train"
-            else f"remove the repeated rows from {split}; `data clean` does not change it",
+            else f"remove the repeated rows of {split}; `data clean` changes only train",
         )
     if "train" in evidence.near:
         count, rows = evidence.near["train"]

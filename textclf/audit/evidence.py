@@ -1,7 +1,6 @@
 """Evidence for the findings of an audit."""
 
 import dataclasses
-import shlex
 from collections.abc import Mapping, Sequence
 
 from textclf import data
@@ -54,7 +53,7 @@ class Evidence:
         near_rows: rows of train that were compared with each other; None without a search.
         is_sampled: whether they are a sample of train.
         tokens: tokens that give a class away.
-        subject: configuration or source in commands.
+        subject: configuration or source in commands, quoted for a shell.
         config, dataset, splits, length_setting, length_limit, vocabulary_size: see `Audit`.
     """
 
@@ -73,7 +72,7 @@ class Evidence:
 
     def clean(self, options: str) -> str:
         """Return the command that writes a cleaned copy."""
-        return f"`textclf data clean {shlex.quote(self.subject)} OUTPUT {options}`"
+        return f"`textclf data clean {self.subject} OUTPUT {options}`"
 
     def share(self, count: int, split: str) -> str:
         return f"{percent(count / max(self.splits[split].num_examples, 1))} of {split}"

@@ -104,8 +104,9 @@ def _missing_classes(evidence: Evidence) -> Iterator[AuditFinding]:
     train = evidence.splits.get("train")
     for split, names in evidence.dataset.findings.missing_classes.items():
         in_train = [] if train is None else train.class_counts
+        number = evidence.dataset.class_names.index
         examples = [
-            f"{name} ({in_train[evidence.dataset.class_names.index(name)]:,} rows in train)"
+            f"{name} ({count_of(in_train[number(name)], 'row')} in train)"
             if split != "train" and in_train
             else name
             for name in names
@@ -124,7 +125,7 @@ def _missing_classes(evidence: Evidence) -> Iterator[AuditFinding]:
             tuple(map(Example, examples)),
             "the model cannot learn these classes"
             if split == "train"
-            else f"nothing is measured for these classes on {split}, and macro F1 leaves them out",
+            else f"nothing is measured for these classes on {split}, and macro F1 counts them as 0",
             fix,
         )
 
@@ -251,6 +252,8 @@ def _truncation(evidence: Evidence) -> Iterator[AuditFinding]:
 
 
 def _unknown_words(evidence: Evidence) -> Iterator[AuditFinding]:
+    if evidence.config.model.encoder == "none":
+        return  # a linear model has no vocabulary
     for split, measured in evidence.splits.items():
         rate = measured.unknown_rate
         if rate is None or rate <= _LARGEST_UNKNOWN or "train" not in evidence.splits:

@@ -33,10 +33,10 @@ _NUM_PERMUTATIONS = _NUM_BANDS * _BAND_ROWS
 # similarity 0.4, the share of equal bytes is smaller than this with a probability of 0.002.
 _LEAST_ESTIMATE = 0.29
 _PAIRS_AT_ONCE = 50_000
-# A row of train is compared with at most this many rows of validation and test, and with at most this
-# many of those with an equal band. In a larger group of rows of train with an equal band, each row is
-# compared with the first and the next row. Otherwise, time and memory would grow with the square of
-# the number of rows if all are made from one template.
+# A row of train is compared with at most this many rows of validation and test, and with at most
+# this many of those with an equal band. In a larger group of rows of train with an equal band, each
+# row is compared with the first and the next row. Otherwise, time and memory would grow with the
+# square of the number of rows if all are made from one template.
 _MAX_GROUP = 64
 _WINDOW = 4  # n-gram of letters, in characters
 _ODD = [

@@ -82,14 +82,17 @@ def check(
     from textclf.config import with_paths
 
     section = with_paths(resolved).data
-    from textclf.artifact.folders import check_file
+    from textclf.artifact.folders import check_page
     from textclf.data import check_sources, open_dataset
     from textclf.errors import check_all
 
     checks = [lambda: check_sources(section)]
     if page is not None:
-        checks.append(lambda file=page: check_file(file, overwrite=overwrite))  # type: ignore[misc]
+        checks.append(lambda file=page: check_page(file, overwrite=overwrite))  # type: ignore[misc]
     check_all(*checks)
+    arguments = [source]
+    for override in overrides:
+        arguments += ["--set", override]
     with Progress() as progress:
         progress.stage("reading the data")
         dataset = open_dataset(section, on_progress=progress.update, skip_bad_rows=True)
@@ -101,16 +104,12 @@ def check(
             resolved,
             dataset,
             near_rows=near_rows,
-            subject=source,
+            subject=shlex.join(arguments),
             on_progress=progress.update,
         )
     if page is not None:
-        arguments = ["textclf", "data", "check", source]
-        for override in overrides:
-            arguments += ["--set", override]
-        audit.write_page(
-            result, page, title=source, command=shlex.join(arguments), overwrite=overwrite
-        )
+        command = f"textclf data check {shlex.join(arguments)}"
+        audit.write_page(result, page, title=source, command=command, overwrite=overwrite)
         note(f"the audit is in {page}")
     if as_json:
         click.echo(json.dumps(result.to_dict(), ensure_ascii=False))

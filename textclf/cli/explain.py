@@ -72,7 +72,7 @@ def explain(
         raise click.UsageError("--overwrite applies only to --html; omit it")
     if as_json and html is not None:
         raise click.UsageError("use either --json or --html, not both")
-    _check(model, html, overwrite=overwrite)
+    _check(model, names, html, overwrite=overwrite)
     import_tensorflow()
     show_status("loading the model")
     from textclf import classifier
@@ -95,28 +95,22 @@ def explain(
     _print(explanations, as_json=as_json)
 
 
-def _check(model: Path, html: Path | None, *, overwrite: bool) -> None:
-    """Check the folder and the output, without TensorFlow."""
+def _check(model: Path, class_names: Sequence[str], html: Path | None, *, overwrite: bool) -> None:
+    """Check the folder, the names of classes and the output, without TensorFlow."""
     from textclf import analysis, artifact
+    from textclf.artifact.folders import check_page
     from textclf.errors import check_all
 
     def check_model() -> None:
         version = artifact.exported_version(model)
         if version is not None:
             raise ArtifactError(f"{version}: {analysis.EXPORT_NOT_EXPLAINED}")
-        artifact.read_card(model)
+        analysis.class_ids_of(class_names, artifact.read_card(model).class_names)
 
-    def check_page() -> None:
-        if html is None:
-            return
-        if os.path.isdir(html):
-            raise ArtifactError(f"{html}: is a folder; name a file in it")
-        if not html.parent.is_dir():
-            raise ArtifactError(f"{html}: the folder {html.parent} does not exist; create it first")
-        if html.exists() and not overwrite:
-            raise ArtifactError(f"{html}: exists already; name another file or add --overwrite")
-
-    check_all(check_model, check_page)
+    checks = [check_model]
+    if html is not None:
+        checks.append(lambda: check_page(html, overwrite=overwrite))
+    check_all(*checks)
 
 
 def _write_page(explanations: "Explanations", html: Path, *, title: str, overwrite: bool) -> None:

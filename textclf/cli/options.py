@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from textclf.cli.terminal import note_all
+from textclf.cli.terminal import note, note_all
 from textclf.errors import ConfigError, TextclfError
 from textclf.splits import SPLITS
 
@@ -128,11 +128,17 @@ def load_config(file: Path, overrides: Sequence[str]) -> "Config":
 
 
 def load_config_of(source: str, overrides: Sequence[str]) -> "Config":
-    """Read a configuration file, or return the defaults with a source of data."""
+    """Read a configuration file, or return settings for a value of `data.source`.
+
+    The columns and the format of a file are detected from its first rows.
+    """
+    from textclf import recipes
+    from textclf.config import Config, holds_data
+
     if source.endswith((".yaml", ".yml")):
         return load_config(Path(source), overrides)
-    from textclf.config import Config
-
+    if holds_data(source):
+        return recipes.load_config(source, overrides, reads_all=False, on_note=note)
     resolved = Config.from_dict({"data": {"source": source}}, overrides)
     note_all(resolved.notices)
     return resolved

@@ -103,7 +103,7 @@ def _say(written: "WrittenReport") -> None:
         f"{metric.replace('_f1', ' F1')} {written.report.get(metric):.4f} on {written.split}",
     ]
     if written.num_suspects is not None:
-        parts.append(f"suspected label errors: {written.num_suspects:,}")
+        parts.append(f"suspected label errors on {written.split}: {written.num_suspects:,}")
     if written.num_findings is not None:
         parts.append(f"findings of the audit: {written.num_findings}")
     say("; ".join(parts))

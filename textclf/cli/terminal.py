@@ -203,8 +203,9 @@ def _bar(*, is_length_known: bool) -> Any:
     from rich.table import Column
 
     console = Console(stderr=True)
-    columns: list[ProgressColumn] = [TextColumn("{task.description}", markup=False)]
+    columns: list[ProgressColumn]
     if is_length_known:
+        columns = [TextColumn("{task.description}", markup=False)]
         # The bar takes the remaining width: with 80 columns, all texts fit.
         columns += [
             BarColumn(bar_width=None, table_column=Column(ratio=1)),
@@ -213,7 +214,13 @@ def _bar(*, is_length_known: bool) -> Any:
             TextColumn("left{task.fields[note]}" if console.width >= 80 else "left", markup=False),
         ]
     else:
-        columns += [SpinnerColumn(), TimeElapsedColumn()]
+        room = max(console.width - len(" ⠋ 0:00:00 "), 10)
+        text_column = Column(no_wrap=True, overflow="ellipsis", max_width=room)
+        columns = [
+            TextColumn("{task.description}", markup=False, table_column=text_column),
+            SpinnerColumn(),
+            TimeElapsedColumn(),
+        ]
     return Progress(
         *columns,
         console=console,

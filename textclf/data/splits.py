@@ -57,6 +57,10 @@ def text_hash(normalised: str) -> bytes:
     return hashlib.blake2b(normalised.encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
 
+# That of all texts without a visible character.
+EMPTY_TEXT_HASH = int.from_bytes(text_hash(""), "little")
+
+
 def repeated(hashes: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield the rows of texts that occur more than once, in parts that bound the memory.
 

@@ -54,7 +54,7 @@ class WrittenReport(msgspec.Struct, frozen=True):
     files: str
     split: str
     report: Report
-    num_leaked: int
+    num_leaked: int | None
     num_mistakes: int
     num_suspects: int | None
     num_findings: int | None

@@ -30,6 +30,7 @@ _MAX_CHARACTERS = 1500  # of an example without an explanation
 def render(plan: PagePlan, contents: Contents) -> tuple[str, list[tuple[str, Picture]]]:
     """Return the page as HTML, and its pictures by the names of their files."""
     card, report = contents.card, contents.result.report
+    has_network = card.config["model"]["encoder"] != "none"
     groups = {
         "learning": plots.plot_history(contents.history, card.training.best_epoch),
         "matrix": _matrix_pictures(report),
@@ -53,7 +54,7 @@ def render(plan: PagePlan, contents: Contents) -> tuple[str, list[tuple[str, Pic
         mistakes=[_example(example) for example in contents.mistakes],
         suspects=[_example(example) for example in contents.suspects.examples],
         words_style=analysis.words_style(),
-        words_legend=analysis.words_legend(),
+        words_legend=analysis.words_legend(has_network=has_network),
         explorer=_explorer(plan, contents),
         audit_findings=_audit_findings(contents),
         yaml=to_yaml(card.config),
@@ -259,7 +260,8 @@ def _explorer(plan: PagePlan, contents: Contents) -> dict[str, Any]:
     if not contents.card.multi_label:
         classes.sort(key=lambda c: (c["in_use"] is None, c["support"]))
     coverage = None
-    if contents.coverage is not None:
+    # A threshold of two classes takes the place of abstention.
+    if contents.coverage is not None and contents.card.thresholds is None:
         coverage = {
             "command": shlex.join([*base, *plan.set_arguments]),
             "size": contents.validation_size,

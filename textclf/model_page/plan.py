@@ -9,11 +9,10 @@ from typing import NamedTuple
 from textclf import artifact
 from textclf.artifact import folders
 from textclf.config import Overrides
-from textclf.errors import ArtifactError, DataError, check_all
+from textclf.errors import DataError, check_all
 from textclf.recalibration import Plan, plan_to_read
 
 REPORT = "report.json"  # identifies the folder of the files
-_ENDING = ".html"
 
 
 class PagePlan(NamedTuple):
@@ -114,8 +113,6 @@ def _default_split(trained: Plan) -> str:
 
 def _check_outputs(page: Path, files: Path, *, overwrite: bool) -> None:
     folders.restore_folder(files)  # first, so that a refused page keeps its files
-    if page.suffix.lower() != _ENDING:
-        raise ArtifactError(f"{page}: the report is an HTML page; name a file that ends in .html")
     folders.check_nesting(page)
-    folders.check_file(page, overwrite=overwrite)
+    folders.check_page(page, overwrite=overwrite)
     artifact.check_output(files, overwrite=overwrite, is_ours=(REPORT,))

@@ -125,14 +125,20 @@ def plot_curves(curves: Sequence[Curve], kind: str) -> Picture:
             axes.plot(x, y, label=label, linewidth=1.3, **style)
         axes.set_xlim(-0.02, 1.02)
         axes.set_ylim(-0.02, 1.02)
+        num_classes = sum(not curve.is_average for curve in curves)
+        selection = ""
+        if num_classes < len(curves):
+            selection = (
+                f" Averages, and the {num_classes} classes with the lowest average precision."
+            )
         if kind == "roc":
             axes.plot([0, 1], [0, 1], color=INK, linewidth=0.7, linestyle=":")
             axes.set_xlabel("false positive rate")
             axes.set_ylabel("true positive rate")
-            return "ROC curves, with their areas; the dotted line is random guessing."
+            return f"ROC curves, with their areas; the dotted line is random guessing.{selection}"
         axes.set_xlabel("recall")
         axes.set_ylabel("precision")
-        return "Precision-recall curves, with their average precision."
+        return f"Precision-recall curves, with their average precision.{selection}"
 
     return draw(title, draw_axes, size=(4.8, 3.4 + 0.16 * max(0, len(curves) - 4)))
 

@@ -249,8 +249,9 @@ def _for_task(options: Options, card: artifact.Card, folder: Path) -> Options:
     if len(names) != 2:
         raise ConfigError(
             [
-                f"{next(iter(options.targets))}: {folder} has {len(names)} classes; a threshold "
-                "needs two classes or several labels per text; omit the option"
+                f"{next(iter(options.targets)) if options.positive is None else 'positive'}: "
+                f"{folder} has {len(names)} classes; a threshold needs two classes or several "
+                "labels per text; omit the option"
             ]
         )
     check_class(options.positive, names)

@@ -66,6 +66,7 @@ def make_recipe(
     *,
     config_file: str | os.PathLike,
     overrides: Overrides = (),
+    reads_all: bool = True,
     on_note: Callable[[str], None] = lambda note: None,
     on_progress: OnProgress = no_progress,
 ) -> Recipe:
@@ -83,6 +84,8 @@ def make_recipe(
         overrides: settings that are not detected, as for `Config.load`. A relative path is
             relative to the current folder. With `data.validation` or `data.test`, a file is the
             training split.
+        reads_all: whether the settings are chosen by all rows, which must be readable; otherwise by
+            the first ones.
         on_note: called with each of the recipe's notes before the data are read; they may explain
             an error.
         on_progress: called with a stage, the rows read and their total.
@@ -99,7 +102,7 @@ def make_recipe(
         if setting.startswith("data.")
     }
     recognised = data.recognise(str(file), known)
-    _check_recognised(file, config_file, recognised)
+    _check_recognised(file, config_file, recognised, reads_all=reads_all)
     notes = list(recognised.notes)
     splits = _find_splits(file, recognised, known, notes)
     for note in notes:
@@ -107,7 +110,7 @@ def make_recipe(
     lines = writing.draft(config_file, file, splits, recognised)
     open_choices = dict(_open_choices(recognised))
     properties = _estimate_properties(recognised)
-    if recognised.is_whole and not open_choices:
+    if reads_all and recognised.is_whole and not open_choices:
         properties = _measure_properties(config_file, lines, settings, on_progress)
     comments = writing.header(file, config_file, overrides)
 
@@ -190,6 +193,7 @@ def load_config(
     path: str | os.PathLike,
     overrides: Overrides = (),
     *,
+    reads_all: bool = True,
     on_note: Callable[[str], None] = lambda note: None,
     on_progress: OnProgress = no_progress,
 ) -> Config:
@@ -203,6 +207,7 @@ def load_config(
     Args:
         path: a configuration, or a data file as of `config.holds_data`.
         overrides: as for `Config.load`.
+        reads_all: as for `make_recipe`.
         on_note: called with notes on what was detected and on settings that were dropped.
         on_progress: called with a stage, the rows read and their total, if the data are read.
 
@@ -224,7 +229,11 @@ def load_config(
             f"configuration, {file / 'config.yaml'}"
         )
     recipe = make_recipe(
-        file, config_file=_config_file_of(file), overrides=overrides, on_progress=on_progress
+        file,
+        config_file=_config_file_of(file),
+        overrides=overrides,
+        reads_all=reads_all,
+        on_progress=on_progress,
     )
     if recipe.choices:
         sets = " ".join(f"--set {setting}=COLUMN" for setting in recipe.open_settings)
@@ -292,14 +301,18 @@ def _read_settings(file: Path, overrides: Overrides) -> dict[str, Any]:
     return settings
 
 
-def _check_recognised(file: Path, config_file: Path, recognised: Recognised) -> None:
+def _check_recognised(
+    file: Path, config_file: Path, recognised: Recognised, *, reads_all: bool
+) -> None:
     """Check that a configuration can be made.
 
     Raises:
         DataError: a row cannot be read, or no column looks like texts or labels.
     """
     is_chosen = bool(recognised.text_columns) and recognised.label_column is not None
-    if recognised.first_problem is not None and not (is_chosen and recognised.is_whole):
+    if recognised.first_problem is not None and not (
+        is_chosen and (recognised.is_whole or not reads_all)
+    ):
         raise DataError(recognised.first_problem)
     for columns, candidates, kind in (
         (recognised.text_columns, recognised.text_candidates, "texts"),

@@ -60,7 +60,8 @@ class ScoringResult(msgspec.Struct, frozen=True, kw_only=True):
         report: all rows.
         without_leaked: the rows whose text is not in the training split; None if these are all
             rows or no row.
-        num_leaked: number of rows whose text is in the training split too.
+        num_leaked: number of rows whose text is in the training split too; None if the data have no
+            training split, such as a file.
         num_dropped: number of rows that are left out because their label is not one of the model.
         slices: scores of the slices of `Details.by`, in their order.
         curves: curves of each class, with `Details.curves`.
@@ -69,7 +70,7 @@ class ScoringResult(msgspec.Struct, frozen=True, kw_only=True):
     split: str
     report: Report
     without_leaked: Report | None
-    num_leaked: int
+    num_leaked: int | None
     num_dropped: int
     slices: "tuple[Slice, ...]" = ()
     curves: "tuple[ClassCurves, ...]" = ()
@@ -251,7 +252,7 @@ def report_scores(
         split=split,
         report=report,
         without_leaked=without_leaked,
-        num_leaked=int(leaked.sum()),
+        num_leaked=int(leaked.sum()) if "train" in dataset.splits else None,
         num_dropped=dataset.findings.dropped_unknown_labels.get(split, 0),
         slices=_score_slices(predictor, dataset, split, scores, details.by, settings, on_progress),
         curves=_curves(predictor, scores) if details.curves else (),

@@ -372,8 +372,9 @@ def label_notes(
     if not num_filled:
         yield f"the column {name} is empty"
     elif num_unlabelled and label.separator is None:
+        have, are = ("has", "is") if num_unlabelled == 1 else ("have", "are")
         yield (
-            f"{num_unlabelled} of {len(values)} rows have no label in {name} and are skipped "
+            f"{num_unlabelled} of {len(values)} rows {have} no label in {name} and {are} skipped "
             "(data.skip_unlabelled)"
         )
     if len(label.counts) == num_filled > 2:

@@ -489,7 +489,7 @@ def test_table_of_the_classes_is_sorted_by_a_click_on_a_header(
 def test_report_refuses_wrong_outputs_and_models_before_the_work(
     trained: Path, exports: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(ArtifactError, match=r"out\.txt: the report is an HTML page"):
+    with pytest.raises(ArtifactError, match=r"out\.txt: is an HTML page; name a file"):
         textclf.write_report(trained, tmp_path / "out.txt")
     with pytest.raises(ArtifactError, match="is inside the trained folder"):
         textclf.write_report(trained, trained / "out.html")

@@ -5,6 +5,7 @@
 
 import json
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -90,9 +91,6 @@ def check(
     if page is not None:
         checks.append(lambda file=page: check_page(file, overwrite=overwrite))  # type: ignore[misc]
     check_all(*checks)
-    arguments = [source]
-    for override in overrides:
-        arguments += ["--set", override]
     with Progress() as progress:
         progress.stage("reading the data")
         dataset = open_dataset(section, on_progress=progress.update, skip_bad_rows=True)
@@ -104,11 +102,12 @@ def check(
             resolved,
             dataset,
             near_rows=near_rows,
-            subject=shlex.join(arguments),
+            # Settings of the text do not change which rows are equal.
+            subject=_arguments(source, [o for o in overrides if o.startswith("data.")]),
             on_progress=progress.update,
         )
     if page is not None:
-        command = f"textclf data check {shlex.join(arguments)}"
+        command = f"textclf data check {_arguments(source, overrides)}"
         audit.write_page(result, page, title=source, command=command, overwrite=overwrite)
         note(f"the audit is in {page}")
     if as_json:
@@ -213,3 +212,8 @@ def _check_near(near: bool) -> None:
         raise ConfigError(
             [f"--near: datasketch is not installed; install it with {install_command('audit')}"]
         )
+
+
+def _arguments(source: str, overrides: Sequence[str]) -> str:
+    """Return a source and overrides as arguments of a shell."""
+    return shlex.join([source, *(part for override in overrides for part in ("--set", override))])

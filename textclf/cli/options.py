@@ -137,8 +137,8 @@ def load_config_of(source: str, overrides: Sequence[str]) -> "Config":
 
     if source.endswith((".yaml", ".yml")):
         return load_config(Path(source), overrides)
-    if holds_data(source):
-        return recipes.load_config(source, overrides, reads_all=False, on_note=note)
+    if holds_data(source) and os.path.exists(os.path.expanduser(source)):
+        return recipes.load_config(source, overrides, data_only=True, on_note=note)
     resolved = Config.from_dict({"data": {"source": source}}, overrides)
     note_all(resolved.notices)
     return resolved

@@ -66,7 +66,7 @@ def make_recipe(
     *,
     config_file: str | os.PathLike,
     overrides: Overrides = (),
-    reads_all: bool = True,
+    data_only: bool = False,
     on_note: Callable[[str], None] = lambda note: None,
     on_progress: OnProgress = no_progress,
 ) -> Recipe:
@@ -84,8 +84,8 @@ def make_recipe(
         overrides: settings that are not detected, as for `Config.load`. A relative path is
             relative to the current folder. With `data.validation` or `data.test`, a file is the
             training split.
-        reads_all: whether the settings are chosen by all rows, which must be readable; otherwise by
-            the first ones.
+        data_only: whether only the settings of the data and their unit are detected, by the first
+            rows. Then rows may be bad, and a missing label is one of the errors.
         on_note: called with each of the recipe's notes before the data are read; they may explain
             an error.
         on_progress: called with a stage, the rows read and their total.
@@ -101,8 +101,10 @@ def make_recipe(
         for setting, value in settings.items()
         if setting.startswith("data.")
     }
+    if data_only:
+        known.setdefault("skip_unlabelled", False)
     recognised = data.recognise(str(file), known)
-    _check_recognised(file, config_file, recognised, reads_all=reads_all)
+    _check_recognised(file, config_file, recognised, data_only=data_only)
     notes = list(recognised.notes)
     splits = _find_splits(file, recognised, known, notes)
     for note in notes:
@@ -110,7 +112,7 @@ def make_recipe(
     lines = writing.draft(config_file, file, splits, recognised)
     open_choices = dict(_open_choices(recognised))
     properties = _estimate_properties(recognised)
-    if reads_all and recognised.is_whole and not open_choices:
+    if not data_only and recognised.is_whole and not open_choices:
         properties = _measure_properties(config_file, lines, settings, on_progress)
     comments = writing.header(file, config_file, overrides)
 
@@ -125,7 +127,7 @@ def make_recipe(
         return *_parse(config_file, chosen, comments), changed.notices
 
     try:
-        text, config, notices = complete(choice.choose(properties))
+        text, config, notices = complete([] if data_only else choice.choose(properties))
     except ConfigError:
         # Settings of a network are an order for one.
         text, config, notices = complete(choice.choose(properties, with_network=True))
@@ -193,7 +195,7 @@ def load_config(
     path: str | os.PathLike,
     overrides: Overrides = (),
     *,
-    reads_all: bool = True,
+    data_only: bool = False,
     on_note: Callable[[str], None] = lambda note: None,
     on_progress: OnProgress = no_progress,
 ) -> Config:
@@ -207,7 +209,7 @@ def load_config(
     Args:
         path: a configuration, or a data file as of `config.holds_data`.
         overrides: as for `Config.load`.
-        reads_all: as for `make_recipe`.
+        data_only: as for `make_recipe`.
         on_note: called with notes on what was detected and on settings that were dropped.
         on_progress: called with a stage, the rows read and their total, if the data are read.
 
@@ -232,7 +234,7 @@ def load_config(
         file,
         config_file=_config_file_of(file),
         overrides=overrides,
-        reads_all=reads_all,
+        data_only=data_only,
         on_progress=on_progress,
     )
     if recipe.choices:
@@ -302,7 +304,7 @@ def _read_settings(file: Path, overrides: Overrides) -> dict[str, Any]:
 
 
 def _check_recognised(
-    file: Path, config_file: Path, recognised: Recognised, *, reads_all: bool
+    file: Path, config_file: Path, recognised: Recognised, *, data_only: bool
 ) -> None:
     """Check that a configuration can be made.
 
@@ -311,7 +313,7 @@ def _check_recognised(
     """
     is_chosen = bool(recognised.text_columns) and recognised.label_column is not None
     if recognised.first_problem is not None and not (
-        is_chosen and (recognised.is_whole or not reads_all)
+        is_chosen and (recognised.is_whole or data_only)
     ):
         raise DataError(recognised.first_problem)
     for columns, candidates, kind in (

@@ -387,8 +387,14 @@ def _recognise_columns(
                 f"{format_list([*map(repr, others)])} may hold labels too; {label.name!r} is "
                 f"taken, unless --set {setting} names another column"
             )
-        skip_unlabelled = label.separator is None and label.counts.total() < num_rows
-        notes += label_notes(label, columns[label.name], [columns[name] for name in texts])
+        has_unlabelled = label.separator is None and label.counts.total() < num_rows
+        skip_unlabelled = known.get("skip_unlabelled", has_unlabelled)
+        notes += label_notes(
+            label,
+            columns[label.name],
+            [columns[name] for name in texts],
+            skip_unlabelled=skip_unlabelled,
+        )
         notes += odd_names(sorted(label.atoms))
     class_names, label_ids, names_file = _recognise_classes(path, label, notes)
     sample = [value for name in texts for value in columns[name][:2000] if isinstance(value, str)]

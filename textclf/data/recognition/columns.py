@@ -358,7 +358,11 @@ def _set_labels(
 
 
 def label_notes(
-    label: Labels, values: Sequence[Any], texts: Sequence[Sequence[Any]]
+    label: Labels,
+    values: Sequence[Any],
+    texts: Sequence[Sequence[Any]],
+    *,
+    skip_unlabelled: bool,
 ) -> Iterator[str]:
     """Yield a sentence about each oddity of a label column.
 
@@ -366,6 +370,7 @@ def label_notes(
         label: the labels of the column.
         values: its values.
         texts: the values of each text column.
+        skip_unlabelled: whether rows without a label are skipped.
     """
     name, num_filled = label.name, label.counts.total()
     num_unlabelled = len(values) - num_filled
@@ -373,10 +378,8 @@ def label_notes(
         yield f"the column {name} is empty"
     elif num_unlabelled and label.separator is None:
         have, are = ("has", "is") if num_unlabelled == 1 else ("have", "are")
-        yield (
-            f"{num_unlabelled} of {len(values)} rows {have} no label in {name} and {are} skipped "
-            "(data.skip_unlabelled)"
-        )
+        skipped = f" and {are} skipped (data.skip_unlabelled)" if skip_unlabelled else ""
+        yield f"{num_unlabelled} of {len(values)} rows {have} no label in {name}{skipped}"
     if len(label.counts) == num_filled > 2:
         yield f"all {num_filled} labels of {name} are different"
     elif len(label.atoms) == 1:

@@ -311,8 +311,22 @@ def test_report_of_many_classes_has_a_picture_of_the_matrix_and_a_coverage_explo
     validation = artifact.read_card(many).validation
     assert (shares[0], accuracy[0]) == (1, pytest.approx(validation.get("accuracy")))
     assert "Most frequent confusions" in text_of(page)
+    assert "and the 5 classes with the lowest average precision" in text_of(page)
     result = textclf.calibrate(many, coverage=shares[50], output=page.parent / "copy")
     assert result.report.abstention.accuracy == pytest.approx(accuracy[50])
+
+
+def test_threshold_of_two_classes_has_no_coverage_explorer_whose_command_would_remove_it(
+    trained: Path, page_of: Any, tmp_path: Path
+) -> None:
+    assert figures_of(page_of(trained))["coverage"] is not None
+    name = artifact.read_card(trained).class_names[0]
+    textclf.calibrate(trained, positive=name, beta=1, output=tmp_path / "copy")
+    textclf.write_report(tmp_path / "copy", tmp_path / "out.html", audit=False)
+    figures = figures_of(tmp_path / "out.html")
+    assert figures["coverage"] is None
+    assert [entry["name"] for entry in figures["classes"] if entry["in_use"]] == [name]
+    assert "Coverage explorer" not in text_of(tmp_path / "out.html")
 
 
 def test_report_scores_the_values_of_a_column(hostile: Path, tmp_path: Path) -> None:

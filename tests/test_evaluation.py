@@ -81,7 +81,7 @@ def test_one_of_metrics_equal_a_hand_worked_example_of_three_classes():
     assert report.get("calibration_error") == pytest.approx(0.8 - 4 / 6)
     assert report.num_examples == 6
     assert report.notes == (
-        "too few examples for an interval of macro F1: it needs an average of 4 a class, "
+        "too few examples for an interval of macro F1: it needs an average of 4 per class, "
         "there are 2.0",
     )
 
@@ -499,7 +499,7 @@ def test_macro_f1_interval_requires_4_examples_per_class_on_average_and_1_of_eac
     few = one_of("abc" * 3 + "ab", "abc" * 3 + "ab")
     assert set(few.intervals) == {"accuracy"}
     assert few.notes == (
-        "too few examples for an interval of macro F1: it needs an average of 4 a class, "
+        "too few examples for an interval of macro F1: it needs an average of 4 per class, "
         "there are 3.7",
     )
     absent = one_of("ab" * 20, "ab" * 20)

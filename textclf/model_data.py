@@ -88,8 +88,8 @@ def data_to_score(
         split, description = "test", source
         if setting := _setting_of(source, paths):
             on_note(
-                f"{source}: is {setting} of the training, so the model has learned from its texts, "
-                "and the score is too good"
+                f"{source}: is {setting} of the training, so the model or its settings were "
+                "chosen on its texts, and the score is too high"
             )
     else:
         split = split or "test"

@@ -1,6 +1,7 @@
 """Contents of the report page of a model, as values."""
 
 import json
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -207,7 +208,8 @@ def _history(plan: PagePlan) -> tuple[dict[str, Any], ...]:
 def _audit(plan: PagePlan, dataset: "Dataset", on_progress: OnProgress) -> "Audit":
     from textclf import audit
 
-    subject = str(plan.trained.folder / artifact.CONFIG)
+    config_file = str(plan.trained.folder / artifact.CONFIG)
+    subject = shlex.join([config_file, *plan.set_arguments])
     return audit.audit_dataset(
         plan.trained.config, dataset, subject=subject, on_progress=on_progress
     )

@@ -289,6 +289,18 @@ def test_audit_findings_are_those_of_data_check(hostile: Path, page_of: Any) -> 
     assert all(" ".join(f["title"].split()) in text for f in expected["findings"])
 
 
+def test_commands_of_the_audit_are_quoted_and_have_the_settings_of_the_data(
+    trained: Path, reviews: Path, tmp_path: Path
+) -> None:
+    model = shutil.copytree(trained, tmp_path / "my model")
+    source = str(shutil.copy(reviews, tmp_path / "my reviews.csv"))
+    textclf.write_report(model, tmp_path / "out.html", overrides={"data.source": source})
+    figures = json.loads((tmp_path / "out_files" / "report.json").read_text())
+    fixes = " ".join(finding["fix"] for finding in figures["audit"]["findings"])
+    expected = f"textclf data clean '{model}/config.yaml' --set 'data.source={source}' OUTPUT"
+    assert expected in fixes
+
+
 def test_report_of_several_labels_has_no_confusion_matrix(several: Path, page_of: Any) -> None:
     page = page_of(several)
     text = text_of(page)

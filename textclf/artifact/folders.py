@@ -141,7 +141,7 @@ def check_file(path: Path, *, overwrite: bool) -> None:
 
 
 def check_page(path: Path, *, overwrite: bool) -> None:
-    """Check, before the long work, that a HTML page can be written; see `check_file`."""
+    """Check, before the long work, that an HTML page can be written; see `check_file`."""
     if path.suffix.lower() != ".html":
         raise ArtifactError(f"{path}: is an HTML page; name a file that ends in .html")
     check_file(path, overwrite=overwrite)

@@ -57,7 +57,7 @@ def text_hash(normalised: str) -> bytes:
     return hashlib.blake2b(normalised.encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
 
-# That of all texts without a visible character.
+# Hash of every text without a visible character.
 EMPTY_TEXT_HASH = int.from_bytes(text_hash(""), "little")
 
 

@@ -425,8 +425,8 @@ class _BandIndex:
     def candidates(self, bands: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return pairs with an equal band: positions in `bands` and positions in the index.
 
-        If more than `_MAX_GROUP` rows of the index have an equal band, only `_MAX_GROUP` of them are
-        returned, different ones for each row and band.
+        If more than `_MAX_GROUP` rows of the index have an equal band, only `_MAX_GROUP` of them
+        are returned, different ones for each row and band.
 
         Args:
             bands: uint32 [N, 40].

@@ -314,10 +314,31 @@ def test_columns_of_a_file_are_detected_and_commands_of_findings_have_the_settin
     assert run(*shlex.split(fix)[1:]).exit_code == 0
 
 
-def test_empty_texts_with_different_labels_are_no_conflict(tmp_path: Path) -> None:
-    result = audit_of(tmp_path, [*good_rows(), [" ", "good"], ["", "bad"]])
-    assert "conflicting_labels" not in kinds(result)
-    assert only(result, "empty_texts").count == 2
+def test_empty_texts_are_no_conflict_no_duplicate_and_no_leak(tmp_path: Path) -> None:
+    train = [*good_rows(), [" ", "good"], ["", "bad"], ["", "bad"]]
+    result = audit_of(tmp_path, train, [*good_rows(20, first=5000), ["", "good"]])
+    assert kinds(result) <= {"empty_texts", "unknown_words"}
+    assert only(result, "empty_texts", "train").count == 3
+    assert only(result, "empty_texts", "test").count == 1
+    assert result.splits["train"].exact_duplicates == 0
+    assert (result.splits["test"].leaked, result.splits["test"].leaked_exactly) == (0, 0)
+
+
+def test_rows_without_a_label_of_a_file_are_skipped_as_in_a_training_and_noted(
+    tmp_path: Path,
+) -> None:
+    rows = [["text", "label"], *good_rows(), ["a text without a label", ""]]
+    path = write_csv(tmp_path / "rows.csv", rows)
+    skipped = run("data", "check", path, "--json")
+    values = json.loads(skipped.stdout)
+    assert "unreadable_rows" not in {f["kind"] for f in values["findings"]}
+    setting = "data.skip_unlabelled=false"
+    (note,) = [note for note in values["notes"] if f"--set {setting} lists them" in note]
+    assert note.startswith("1 row without a label skipped (data.skip_unlabelled)")
+    assert run("data", "clean", path, tmp_path / "out", "--dedupe").exit_code == 0
+    listed = json.loads(run("data", "check", path, "--json", "--set", setting).stdout)
+    (finding,) = [f for f in listed["findings"] if f["kind"] == "unreadable_rows"]
+    assert f"{path}:122: no label" in finding["examples"][0]["location"]
 
 
 def test_unknown_tokens_are_no_finding_for_a_linear_model_which_has_no_vocabulary(
@@ -341,7 +362,7 @@ def test_an_open_quote_ends_the_reading_and_the_finding_says_so(tmp_path: Path) 
 
 def test_data_without_one_good_row_are_an_error_with_the_first_rows(tmp_path: Path) -> None:
     path = write(tmp_path / "rows.csv", "text,label\na,\nb,\nc,\n")
-    result = run("data", "check", path)
+    result = run("data", "check", path, "--set", "data.skip_unlabelled=false")
     assert (result.exit_code, result.stdout) == (1, "")
     assert f"{path}:2: no label, expected one" in result.stderr
     assert "Traceback" not in result.stderr

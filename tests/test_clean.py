@@ -83,6 +83,18 @@ def test_conflicting_labels_are_left_alone_and_reported(tmp_path: Path) -> None:
     assert "1 of the leaks have another label in validation or test" in result.stderr
 
 
+def test_rows_without_text_are_no_leaks_and_no_duplicates(tmp_path: Path) -> None:
+    for name, empty in (("train", ["bad", "bad", "good"]), ("test", ["good"]), ("dev", [])):
+        rows = [*rows_of(first=100 * len(empty)), *[[" ", label] for label in empty]]
+        write_csv(tmp_path / f"{name}.csv", [["text", "label"], *rows])
+    lines = "data:\n  train: train.csv\n  validation: dev.csv\n  test: test.csv\n"
+    config = write(tmp_path / "rows.yaml", lines)
+    options = ("--drop-leaks", "--dedupe", "--near", "--json")
+    values = json.loads(run("data", "clean", config, tmp_path / "out", *options).stdout)
+    assert values["rows_before"] == values["rows_after"] == 63
+    assert values["conflicts"] == 0
+
+
 @pytest.mark.parametrize(("option", "dropped"), [("--drop-leaks", {62, 63}), ("--dedupe", {64})])
 def test_each_option_drops_only_its_rows(tmp_path: Path, option: str, dropped: set[int]) -> None:
     result = run("data", "clean", write_config(tmp_path), tmp_path / "out", option, "--json")
@@ -287,9 +299,19 @@ def test_a_full_disk_leaves_the_former_copy_and_no_other_file(
     assert sorted(path.name for path in tmp_path.iterdir()) == listing
 
 
+def test_rows_without_a_label_that_are_skipped_stay_in_the_copy(tmp_path: Path) -> None:
+    rows = [["text", "label"], *rows_of(), ["no label", ""]]
+    path = write_csv(tmp_path / "rows.csv", rows)
+    result = run("data", "clean", path, tmp_path / "out", "--dedupe")
+    assert result.exit_code == 0, result.stderr
+    assert (tmp_path / "out/train.csv").read_text().splitlines()[-1] == "no label,"
+    assert opened(result.stdout).findings.skipped_unlabelled == {"train": 1}
+
+
 def test_bad_rows_are_refused_and_not_dropped_silently(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "rows.csv", [["text", "label"], *rows_of(), ["no label", ""]])
-    result = run("data", "clean", path, tmp_path / "out", "--dedupe")
+    options = ("--dedupe", "--set", "data.skip_unlabelled=false")
+    result = run("data", "clean", path, tmp_path / "out", *options)
     assert (result.exit_code, result.stdout) == (1, "")
     assert f"{path}:62: no label, expected one" in result.stderr
     assert not (tmp_path / "out").exists()

@@ -131,7 +131,7 @@ def _split_audit(
     vocabulary: np.ndarray,
 ) -> SplitAudit:
     num_rows = dataset.splits[split].num_examples
-    exact = measured.exact_hashes
+    exact = measured.exact_hashes[measured.exact_hashes != 0]
     is_train = split == "train"
     leaked, leaked_exactly, unknown = None, None, None
     if not is_train:
@@ -154,7 +154,7 @@ def _split_audit(
         class_tokens=tuple(measured.class_tokens.tolist()),
         class_cut_tokens=tuple(measured.class_cut.tolist()),
         scripts=dict(measured.scripts.most_common()),
-        exact_duplicates=num_rows - len(np.unique(exact)),
+        exact_duplicates=len(exact) - len(np.unique(exact)),
         unknown_tokens=unknown,
         leaked=leaked,
         leaked_exactly=leaked_exactly,

@@ -260,7 +260,8 @@ class _Choice:
             order = np.argsort(other.hashes, kind="stable")
             known = other.hashes[order]
             index = np.minimum(np.searchsorted(known, train.hashes), len(known) - 1)
-            leaked = np.flatnonzero((known[index] == train.hashes) & (self.reasons == 0))
+            is_leaked = (known[index] == train.hashes) & (train.hashes != EMPTY_TEXT_HASH)
+            leaked = np.flatnonzero(is_leaked & (self.reasons == 0))
             others = order[index[leaked]]
             self._drop(leaked, _LEAK, split, others)
             self.num_other_labels += int((train.codes[leaked] != other.codes[others]).sum())
@@ -281,7 +282,6 @@ class _Choice:
             is_dropped = ~is_first & ~np.repeat(differs, sizes)
             firsts = np.repeat(rows[starts], sizes)
             self._drop(rows[is_dropped], _DUPLICATE, "train", firsts[is_dropped])
-            differs &= train.hashes[rows[starts]] != EMPTY_TEXT_HASH
             for start, size in zip(starts[differs].tolist(), sizes[differs].tolist(), strict=True):
                 group = codes[start : start + size]
                 other = start + int(np.flatnonzero(group != group[0])[0])

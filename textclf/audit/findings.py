@@ -44,7 +44,10 @@ def find_notes(evidence: Evidence) -> Iterator[str]:
     dataset, found = evidence.dataset, evidence.dataset.findings
     for part, count in found.skipped_unlabelled.items():
         prefix = "" if part == "all" else f"{part}: "
-        yield f"{prefix}{count_of(count, 'row')} without a label skipped (data.skip_unlabelled)"
+        yield (
+            f"{prefix}{count_of(count, 'row')} without a label skipped (data.skip_unlabelled); "
+            "--set data.skip_unlabelled=false lists them as findings"
+        )
     for split, count in found.dropped_unknown_labels.items():
         yield (
             f"{split}: {count_of(count, 'row')} dropped for labels not in train "

@@ -49,7 +49,8 @@ class SplitMeasurement:
         class_texts, class_truncated, class_tokens, class_cut: int64 [C].
         tokens: occurrences of each token.
         scripts: script → texts.
-        exact_hashes: uint64 [N], of the texts character by character.
+        exact_hashes: uint64 [N], of the texts character by character; 0 for a text without a
+            visible character, which is equal to no other.
     """
 
     def __init__(self, num_classes: int, num_rows: int):
@@ -186,14 +187,15 @@ class Measurement:
         measured.add_lengths(np.bincount(text_of, minlength=len(texts)), self._limit, labels)
         measured.tokens.add(hashes)
         measured.scripts += self._scripts.count(texts)
-        exact = b"".join(map(text_hash, texts))
-        measured.exact_hashes[rows] = np.frombuffer(exact, "<u8")
+        normalised = [normalise(one) for one in texts]
+        is_empty = np.array([not one for one in normalised])
+        exact = np.frombuffer(b"".join(map(text_hash, texts)), "<u8")
+        measured.exact_hashes[rows] = np.where(is_empty, 0, exact)
         if split == "train":
             self._count_texts(hashes, text_of, labels)
         if self.near is not None:
-            normalised = [normalise(one) for one in texts]
             # Equal texts are counted separately; empty texts are not compared.
-            is_new = np.array([bool(one) for one in normalised])
+            is_new = ~is_empty
             if split != "train":
                 is_new &= ~leaked[rows]
             index = np.flatnonzero(is_new)

@@ -10,7 +10,7 @@ import numpy as np
 from textclf.config import Data
 from textclf.data.labels import odd_names
 from textclf.data.scan import BROKEN_CHARACTER, EMPTY_TEXT, NUL_BYTE, Scan
-from textclf.data.splits import DROPPED, EMPTY_TEXT_HASH, SplitSummary, chunks, repeated
+from textclf.data.splits import DROPPED, SplitSummary, chunks, repeated
 from textclf.splits import SPLITS
 
 _NUM_LOCATIONS = 5  # locations in a finding
@@ -251,9 +251,7 @@ def compare_texts(
         is_kept = route[rows] != DROPPED
         rows, group = rows[is_kept], group[is_kept]
         if len(rows):
-            # Different labels of empty texts are no conflict about a text.
-            compared = np.where(hashes[rows] == EMPTY_TEXT_HASH, -1, codes[rows])
-            equal.add(rows, group, route[rows].astype(np.int64), compared)
+            equal.add(rows, group, route[rows].astype(np.int64), codes[rows])
     findings.duplicates = {
         split: locations.finding(scan)
         for split, locations in zip(SPLITS, equal.duplicates, strict=True)

@@ -64,8 +64,10 @@ EMPTY_TEXT_HASH = int.from_bytes(text_hash(""), "little")
 def repeated(hashes: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield the rows of texts that occur more than once, in parts that bound the memory.
 
+    Texts without a visible character are not equal to each other.
+
     Args:
-        hashes: uint64 [N].
+        hashes: uint64 [N], of the normalised texts.
 
     Yields:
         rows: int64 [R], rows of repeated texts, grouped by text, ascending within a group;
@@ -78,6 +80,7 @@ def repeated(hashes: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     top = hashes.astype("<u8", copy=False).view(np.uint8)[7::8]
     for part in range(256 >> shift):
         rows = np.flatnonzero(top >> shift == part) if shift < 8 else np.arange(len(hashes))
+        rows = rows[hashes[rows] != EMPTY_TEXT_HASH]
         part_hashes = hashes[rows]
         order = np.argsort(part_hashes, kind="stable")
         rows, part_hashes = rows[order], part_hashes[order]

@@ -85,7 +85,7 @@ def make_recipe(
             relative to the current folder. With `data.validation` or `data.test`, a file is the
             training split.
         data_only: whether only the settings of the data and their unit are detected, by the first
-            rows. Then rows may be bad, and a missing label is one of the errors.
+            rows. Then rows may be bad.
         on_note: called with each of the recipe's notes before the data are read; they may explain
             an error.
         on_progress: called with a stage, the rows read and their total.
@@ -101,8 +101,6 @@ def make_recipe(
         for setting, value in settings.items()
         if setting.startswith("data.")
     }
-    if data_only:
-        known.setdefault("skip_unlabelled", False)
     recognised = data.recognise(str(file), known)
     _check_recognised(file, config_file, recognised, data_only=data_only)
     notes = list(recognised.notes)

@@ -97,6 +97,17 @@ def test_near_duplicates_with_different_labels_are_a_finding(tmp_path: Path) -> 
     assert f"{tmp_path}/train.csv:122 (good) ~ {tmp_path}/train.csv:12 (bad)" in str(conflict)
 
 
+def test_texts_of_one_template_are_noted_because_not_all_pairs_are_compared(
+    tmp_path: Path,
+) -> None:
+    template = [
+        [f"your order {i * 7919} has been shipped to you, number {i}", "good"] for i in range(150)
+    ]
+    remark = "each was compared with at most 64 of the others"
+    assert any(remark in note for note in audit_of(tmp_path, [*good_rows(), *template]).notes)
+    assert not any(remark in note for note in audit_of(tmp_path, good_rows()).notes)
+
+
 def test_equal_texts_are_counted_normalised_and_character_by_character(tmp_path: Path) -> None:
     train = good_rows()
     train += [[train[0][0], "bad"], [train[0][0].upper(), "bad"], [train[1][0], "bad"]]

@@ -140,11 +140,31 @@ def test_every_row_of_a_template_has_a_pair_though_few_pairs_are_candidates(sear
     ]
     found = search(texts[300:], texts[:300])
     assert {row for row, _ in pairs_of(found, "test")} == set(range(300))
+    assert found.is_limited
     index = near_duplicates._BandIndex(np.zeros((5000, 40), np.uint32))
     rows, others = index.candidates(np.zeros((100, 40), np.uint32), np.arange(100))
-    largest = near_duplicates._MAX_GROUP * 40
+    largest = near_duplicates.MAX_GROUP * 40
     assert np.bincount(rows).max() <= largest < 5000
     assert len(np.unique(others)) == 5000, "together, the rows of train are compared with all"
+
+
+def test_the_most_similar_rows_are_compared_first_where_too_many_are_similar(
+    search: Search,
+) -> None:
+    texts = [
+        f"your order {i * 7919} has been shipped to the address of {i} again" for i in range(300)
+    ]
+    found = search([texts[250] + "!"], texts)
+    assert found.is_limited
+    pairs = found.pairs("test")
+    assert pairs.rows[pairs.similarities.argmax()] == 250, "the row that differs by one mark"
+
+
+def test_a_search_that_compared_all_candidates_is_not_limited(search: Search) -> None:
+    texts = [sentence(i, 12) for i in range(100)]
+    found = search(texts, [f"{text} more" for text in texts])
+    assert len(pairs_of(found, "test")) == 100
+    assert not found.is_limited
 
 
 def test_candidates_of_a_small_group_are_all_of_it() -> None:

@@ -67,6 +67,7 @@ def audit_dataset(
         vocabulary_size=len(vocabulary),
         near_rows=None if measurement.near is None else measurement.near.num_compared,
         is_sampled=measurement.near is not None and measurement.near.is_sampled,
+        is_limited=measurement.near is not None and measurement.near.is_limited,
         near=_near_rows(pairs, dataset, differing=False),
         near_conflicts=_near_rows(pairs, dataset, differing=True),
         tokens=_token_evidence(measurement, dataset, on_progress),

@@ -52,6 +52,7 @@ class Evidence:
         near_conflicts: the same for rows whose labels differ from those of the near-duplicate.
         near_rows: rows of train that were compared with each other; None without a search.
         is_sampled: whether they are a sample of train.
+        is_limited: whether rows had so many candidates that only some of them were compared.
         tokens: tokens that give a class away.
         subject: configuration or source in commands, quoted for a shell.
         config, dataset, splits, length_setting, length_limit, vocabulary_size: see `Audit`.
@@ -65,6 +66,7 @@ class Evidence:
     vocabulary_size: int
     near_rows: int | None
     is_sampled: bool
+    is_limited: bool
     near: Mapping[str, tuple[int, list[NearRow]]]
     near_conflicts: Mapping[str, tuple[int, list[NearRow]]]
     tokens: Sequence[TokenEvidence]

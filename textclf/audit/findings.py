@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from textclf import data
 from textclf.audit import equal_texts
 from textclf.audit.evidence import Evidence, count_of, percent
-from textclf.audit.near_duplicates import MAX_CHARACTERS
+from textclf.audit.near_duplicates import MAX_CHARACTERS, MAX_GROUP
 from textclf.audit.result import AuditFinding, Example
 from textclf.data.labels import odd_names, similar_names
 from textclf.data.recognition.scripts import UNSPACED_SCRIPTS
@@ -74,6 +74,12 @@ def find_notes(evidence: Evidence) -> Iterator[str]:
             f"{evidence.near_rows:,} of {train.num_examples:,} rows, which keeps most nearly equal "
             "texts together; raise --near-rows for more. Validation and test were compared "
             "with all rows of train"
+        )
+    if evidence.is_limited:
+        yield (
+            f"more than {MAX_GROUP} rows are similar to each other, such as texts of one form; "
+            f"each was compared with at most {MAX_GROUP} of the others, so the numbers of "
+            "near-duplicates may be too small"
         )
     if evidence.near_rows is not None:
         yield (

@@ -37,7 +37,7 @@ _PAIRS_AT_ONCE = 50_000
 # this many of those with an equal band. In a larger group of rows of train with an equal band, each
 # row is compared with the first and the next row. Otherwise, time and memory would grow with the
 # square of the number of rows if all are made from one template.
-_MAX_GROUP = 64
+MAX_GROUP = 64
 _WINDOW = 4  # n-gram of letters, in characters
 _ODD = [
     np.uint64(value)
@@ -120,6 +120,7 @@ class NearDuplicates:
     Attributes:
         num_compared: rows of train that are compared with each other.
         is_sampled: whether they are a sample of train.
+        is_limited: whether rows had so many candidates that only some of them were compared.
     """
 
     def __init__(self, *, near_rows: int, num_train_rows: int):
@@ -127,6 +128,7 @@ class NearDuplicates:
         self._near_rows = near_rows
         self._share = min(1.0, near_rows / max(num_train_rows, 1))
         self.is_sampled = self._share < 1
+        self.is_limited = False
         self._file = tempfile.TemporaryFile()  # noqa: SIM115
         self._evaluation = _Texts(self._file)
         self._train = _Texts(self._file)
@@ -231,13 +233,16 @@ class NearDuplicates:
         assert self._index is not None
         stored = self._evaluation
         mine, others = self._index.candidates(bands, rows)
-        is_similar = _are_similar(sketches, mine, stored.sketches, others)
-        mine, others = mine[is_similar], others[is_similar]
-        # Rows without a near-duplicate so far come first, in case there are too many.
-        order = np.lexsort((others, self._has_pair[others], mine))
+        estimates = _estimates(sketches, mine, stored.sketches, others)
+        is_similar = estimates >= _LEAST_ESTIMATE
+        mine, others, estimates = mine[is_similar], others[is_similar], estimates[is_similar]
+        # In case there are too many: rows without a near-duplicate so far come first, of these the
+        # most similar ones.
+        order = np.lexsort((others, -estimates, self._has_pair[others], mine))
         mine, others = mine[order], others[order]
         place = np.arange(len(mine)) - np.searchsorted(mine, mine, "left")
-        is_compared = place < _MAX_GROUP
+        is_compared = place < MAX_GROUP
+        self.is_limited |= self._index.is_limited or not is_compared.all()
         found = []
         for i, j in zip(mine[is_compared].tolist(), others[is_compared].tolist(), strict=True):
             first, second = shingles[i], stored.shingles(j)
@@ -253,7 +258,8 @@ class NearDuplicates:
         stored.freeze()
         self.num_compared = len(stored)
         found = []
-        candidates = _pairs_in(stored.bands, stored.sketches)
+        candidates, is_limited = _pairs_in(stored.bands, stored.sketches)
+        self.is_limited |= is_limited
         for number, (i, j) in enumerate(candidates):
             if number % 10_000 == 0:
                 on_progress(number, len(candidates))
@@ -336,15 +342,15 @@ def _jaccard(first: np.ndarray, second: np.ndarray) -> float:
     return common / (len(joined) - common)
 
 
-def _are_similar(
+def _estimates(
     sketches: np.ndarray, first: np.ndarray, other_sketches: np.ndarray, second: np.ndarray
 ) -> np.ndarray:
-    """Return whether the sketches of pairs of rows are similar enough: bool [P]."""
-    parts = [np.zeros(0, bool)]
+    """Return the share of equal bytes in the sketches of pairs of rows: float32 [P]."""
+    parts = [np.zeros(0, np.float32)]
     for start in range(0, len(first), _PAIRS_AT_ONCE):
         chunk = slice(start, start + _PAIRS_AT_ONCE)
         is_equal = sketches[first[chunk]] == other_sketches[second[chunk]]
-        parts.append(is_equal.mean(axis=1) >= _LEAST_ESTIMATE)
+        parts.append(is_equal.mean(axis=1, dtype=np.float32))
     return np.concatenate(parts)
 
 
@@ -415,17 +421,22 @@ class _Texts:
 
 
 class _BandIndex:
-    """Rows by each of their bands."""
+    """Rows by each of their bands.
+
+    Attributes:
+        is_limited: whether `candidates` has left out rows.
+    """
 
     def __init__(self, bands: np.ndarray):
         """Sort the rows by each band: uint32 [N, 40]."""
+        self.is_limited = False
         self._orders = [np.argsort(column, kind="stable").astype(np.int32) for column in bands.T]
         self._sorted = [column[order] for column, order in zip(bands.T, self._orders, strict=True)]
 
     def candidates(self, bands: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return pairs with an equal band: positions in `bands` and positions in the index.
 
-        If more than `_MAX_GROUP` rows of the index have an equal band, only `_MAX_GROUP` of them
+        If more than `MAX_GROUP` rows of the index have an equal band, only `MAX_GROUP` of them
         are returned, different ones for each row and band.
 
         Args:
@@ -439,7 +450,8 @@ class _BandIndex:
             sizes = np.searchsorted(known, column, "right") - low
             begin = _mix(rows.astype(np.uint64) * np.uint64(_NUM_BANDS) + np.uint64(number), 0)
             begin = (begin % np.maximum(sizes, 1).astype(np.uint64)).astype(np.int64)
-            counts = np.minimum(sizes, _MAX_GROUP)
+            counts = np.minimum(sizes, MAX_GROUP)
+            self.is_limited |= bool((sizes > MAX_GROUP).any())
             mine = np.repeat(np.arange(len(column)), counts)
             within = np.arange(len(mine)) - np.repeat(np.cumsum(counts) - counts, counts)
             within = (within + begin[mine]) % sizes[mine]  # from `begin` on, around the end
@@ -449,9 +461,13 @@ class _BandIndex:
         return unique >> 32, unique & 0xFFFFFFFF
 
 
-def _pairs_in(bands: np.ndarray, sketches: np.ndarray) -> list[tuple[int, int]]:
-    """Return pairs of rows with an equal band and a similar sketch, first < second."""
+def _pairs_in(bands: np.ndarray, sketches: np.ndarray) -> tuple[list[tuple[int, int]], bool]:
+    """Return pairs of rows with an equal band and a similar sketch, first < second.
+
+    The second value is whether pairs were left out because too many rows have an equal band.
+    """
     found = [np.zeros(0, np.int64)]
+    is_limited = False
     for column in bands.T:
         order = np.argsort(column, kind="stable")
         values = column[order]
@@ -460,19 +476,21 @@ def _pairs_in(bands: np.ndarray, sketches: np.ndarray) -> list[tuple[int, int]]:
         group, place = np.repeat(starts, sizes), np.arange(len(values))
         size = np.repeat(sizes, sizes)
         pairs = []
-        for distance in range(1, min(_MAX_GROUP, int(sizes.max(initial=1)))):
+        for distance in range(1, min(MAX_GROUP, int(sizes.max(initial=1)))):
             is_pair = place - distance >= group
-            is_pair &= (size <= _MAX_GROUP) | (distance == 1)
+            is_pair &= (size <= MAX_GROUP) | (distance == 1)
             if not is_pair.any():
                 break
             second = place[is_pair]
             pairs.append((order[second - distance], order[second]))
-        is_large = (size > _MAX_GROUP) & (place > group)
+        is_large = (size > MAX_GROUP) & (place > group)
+        is_limited |= bool(is_large.any())
         pairs.append((order[group[is_large]], order[is_large]))
         for first, second in pairs:  # ascending, because the sort is stable
-            is_similar = _are_similar(sketches, first, sketches, second)
+            is_similar = _estimates(sketches, first, sketches, second) >= _LEAST_ESTIMATE
             found.append(first[is_similar] << 32 | second[is_similar])
         if sum(map(len, found)) > 4_000_000:
             found = [np.unique(np.concatenate(found))]
     unique = np.unique(np.concatenate(found))
-    return list(zip((unique >> 32).tolist(), (unique & 0xFFFFFFFF).tolist(), strict=True))
+    pairs_found = zip((unique >> 32).tolist(), (unique & 0xFFFFFFFF).tolist(), strict=True)
+    return list(pairs_found), is_limited

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 import textclf
 from textclf import artifact, evaluation, model_data, scoring
+from textclf.cli import main
 from textclf.config import read_trained_paths
 from textclf.errors import ConfigError, DataError, TextclfError
 
@@ -102,6 +104,9 @@ def test_score_of_a_file_of_the_training_has_a_note_and_no_count_of_leaked_rows(
     result = textclf.score(trained, paths["data.source"], on_note=notes.append)
     assert result.num_leaked is None
     assert [note for note in notes if "is data.source of the training" in note]
+    command = ["evaluate", str(trained), paths["data.source"], "--json"]
+    values = json.loads(CliRunner().invoke(main, command).stdout)
+    assert (values["used_as"], values["data"]) == ("data.source", paths["data.source"])
     copy = shutil.copy(paths["data.source"], tmp_path / "copy.csv")
     notes = []
     textclf.score(trained, copy, on_note=notes.append)

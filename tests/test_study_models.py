@@ -244,7 +244,10 @@ def holm_by_definition(p_values: list[float]) -> list[float]:
 
 def test_textclf_compare_returns_the_report_of_the_command(folder: Path, reviews: Path):
     models_to_compare = [folder / "two", folder / "three"]
-    report = textclf.compare(models_to_compare, reviews, metric="macro_f1")
+    notes: list[str] = []
+    report = textclf.compare(models_to_compare, reviews, metric="macro_f1", on_note=notes.append)
+    of_training = [note for note in notes if "is data.source of the training" in note]
+    assert len(of_training) == 2 and f"the training of {folder / 'three'}," in of_training[1]
     names = [str(model) for model in models_to_compare]
     arguments = ["--data", str(reviews), "--metric", "macro_f1", "--json"]
     printed = json.loads(CliRunner().invoke(main, ["compare", *names, *arguments]).stdout)

@@ -40,6 +40,8 @@ class DataToScore(NamedTuple):
         description: the split, the source or both, for a title.
         settings: arguments of `evaluation.evaluate`: section `evaluation`.
         is_training_data: whether they are the data of the training.
+        used_as: the setting of the training that names the file, such as data.train, if the model
+            was fitted or chosen with it; otherwise None.
     """
 
     section: Data
@@ -47,6 +49,7 @@ class DataToScore(NamedTuple):
     description: str
     settings: dict[str, Any]
     is_training_data: bool
+    used_as: str | None = None
 
 
 def data_to_score(
@@ -81,16 +84,13 @@ def data_to_score(
     """
     configuration.check_sections(overrides, ("data", "evaluation"))
     source = None if source is None else os.fspath(source)
+    used_as = None
     if source is not None and is_file(source):
         if split is not None:
             raise DataError(f"{source}: all rows of a file are scored; omit the split")
         config, _ = file_to_read(card, source, overrides, needs_labels=True, on_note=on_note)
         split, description = "test", source
-        if setting := _setting_of(source, paths):
-            on_note(
-                f"{source}: is {setting} of the training, so the model or its settings were "
-                "chosen on its texts, and the score is too high"
-            )
+        used_as = note_use_in_training(source, paths, on_note)
     else:
         split = split or "test"
         if source is None:
@@ -106,15 +106,31 @@ def data_to_score(
             check_trained_paths(config, paths, overrides, advice=advice)
     section = configuration.with_paths(config).data
     data.check_sources(section)
-    return DataToScore(section, split, description, config.evaluation.to_dict(), source is None)
+    settings = config.evaluation.to_dict()
+    return DataToScore(section, split, description, settings, source is None, used_as)
 
 
-def _setting_of(source: str, paths: Mapping[str, str]) -> str | None:
-    """Return the setting of the training that names a file, except for data.test."""
+def note_use_in_training(
+    source: str, paths: Mapping[str, str], on_note: OnNote, *, model: str | None = None
+) -> str | None:
+    """Return the setting of the training that names a file, except for data.test, and note it.
+
+    Args:
+        source: the file.
+        paths: setting -> absolute path in the training, as of `config.read_trained_paths`.
+        on_note: called with the note.
+        model: the trained folder, if the note must name it.
+    """
     path = os.path.realpath(os.path.expanduser(source))
-    settings = ("data.source", "data.train", "data.validation")
-    used = (name for name in settings if name in paths and os.path.realpath(paths[name]) == path)
-    return next(used, None)
+    for setting in ("data.source", "data.train", "data.validation"):
+        if setting in paths and os.path.realpath(paths[setting]) == path:
+            of_model = "" if model is None else f" of {model}"
+            on_note(
+                f"{source}: is {setting} of the training{of_model}, so the model or its settings "
+                "were chosen on its texts, and the score is too high"
+            )
+            return setting
+    return None
 
 
 def is_file(source: str) -> bool:

@@ -133,7 +133,7 @@ def evaluate(
             **to_score.settings,
         )
     if as_json:
-        _print_json(model, source, result, card)
+        _print_json(model, source, to_score.used_as, result, card)
     else:
         _print(result, title=f"{model} on {to_score.description}", card=card)
     for warning in result.slice_warnings:
@@ -161,12 +161,15 @@ def _chosen_on(card: "Card") -> "Report | None":
     return card.validation if targets else None
 
 
-def _print_json(model: Path, source: str | None, result: "ScoringResult", card: "Card") -> None:
+def _print_json(
+    model: Path, source: str | None, used_as: str | None, result: "ScoringResult", card: "Card"
+) -> None:
     validation = _chosen_on(card)
     clean = result.without_leaked
     values = {
         "model": str(model),
         "data": source,
+        "used_as": used_as,
         "split": result.split,
         "dropped_unknown_labels": result.num_dropped,
         "report": result.report.to_dict(),

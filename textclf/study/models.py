@@ -17,7 +17,7 @@ from textclf.artifact import Card
 from textclf.config import Overrides, read_trained_paths
 from textclf.data import Dataset
 from textclf.errors import DataError
-from textclf.model_data import DataToScore, OnNote, data_to_score
+from textclf.model_data import DataToScore, OnNote, data_to_score, is_file, note_use_in_training
 from textclf.progress import OnProgress, no_progress
 from textclf.scoring import open_data
 from textclf.startup import import_tensorflow
@@ -166,6 +166,9 @@ def check_models(
         advice="`--data FILE`",
         on_note=on_note,
     )
+    if source is not None and is_file(os.fspath(source)):
+        for name in names[1:]:
+            note_use_in_training(os.fspath(source), read_trained_paths(name), on_note, model=name)
     return ToCompare(cards, to_score, metric, _networks(cards, on_note))
 
 

@@ -157,6 +157,24 @@ def test_text_of_a_document_does_not_depend_on_terminal_or_environment() -> None
     assert plain.decode().startswith("[bold]:smile: 体育\n==================\n\na ")
 
 
+@pytest.mark.parametrize("width", [20, 60, 80])
+@pytest.mark.parametrize("has_bullets", [True, False])
+def test_commands_in_notes_stay_on_one_line_so_that_they_can_be_copied(
+    width: int, has_bullets: bool
+) -> None:
+    short, long = (
+        "`textclf data check a.yaml`",
+        f"`textclf data clean {'folder/' * 15}a.csv --near`",
+    )
+    sentence = f"Some words before it (or {short}): {long}; and some `textclf words after` it."
+    text = to_text(Document("", [Notes("", [sentence], has_bullets=has_bullets)]), width=width)
+    lines = text.splitlines()
+    for command in (short, long, "`textclf words after`"):
+        assert [line for line in lines if command in line], text
+    assert " ".join(text.replace("\n", " ").split()).removeprefix("- ") == sentence
+    assert all(cell_len(line) <= width for line in lines if "`" not in line)
+
+
 def test_importing_display_loads_neither_rich_nor_jinja_nor_matplotlib() -> None:
     code = (
         "import sys, textclf.display, textclf.report; "

@@ -11,6 +11,7 @@ middle, because names often share a prefix, and characters that would move the c
 import bisect
 import functools
 import io
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,9 @@ _MIN_NAME_WIDTH = 20
 _MAX_NAME_WIDTH = 40
 # Longer lines of prose are hard to read.
 _MAX_NOTES_WIDTH = 100
+# A command in a sentence, which stays on one line so that it can be copied.
+_COMMAND = re.compile("`textclf [^`]+`")
+_PLACEHOLDER = "\ue000"  # for private use, so texts do not contain it
 
 
 @dataclass(frozen=True)
@@ -167,21 +171,35 @@ def _title(text: str, width: int) -> str:
 
 def _notes(notes: Notes, width: int) -> str:
     """Return the wrapped sentences below their heading."""
-    from rich.table import Column
-    from rich.table import Table as RichTable
     from rich.text import Text
 
     width = min(width, _MAX_NOTES_WIDTH)
     lines = [_rendered(Text(tidy(notes.heading)), width)] if notes.heading else []
-    for sentence in notes.sentences:
-        text = Text(tidy(sentence))
-        if notes.has_bullets:
-            bullet = RichTable.grid("", Column(overflow="fold"), padding=(0, 1))
-            bullet.add_row("-", text)
-            lines.append(_rendered(bullet, width))
-        else:
-            lines.append(_rendered(text, width))
+    lines += [
+        _sentence(tidy(text), width, has_bullet=notes.has_bullets) for text in notes.sentences
+    ]
     return "\n".join(lines)
+
+
+def _sentence(sentence: str, width: int, *, has_bullet: bool) -> str:
+    """Return a wrapped sentence; commands in it are not wrapped."""
+    from rich.cells import cell_len
+    from rich.table import Column
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    # While lines are broken, a word of no more than a line stands for each command.
+    room = width - len("- (") - len(");")
+    text = Text(_COMMAND.sub(lambda m: _PLACEHOLDER * min(cell_len(m[0]), room), sentence))
+    if has_bullet:
+        bullet = RichTable.grid("", Column(overflow="fold"), padding=(0, 1))
+        bullet.add_row("-", text)
+        rendered = _rendered(bullet, width)
+    else:
+        rendered = _rendered(text, width)
+    commands = iter(_COMMAND.findall(sentence))
+    pattern = rf"{_PLACEHOLDER}+(?:\n *{_PLACEHOLDER}+)*"
+    return re.sub(pattern, lambda _: next(commands), rendered)
 
 
 def _tables(table: Table, width: int) -> Iterator[str]:

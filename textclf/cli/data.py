@@ -103,7 +103,7 @@ def check(
             dataset,
             near_rows=near_rows,
             # Settings of the text do not change which rows are equal.
-            subject=_arguments(source, [o for o in overrides if o.startswith("data.")]),
+            subject=_arguments(source, [o for o in overrides if o.strip().startswith("data.")]),
             on_progress=progress.update,
         )
     if page is not None:

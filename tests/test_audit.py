@@ -335,6 +335,14 @@ def test_empty_texts_are_no_conflict_no_duplicate_and_no_leak(tmp_path: Path) ->
     assert (result.splits["test"].leaked, result.splits["test"].leaked_exactly) == (0, 0)
 
 
+def test_columns_of_a_file_with_an_unusual_ending_are_detected_too(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "rows.txt", [["review", "stars"], *good_rows()])
+    result = run("data", "check", path, "--set", "data.format=csv", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["class_names"] == ["bad", "good"]
+    assert "texts in review, labels in stars" in result.stderr
+
+
 def test_rows_without_a_label_of_a_file_are_skipped_as_in_a_training_and_noted(
     tmp_path: Path,
 ) -> None:

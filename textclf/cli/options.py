@@ -133,11 +133,11 @@ def load_config_of(source: str, overrides: Sequence[str]) -> "Config":
     The columns and the format of a file are detected from its first rows.
     """
     from textclf import recipes
-    from textclf.config import Config, holds_data
+    from textclf.config import Config
 
     if source.endswith((".yaml", ".yml")):
         return load_config(Path(source), overrides)
-    if holds_data(source) and os.path.exists(os.path.expanduser(source)):
+    if os.path.exists(os.path.expanduser(source)):
         return recipes.load_config(source, overrides, data_only=True, on_note=note)
     resolved = Config.from_dict({"data": {"source": source}}, overrides)
     note_all(resolved.notices)

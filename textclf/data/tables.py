@@ -25,7 +25,7 @@ from textclf.data.encodings import (
     utf_16_without_mark,
     wrong_byte,
 )
-from textclf.data.files import refuse_other_kinds, unreadable_file
+from textclf.data.files import missing_file, refuse_other_kinds, unreadable_file
 from textclf.data.json_files import array_objects, object_lines
 from textclf.errors import DataError, OnProblem, raise_problem
 
@@ -420,11 +420,13 @@ def format_of(path: str) -> str:
         format_of("reviews.csv.gz")    # "csv"
 
     Raises:
-        DataError: the ending is unknown.
+        DataError: the ending is unknown; or there is no such file either.
     """
     stem = path[:-3] if path.lower().endswith(".gz") else path
     ending = os.path.splitext(stem)[1].lower()
     if ending not in FILE_ENDINGS:
+        if not os.path.exists(os.path.expanduser(path)):
+            raise missing_file(path)
         raise DataError(
             f"{path}: no format is known for the ending {ending!r}; use --set data.format=csv, "
             f"tsv, json, jsonl or parquet (known endings: {', '.join(FILE_ENDINGS)})"

@@ -207,7 +207,7 @@ def load_config(
     Args:
         path: a configuration, or a data file as of `config.holds_data`.
         overrides: as for `Config.load`.
-        data_only: as for `make_recipe`.
+        data_only: as for `make_recipe`; the path is that of data, whatever its name.
         on_note: called with notes on what was detected and on settings that were dropped.
         on_progress: called with a stage, the rows read and their total, if the data are read.
 
@@ -216,7 +216,7 @@ def load_config(
         DataError: the data file cannot be read, or the user must choose a column.
     """
     file = Path(path)
-    if not configuration.holds_data(file):
+    if not (data_only or configuration.holds_data(file)):
         if file.suffix not in (".yaml", ".yml", ".txt") and file.is_file():
             _check_configuration(file)
         config = Config.load(file, overrides)

@@ -90,6 +90,15 @@ def test_threshold_of_costs_has_the_lowest_sum_and_is_near_that_of_exact_probabi
     assert chosen == pytest.approx(cost[0] / sum(cost), abs=0.15)
 
 
+def test_of_equally_cheap_thresholds_that_of_exact_probabilities_is_chosen():
+    # A threshold of 0.75 misses one positive, one of 0.15 selects three negatives: both cost 3.
+    y_true = np.array([1, 0, 0, 0, 1])
+    p = np.array([0.9, 0.6, 0.6, 0.6, 0.3])
+    p = np.stack([1 - p, p], axis=1)
+    assert choose(y_true, p, cost=(1.0, 3.0)) == pytest.approx(0.15)
+    assert choose(y_true, p, cost=(3.0, 9.0)) == pytest.approx(0.15), "only the ratio counts"
+
+
 def test_precision_out_of_reach_has_no_threshold_and_its_highest_bound():
     y_true, p = np.array([0, 1] * 5), np.full((10, 2), 0.5, np.float32)
     thresholds, bounds = choose_operating_thresholds(TWO, y_true, p, Target(precision=0.9), 1)
@@ -106,6 +115,20 @@ def test_lower_bounds_are_those_of_clopper_and_pearson():
             binomtest(count, total, alternative="greater").proportion_ci(0.9).low if total else 0
         )
         assert lower_bounds(np.array(count), np.array(total)) == pytest.approx(expected)
+
+
+def test_a_probability_equal_to_the_threshold_is_a_prediction_of_the_class():
+    import tensorflow as tf
+
+    p = np.array([[0.75, 0.25], [0.5, 0.5], [0.25, 0.75]])
+    (point,) = operating_points(np.array([False, True, True]), p[:, 1], [0.5])
+    assert (point.num_predicted, point.false_negatives) == (2, 0)
+    assert TWO.select(p, (0.0, 0.5)).tolist() == [0, 1, 1]
+    assert TWO.select(p, (0.5, 0.0)).tolist() == [0, 0, 1]
+    equal = tf.zeros([1, 2])  # logits of the probabilities 0.5 and 0.5
+    for positive, thresholds in enumerate([(0.5, 0.0), (0.0, 0.5)]):
+        answer = TWO.decide(equal, Decision(thresholds=thresholds))
+        assert answer["label_id"].numpy().tolist() == [positive]
 
 
 def test_each_label_has_its_own_threshold():

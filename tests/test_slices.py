@@ -83,6 +83,47 @@ def test_p_value_of_a_slice_equals_fishers_exact_test() -> None:
     assert all(p <= holm <= 1 for p, holm in zip(raw, adjusted, strict=True))
 
 
+def test_adjusted_p_values_never_fall_from_a_smaller_to_a_larger_p_value() -> None:
+    # Without this rule of Holm, a slice would be worse although one with a smaller p-value is not.
+    ids = np.repeat([0, 1, 2, 3], [20, 20, 20, 40])
+    y_pred = np.zeros(100, np.int64)
+    y_pred[[*range(6), *range(20, 26), *range(40, 45)]] = 1
+    groups = {"x": Grouping(tuple("abcd"), ids)}
+    slices = score_slices(OneOf(2), np.zeros(100, np.int64), y_pred, groups, bootstrap_samples=0)
+    in_order = sorted(slices, key=lambda part: part.p_value or 0.0)
+    assert [part.value for part in in_order] == ["a", "b", "c", "d"]
+    adjusted = [part.adjusted_p_value for part in in_order]
+    assert adjusted[0] == adjusted[1] == pytest.approx(4 * in_order[0].p_value)
+    assert adjusted == sorted(adjusted)
+
+
+def test_slices_of_all_columns_are_corrected_together() -> None:
+    rng = np.random.default_rng(2)
+    y_true, y_pred = planted(OneOf(2), rng, np.zeros(200, np.int64), [0.2])
+    ids = [rng.integers(0, 2, 200) for _ in range(5)]
+    groups = {f"column {number}": Grouping(("a", "b"), part) for number, part in enumerate(ids)}
+    slices = score_slices(OneOf(2), y_true, y_pred, groups, bootstrap_samples=0)
+    smallest = min(slices, key=lambda part: part.p_value or 0.0)
+    assert smallest.adjusted_p_value == pytest.approx(min(1, 10 * smallest.p_value))
+    assert 10 * smallest.p_value < 1, "the p-value must be small for this test to mean anything"
+
+
+def test_level_of_the_warnings_is_that_of_the_intervals() -> None:
+    ids = np.repeat([0, 1], [20, 180])
+    y_pred = np.zeros(200, np.int64)
+    y_pred[[*range(6), *range(20, 36)]] = 1
+    groups = {"x": Grouping(("few", "many"), ids)}
+    verdicts = {}
+    for confidence in (0.9, 0.95, 0.99):
+        slices = score_slices(
+            OneOf(2), np.zeros(200, np.int64), y_pred, groups, confidence=confidence
+        )
+        verdicts[confidence] = slices[0].is_worse
+    p = slices[0].adjusted_p_value
+    assert 0.01 < p < 0.05, "the p-value must be between the levels"
+    assert verdicts == {0.9: True, 0.95: True, 0.99: False}
+
+
 def test_monte_carlo_p_value_of_single_labels_is_close_to_the_exact_one() -> None:
     rng = np.random.default_rng(3)
     ids = (rng.random(300) < 0.2).astype(int)

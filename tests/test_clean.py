@@ -13,6 +13,7 @@ from data_files import contents, write, write_csv
 from planted import edited, sentence
 
 from textclf import audit, data
+from textclf.audit.near_duplicates import similarity
 from textclf.cli import main
 from textclf.config import Config, with_paths
 from textclf.errors import ArtifactError, DataError
@@ -95,6 +96,17 @@ def test_rows_without_text_are_no_leaks_and_no_duplicates(tmp_path: Path) -> Non
     assert values["conflicts"] == 0
 
 
+def test_all_rows_of_a_text_with_different_labels_are_left_alone(tmp_path: Path) -> None:
+    config, text = write_config(tmp_path), sentence(900, 8)
+    with open(tmp_path / "train.csv", "a", newline="") as file:
+        rows = [[text, label] for label in ("bad", "good", "bad", "bad")]
+        csv.writer(file, lineterminator="\n").writerows([*rows, ["", "bad"], ["", "good"]])
+    result = run("data", "clean", config, tmp_path / "out", "--dedupe", "--json")
+    copied = (tmp_path / "out/train.csv").read_text().count(text)
+    assert copied == 4, "the right label is not known, so no row of the text is a duplicate"
+    assert json.loads(result.stdout)["conflicts"] == 2, "empty texts are no conflict"
+
+
 @pytest.mark.parametrize(("option", "dropped"), [("--drop-leaks", {62, 63}), ("--dedupe", {64})])
 def test_each_option_drops_only_its_rows(tmp_path: Path, option: str, dropped: set[int]) -> None:
     result = run("data", "clean", write_config(tmp_path), tmp_path / "out", option, "--json")
@@ -134,6 +146,27 @@ def test_near_drops_nearly_equal_rows_too(tmp_path: Path) -> None:
     assert f"{tmp_path}/train.csv:66,near leak,{tmp_path}/test.csv:5\n" in listed
     assert f"{tmp_path}/train.csv:67,near-duplicate,{tmp_path}/train.csv:11\n" in listed
     assert "train.csv:68" not in listed, result.stderr
+
+
+def test_near_compares_validation_too_and_drops_no_row_for_a_dropped_one(tmp_path: Path) -> None:
+    config, words = write_config(tmp_path), sentence(900, 20).split()
+    once = [f"ab{i}" if i < 5 else word for i, word in enumerate(words)]
+    twice = [f"cd{i}" if i > 14 else word for i, word in enumerate(once)]
+    near = [
+        [" ".join(edited(sentence(203, 8).split(), 1, 0.13)), "good"],  # like a row of validation
+        *([" ".join(part), "good"] for part in (words, once, twice)),
+    ]
+    assert similarity(near[1][0], near[2][0]) >= 0.5 <= similarity(near[2][0], near[3][0])
+    assert similarity(near[1][0], near[3][0]) < 0.5
+    with open(tmp_path / "train.csv", "a", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(near)
+    run("data", "clean", config, tmp_path / "out", "--drop-leaks", "--dedupe", "--near")
+    listed = (tmp_path / "out/dropped.csv").read_text()
+    assert f"{tmp_path}/train.csv:66,near leak,{tmp_path}/dev.csv:5\n" in listed
+    assert f"{tmp_path}/train.csv:68,near-duplicate,{tmp_path}/train.csv:67\n" in listed
+    assert "train.csv:69" not in listed, "only a dropped row is nearly equal to it"
+    few = run("data", "clean", config, tmp_path / "few", "--dedupe", "--near", "--near-rows", 0)
+    assert "near-duplicate" not in (tmp_path / "few/dropped.csv").read_text(), few.stderr
 
 
 # === Formats ===

@@ -1,9 +1,11 @@
 """Audit of a data set: planted cases are findings with number, location, reason and fix."""
 
+import contextlib
 import importlib.util
 import json
 import re
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from textclf import audit, data
 from textclf.audit.result import Audit, AuditFinding
 from textclf.cli import main
 from textclf.config import Config, with_paths
-from textclf.errors import DataError
+from textclf.errors import ArtifactError, DataError
 
 Rows = list[list[str]]
 
@@ -84,6 +86,22 @@ def test_a_near_duplicate_at_ten_percent_edits_is_a_leak_with_both_places(tmp_pa
     assert example.texts[0].startswith(copy[:50])
     assert "textclf data clean CONFIG OUTPUT --drop-leaks --near" in finding.fix
     assert "too high" in finding.reason
+
+
+def test_near_leaks_of_validation_are_found_and_do_not_depend_on_the_sample_of_train(
+    tmp_path: Path,
+) -> None:
+    train = [*good_rows(), ["", "bad"]]
+    near = [[" ".join(edited(train[i][0].split(), 1)), train[i][1]] for i in (5, 50, 110)]
+    dev = write_csv(tmp_path / "v.csv", [["text", "label"], *near, *good_rows(9, first=700)])
+    paths = {"train": write_csv(tmp_path / "train.csv", [["text", "label"], *train]),
+             "test": write_csv(tmp_path / "t.csv", [["text", "label"], ["", "bad"],
+                                                    *good_rows(9, first=800)])}  # fmt: skip
+    config = Config.from_dict({"data": {**paths, "validation": dev}})
+    for near_rows in (audit.NEAR_ROWS, 10):
+        result = audit.audit_dataset(config, data.open_dataset(config.data), near_rows=near_rows)
+        finding = only(result, "near_leaks")
+        assert (finding.split, finding.count) == ("validation", 3), "empty texts are not compared"
 
 
 def test_near_duplicates_with_different_labels_are_a_finding(tmp_path: Path) -> None:
@@ -168,6 +186,29 @@ def test_a_token_of_all_texts_of_a_small_class_is_a_suspect(tmp_path: Path) -> N
     assert "lblgood" in only(audit_of(tmp_path, train), "leak_tokens").examples[0].location
 
 
+def test_locations_of_a_leak_token_are_texts_of_its_class(tmp_path: Path) -> None:
+    train = good_rows(600)
+    train[0][0] += " src"  # a text of the other class, at line 2
+    for row in train:
+        row[0] += " src" if row[1] == "good" else ""
+    (example,) = only(audit_of(tmp_path, train), "leak_tokens").examples
+    assert "300 of 301 texts are of good" in example.location
+    lines = re.findall(r"train\.csv:(\d+)", example.location)
+    assert lines and {int(line) % 2 for line in lines} == {1}, "even lines are of the other class"
+
+
+def test_words_of_few_texts_or_of_the_class_of_most_texts_are_no_suspects(tmp_path: Path) -> None:
+    train = good_rows(600)
+    for index, row in enumerate(train):
+        row[1] = "rare" if index % 100 == 0 else "good"
+        # In all six texts of the rare class, and in 66 of the texts of the other.
+        row[0] += " seldom" if row[1] == "rare" else " often" if index % 9 == 1 else ""
+    labelled = [[sentence(900 + i), ("rare", "good")[i % 2]] for i in range(20)]
+    dev = write_csv(tmp_path / "v.csv", [["text", "label"], *labelled])
+    result = audit_of(tmp_path, train, labelled, data={"validation": dev})
+    assert "leak_tokens" not in kinds(result)
+
+
 def test_frequent_words_of_a_class_are_no_suspects(tmp_path: Path) -> None:
     train = good_rows(600)
     for index, row in enumerate(train):
@@ -205,6 +246,19 @@ def test_a_class_missing_in_a_split_is_a_finding_with_its_training_rows(tmp_path
     assert finding.examples[0].location == "rare (9 rows in train)"
 
 
+def test_classes_are_sorted_by_size_and_the_first_twenty_are_on_a_terminal(tmp_path: Path) -> None:
+    names = [f"c{i:02}" for i in range(25)]
+    train = [[sentence(100 * i + k), name] for i, name in enumerate(names) for k in range(3 + i)]
+    result = audit_of(tmp_path, train, data={
+        name: write_csv(tmp_path / f"{name}2.csv", [["text", "label"], [sentence(first), "c00"]])
+        for name, first in (("test", 8000), ("validation", 8001))
+    })  # fmt: skip
+    lines = audit.format_audit(result).splitlines()
+    shown = [line.split()[0] for line in lines if re.match(r" *c\d\d  ", line)]
+    assert shown[:20] == names[:4:-1]
+    assert any("5 smaller classes" in line for line in lines)
+
+
 # === Lengths, words and scripts ===
 
 
@@ -221,6 +275,13 @@ def test_length_limits_are_the_smallest_that_keep_their_share_of_the_tokens(tmp_
         assert kept[limit] >= int(percent) / 100 * sum(lengths) > kept[limit - 1]
 
 
+def test_a_length_limit_that_keeps_exactly_its_share_is_enough(tmp_path: Path) -> None:
+    train = [["a" if i else "a b", ("bad", "good")[i % 2]] for i in range(19)]
+    measured = audit_of(tmp_path, train).splits["train"]
+    assert measured.num_tokens == 20
+    assert measured.limits == {"95": 1, "99": 2}, "1 token of each text is 95 %"
+
+
 def test_truncation_is_a_finding_with_the_limits_and_names_the_class_that_loses_more(
     tmp_path: Path,
 ) -> None:
@@ -234,6 +295,7 @@ def test_truncation_is_a_finding_with_the_limits_and_names_the_class_that_loses_
     assert measured.class_truncated_texts == (50, 0)
     assert measured.class_cut_tokens == (50 * 30, 0) and measured.cut_tokens == 1500
     assert sum(part.texts for part in measured.histogram) == 200
+    assert "class_truncation" not in kinds(result), "50 % is less than twice 33 %"
     finding = only(result, "truncation")
     assert f"--set text.sequence_length={measured.limits['95']} keeps 95 %" in finding.fix
     assert "cuts 33.3 % of the tokens" in finding.title
@@ -259,6 +321,11 @@ def test_unknown_tokens_are_those_outside_the_vocabulary_of_train(tmp_path: Path
     assert result.splits["validation"].unknown_tokens == 0
     assert only(result, "unknown_words", "test").count == 3
     assert result.splits["train"].unknown_rate is None
+    smaller = audit_of(
+        tmp_path, train, test, text={"min_count": 2, "max_tokens": 2},
+        data={"validation": str(tmp_path / "v.csv")},
+    )  # fmt: skip
+    assert smaller.vocabulary_size == 2
 
 
 def test_scripts_are_counted_and_a_new_or_an_unspaced_script_is_a_finding(tmp_path: Path) -> None:
@@ -461,6 +528,18 @@ def test_page_is_one_file_without_network_that_escapes_the_data(tmp_path: Path) 
     assert page.read_text(encoding="utf-8") == content
     nowhere = run("data", "check", path, "--html", tmp_path / "no" / "audit.html")
     assert nowhere.exit_code == 1 and "there is no folder" in nowhere.stderr
+
+
+def test_page_replaces_no_file_of_another_process_and_a_full_disk_leaves_the_former_one(
+    tmp_path: Path, full_disk: Callable[[int], contextlib.AbstractContextManager[None]]
+) -> None:
+    result, page = audit_of(tmp_path, good_rows()), tmp_path / "audit.html"
+    page.write_text("former")
+    with pytest.raises(ArtifactError, match="exists already; name another file"):
+        audit.write_page(result, page, title="x", command="y", overwrite=False)
+    with full_disk(100), pytest.raises(ArtifactError, match="cannot be written"):
+        audit.write_page(result, page, title="x", command="y", overwrite=True)
+    assert page.read_text() == "former"
 
 
 def test_audit_of_python_has_measurements_progress_and_plain_values(tmp_path: Path) -> None:

@@ -124,6 +124,21 @@ def test_errors_file_names_the_row_of_the_data_and_holds_its_text(
         assert cells == [row["text"].removeprefix("'"), row["true"]]
 
 
+def test_errors_file_has_tokens_unknown_share_and_truncation_of_each_text(
+    trained: Path, model: Any, tmp_path: Path
+) -> None:
+    limit = model.card.config["text"]["sequence_length"]
+    texts = ["it it it", "zyxwv it qqqqq it", "it " * (limit + 1), "zyxwv", ""]
+    rows = [{"text": text, "label": "positive"} for text in texts]
+    file = write_rows(tmp_path / "new.jsonl", rows)
+    textclf.score(trained, file, details=Details(errors=tmp_path / "e.jsonl"))
+    written = [json.loads(line) for line in (tmp_path / "e.jsonl").read_text().splitlines()]
+    written.sort(key=lambda row: row["row"])
+    assert [row["num_tokens"] for row in written] == [3, 4, limit + 1, 1, 0]
+    assert [row["truncated"] for row in written] == [False, False, True, False, False]
+    assert [row["unknown_fraction"] for row in written[:4]] == [0, 0.5, 0, 1]
+
+
 def test_predictions_file_has_the_probabilities_of_the_model_bit_by_bit(
     trained: Path, model: Any, tmp_path: Path
 ) -> None:
@@ -214,10 +229,25 @@ def test_failed_writing_of_errors_leaves_the_former_file(
     dataset = textclf.open_dataset(test=str(file), class_names=list(model.class_names))
     scores = model.score(dataset, "test")
     file.write_text("text,label\ngood,positive\n")  # the data change before they are read again
-    with pytest.raises(DataError, match="the data changed after they were checked"):
-        scoring.write_errors(errors, dataset, "test", model.card, scores, overwrite=True)
-    assert errors.read_text() == "former"
+    for write in (scoring.write_errors, scoring.write_predictions):
+        with pytest.raises(DataError, match="the data changed after they were checked"):
+            write(errors, dataset, "test", model.card, scores, overwrite=True)
+        assert errors.read_text() == "former"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["errors.csv", "new.csv"]
+
+
+def test_files_of_examples_replace_no_file_that_appears_during_the_scoring(
+    trained: Path, model: Any, tmp_path: Path
+) -> None:
+    file = write_rows(tmp_path / "new.csv", opinions(20))
+    dataset = textclf.open_dataset(test=str(file), class_names=list(model.class_names))
+    scores = model.score(dataset, "test")
+    output = tmp_path / "e.csv"
+    output.write_text("mine")
+    for write in (scoring.write_errors, scoring.write_predictions):
+        with pytest.raises(DataError, match="was written by another process meanwhile"):
+            write(output, dataset, "test", model.card, scores)
+        assert output.read_text() == "mine"
 
 
 # === Slices ===
@@ -259,6 +289,32 @@ def test_slices_of_a_split_by_fraction_have_the_rows_of_that_split(
     assert 0 < len(values) < 300 and values == [country_of[text] for text in texts]
     result = scoring.score_dataset(model, dataset, details=Details(by=("country",)))
     assert sum(s.num_examples for s in result.slices) == len(values)
+
+
+def test_missing_numbers_are_a_slice_of_their_own_and_no_number(
+    trained: Path, tmp_path: Path
+) -> None:
+    rows = opinions(60)
+    for number, row in enumerate(rows):
+        row["stars"] = [number, "", None, float("nan")][number % 4]
+    file = write_rows(tmp_path / "new.jsonl", rows)
+    result = textclf.score(trained, file, details=Details(by=("stars",)))
+    assert [(s.value, s.num_examples) for s in result.slices] == [
+        *(("0 to 12", 4), ("16 to 28", 4), ("32 to 44", 4), ("48 to 56", 3), ("(empty)", 45))
+    ]
+
+
+def test_level_of_evaluation_is_that_of_the_slices(trained: Path, tmp_path: Path) -> None:
+    file = write_rows(tmp_path / "new.csv", opinions(60))
+    widths = []
+    for confidence in (0.6, 0.99):
+        overrides = {"evaluation.confidence": confidence}
+        details = Details(by=("script",))
+        result = textclf.score(trained, file, overrides=overrides, details=details)
+        low, high = result.slices[0].interval
+        assert (low, high) == result.report.intervals["accuracy"]
+        widths.append(high - low)
+    assert widths[0] < widths[1]
 
 
 def test_column_of_the_data_comes_before_a_computed_slice_of_the_same_name(

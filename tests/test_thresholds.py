@@ -2,15 +2,17 @@
 
 import json
 import re
+import shutil
 
+import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 import textclf
-from textclf import artifact, classifier, data
+from textclf import artifact, classifier, data, scoring
 from textclf.cli import main
-from textclf.errors import DataError
+from textclf.errors import ConfigError, DataError
 from textclf.recalibration import tables
 
 
@@ -137,9 +139,48 @@ def test_commands_print_the_threshold_the_table_and_validation_beside_test(run):
     assert line.split()[0] == f"{threshold:.4g}"
     result = CliRunner().invoke(main, ["evaluate", str(run)])
     assert result.exit_code == 0, result.stderr
+    as_json = CliRunner().invoke(main, ["evaluate", str(run), "--json"])
+    validation = artifact.read_card(run).validation
+    assert json.loads(as_json.stdout)["validation"] == validation.to_dict()
     header = next(line for line in result.stdout.splitlines() if "validation" in line)
     assert header.split()[:4] == ["class", "threshold", "validation", "95"]
     assert f"{name} " in result.stdout.partition("Operating point")[2]
+
+
+def test_positive_class_is_required_and_must_be_a_class_of_the_model(run, several, tmp_path):
+    first, second = artifact.read_card(run).class_names
+    for command in (["calibrate", str(run), "--beta", "1"], ["thresholds", str(run)]):
+        result = CliRunner().invoke(main, command)
+        assert result.exit_code == 1 and result.stdout == ""
+        assert f"--positive: is missing; set it to the class to find, {first!r}" in result.stderr
+    for folder in (run, several):
+        result = CliRunner().invoke(main, ["thresholds", str(folder), "--positive", "nope"])
+        assert result.exit_code == 1 and "the model has no such class" in result.stderr
+    copy = shutil.copytree(several, tmp_path / "copy")
+    card = artifact.read_card(copy)
+    three = msgspec.structs.replace(card, multi_label=False, thresholds=None, temperature=1.0)
+    (copy / artifact.CARD).write_text(three.to_json(), encoding="utf-8")
+    with pytest.raises(ConfigError, match="has 3 classes; a threshold needs two classes"):
+        textclf.calibrate(copy, positive=card.class_names[0], beta=1)
+
+
+def test_slices_and_abstentions_of_examples_follow_the_threshold(run, tmp_path):
+    name = artifact.read_card(run).class_names[1]
+    textclf.calibrate(run, positive=name, cost=(1, 1000))
+    card = artifact.read_card(run)
+    card = msgspec.structs.replace(card, abstain_below=0.5)
+    model = classifier.load(run)
+    model.card = card
+    dataset = textclf.open_dataset(source=model.card.config["data"]["source"])
+    details = scoring.Details(by=("script",), predictions=tmp_path / "p.jsonl")
+    result = scoring.score_dataset(model, dataset, "train", details=details)
+    rows = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
+    changed = [row for row in rows if row["probabilities"][row["predicted"]] < 0.5]
+    assert changed, "the threshold must change a label for this test to mean anything"
+    assert [row for row in rows if row["abstain"]] == changed
+    mean = sum(part.num_examples * part.score for part in result.slices) / len(rows)
+    assert mean == pytest.approx(result.report.get("accuracy"))
+    assert mean == pytest.approx(np.mean([row["is_correct"] for row in rows]))
 
 
 def test_class_names_with_a_comma_are_names_of_calibrate(bag, tmp_path):

@@ -331,15 +331,17 @@ def test_equal_texts_with_other_labels_are_suspects_that_name_each_other(tmp_pat
 
 
 def test_rows_that_cannot_be_judged_are_notes(tmp_path: Path):
-    rows = rows_of(["sport", "money"], 80) + rows_of(["weather"], 1) * 2 + [["  ", "sport"]]
+    rows = rows_of(["sport", "money"], 80) + rows_of(["weather"], 1) * 2
+    rows += [["  ", "sport"], ["", "money"]]
     rows.append(["a text without label", ""])
     result = search(tmp_path, rows)
-    assert (result.num_rows, result.num_judged) == (83, 80)
-    assert not {80, 81, 82} & {suspect.row for suspect in result.suspects}
+    assert (result.num_rows, result.num_judged) == (84, 80)
+    assert not {80, 81, 82, 83} & {suspect.row for suspect in result.suspects}
     bad, empty, rare = result.notes
     assert bad.startswith("1 row that cannot be read was left out, the first: ")
-    assert f"{tmp_path}/train.csv:85" in bad
-    assert empty == "1 empty text not judged"
+    assert f"{tmp_path}/train.csv:86" in bad
+    assert empty == "2 empty texts not judged"
+    assert result.num_conflicts == 0, "empty texts with different labels are no conflict"
     assert rare.startswith("2 labels of classes with fewer than 2 different texts not judged")
     assert "weather" in rare and "Not judged" in label_errors.format_label_errors(result)
 

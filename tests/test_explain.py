@@ -460,6 +460,13 @@ def test_explain_prints_no_colours_into_a_pipe(planted):
     assert "the splendid film\n" in result.stdout
 
 
+def test_a_large_completeness_error_is_a_note_with_its_remedy(planted):
+    text = "the splendid film"
+    few, many = run(planted, text, "--steps", 1), run(planted, text, "--steps", 256)
+    assert "note: a completeness error is above 5 % of the parts; use more --steps" in few.stderr
+    assert many.exit_code == 0 and "completeness" not in many.stderr
+
+
 def test_explain_writes_a_page_and_refuses_to_replace_it(planted, tmp_path):
     page = tmp_path / "words.html"
     result = run(planted, "the splendid film", "--html", page)

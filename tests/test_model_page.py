@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import chromium
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
 import textclf
-from textclf import artifact
+from textclf import artifact, evaluation, model_page, recalibration
 from textclf.cli import main
 from textclf.errors import ArtifactError, ConfigError, DataError, TextclfError
+from textclf.model_page.curves import curves_to_show
 
 SCRIPT = "<script>window.hacked = 1</script>"
 HOSTILE = (f"{SCRIPT}</title>", '$a$ 正面 & "b"')
@@ -328,6 +330,26 @@ def test_report_of_many_classes_has_a_picture_of_the_matrix_and_a_coverage_explo
     assert result.report.abstention.accuracy == pytest.approx(accuracy[50])
 
 
+def test_curves_of_many_classes_are_averages_and_the_worst_classes() -> None:
+    rng = np.random.default_rng(0)
+    classes, names = rng.integers(0, 8, 400), tuple("abcdefgh")
+    p = rng.random((400, 8)) + np.arange(8) / 4 * np.equal.outer(classes, np.arange(8))
+    is_positive = np.equal.outer(classes, np.arange(8))
+    curves = evaluation.class_curves(is_positive, p, names)
+    shown = curves_to_show(curves, is_positive, p)
+    assert [curve.name for curve in shown] == ["micro average", "macro average", *"abcde"]
+    recall, precision = shown[1].precision_recall
+    # At each recall, the mean over the classes of the highest threshold that reaches it.
+    for at in (0.0, 0.37, 1.0):
+        means = []
+        for c in range(8):
+            order = np.argsort(-p[:, c])
+            hits = np.cumsum(is_positive[order, c])
+            k = np.argmax(hits / hits[-1] >= max(at - 1e-12, 1e-12))
+            means.append(hits[k] / (k + 1))
+        assert precision[recall.index(at)] == pytest.approx(np.mean(means), abs=0.02)
+
+
 def test_threshold_of_two_classes_has_no_coverage_explorer_whose_command_would_remove_it(
     trained: Path, page_of: Any, tmp_path: Path
 ) -> None:
@@ -547,12 +569,28 @@ def test_report_replaces_a_former_one_only_with_overwrite(trained: Path, former:
     refused = run_command("report", trained, former)
     assert refused.exit_code == 1 and "exists already" in refused.stderr
     assert contents(former.parent) == before
+    page = former.rename(former.with_name("other.html"))
+    refused = run_command("report", trained, former)  # its folder still exists
+    assert refused.exit_code == 1 and "out_files: exists already" in refused.stderr
+    page.rename(former)
+    assert contents(former.parent) == before
     done = run_command("report", trained, former, "--no-audit", "--overwrite")
     assert done.exit_code == 0, done.output
     assert done.stdout == f"{former}\n"
     assert "Left out by --no-audit" in text_of(former)
     assert sorted(path.name for path in former.parent.iterdir()) == ["out.html", "out_files"]
     assert contents(former.parent).keys() == before.keys() - {"out_files/former.svg"}
+
+
+def test_report_replaces_no_page_that_appears_during_the_work(
+    trained: Path, tmp_path: Path
+) -> None:
+    page = tmp_path / "out.html"
+    plan = model_page.check(trained, page, audit=False)
+    page.write_text("mine")
+    with pytest.raises(ArtifactError, match=r"out\.html: exists already"):
+        model_page.make_report(plan, recalibration.open_data(plan.trained))
+    assert page.read_text() == "mine"
 
 
 def test_failed_report_leaves_the_former_one(trained: Path, former: Path, full_disk: Any) -> None:

@@ -3,13 +3,17 @@
 Tests of `tracked` need MLflow, which `tox -e mlflow` installs.
 """
 
+import dataclasses
 import json
+import os
 import shutil
 import socket
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 from killed_training import result_of
@@ -68,6 +72,35 @@ def test_tracking_without_mlflow_is_refused_with_the_command_that_installs_it(
         "training.mlflow: mlflow is not installed; install it with `.venv/bin/pip install "
         "'.[mlflow]'` in the checkout of textclf or remove the setting"
     )
+
+
+def test_mlflow_is_not_imported_without_the_setting(reviews: Path, tmp_path: Path):
+    (tmp_path / "mlflow.py").write_text("raise SystemExit('mlflow was imported')\n")
+    code = (
+        "import sys; from textclf import training\n"
+        "from textclf.config import Config\n"
+        "from textclf.training import mlflow_store, tracking\n"
+        "assert mlflow_store.is_installed()\n"
+        "config = Config.from_dict({'data': {'source': sys.argv[1]}})\n"
+        "training.check(config, sys.argv[2])\n"
+        "assert 'mlflow' not in sys.modules\n"
+    )
+    paths = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(reviews), str(tmp_path / "run")],
+        env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_undefined_metrics_are_not_sent(settings: dict[str, Any], events: list[training.Event]):
+    [linear] = [event for event in events if isinstance(event, training.LinearFitted)]
+    metrics = {**linear.validation.metrics, "roc_auc": None, "cohen_kappa": None}
+    report = dataclasses.replace(linear.validation, metrics=metrics)
+    undefined = msgspec.structs.replace(linear, validation=report)
+    [values] = tracking.values_of(undefined, config(settings), Path("run"))
+    assert "linear/accuracy" in values.metrics and None not in values.metrics.values()
+    assert not {"linear/roc_auc", "linear/cohen_kappa"} & values.metrics.keys()
 
 
 def test_parameters_of_a_run_are_all_settings_that_a_training_reads(settings: dict[str, Any]):

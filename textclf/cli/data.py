@@ -157,9 +157,12 @@ def clean(
     if not (drop_leaks or dedupe):
         raise click.UsageError("nothing to clean; add --drop-leaks, --dedupe or both")
     show_check()
+    from textclf.config import FILE_ENDINGS, with_paths
+
+    if output.suffix.lower() in FILE_ENDINGS:
+        raise click.UsageError(f"OUTPUT {output}: is a folder; name it without {output.suffix}")
     resolved = options.load_config_of(source, overrides)
     from textclf.artifact.folders import check_output
-    from textclf.config import with_paths
     from textclf.errors import check_all
 
     section = with_paths(resolved).data

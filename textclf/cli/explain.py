@@ -115,10 +115,11 @@ def _check(model: Path, class_names: Sequence[str], html: Path | None, *, overwr
 
 def _write_page(explanations: "Explanations", html: Path, *, title: str, overwrite: bool) -> None:
     from textclf import analysis, artifact
+    from textclf.artifact.folders import existing_file
 
     page = analysis.explanation_page(explanations, title)
     if not artifact.write_file(html, page, replace=overwrite):
-        raise ArtifactError(f"{html}: exists already; name another file or add --overwrite")
+        raise existing_file(html)
     say(f"{html}: {len(explanations)} text{'s' * (len(explanations) > 1)}")
 
 

@@ -208,7 +208,8 @@ def _options(**values: Any) -> Options:
             f"maximize={options.maximize}: expected one of {', '.join(THRESHOLD_METRICS)}"
         )
     if len(targets) > 1:
-        problems.append(f"{', '.join(targets)}: a threshold has one target; set one of them")
+        first, *rest = targets
+        problems.append(f"{first}: cannot be combined with {', '.join(rest)}; keep one of them")
     others = [name for name in ("coverage", "maximize") if targets and getattr(options, name)]
     if others and not (options.precision is not None and options.coverage is not None):
         problems.append(

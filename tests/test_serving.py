@@ -377,7 +377,7 @@ def test_served_page_colours_words_by_the_class_that_they_speak_for(server, mode
             page.evaluate(f"{button}.click()")
         assert page.evaluate(f"{button}.getAttribute('aria-pressed')") == "true"
         title = page.evaluate("document.querySelector('#words-title').textContent")
-        assert title == f"{name}: blue words speak for it, orange ones against it"
+        assert title == f"{name}: blue words raise the score, orange ones lower it"
         drops = outputs["drops"].numpy()[0, :, names.index(name)]
         tokens = [token.decode() for token in outputs["tokens"].numpy()[0]]
         expected = [[t, "30" if drop > 0 else "225"] for t, drop in zip(tokens, drops, strict=True)]

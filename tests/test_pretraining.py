@@ -411,6 +411,7 @@ def test_every_mistake_is_reported_before_the_texts_are_read(
 ) -> None:
     (tmp_path / "empty.txt").write_text(" \n\n")
     (tmp_path / "table.csv").write_text("review,label\ngood,1\n")
+    (tmp_path / "notes.pdf").write_text("good")
     config = Config.from_dict({**settings, "model": {"encoder": "bag", "pooling": "mean"}})
     sources = [
         str(tmp_path / name) for name in ("empty.txt", "table.csv", "missing.txt", "notes.pdf")

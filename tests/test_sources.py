@@ -140,7 +140,7 @@ def test_errors_of_all_sources_and_settings_are_reported_together(tmp_path: Path
         ({"source": "{folder}", "train": "emty"}, "no folder named 'emty' (data.train); found"),
         ({"source": "{folder}", "train": "empty"}, "no folders, expected one for each label"),
         (
-            {"source": "{folder}/a.txt"},
+            {"source": "{unknown}"},
             "no format is known for the ending '.txt'; use --set data.format=",
         ),
         ({"train": "tfds:x"}, "data.train=tfds:x is not a file; set data.source=tfds:x"),
@@ -158,7 +158,12 @@ def test_open_dataset_refuses_settings_without_a_usable_source(
     tmp_path: Path, options: dict[str, Any], expected: str
 ) -> None:
     (tmp_path / "tree" / "empty").mkdir(parents=True)
-    names = {"good": good_csv(tmp_path / "good.csv"), "folder": str(tmp_path / "tree")}
+    (tmp_path / "a.txt").write_text("good")
+    names = {
+        "good": good_csv(tmp_path / "good.csv"),
+        "folder": str(tmp_path / "tree"),
+        "unknown": str(tmp_path / "a.txt"),
+    }
     filled = {k: v.format(**names) if isinstance(v, str) else v for k, v in options.items()}
     assert expected in error_of(**filled)
     with pytest.raises(DataError) as caught:

@@ -162,6 +162,8 @@ def test_positive_class_is_required_and_must_be_a_class_of_the_model(run, severa
     (copy / artifact.CARD).write_text(three.to_json(), encoding="utf-8")
     with pytest.raises(ConfigError, match="has 3 classes; a threshold needs two classes"):
         textclf.calibrate(copy, positive=card.class_names[0], beta=1)
+    with pytest.raises(ConfigError, match="has 3 classes; a threshold needs two classes"):
+        tables.threshold_tables(copy, positive=card.class_names[0])
 
 
 def test_slices_and_abstentions_of_examples_follow_the_threshold(run, tmp_path):

@@ -251,7 +251,8 @@ def format_thresholds(tables: "ThresholdTables", *, title: str, width: int = WID
             ]
             for point in points
         ]
-        heading = f"{name}: {tables.supports[name]:,} examples"
+        support = tables.supports[name]
+        heading = f"{name}: {support:,} example{'s' * (support != 1)}"
         columns = [*header, "wrong", "missed", ""]
         parts.append(Table(columns, rows, "r r rr rr r rrt", heading))
     explanation = (

@@ -327,7 +327,7 @@ def _odd_texts(evidence: Evidence) -> Iterator[AuditFinding]:
             "empty_texts",
             "without text",
             found.empty_texts,
-            "the model can only answer them with the most frequent class",
+            "the model gives the same answer to all of them",
             "remove the rows, or check that data.text_columns="
             f"[{format_list(evidence.config.data.text_columns)}] holds the texts",
         ),

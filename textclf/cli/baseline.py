@@ -81,9 +81,9 @@ def _print(results: "Sequence[BaselineResult]", split: str) -> None:
     click.echo(format_comparison(reports, width=width), nl=False)
     clean = {result.name: result.without_leaked for result in results if result.without_leaked}
     if clean:
-        click.echo(
-            f"\nWithout the {results[0].num_leaked:,} {split} rows whose text is also in train:\n"
-        )
+        leaked = results[0].num_leaked
+        rows = f"{leaked:,} {split} row{'s' * (leaked != 1)}"
+        click.echo(f"\nWithout the {rows} whose text is also in train:\n")
         click.echo(format_comparison(clean, width=width), nl=False)
     majority, *others = results
     click.echo(f"\nmajority: {majority.description}")

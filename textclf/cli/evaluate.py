@@ -193,8 +193,9 @@ def _print(result: "ScoringResult", title: str, card: "Card") -> None:
         click.echo("\n" + format_slices(result.slices, result.report, width=width), nl=False)
     if (clean := result.without_leaked) is not None:
         metric = clean.length_metric
+        rows = f"{result.num_leaked:,} row{'s' * (result.num_leaked != 1)}"
         click.echo(
-            f"\nWithout the {result.num_leaked:,} rows whose text is also in train: "
+            f"\nWithout the {rows} whose text is also in train: "
             f"{metric.replace('_f1', ' F1')} {clean.get(metric):.4f}, "
             f"macro F1 {clean.get('macro_f1'):.4f}"
         )

@@ -248,15 +248,18 @@ def _for_task(options: Options, card: artifact.Card, folder: Path) -> Options:
     if options.each_label:
         raise ConfigError([f"each_label: {folder} has one class per text; use positive instead"])
     if len(names) != 2:
-        raise ConfigError(
-            [
-                f"{next(iter(options.targets)) if options.positive is None else 'positive'}: "
-                f"{folder} has {len(names)} classes; a threshold needs two classes or several "
-                "labels per text; omit the option"
-            ]
-        )
+        name = next(iter(options.targets)) if options.positive is None else "positive"
+        raise ConfigError([f"{name}: {no_thresholds(folder, len(names))}; omit the option"])
     check_class(options.positive, names)
     return options
+
+
+def no_thresholds(folder: Path, num_classes: int) -> str:
+    """Return why a model with one of several classes per text has no thresholds."""
+    return (
+        f"{folder} has {num_classes} classes; a threshold needs two classes or several labels per "
+        "text"
+    )
 
 
 def check_class(name: str | None, names: tuple[str, ...]) -> None:

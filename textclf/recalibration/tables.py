@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from textclf.config import Overrides
+from textclf.errors import ConfigError
 from textclf.progress import OnProgress, no_progress
-from textclf.recalibration.plan import Plan, check_class, open_data, plan_to_read
+from textclf.recalibration.plan import (
+    Plan,
+    check_class,
+    no_thresholds,
+    open_data,
+    plan_to_read,
+)
 from textclf.startup import import_tensorflow
 
 if TYPE_CHECKING:
@@ -17,8 +24,9 @@ if TYPE_CHECKING:
     from textclf.data import Dataset
     from textclf.evaluation import OperatingPoint
 
-# Fixed steps, so that the tables of two models can be compared.
-STEPS = tuple(round(0.05 * step, 2) for step in range(1, 20))
+# Fixed steps, so that the tables of two models can be compared; finer at both ends, where the
+# thresholds of rare classes and of very sure models are.
+STEPS = (0.01, 0.02, *(round(0.05 * step, 2) for step in range(1, 20)), 0.98, 0.99)
 
 
 class ThresholdTables(msgspec.Struct, frozen=True):
@@ -47,8 +55,11 @@ def check_tables(
         TextclfError: as for `threshold_tables`.
     """
     plan = plan_to_read(folder, overrides=overrides)
+    names = plan.card.class_names
+    if len(names) != 2 and not plan.card.multi_label:
+        raise ConfigError([no_thresholds(plan.folder, len(names))])
     if positive is not None or not plan.card.multi_label:
-        check_class(positive, plan.card.class_names)
+        check_class(positive, names)
     return plan
 
 
@@ -70,7 +81,8 @@ def threshold_tables(
         on_progress: called with a stage, the number done and their total (0: unknown).
 
     Raises:
-        ConfigError: the class is missing or unknown, or an override is invalid.
+        ConfigError: the class is missing or unknown, the model has one of more than two classes per
+            text, or an override is invalid.
         ArtifactError: the folder is not a trained folder, or is damaged.
         DataError: the data are not those of the training.
     """

@@ -361,7 +361,9 @@ COLOURS = """[...document.querySelectorAll('#words span')].map(word =>
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_served_page_colours_words_by_the_class_that_they_speak_for(server, model, page, dark):
+def test_served_page_colours_words_by_their_effect_on_the_score_of_the_class(
+    server, model, page, dark
+):
     text = "The film is not bad at all, 一点也不差"
     outputs = model.leave_one_out(tf.constant([text]))
     names = list(model.class_names)

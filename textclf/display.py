@@ -133,6 +133,11 @@ def shorten(text: str, width: int, *, keep_end: bool = True) -> str:
     return f"{text[:start]}…{text[end:]}"
 
 
+def count_of(count: int, noun: str, nouns: str | None = None) -> str:
+    """Return a number with its noun, such as `3 rows`; `nouns` is an irregular plural."""
+    return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"
+
+
 def excerpt(text: str, max_characters: int = 200) -> str:
     """Return the beginning of a text on one line; an ellipsis stands for the rest."""
     text = text.lstrip()

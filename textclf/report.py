@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from textclf.display import WIDTH, Document, Notes, Table, to_text
+from textclf.display import WIDTH, Document, Notes, Table, count_of, to_text
 from textclf.evaluation import Report
 from textclf.evaluation.document import document, interval, level, number
 from textclf.tasks import Decision
@@ -161,7 +161,7 @@ def format_calibration(
         ]
         header = ["class", "temperature before", "now", "threshold before", "now"]
         parts.append(Table(header, rows, "n rr rr", heading="Classes"))
-    examples = f"{report.num_examples:,} example{'s' if report.num_examples != 1 else ''}"
+    examples = count_of(report.num_examples, "example")
     heading = f"{title}: decision fitted on {examples} of validation"
     return to_text(Document(heading, parts), width)
 
@@ -251,8 +251,7 @@ def format_thresholds(tables: "ThresholdTables", *, title: str, width: int = WID
             ]
             for point in points
         ]
-        support = tables.supports[name]
-        heading = f"{name}: {support:,} example{'s' * (support != 1)}"
+        heading = f"{name}: {count_of(tables.supports[name], 'example')}"
         columns = [*header, "wrong", "missed", ""]
         parts.append(Table(columns, rows, "r r rr rr r rrt", heading))
     explanation = (

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from textclf.analysis.explanation import Attribution, Explanation, Token
-from textclf.display import WIDTH, Document, Table, tidy, to_text
+from textclf.display import WIDTH, Document, Table, count_of, tidy, to_text
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -75,7 +75,7 @@ def account(explanation: Explanation, attribution: Attribution, num_rows: int = 
             sum(values[i] for _, i in others)
             for values in (attribution.totals, attribution.network, attribution.linear)
         ]
-        name = "1 other token" if len(others) == 1 else f"{len(others):,} other tokens"
+        name = count_of(len(others), "other token")
         rows.append([name, "", *_numbers(explanation, *sums), ""])
     starts = (attribution.start, attribution.network_start, attribution.linear_start)
     rows.append(["start, without any token", "", *_numbers(explanation, *starts), ""])

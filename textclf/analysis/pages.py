@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from textclf.analysis import coloured
 from textclf.analysis.explanation import Attribution, Explanation
-from textclf.display import template_environment, tidy
+from textclf.display import count_of, template_environment, tidy
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -64,7 +64,7 @@ def words_legend(*, has_network: bool = True) -> "Markup":
 
 
 def _more_words(count: int) -> str:
-    return f" … {count:,} more token{'s' * (count > 1)}" if count > 0 else ""
+    return f" … {count_of(count, 'more token')}" if count > 0 else ""
 
 
 def _template() -> Any:

@@ -15,6 +15,7 @@ from textclf.audit.near_duplicates import NearDuplicates, NearPairs
 from textclf.config import PATH_SETTINGS, Data, to_yaml
 from textclf.data import Dataset, normalise
 from textclf.data.splits import EMPTY_TEXT_HASH, repeated, text_hash
+from textclf.display import count_of
 from textclf.errors import ArtifactError, DataError
 from textclf.progress import OnProgress, no_progress
 from textclf.text import chunk_texts
@@ -72,9 +73,7 @@ class Cleaning(msgspec.Struct, frozen=True):
         """Return the result in sentences."""
         count = self.rows_before - self.rows_after
         reasons = ", ".join(
-            f"{number:,} {reason}{'' if number == 1 else 's'}"
-            for reason, number in self.dropped.items()
-            if number
+            count_of(number, reason) for reason, number in self.dropped.items() if number
         )
         listed = f" ({reasons}; {self.folder}/{DROPPED_ROWS} lists them)" if reasons else ""
         lines = [f"train: {self.rows_before:,} rows, {count:,} dropped{listed}"]
@@ -85,7 +84,7 @@ class Cleaning(msgspec.Struct, frozen=True):
             )
         if self.conflicts:
             more = "; ..." if self.conflicts > len(self.conflict_locations) else ""
-            texts = f"{self.conflicts:,} text{'' if self.conflicts == 1 else 's'} of train"
+            texts = count_of(self.conflicts, "text") + " of train"
             locations = "; ".join(self.conflict_locations)
             lines.append(
                 f"{texts} with different labels left alone; correct them: {locations}{more}"

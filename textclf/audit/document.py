@@ -1,7 +1,7 @@
 """Result of an audit as tables and notes, for terminals, notebooks and pages."""
 
 from textclf.audit.result import Audit, AuditFinding, SplitAudit
-from textclf.display import WIDTH, Document, Notes, Table, to_text
+from textclf.display import WIDTH, Document, Notes, Table, count_of, to_text
 
 MAX_CLASSES = 20  # of a table on a terminal
 _MAX_SCRIPTS = 6
@@ -67,7 +67,7 @@ def _classes(audit: Audit, max_classes: int | None) -> Table:
     hidden = order[len(shown) :]
     header, rows = ["class"], [[audit.class_names[c]] for c in shown]
     if hidden:
-        rows.append([f"{len(hidden):,} smaller class{'es' if len(hidden) > 1 else ''}"])
+        rows.append([count_of(len(hidden), "smaller class", "smaller classes")])
     rows.append(["all examples"])
     for name, split in audit.splits.items():
         n = split.num_examples

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
-from textclf.audit.evidence import Evidence, count_of
+from textclf.audit.evidence import Evidence
 from textclf.audit.result import AuditFinding, Example
+from textclf.display import count_of
 
 _LEAK_REASON = "the score on {split} is too high, because the model may have memorized these texts"
 

@@ -80,11 +80,6 @@ class Evidence:
         return f"{percent(count / max(self.splits[split].num_examples, 1))} of {split}"
 
 
-def count_of(count: int, noun: str, nouns: str | None = None) -> str:
-    """Return a number with its noun, such as `3 rows`."""
-    return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"
-
-
 def percent(share: float) -> str:
     """Return a share in percent."""
     return f"{100 * share:.1f} %"

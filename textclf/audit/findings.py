@@ -5,11 +5,12 @@ from collections.abc import Iterator, Mapping
 
 from textclf import data
 from textclf.audit import equal_texts
-from textclf.audit.evidence import Evidence, count_of, percent
+from textclf.audit.evidence import Evidence, percent
 from textclf.audit.near_duplicates import MAX_CHARACTERS, MAX_GROUP
 from textclf.audit.result import AuditFinding, Example
 from textclf.data.labels import odd_names, similar_names
 from textclf.data.recognition.scripts import UNSPACED_SCRIPTS
+from textclf.display import count_of
 from textclf.errors import format_list, install_command
 
 # A larger share of the tokens of train beyond the length limit is a finding. The share of a class

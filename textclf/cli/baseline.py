@@ -74,6 +74,7 @@ def _values(result: "BaselineResult") -> dict:
 
 
 def _print(results: "Sequence[BaselineResult]", split: str) -> None:
+    from textclf.display import count_of
     from textclf.report import format_comparison, format_report
 
     width = output_width()
@@ -81,8 +82,7 @@ def _print(results: "Sequence[BaselineResult]", split: str) -> None:
     click.echo(format_comparison(reports, width=width), nl=False)
     clean = {result.name: result.without_leaked for result in results if result.without_leaked}
     if clean:
-        leaked = results[0].num_leaked
-        rows = f"{leaked:,} {split} row{'s' * (leaked != 1)}"
+        rows = count_of(results[0].num_leaked, f"{split} row")
         click.echo(f"\nWithout the {rows} whose text is also in train:\n")
         click.echo(format_comparison(clean, width=width), nl=False)
     majority, *others = results

@@ -115,8 +115,9 @@ def check(
     else:
         click.echo(audit.format_audit(result, width=output_width()), nl=False)
     if strict and result.findings:
-        count = len(result.findings)
-        say(f"--strict: {count} finding{'s' if count > 1 else ''}")
+        from textclf.display import count_of
+
+        say(f"--strict: {count_of(len(result.findings), 'finding')}")
         raise click.exceptions.Exit(1)
 
 

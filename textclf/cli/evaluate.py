@@ -182,6 +182,7 @@ def _print_json(
 
 
 def _print(result: "ScoringResult", title: str, card: "Card") -> None:
+    from textclf.display import count_of
     from textclf.report import format_operating_point, format_report, format_slices
 
     width = output_width()
@@ -191,9 +192,9 @@ def _print(result: "ScoringResult", title: str, card: "Card") -> None:
         click.echo("\n" + table, nl=False)
     if result.slices:
         click.echo("\n" + format_slices(result.slices, result.report, width=width), nl=False)
-    if (clean := result.without_leaked) is not None:
+    if result.num_leaked and (clean := result.without_leaked) is not None:
         metric = clean.length_metric
-        rows = f"{result.num_leaked:,} row{'s' * (result.num_leaked != 1)}"
+        rows = count_of(result.num_leaked, "row")
         click.echo(
             f"\nWithout the {rows} whose text is also in train: "
             f"{metric.replace('_f1', ' F1')} {clean.get(metric):.4f}, "

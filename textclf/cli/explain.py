@@ -116,11 +116,12 @@ def _check(model: Path, class_names: Sequence[str], html: Path | None, *, overwr
 def _write_page(explanations: "Explanations", html: Path, *, title: str, overwrite: bool) -> None:
     from textclf import analysis, artifact
     from textclf.artifact.folders import existing_file
+    from textclf.display import count_of
 
     page = analysis.explanation_page(explanations, title)
     if not artifact.write_file(html, page, replace=overwrite):
         raise existing_file(html)
-    say(f"{html}: {len(explanations)} text{'s' * (len(explanations) > 1)}")
+    say(f"{html}: {count_of(len(explanations), 'text')}")
 
 
 def _print(explanations: "Explanations", *, as_json: bool) -> None:

@@ -420,7 +420,7 @@ def format_of(path: str) -> str:
         format_of("reviews.csv.gz")    # "csv"
 
     Raises:
-        DataError: the ending is unknown; or there is no such file either.
+        DataError: the ending is unknown. If the file does not exist, the error says so instead.
     """
     stem = path[:-3] if path.lower().endswith(".gz") else path
     ending = os.path.splitext(stem)[1].lower()

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from textclf.display import Document, Notes, Table
+from textclf.display import Document, Notes, Table, count_of
 from textclf.evaluation.report import CoveragePoint, LengthBin, Report
 
 _MAX_TABLE_CLASSES = 60
@@ -54,8 +54,8 @@ def document(report: Report, title: str, *, max_matrix_classes: int = 12) -> Doc
         *_coverage(report),
         *([Notes("Notes", report.notes)] if report.notes else []),
     ]
-    examples = f"{report.num_examples:,} example{'s' if report.num_examples != 1 else ''}"
-    classes = f"{num_classes:,} class{'es' if num_classes != 1 else ''}"
+    examples = count_of(report.num_examples, "example")
+    classes = count_of(num_classes, "class", "classes")
     kind = ", multi-label" if report.multi_label else ""
     return Document(f"{title}: {examples}, {classes}{kind}", parts)
 

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from textclf.display import count_of
 from textclf.evaluation.by_task import scoring_of
 from textclf.evaluation.intervals import score_intervals
 from textclf.tasks import Task
@@ -200,8 +201,7 @@ def group_by_value(names: Sequence[str], ids: np.ndarray) -> Grouping:
     new_ids[large] = np.arange(len(large))
     num_small = int((counts > 0).sum()) - len(large)
     if num_small:
-        values = "1 other value" if num_small == 1 else f"{num_small:,} other values"
-        shown.append(f"({values})")
+        shown.append(f"({count_of(num_small, 'other value')})")
     return Grouping(tuple(shown), new_ids[ids])
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from textclf import data
 from textclf.config import Config, with_paths
 from textclf.data import Dataset
-from textclf.display import excerpt
+from textclf.display import count_of, excerpt
 from textclf.errors import check_all, format_list
 from textclf.label_errors.folds import Rows, check_rows, make_folds, read_rows
 from textclf.label_errors.out_of_fold import check_model, predict_out_of_fold
@@ -246,18 +246,18 @@ def _notes(dataset: Dataset, rows: Rows, judged: np.ndarray, num_folds: int) -> 
     notes = []
     for bad in dataset.bad_rows.values():
         notes.append(
-            f"{bad.count:,} row{'s' if bad.count > 1 else ''} that cannot be read "
+            f"{count_of(bad.count, 'row')} that cannot be read "
             f"{'were' if bad.count > 1 else 'was'} left out, the first: {bad.examples[0]}"
         )
     if number := int(rows.is_empty.sum()):
-        notes.append(f"{number:,} empty text{'s' if number > 1 else ''} not judged")
+        notes.append(f"{count_of(number, 'empty text')} not judged")
     task = dataset.task
     counts = task.indicators(rows.y).sum(axis=0)
     if len(rare := np.flatnonzero(~judged & (counts > 0))):
         names = format_list([dataset.class_names[c] for c in rare.tolist()])
         number = int(counts[rare].sum())
         notes.append(
-            f"{number:,} label{'s' if number > 1 else ''} of classes with fewer than {num_folds} "
+            f"{count_of(number, 'label')} of classes with fewer than {num_folds} "
             f"different texts not judged ({names}); use fewer folds, or read these rows yourself"
         )
     return notes

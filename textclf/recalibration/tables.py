@@ -9,13 +9,7 @@ import msgspec
 from textclf.config import Overrides
 from textclf.errors import ConfigError
 from textclf.progress import OnProgress, no_progress
-from textclf.recalibration.plan import (
-    Plan,
-    check_class,
-    no_thresholds,
-    open_data,
-    plan_to_read,
-)
+from textclf.recalibration.plan import Plan, check_class, no_thresholds, open_data, plan_to_read
 from textclf.startup import import_tensorflow
 
 if TYPE_CHECKING:

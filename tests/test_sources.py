@@ -143,6 +143,7 @@ def test_errors_of_all_sources_and_settings_are_reported_together(tmp_path: Path
             {"source": "{unknown}"},
             "no format is known for the ending '.txt'; use --set data.format=",
         ),
+        ({"source": "{folder}/none.txt"}, "none.txt: no such file"),
         ({"train": "tfds:x"}, "data.train=tfds:x is not a file; set data.source=tfds:x"),
         ({"train": "{good}", "format": "tfds"}, "data.format=tfds needs data.source"),
         ({"source": "{good}", "format": "folder"}, "a file, expected a folder"),

@@ -119,6 +119,7 @@ def test_tables_of_thresholds_change_nothing_and_mark_the_one_in_use(run):
     points = table.points[name]
     assert list(table.points) == [name] and table.num_examples == 30
     assert [point.threshold for point in points if not point.is_in_use] == list(tables.STEPS)
+    assert points[0].threshold == 0.01 and points[-1].threshold == 0.99
     (in_use,) = [point for point in points if point.is_in_use]
     scores = result.report.classes[1]
     assert in_use.threshold == scores.threshold == result.decision.thresholds[1]
